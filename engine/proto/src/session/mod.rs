@@ -1,0 +1,1 @@
+//! Sessions: what two members share after a handshake. No TLS here.

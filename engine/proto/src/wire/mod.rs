@@ -1,0 +1,1 @@
+//! Bytes on the wire: packet headers, sealed messages, and how they share a datagram.

@@ -1,0 +1,1 @@
+//! Minting of certificate authorities and node certificates.

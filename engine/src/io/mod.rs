@@ -1,0 +1,1 @@
+//! Datagram backends: io_uring and recvmmsg/sendmmsg behind one trait.

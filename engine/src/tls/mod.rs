@@ -1,0 +1,1 @@
+//! TLS: credentials, verification, handshakes over datagrams, session channels.
