@@ -20,17 +20,29 @@ pub mod error;
 pub mod member;
 pub mod metadata;
 pub mod time;
+pub mod timers;
 
 // ground
 pub mod membership;
 pub mod wire;
 
 // leaves
+pub mod detector;
+pub mod dissemination;
 pub mod session;
+pub mod sync;
+
+// the boundary and the router
+pub mod event;
+pub mod node;
 
 pub use config::{Config, Detector, Fanout, Limits};
 pub use error::{CommandError, ConfigError, DecodeError, PeerError};
+pub use event::{Command, Destination, Event, LeftReason, Stats, StreamRequest, Timer, Transmit};
 pub use member::{Incarnation, Lifecycle, MemberId, State};
 pub use membership::record::{Authority, NodeRecord, RecordHash, Signature, SignedRecord};
+pub use membership::table::{DenseTable, Member, MemberTable};
+pub use membership::view::View;
 pub use metadata::Metadata;
+pub use node::Node;
 pub use time::{Duration, Instant, WallTime};

@@ -1,0 +1,103 @@
+//! When we last heard from whom, and how long its answers take (rule F-2).
+//!
+//! Invariant: an entry exists only for members that we have exchanged a datagram with.
+
+use crate::member::MemberId;
+use crate::membership::table::IdMap;
+use crate::time::{Duration, Instant};
+
+/// Lowest working ping timeout.
+const FLOOR: Duration = Duration::from_millis(100);
+
+/// What our own exchanges with one member showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// Last authenticated datagram from it.
+    pub last: Instant,
+    /// Smoothed round-trip time and its variation (RFC 6298), once measured.
+    pub rtt: Option<(Duration, Duration)>,
+}
+
+/// Contacts by member.
+#[derive(Clone, Debug, Default)]
+pub struct Contacts {
+    by_id: IdMap<Contact>,
+}
+
+impl Contacts {
+    /// A datagram of `peer` arrived.
+    pub fn heard(&mut self, now: Instant, peer: MemberId) {
+        self.by_id
+            .entry(peer)
+            .and_modify(|contact| contact.last = contact.last.max(now))
+            .or_insert(Contact { last: now, rtt: None });
+    }
+
+    /// An ack of `peer` took `sample`.
+    pub fn measured(&mut self, peer: MemberId, sample: Duration) {
+        let Some(contact) = self.by_id.get_mut(&peer) else { return };
+        contact.rtt = Some(match contact.rtt {
+            None => (sample, sample / 2),
+            Some((smoothed, variation)) => {
+                let error = smoothed.abs_diff(sample);
+                (smoothed * 7 / 8 + sample / 8, variation * 3 / 4 + error / 4)
+            }
+        });
+    }
+
+    /// What is known of `peer`.
+    pub fn of(&self, peer: MemberId) -> Option<Contact> {
+        self.by_id.get(&peer).copied()
+    }
+
+    /// Every contact, in no meaningful order.
+    pub fn iter(&self) -> impl Iterator<Item = (MemberId, Contact)> {
+        self.by_id.iter().map(|(id, contact)| (*id, *contact))
+    }
+
+    /// Forgets `peer`.
+    pub fn forget(&mut self, peer: MemberId) {
+        self.by_id.remove(&peer);
+    }
+
+    /// How long a ping to `peer` may take: srtt + 4·rttvar within 100 ms and `ceiling`; a peer
+    /// never measured gets the ceiling, because its first answer contains a handshake.
+    pub fn ping_timeout(&self, peer: MemberId, ceiling: Duration) -> Duration {
+        match self.of(peer).and_then(|contact| contact.rtt) {
+            Some((smoothed, variation)) => (smoothed + variation * 4).max(FLOOR).min(ceiling),
+            None => ceiling,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: MemberId = MemberId([1; 16]);
+
+    /// Rule F-2.
+    #[test]
+    fn the_timeout_follows_the_round_trip_between_floor_and_ceiling() {
+        let ceiling = Duration::from_secs(2);
+        let mut contacts = Contacts::default();
+        assert_eq!(contacts.ping_timeout(PEER, ceiling), ceiling, "cold");
+        contacts.heard(Instant::from_nanos(1), PEER);
+        contacts.measured(PEER, Duration::from_millis(80));
+        assert_eq!(contacts.ping_timeout(PEER, ceiling), Duration::from_millis(240));
+        for _ in 0..60 {
+            contacts.measured(PEER, Duration::from_millis(1));
+        }
+        assert_eq!(contacts.ping_timeout(PEER, ceiling), FLOOR);
+        contacts.measured(PEER, Duration::from_secs(60));
+        assert_eq!(contacts.ping_timeout(PEER, ceiling), ceiling);
+    }
+
+    #[test]
+    fn a_contact_never_moves_back() {
+        let mut contacts = Contacts::default();
+        contacts.heard(Instant::from_nanos(9), PEER);
+        contacts.heard(Instant::from_nanos(5), PEER);
+        assert_eq!(contacts.of(PEER).unwrap().last, Instant::from_nanos(9));
+    }
+}

@@ -1,0 +1,3 @@
+//! Spreading news: which updates travel, how often, and in which order.
+
+pub mod queue;

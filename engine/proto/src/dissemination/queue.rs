@@ -1,0 +1,250 @@
+//! Updates on their way out (rules G-1 and G-2).
+//!
+//! Each update is sent a bounded number of times, the least sent first and among those the
+//! newest; a member has one entry, and a newer claim about it replaces an older one.
+//!
+//! Invariants: `order` and `entries` hold the same updates; an entry has been sent fewer times
+//! than its limit.
+
+use alloc::collections::BTreeSet;
+use core::cmp::Reverse;
+
+use crate::config::log10_ceil;
+use crate::member::MemberId;
+use crate::membership::table::IdMap;
+use crate::time::Instant;
+use crate::wire::message::{Body, Death, FRAME, Packet, Suspicion, Update};
+
+/// Fewest sends of an update, however small the cluster: half loses coverage.
+pub const LEAST_SENDS: u32 = 8;
+
+/// A claim on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A record is current.
+    Update(Update),
+    /// A member is doubted.
+    Suspicion(Suspicion),
+    /// A member was judged failed at `since`.
+    Death {
+        /// The message; its age is filled in when it is sent.
+        death: Death,
+        /// When the judgement was passed, on our clock.
+        since: Instant,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    claim: Claim,
+    sends: u32,
+    number: u64,
+}
+
+impl Entry {
+    fn key(&self, id: MemberId) -> Key {
+        (self.sends, Reverse(self.number), id)
+    }
+}
+
+type Key = (u32, Reverse<u64>, MemberId);
+
+/// The queue.
+#[derive(Clone, Debug, Default)]
+pub struct Queue {
+    entries: IdMap<Entry>,
+    order: BTreeSet<Key>,
+    next_number: u64,
+}
+
+/// How often an update is sent in a cluster of `members`: max(8, λ·⌈log10(n+1)⌉).
+pub fn transmit_limit(lambda: u32, members: usize) -> u32 {
+    LEAST_SENDS.max(lambda * log10_ceil(members))
+}
+
+impl Queue {
+    /// Updates waiting.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Queues the newest claim about `id`; returns how many updates had to go to stay within
+    /// `limit`.
+    pub fn push(&mut self, id: MemberId, claim: Claim, limit: usize) -> u64 {
+        if let Some(previous) = self.entries.remove(&id) {
+            self.order.remove(&previous.key(id));
+        }
+        let entry = Entry { claim, sends: 0, number: self.next_number };
+        self.next_number += 1;
+        self.order.insert(entry.key(id));
+        self.entries.insert(id, entry);
+        let mut dropped = 0;
+        while self.entries.len() > limit {
+            let Some((_, _, most_sent)) = self.order.pop_last() else { break };
+            self.entries.remove(&most_sent);
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// Fills what is left of a datagram; returns how many updates went in.
+    pub fn fill(&mut self, now: Instant, packet: &mut Packet, limit: usize, sends: u32) -> usize {
+        let mut sent = 0;
+        let mut after: Option<Key> = None;
+        let mut moved: alloc::vec::Vec<(Key, MemberId)> = alloc::vec::Vec::new();
+        loop {
+            let next = match after {
+                None => self.order.first().copied(),
+                Some(key) => self
+                    .order
+                    .range((core::ops::Bound::Excluded(key), core::ops::Bound::Unbounded))
+                    .next()
+                    .copied(),
+            };
+            let Some(key) = next else { break };
+            after = Some(key);
+            let id = key.2;
+            let Some(entry) = self.entries.get(&id) else { break };
+            if packet.as_bytes().len() + FRAME + SMALLEST > limit {
+                break;
+            }
+            if write(now, &entry.claim, packet, limit) {
+                moved.push((key, id));
+                sent += 1;
+            }
+        }
+        for (key, id) in moved {
+            self.sent(key, id, sends);
+        }
+        sent
+    }
+
+    fn sent(&mut self, key: Key, id: MemberId, limit: u32) {
+        self.order.remove(&key);
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.sends += 1;
+        if entry.sends >= limit {
+            self.entries.remove(&id);
+        } else {
+            let key = entry.key(id);
+            self.order.insert(key);
+        }
+    }
+}
+
+const SMALLEST: usize = size_of::<Update>();
+
+fn write(now: Instant, claim: &Claim, packet: &mut Packet, limit: usize) -> bool {
+    match claim {
+        Claim::Update(update) => packet.push(limit, update),
+        Claim::Suspicion(suspicion) => packet.push(limit, suspicion),
+        Claim::Death { death, since } => {
+            let age = u32::try_from(now.since(*since).as_millis()).unwrap_or(u32::MAX);
+            packet.push(limit, &Death { age_ms: age.into(), ..*death })
+        }
+    }
+}
+
+const _: () = assert!(Update::KIND != Suspicion::KIND);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::member::{Incarnation, State};
+    use crate::membership::record::RecordHash;
+    use crate::wire::message::{Message, Messages};
+    use std::vec::Vec;
+
+    fn id(n: u8) -> MemberId {
+        MemberId([n; 16])
+    }
+
+    fn update(n: u8, counter: u32) -> Claim {
+        let incarnation = Incarnation { generation: 1, counter };
+        Claim::Update(Update::new(id(n), incarnation, State::Alive, RecordHash(u64::from(counter))))
+    }
+
+    fn take(queue: &mut Queue, limit: usize, sends: u32) -> Vec<(u8, u32)> {
+        let mut packet = Packet::default();
+        queue.fill(Instant::ORIGIN, &mut packet, limit, sends);
+        Messages::new(packet.as_bytes())
+            .map(|message| match message {
+                Ok(Message::Update(update)) => (update.id[0], update.incarnation.counter.get()),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    /// Rule G-1: λ·⌈log10(n+1)⌉, never below eight.
+    #[test]
+    fn the_transmit_limit_follows_the_configured_multiplier() {
+        for (lambda, members, expected) in
+            [(4, 3, 8), (4, 9, 8), (4, 99, 8), (4, 100, 12), (3, 1_000, 12), (4, 100_000, 24)]
+        {
+            assert_eq!(transmit_limit(lambda, members), expected, "λ {lambda}, n {members}");
+        }
+    }
+
+    /// Rule G-1: an update is sent exactly as often as its limit, then never again.
+    #[test]
+    fn an_update_stops_at_its_limit() {
+        let mut queue = Queue::default();
+        queue.push(id(1), update(1, 0), 100);
+        let sent = (0..40).filter(|_| !take(&mut queue, 1_168, 8).is_empty()).count();
+        assert_eq!(sent, 8);
+        assert!(queue.is_empty() && queue.order.is_empty());
+    }
+
+    /// Rule G-2: fewest sends first, then the newest; one entry a member, the newest claim.
+    #[test]
+    fn the_least_sent_goes_first_and_a_newer_claim_replaces() {
+        let mut queue = Queue::default();
+        queue.push(id(1), update(1, 0), 100);
+        queue.push(id(2), update(2, 0), 100);
+        let one = 43;
+        assert_eq!(take(&mut queue, one, 8), [(2, 0)], "the newest of the unsent");
+        assert_eq!(take(&mut queue, one, 8), [(1, 0)], "then the other unsent one");
+        queue.push(id(3), update(3, 0), 100);
+        assert_eq!(take(&mut queue, one, 8), [(3, 0)]);
+        queue.push(id(1), update(1, 7), 100);
+        assert_eq!(queue.len(), 3);
+        assert_eq!(take(&mut queue, one, 8), [(1, 7)], "a newer claim starts afresh");
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_most_sent() {
+        let mut queue = Queue::default();
+        queue.push(id(1), update(1, 0), 2);
+        take(&mut queue, 1_168, 8);
+        assert_eq!(queue.push(id(2), update(2, 0), 2), 0);
+        assert_eq!(queue.push(id(3), update(3, 0), 2), 1);
+        let mut left: Vec<_> = take(&mut queue, 1_168, 8).iter().map(|(n, _)| *n).collect();
+        left.sort_unstable();
+        assert_eq!(left, [2, 3]);
+    }
+
+    #[test]
+    fn a_death_tells_its_age_when_it_is_sent() {
+        let mut queue = Queue::default();
+        let death = Death {
+            id: id(1).0,
+            incarnation: Incarnation::default().into(),
+            announcer: id(2).0,
+            age_ms: 0.into(),
+            proof: 0.into(),
+        };
+        queue.push(id(1), Claim::Death { death, since: Instant::ORIGIN }, 10);
+        let mut packet = Packet::default();
+        let now = Instant::ORIGIN + crate::time::Duration::from_millis(750);
+        assert_eq!(queue.fill(now, &mut packet, 1_168, 8), 1);
+        match Messages::new(packet.as_bytes()).next() {
+            Some(Ok(Message::Death(death))) => assert_eq!(death.age_ms.get(), 750),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The whole boundary of a [`Node`](crate::Node) on one page: what a driver puts in and what it
+//! takes out.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use crate::member::{Lifecycle, MemberId, State};
+use crate::membership::record::SignedRecord;
+use crate::metadata::Metadata;
+use crate::time::{Duration, Instant};
+
+/// What a host asks of its node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Replaces the addresses that are dialled until the mesh is found, and for ever after while
+    /// they are absent from the view.
+    Join(Vec<SocketAddr>),
+    /// Publishes new metadata under the next incarnation, if it differs.
+    SetMetadata(Metadata),
+    /// Publishes a new lifecycle under the next incarnation, if it differs.
+    SetLifecycle(Lifecycle),
+    /// Says goodbye; [`Event::LeaveComplete`] follows.
+    Leave,
+}
+
+/// For whom a datagram is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Destination {
+    /// This member and nobody else.
+    Member(MemberId),
+    /// Whoever answers there with a certificate of the cluster.
+    Seed,
+}
+
+/// A datagram to be sealed and sent; its plaintext is in the buffer given to `poll_transmit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The recipient.
+    pub to: Destination,
+    /// Where the recipient is thought to listen.
+    pub address: SocketAddr,
+}
+
+/// A wish for a bulk exchange over a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRequest {
+    /// With whom.
+    pub peer: MemberId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The members wanted; empty means all, in both directions.
+    pub members: Vec<MemberId>,
+}
+
+/// Why a member is no longer one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeftReason {
+    /// By its own signed word.
+    Left,
+    /// Judged failed.
+    Failed,
+}
+
+impl LeftReason {
+    /// The word used in JSON and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What happened. Every transition of a member appears exactly once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A member that was unknown is alive.
+    Joined(Arc<SignedRecord>),
+    /// A suspect or departed member is alive.
+    Recovered {
+        /// The member.
+        record: Arc<SignedRecord>,
+        /// What it was held to be.
+        previous: State,
+    },
+    /// A member is doubted.
+    Suspected {
+        /// The member.
+        record: Arc<SignedRecord>,
+        /// When we last heard from it ourselves.
+        last_contact: Option<Instant>,
+    },
+    /// A member is gone.
+    Left {
+        /// The member.
+        record: Arc<SignedRecord>,
+        /// Why.
+        reason: LeftReason,
+    },
+    /// A present member published another record: metadata, lifecycle or addresses.
+    Updated(Arc<SignedRecord>),
+    /// A departed member is listed no longer.
+    Forgotten(MemberId),
+    /// Others doubted or buried us; we answered with this record.
+    Refuted(Arc<SignedRecord>),
+    /// Two different signed records claim one incarnation of one member.
+    Conflict(MemberId),
+    /// A record was refused.
+    RecordRejected {
+        /// Who sent it.
+        from: MemberId,
+        /// Why.
+        error: crate::error::PeerError,
+    },
+    /// A probe came back.
+    RoundTrip {
+        /// The probed member.
+        peer: MemberId,
+        /// Between ping and ack.
+        rtt: Duration,
+    },
+    /// A probe failed, indirect ones included.
+    ProbeFailed(MemberId),
+    /// The first full exchange with the mesh is done.
+    JoinComplete,
+    /// So many members acknowledged our leave; the node does nothing more.
+    LeaveComplete {
+        /// Members that acknowledged.
+        acknowledged: usize,
+    },
+    /// So many events were lost because they were not taken: resynchronise from the view.
+    Overflow(u64),
+}
+
+/// Why the node wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// The next round of probes.
+    ProbeRound,
+    /// The direct ping with this sequence number is late.
+    PingLate(u32),
+    /// The probe with this sequence number ends.
+    ProbeEnd(u32),
+    /// A ping carried out for somebody else is late.
+    RelayLate(u32),
+    /// A suspicion matures.
+    Suspicion(MemberId),
+    /// Updates wait.
+    Gossip,
+    /// Departed members are looked through.
+    Reap,
+    /// The leave is repeated to whoever has not acknowledged.
+    Leave,
+}
+
+/// Counters since the start; they only rise, gauges are named as such.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Probes begun.
+    pub probes: u64,
+    /// Probes acknowledged, directly or through a relay.
+    pub probes_acked: u64,
+    /// Probes that failed.
+    pub probes_failed: u64,
+    /// Relays asked.
+    pub indirect_pings: u64,
+    /// Nacks received.
+    pub nacks: u64,
+    /// Suspicions begun here, by our own probe or on hearsay.
+    pub suspicions: u64,
+    /// Refutations of claims about ourselves.
+    pub refutations: u64,
+    /// Members declared failed by our own timer.
+    pub declared_dead: u64,
+    /// Messages understood.
+    pub messages_in: u64,
+    /// Messages of a kind that this build does not know, skipped.
+    pub messages_unknown: u64,
+    /// Datagrams handed out.
+    pub datagrams_out: u64,
+    /// Bytes of their plaintext.
+    pub bytes_out: u64,
+    /// Updates sent as gossip or piggyback.
+    pub updates_out: u64,
+    /// Updates dropped because the queue was full.
+    pub queue_dropped: u64,
+    /// Updates waiting (gauge).
+    pub queue_depth: u64,
+    /// Records pulled.
+    pub pulls: u64,
+    /// Relay requests refused because too many were open.
+    pub relays_refused: u64,
+    /// Members refused because the table was full.
+    pub members_refused: u64,
+    /// Digests received that equal ours.
+    pub digests_equal: u64,
+    /// Digests received that differ.
+    pub digests_differ: u64,
+    /// Bulk exchanges wished for.
+    pub syncs: u64,
+    /// Messages and records rejected, by reason.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// Local health (gauge): 0 is best, 8 worst.
+    pub awareness: u32,
+}
+
+impl Stats {
+    /// Counts a rejection.
+    pub fn reject(&mut self, reason: &'static str) {
+        *self.rejected.entry(reason).or_default() += 1;
+    }
+}

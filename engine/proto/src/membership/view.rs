@@ -1,0 +1,78 @@
+//! An immutable picture of the membership at one moment.
+//!
+//! A view shares its chunks with its predecessor and successor (rule V-1); readers keep it as
+//! long as they like and never block the protocol.
+
+use crate::member::{MemberId, State};
+use crate::membership::chunks::Chunks;
+use crate::membership::table::{Counts, Member};
+use crate::time::Instant;
+
+/// Who is a member, as of one version.
+#[derive(Clone, Debug)]
+pub struct View {
+    slots: Chunks<Option<Member>>,
+    counts: Counts,
+    local: MemberId,
+    version: u64,
+    digest: u64,
+    taken: Instant,
+}
+
+impl View {
+    pub(crate) fn new(
+        slots: Chunks<Option<Member>>,
+        counts: Counts,
+        local: MemberId,
+        version: u64,
+        digest: u64,
+        taken: Instant,
+    ) -> Self {
+        Self { slots, counts, local, version, digest, taken }
+    }
+
+    /// Rises with every change.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Equal in two members whose views of the present members agree.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// The node that this view belongs to.
+    pub fn local(&self) -> MemberId {
+        self.local
+    }
+
+    /// When it was taken, on the node's clock.
+    pub fn taken(&self) -> Instant {
+        self.taken
+    }
+
+    /// Members by state.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Every known member, departed ones included, in no meaningful order. O(N).
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.slots.iter().flatten()
+    }
+
+    /// The member with this id. O(N): a host that looks up often keeps an index by version.
+    pub fn member(&self, id: MemberId) -> Option<&Member> {
+        self.members().find(|member| member.id() == id)
+    }
+
+    /// The state of a member, `None` when it is unknown.
+    pub fn state(&self, id: MemberId) -> Option<State> {
+        self.member(id).map(|member| member.state)
+    }
+
+    /// The chunks, for readers that cache by chunk.
+    pub fn chunks(&self) -> &Chunks<Option<Member>> {
+        &self.slots
+    }
+}

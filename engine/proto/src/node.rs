@@ -1,0 +1,409 @@
+//! One member of the mesh, as a state machine.
+//!
+//! The node routes: a datagram, a command or a deadline goes to the machine that understands it,
+//! and the small outcome that comes back becomes messages, timers and events. It owns the table
+//! of members and nothing else of substance.
+//!
+//! Invariants: the node itself is in its table, alive until it leaves; every change of the table
+//! raises the view's version; a datagram can be refused, but never panics.
+//!
+//! Drive it: call a `handle_*` method, then drain `poll_transmit` and `poll_event`, then sleep
+//! until `poll_timeout`.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use crate::config::Config;
+use crate::detector::awareness::Awareness;
+use crate::detector::contacts::{Contact, Contacts};
+use crate::detector::order::ProbeOrder;
+use crate::detector::probe::Probes;
+use crate::detector::relay::Relays;
+use crate::detector::suspicion::Suspicion;
+use crate::dissemination::queue::{Queue, transmit_limit};
+use crate::error::CommandError;
+use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Transmit};
+use crate::member::{Incarnation, MemberId, State};
+use crate::membership::record::{Authority, SignedRecord, first_record};
+use crate::membership::table::{DenseTable, IdMap, Member, MemberTable};
+use crate::membership::view::View;
+use crate::metadata::Metadata;
+use crate::sync::agreement::Agreement;
+use crate::sync::pulls::Pulls;
+use crate::time::{Duration, Instant, WallTime};
+use crate::timers::Timers;
+use crate::wire::message::{Body, Packet};
+
+mod claims;
+mod departure;
+mod gossip;
+mod joining;
+mod probing;
+mod receive;
+
+use departure::Departure;
+use joining::Joining;
+
+/// With few updates queued a new one leaves after so long, together with its neighbours.
+const SOON: Duration = Duration::from_millis(20);
+/// How often departed members are looked through.
+const REAP_EVERY: Duration = Duration::from_secs(10);
+
+/// What a node is born with.
+pub struct Birth {
+    /// Validated parameters.
+    pub config: Config,
+    /// What it says of itself; `metadata_version` and `cluster_id` are set by the node.
+    pub metadata: Metadata,
+    /// Where it listens, the preferred address first.
+    pub addresses: Vec<SocketAddr>,
+    /// Start time of its life: the generation of its incarnation.
+    pub born: WallTime,
+    /// Keys and certificates.
+    pub authority: Arc<dyn Authority>,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+/// One member. Generic over its table so that a simulation can share members between nodes.
+pub struct Node<T: MemberTable = DenseTable> {
+    config: Config,
+    authority: Arc<dyn Authority>,
+    rng: fastrand::Rng,
+    local: MemberId,
+    table: T,
+    version: u64,
+    timers: Timers<Timer>,
+    order: ProbeOrder,
+    probes: Probes,
+    relays: Relays,
+    awareness: Awareness,
+    contacts: Contacts,
+    suspicions: IdMap<Suspicion>,
+    noticed: IdMap<Instant>,
+    queue: Queue,
+    pulls: Pulls,
+    agreement: Agreement,
+    joining: Joining,
+    departure: Departure,
+    outbox: VecDeque<Outgoing>,
+    spare: Vec<Vec<u8>>,
+    events: VecDeque<Event>,
+    overflow: u64,
+    streams: VecDeque<StreamRequest>,
+    stats: Stats,
+}
+
+/// A datagram being put together. `gossip` ones are worth sending only if updates fill them.
+struct Outgoing {
+    transmit: Transmit,
+    packet: Packet,
+    gossip: bool,
+}
+
+/// The authenticated sender of a datagram and where it came from.
+#[derive(Clone, Copy)]
+struct Peer {
+    id: MemberId,
+    address: SocketAddr,
+}
+
+impl<T: MemberTable> Node<T> {
+    /// A node that is alone until it is told to join.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the metadata is incomplete or too large, or the authority refuses
+    /// to sign.
+    pub fn new(now: Instant, birth: Birth) -> Result<Self, CommandError> {
+        let Birth { config, metadata, addresses, born, authority, seed } = birth;
+        let metadata =
+            Metadata { metadata_version: 1, cluster_id: config.cluster_id.clone(), ..metadata };
+        departure::check(&metadata, &config)?;
+        let incarnation = Incarnation { generation: born.0, counter: 0 };
+        let record = first_record(&config.cluster_id, incarnation, addresses, metadata);
+        let local = record.id;
+        let record =
+            SignedRecord::author(record, authority.as_ref()).ok_or(CommandError::Signing)?;
+        let mut node = Self {
+            rng: fastrand::Rng::with_seed(seed ^ local.prefix()),
+            config,
+            authority,
+            local,
+            table: T::default(),
+            version: 0,
+            timers: Timers::default(),
+            order: ProbeOrder::default(),
+            probes: Probes::default(),
+            relays: Relays::default(),
+            awareness: Awareness::default(),
+            contacts: Contacts::default(),
+            suspicions: IdMap::default(),
+            noticed: IdMap::default(),
+            queue: Queue::default(),
+            pulls: Pulls::default(),
+            agreement: Agreement::default(),
+            joining: Joining::default(),
+            departure: Departure::default(),
+            outbox: VecDeque::new(),
+            spare: Vec::new(),
+            events: VecDeque::new(),
+            overflow: 0,
+            streams: VecDeque::new(),
+            stats: Stats::default(),
+        };
+        let record = Arc::new(record);
+        node.put(Member { record: record.clone(), state: State::Alive, since: now });
+        node.announce(now, &record, State::Alive);
+        // A random first offset keeps nodes that start together from probing in step.
+        let offset = node.config.interval.mul_f64(node.rng.f64());
+        node.timers.set(Timer::ProbeRound, now + offset);
+        node.timers.set(Timer::Reap, now + REAP_EVERY);
+        Ok(node)
+    }
+
+    /// Messages of an authenticated member arrived from `address`.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        address: SocketAddr,
+        payload: &[u8],
+    ) {
+        self.receive(now, Peer { id: from, address }, payload);
+    }
+
+    /// A handshake that we began showed a fresh signature of `peer` (rule S-9): as good as an ack
+    /// of a probe under way, and nothing else. `seed` tells that the dial named no id.
+    pub fn handle_peer_proven(
+        &mut self,
+        now: Instant,
+        peer: MemberId,
+        address: SocketAddr,
+        seed: bool,
+    ) {
+        self.contacts.heard(now, peer);
+        if seed {
+            self.joining.seed_is(address, peer);
+        }
+        self.ask_for_state(now, Peer { id: peer, address });
+        if let Some((sequence, acked)) = self.probes.proven(peer) {
+            self.probe_answered(now, sequence, acked);
+        }
+    }
+
+    /// A state, or a piece of one, arrived over a stream of an authenticated member.
+    pub fn handle_sync(&mut self, now: Instant, from: MemberId, entries: &[u8]) {
+        self.merge(now, from, entries);
+    }
+
+    /// A wished exchange with `peer` ended.
+    pub fn handle_stream_closed(&mut self, peer: MemberId, complete: bool) {
+        if self.joining.exchange_ended(complete) {
+            self.emit(Event::JoinComplete);
+        }
+        if !complete {
+            self.stats.reject("stream");
+        }
+        let _ = peer;
+    }
+
+    /// A host's command.
+    ///
+    /// # Errors
+    /// [`CommandError`] says what the host asked wrongly; nothing has changed then.
+    pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<(), CommandError> {
+        match command {
+            Command::Join(seeds) => self.join(now, seeds),
+            Command::SetMetadata(metadata) => self.set_metadata(now, metadata),
+            Command::SetLifecycle(lifecycle) => self.set_lifecycle(now, lifecycle),
+            Command::Leave => self.leave(now),
+        }
+    }
+
+    /// Acts on every deadline that has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.forgive_a_stall(now);
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::ProbeRound => self.probe_round(now),
+                Timer::PingLate(sequence) => self.ping_late(now, sequence),
+                Timer::ProbeEnd(sequence) => self.probe_ended(now, sequence),
+                Timer::RelayLate(sequence) => self.relay_late(sequence),
+                Timer::Suspicion(id) => self.suspicion_matured(now, id),
+                Timer::Gossip => self.gossip_tick(now),
+                Timer::Reap => self.reap(now),
+                Timer::Leave => self.leave_again(now),
+            }
+        }
+    }
+
+    /// The next datagram, its plaintext in `buf`, which is overwritten.
+    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
+        loop {
+            let outgoing = self.outbox.pop_front()?;
+            let mut packet = outgoing.packet;
+            let sends = transmit_limit(self.config.retransmit_limit, self.members());
+            let limit = self.config.max_payload;
+            let updates = self.queue.fill(now, &mut packet, limit, sends);
+            self.stats.updates_out += updates as u64;
+            if outgoing.gossip && updates == 0 {
+                self.recycle(packet.into_bytes());
+                continue;
+            }
+            buf.clear();
+            buf.extend_from_slice(packet.as_bytes());
+            self.recycle(packet.into_bytes());
+            self.stats.datagrams_out += 1;
+            self.stats.bytes_out += buf.len() as u64;
+            return Some(outgoing.transmit);
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if self.overflow > 0 {
+            return Some(Event::Overflow(core::mem::take(&mut self.overflow)));
+        }
+        self.events.pop_front()
+    }
+
+    /// The next wish for a bulk exchange.
+    pub fn poll_stream(&mut self) -> Option<StreamRequest> {
+        self.streams.pop_front()
+    }
+
+    /// When to call [`Node::handle_timeout`], and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        self.timers.next()
+    }
+
+    /// Rises with every change of the membership.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// An immutable picture of the membership.
+    pub fn view(&self, now: Instant) -> View {
+        self.table.view(self.local, self.version, now)
+    }
+
+    /// Our own id.
+    pub fn id(&self) -> MemberId {
+        self.local
+    }
+
+    /// Our own newest record.
+    pub fn local(&self) -> &Arc<SignedRecord> {
+        // The constructor puts it there and `remove` is never called with our id.
+        match self.table.get(self.local) {
+            Some(member) => &member.record,
+            None => unreachable!("a node is always in its own table"),
+        }
+    }
+
+    /// The member with this id.
+    pub fn member(&self, id: MemberId) -> Option<&Member> {
+        self.table.get(id)
+    }
+
+    /// The table.
+    pub fn table(&self) -> &T {
+        &self.table
+    }
+
+    /// Our own exchanges with others, in no meaningful order.
+    pub fn contacts(&self) -> impl Iterator<Item = (MemberId, Contact)> {
+        self.contacts.iter()
+    }
+
+    /// Whether the first full exchange is done, or there is nobody to have it with.
+    pub fn is_joined(&self) -> bool {
+        self.joining.is_done()
+    }
+
+    /// Whether the last digest heard equals ours.
+    pub fn agrees(&self) -> bool {
+        self.agreement.holds()
+    }
+
+    /// Members that one gossip tick reaches at the present size.
+    pub fn fanout(&self) -> usize {
+        self.config.fanout.at(self.members())
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            queue_depth: self.queue.len() as u64,
+            awareness: self.awareness.score(),
+            ..self.stats.clone()
+        }
+    }
+
+    // --- what the routed parts share ---
+
+    fn members(&self) -> usize {
+        self.table.counts().present()
+    }
+
+    fn put(&mut self, member: Member) {
+        self.version += 1;
+        self.table.put(member);
+    }
+
+    fn emit(&mut self, event: Event) {
+        if self.events.len() >= self.config.limits.events {
+            self.events.pop_front();
+            self.overflow += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < 32 {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Sends one message to a member, in the datagram already waiting for it if it fits.
+    fn send<B: Body>(&mut self, to: Peer, body: &B) {
+        self.send_raw(to, B::KIND, body.as_bytes());
+    }
+
+    fn send_raw(&mut self, to: Peer, kind: u8, body: &[u8]) -> bool {
+        let transmit = Transmit { to: Destination::Member(to.id), address: to.address };
+        self.enqueue(transmit, kind, body)
+    }
+
+    fn enqueue(&mut self, transmit: Transmit, kind: u8, body: &[u8]) -> bool {
+        let limit = self.config.max_payload;
+        // Only the newest datagrams are looked at: a burst to one peer ends up together, and the
+        // search stays O(1).
+        let recent = self.outbox.iter_mut().rev().take(4);
+        for outgoing in recent {
+            if outgoing.transmit.to == transmit.to && outgoing.transmit.address == transmit.address
+            {
+                if outgoing.packet.push_raw(limit, kind, body) {
+                    outgoing.gossip = false;
+                    return true;
+                }
+                break;
+            }
+        }
+        let mut packet = Packet::on(self.spare.pop().unwrap_or_default());
+        let fits = packet.push_raw(limit, kind, body);
+        if fits {
+            self.outbox.push_back(Outgoing { transmit, packet, gossip: false });
+        }
+        fits
+    }
+
+    /// Where a member says that it listens.
+    fn peer(&self, id: MemberId) -> Option<Peer> {
+        let address = *self.table.get(id)?.record.record().addresses.first()?;
+        Some(Peer { id, address })
+    }
+}

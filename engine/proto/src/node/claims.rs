@@ -1,0 +1,425 @@
+//! Claims about members: what a record, a suspicion or a death changes, and what we answer when
+//! it is about ourselves.
+//!
+//! Every change goes through precedence (rule M-3): a claim that does not exceed what is known
+//! changes nothing. A suspicion or death never names an incarnation above the highest signed one
+//! (rule M-4): such a claim first makes us pull the record.
+
+use alloc::sync::Arc;
+
+use super::{Node, Peer, SOON};
+use crate::config::Detector;
+use crate::detector::suspicion::{Circumstances, Schedule, Suspicion};
+use crate::dissemination::queue::Claim;
+use crate::error::PeerError;
+use crate::event::{Event, LeftReason, Timer};
+use crate::member::{Incarnation, Lifecycle, MemberId, Precedence, State};
+use crate::membership::record::{self, RecordHash, SignedRecord};
+use crate::membership::table::{Member, MemberTable};
+use crate::sync::snapshot::{Entries, Entry};
+use crate::time::Instant;
+use crate::wire::message::{self, Death, LeaveAck, Update};
+
+/// With so few updates queued a new one need not wait for the tick.
+const FEW: usize = 8;
+
+impl<T: MemberTable> Node<T> {
+    /// A member's newest record goes by `hash`.
+    pub(super) fn on_update(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        id: MemberId,
+        incarnation: Incarnation,
+        state: State,
+        hash: RecordHash,
+    ) {
+        let known = self.table.get(id).map(|member| (member.precedence(), member.record.hash()));
+        let news = match known {
+            None => state == State::Alive,
+            Some((known, known_hash)) => {
+                Precedence(incarnation, state) > known
+                    || (incarnation == known.0 && hash != known_hash)
+            }
+        };
+        if news {
+            self.pull(now, from, id, hash);
+        }
+    }
+
+    /// A record arrived, unverified.
+    pub(super) fn on_record(&mut self, now: Instant, from: Peer, envelope: &[u8]) {
+        let leave = self.take_record(now, from.id, envelope);
+        if let Some((author, incarnation)) = leave
+            && author == from.id
+        {
+            self.send(from, &LeaveAck { incarnation: incarnation.into() });
+        }
+    }
+
+    /// Verifies and applies a record if it is news. Returns whose leave it is, if it is one.
+    fn take_record(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        envelope: &[u8],
+    ) -> Option<(MemberId, Incarnation)> {
+        let (id, incarnation, hash) = match record::peek(envelope) {
+            Ok(peeked) => peeked,
+            Err(error) => {
+                self.reject(from, error.into());
+                return None;
+            }
+        };
+        if let Some(member) = self.table.get(id) {
+            let known = member.incarnation();
+            let left = member.record.record().lifecycle == Lifecycle::Leaving;
+            if incarnation < known || (incarnation == known && hash == member.record.hash()) {
+                self.pulls.done(id);
+                return (left && incarnation == known).then_some((id, incarnation));
+            }
+        } else if self.table.len() >= self.config.limits.members {
+            self.stats.members_refused += 1;
+            return None;
+        }
+        let verified = SignedRecord::verify(
+            envelope,
+            &self.config.cluster_id,
+            self.config.limits.metadata_bytes,
+            self.authority.as_ref(),
+        );
+        match verified {
+            Ok(record) => {
+                self.pulls.done(id);
+                let leaving = record.record().lifecycle == Lifecycle::Leaving;
+                self.apply_record(now, record);
+                leaving.then_some((id, incarnation))
+            }
+            Err(error) => {
+                self.reject(from, error);
+                None
+            }
+        }
+    }
+
+    fn reject(&mut self, from: MemberId, error: PeerError) {
+        self.stats.reject(error.reason());
+        self.emit(Event::RecordRejected { from, error });
+    }
+
+    fn apply_record(&mut self, now: Instant, record: SignedRecord) {
+        let content = record.record();
+        let (id, incarnation) = (content.id, content.incarnation);
+        if id == self.local {
+            self.supersede_own_past(now, &record);
+            return;
+        }
+        let state =
+            if content.lifecycle == Lifecycle::Leaving { State::Left } else { State::Alive };
+        let before = self.table.get(id).cloned();
+        if let Some(before) = &before
+            && incarnation == before.incarnation()
+        {
+            self.settle_conflict(now, before, record);
+            return;
+        }
+        let record = Arc::new(record);
+        self.end_suspicion(id);
+        self.noticed.remove(&id);
+        self.put(Member { record: record.clone(), state, since: now });
+        self.announce(now, &record, state);
+        if state == State::Alive {
+            self.order.insert(id, &mut self.rng);
+        }
+        self.tell_transition(before, record, state);
+    }
+
+    fn tell_transition(&mut self, before: Option<Member>, record: Arc<SignedRecord>, state: State) {
+        let was = before.map(|member| member.state);
+        match (was, state) {
+            (None, State::Alive) => self.emit(Event::Joined(record)),
+            (Some(State::Alive), State::Alive) => self.emit(Event::Updated(record)),
+            (Some(previous), State::Alive) => self.emit(Event::Recovered { record, previous }),
+            (Some(State::Alive | State::Suspect), State::Left) => {
+                self.emit(Event::Left { record, reason: LeftReason::Left });
+            }
+            // Nobody saw it present, or it was gone already: no transition to tell.
+            (None | Some(State::Dead | State::Left), State::Left) => {}
+            (_, State::Suspect | State::Dead) => unreachable!("a record claims neither"),
+        }
+    }
+
+    /// Two records for one incarnation: the lower hash wins everywhere, and somebody is told
+    /// (rule R-3).
+    fn settle_conflict(&mut self, now: Instant, before: &Member, record: SignedRecord) {
+        let id = before.id();
+        self.emit(Event::Conflict(id));
+        self.stats.reject("conflict");
+        if record.hash() < before.record.hash() {
+            let record = Arc::new(record);
+            self.put(Member { record: record.clone(), ..before.clone() });
+            if before.state.is_present() {
+                self.announce(now, &record, State::Alive);
+            }
+        }
+    }
+
+    /// Our own signed record with a higher generation: our clock stepped back since an earlier
+    /// life, so this life continues above it (rule M-2).
+    fn supersede_own_past(&mut self, now: Instant, record: &SignedRecord) {
+        let seen = record.record().incarnation;
+        let own = self.local().record().incarnation;
+        if seen == own {
+            self.emit(Event::Conflict(self.local));
+            self.stats.reject("conflict");
+        }
+        if seen >= own && !self.departure.is_leaving() {
+            let above = Incarnation { generation: seen.generation + 1, counter: 0 };
+            self.republish(now, |record| record.incarnation = above);
+        }
+    }
+
+    /// A member is doubted.
+    pub(super) fn on_suspicion(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        id: MemberId,
+        incarnation: Incarnation,
+        accuser: MemberId,
+    ) {
+        if id == self.local {
+            self.refute_to(now, from, incarnation);
+            return;
+        }
+        // An accuser that we do not know as a member does not count.
+        if self.table.get(accuser).is_some_and(|member| member.state.is_present()) {
+            self.suspect(now, Some(from), id, incarnation, accuser);
+        }
+    }
+
+    /// Begins or confirms a suspicion. `from` tells whom to ask for a record that we lack.
+    pub(super) fn suspect(
+        &mut self,
+        now: Instant,
+        from: Option<Peer>,
+        id: MemberId,
+        incarnation: Incarnation,
+        accuser: MemberId,
+    ) {
+        let Some(member) = self.table.get(id) else { return };
+        if incarnation > member.incarnation() {
+            if let Some(from) = from {
+                self.pull(now, from, id, RecordHash(0));
+            }
+            return;
+        }
+        if incarnation < member.incarnation() {
+            return;
+        }
+        match member.state {
+            State::Dead | State::Left => {}
+            State::Suspect => self.confirm(now, id, accuser),
+            State::Alive => self.begin_suspicion(now, member.clone(), accuser),
+        }
+    }
+
+    fn begin_suspicion(&mut self, now: Instant, member: Member, accuser: MemberId) {
+        let id = member.id();
+        let last_contact = self.contacts.of(id).map(|contact| contact.last);
+        let schedule = Schedule::new(&Circumstances {
+            now,
+            members: self.members(),
+            interval: self.config.interval,
+            suspicion_interval: self.config.suspicion_interval,
+            last_contact,
+            dynamic: self.config.detector == Detector::Lifeguard,
+        });
+        let suspicion = Suspicion::begin(now, schedule, accuser);
+        self.timers.set(Timer::Suspicion(id), suspicion.deadline());
+        self.suspicions.insert(id, suspicion);
+        self.stats.suspicions += 1;
+        self.queue_suspicion(now, &member, accuser);
+        let record = member.record.clone();
+        self.put(Member { state: State::Suspect, since: now, ..member });
+        if accuser == self.local
+            && let Some(peer) = self.peer(id)
+        {
+            self.warn_a_suspect(peer);
+        }
+        self.emit(Event::Suspected { record, last_contact });
+    }
+
+    fn confirm(&mut self, now: Instant, id: MemberId, accuser: MemberId) {
+        let Some(suspicion) = self.suspicions.get_mut(&id) else { return };
+        if !suspicion.confirm(accuser) {
+            return;
+        }
+        self.timers.set(Timer::Suspicion(id), suspicion.deadline());
+        if let Some(member) = self.table.get(id).cloned() {
+            self.queue_suspicion(now, &member, accuser);
+        }
+    }
+
+    fn queue_suspicion(&mut self, now: Instant, member: &Member, accuser: MemberId) {
+        let claim = message::Suspicion {
+            id: member.id().0,
+            incarnation: member.incarnation().into(),
+            accuser: accuser.0,
+        };
+        self.queue_claim(now, member.id(), Claim::Suspicion(claim));
+    }
+
+    pub(super) fn suspicion_matured(&mut self, now: Instant, id: MemberId) {
+        if let Some(later) = self.heard_meanwhile(now, id) {
+            self.timers.set(Timer::Suspicion(id), later);
+            if let Some(peer) = self.peer(id) {
+                self.warn_a_suspect(peer);
+            }
+            return;
+        }
+        if let Some(member) = self.table.get(id)
+            && member.state == State::Suspect
+        {
+            let incarnation = member.incarnation();
+            self.stats.declared_dead += 1;
+            self.bury(now, now, id, incarnation, self.local, 0);
+        }
+    }
+
+    /// Within the promise's range the deadline counts from the last contact (rule F-6). A suspect
+    /// that we have heard since keeps its place until that deadline, time enough for the
+    /// refutation that was lost to be sent again.
+    fn heard_meanwhile(&self, now: Instant, id: MemberId) -> Option<Instant> {
+        let suspicion = self.suspicions.get(&id)?;
+        let deadline = suspicion.deadline_after_contact(self.contacts.of(id)?.last)?;
+        (deadline > now).then_some(deadline)
+    }
+
+    /// A member was judged failed by another.
+    pub(super) fn on_death(&mut self, now: Instant, from: Peer, claim: &Death) {
+        let (id, incarnation) = (MemberId(claim.id), claim.incarnation.into());
+        if id == self.local {
+            self.refute_to(now, from, incarnation);
+            return;
+        }
+        match self.table.get(id).map(Member::incarnation) {
+            Some(known) if incarnation > known => self.pull(now, from, id, RecordHash(0)),
+            Some(known) if incarnation == known => {
+                let age = core::time::Duration::from_millis(claim.age_ms.get().into());
+                let announcer = MemberId(claim.announcer);
+                self.bury(now, now - age, id, incarnation, announcer, claim.proof.get());
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn bury(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        id: MemberId,
+        incarnation: Incarnation,
+        announcer: MemberId,
+        proof: u64,
+    ) {
+        let Some(member) = self.table.get(id).cloned() else { return };
+        if Precedence(incarnation, State::Dead) <= member.precedence() {
+            return;
+        }
+        self.end_suspicion(id);
+        let death = Death {
+            id: id.0,
+            incarnation: incarnation.into(),
+            announcer: announcer.0,
+            age_ms: 0.into(),
+            proof: proof.into(),
+        };
+        self.queue_claim(now, id, Claim::Death { death, since });
+        let record = member.record.clone();
+        self.put(Member { state: State::Dead, since: now, ..member });
+        self.emit(Event::Left { record, reason: LeftReason::Failed });
+    }
+
+    fn end_suspicion(&mut self, id: MemberId) {
+        if self.suspicions.remove(&id).is_some() {
+            self.timers.cancel(Timer::Suspicion(id));
+        }
+    }
+
+    /// Refutes a claim about ourselves and gives whoever passed it on our record at once: the
+    /// accuser's clock is running.
+    fn refute_to(&mut self, now: Instant, from: Peer, incarnation: Incarnation) {
+        self.refute(now, incarnation);
+        self.send_own_record(from);
+    }
+
+    /// Somebody doubts or buries us at `incarnation`: we live on above it (rule F-7).
+    pub(super) fn refute(&mut self, now: Instant, incarnation: Incarnation) {
+        let own = self.local().record().incarnation;
+        if incarnation < own || self.departure.is_leaving() {
+            return;
+        }
+        self.awareness.refuted();
+        self.stats.refutations += 1;
+        let above = incarnation.next();
+        if self.republish(now, |record| record.incarnation = above) {
+            let record = self.local().clone();
+            self.emit(Event::Refuted(record));
+        }
+    }
+
+    /// Merges entries of another's state (rule A-3): its records count by their signatures; its
+    /// verdicts of death only as doubt, because the dead may have refuted since.
+    pub(super) fn merge(&mut self, now: Instant, from: MemberId, entries: &[u8]) {
+        for entry in Entries::new(entries) {
+            match entry {
+                Ok(entry) => self.merge_entry(now, from, entry),
+                Err(error) => self.reject(from, error.into()),
+            }
+        }
+    }
+
+    fn merge_entry(&mut self, now: Instant, from: MemberId, entry: Entry<'_>) {
+        let Ok((id, incarnation, _)) = record::peek(entry.envelope) else {
+            self.stats.reject("decode");
+            return;
+        };
+        let unknown = self.table.get(id).is_none();
+        match entry.state {
+            State::Alive => {
+                self.take_record(now, from, entry.envelope);
+            }
+            State::Left if !unknown => {
+                self.take_record(now, from, entry.envelope);
+            }
+            // Whom we never knew we need not bury.
+            State::Suspect | State::Dead if id != self.local && !unknown => {
+                self.take_record(now, from, entry.envelope);
+                self.suspect(now, None, id, incarnation, from);
+            }
+            State::Suspect if id != self.local => {
+                self.take_record(now, from, entry.envelope);
+                self.suspect(now, None, id, incarnation, from);
+            }
+            State::Suspect | State::Dead if id == self.local => self.refute(now, incarnation),
+            State::Left | State::Suspect | State::Dead => {}
+        }
+    }
+
+    /// Queues the hot update for a record.
+    pub(super) fn announce(&mut self, now: Instant, record: &SignedRecord, state: State) {
+        let content = record.record();
+        let update = Update::new(content.id, content.incarnation, state, record.hash());
+        self.queue_claim(now, content.id, Claim::Update(update));
+    }
+
+    fn queue_claim(&mut self, now: Instant, id: MemberId, claim: Claim) {
+        self.stats.queue_dropped += self.queue.push(id, claim, self.config.limits.queue_entries);
+        let delay = if self.queue.len() <= FEW { SOON } else { self.config.gossip_interval };
+        let at = now + delay;
+        if self.timers.deadline(Timer::Gossip).is_none_or(|set| at < set) {
+            self.timers.set(Timer::Gossip, at);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What a node says of itself while it lives and when it goes: metadata, lifecycle, the signed
+//! leave (rules R-6 and L-1).
+//!
+//! Invariant: every record that we publish has a higher incarnation than the one before.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{Node, Peer};
+use crate::config::Config;
+use crate::error::CommandError;
+use crate::event::{Event, Timer};
+use crate::member::{Lifecycle, MemberId, State};
+use crate::membership::record::{NodeRecord, SignedRecord};
+use crate::membership::table::{Member, MemberTable};
+use crate::metadata::Metadata;
+use crate::time::{Duration, Instant};
+
+/// Members that get the leave directly.
+const WITNESSES: usize = 8;
+/// Acknowledgements that make the leave complete.
+const ENOUGH: usize = 3;
+/// The leave is repeated so often.
+const REPEAT: Duration = Duration::from_millis(200);
+/// And given up after so many repetitions.
+const REPETITIONS: u32 = 15;
+
+/// How far a leave has come.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Departure {
+    /// Not leaving.
+    #[default]
+    Staying,
+    /// The signed leave is out.
+    Leaving { witnesses: Vec<MemberId>, acknowledged: Vec<MemberId>, repetitions: u32 },
+    /// Nothing is sent or heard any more.
+    Stopped,
+}
+
+impl Departure {
+    pub(super) fn is_leaving(&self) -> bool {
+        match self {
+            Self::Staying => false,
+            Self::Leaving { .. } | Self::Stopped => true,
+        }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self, Self::Stopped)
+    }
+}
+
+/// Refuses metadata that nobody would accept.
+pub(super) fn check(metadata: &Metadata, config: &Config) -> Result<(), CommandError> {
+    if let Some(name) = metadata.missing() {
+        return Err(CommandError::MetadataMissing(name));
+    }
+    let (bytes, limit) = (metadata.encode().len(), config.limits.metadata_bytes);
+    if bytes > limit {
+        return Err(CommandError::MetadataTooLarge(bytes, limit));
+    }
+    Ok(())
+}
+
+impl<T: MemberTable> Node<T> {
+    pub(super) fn set_metadata(
+        &mut self,
+        now: Instant,
+        metadata: Metadata,
+    ) -> Result<(), CommandError> {
+        if self.departure.is_leaving() {
+            return Err(CommandError::Stopped);
+        }
+        let own = self.local().record().metadata.clone();
+        for (new, old, name) in [
+            (&metadata.node_id, &own.node_id, "nodeId"),
+            (&metadata.cluster_id, &own.cluster_id, "clusterId"),
+            (&metadata.role, &own.role, "role"),
+        ] {
+            if new != old {
+                return Err(CommandError::Immutable(name));
+            }
+        }
+        let metadata = Metadata { metadata_version: own.metadata_version, ..metadata };
+        if metadata == own {
+            return Ok(());
+        }
+        let metadata = Metadata { metadata_version: own.metadata_version + 1, ..metadata };
+        check(&metadata, &self.config)?;
+        self.change(now, |record| record.metadata = metadata)
+    }
+
+    pub(super) fn set_lifecycle(
+        &mut self,
+        now: Instant,
+        lifecycle: Lifecycle,
+    ) -> Result<(), CommandError> {
+        if self.departure.is_leaving() {
+            return Err(CommandError::Stopped);
+        }
+        if lifecycle == Lifecycle::Leaving {
+            return self.leave(now);
+        }
+        if self.local().record().lifecycle == lifecycle {
+            return Ok(());
+        }
+        self.change(now, |record| record.lifecycle = lifecycle)
+    }
+
+    /// Publishes our record changed, under the next incarnation.
+    fn change(
+        &mut self,
+        now: Instant,
+        edit: impl FnOnce(&mut NodeRecord),
+    ) -> Result<(), CommandError> {
+        let next = self.local().record().incarnation.next();
+        let changed = self.republish(now, |record| {
+            record.incarnation = next;
+            edit(record);
+        });
+        if !changed {
+            return Err(CommandError::Signing);
+        }
+        let record = self.local().clone();
+        self.emit(Event::Updated(record));
+        Ok(())
+    }
+
+    /// Signs and announces our record after `edit`, which must raise its incarnation; says
+    /// whether that succeeded.
+    pub(super) fn republish(&mut self, now: Instant, edit: impl FnOnce(&mut NodeRecord)) -> bool {
+        let before = self.local().record().incarnation;
+        let mut record = self.local().record().clone();
+        edit(&mut record);
+        assert!(record.incarnation > before, "a published record exceeds its predecessor");
+        let Some(signed) = SignedRecord::author(record, self.authority.as_ref()) else {
+            self.stats.reject("signing");
+            return false;
+        };
+        let signed = Arc::new(signed);
+        let leaving = signed.record().lifecycle == Lifecycle::Leaving;
+        let state = if leaving { State::Left } else { State::Alive };
+        self.put(Member { record: signed.clone(), state, since: now });
+        self.announce(now, &signed, state);
+        true
+    }
+
+    pub(super) fn leave(&mut self, now: Instant) -> Result<(), CommandError> {
+        if self.departure.is_leaving() {
+            return Ok(());
+        }
+        // Drawn while we still count ourselves as present.
+        let witnesses = self.draw_present(WITNESSES);
+        let next = self.local().record().incarnation.next();
+        let said = self.republish(now, |record| {
+            record.incarnation = next;
+            record.lifecycle = Lifecycle::Leaving;
+        });
+        if !said {
+            return Err(CommandError::Signing);
+        }
+        self.timers.cancel(Timer::ProbeRound);
+        self.departure = Departure::Leaving { witnesses, acknowledged: Vec::new(), repetitions: 0 };
+        self.leave_again(now);
+        Ok(())
+    }
+
+    /// Sends the leave to every witness that has not acknowledged it.
+    pub(super) fn leave_again(&mut self, now: Instant) {
+        let Departure::Leaving { witnesses, acknowledged, repetitions } = &mut self.departure
+        else {
+            return;
+        };
+        let open: Vec<MemberId> =
+            witnesses.iter().filter(|id| !acknowledged.contains(id)).copied().collect();
+        let enough = acknowledged.len() >= ENOUGH.min(witnesses.len());
+        if enough || *repetitions >= REPETITIONS {
+            self.stop();
+            return;
+        }
+        *repetitions += 1;
+        self.timers.set(Timer::Leave, now + REPEAT);
+        let peers: Vec<Peer> = open.iter().filter_map(|id| self.peer(*id)).collect();
+        for peer in peers {
+            self.send_own_record(peer);
+        }
+    }
+
+    pub(super) fn leave_acknowledged(&mut self, by: MemberId) {
+        let Departure::Leaving { witnesses, acknowledged, .. } = &mut self.departure else {
+            return;
+        };
+        if witnesses.contains(&by) && !acknowledged.contains(&by) {
+            acknowledged.push(by);
+        }
+        if acknowledged.len() >= ENOUGH.min(witnesses.len()) {
+            self.stop();
+        }
+    }
+
+    fn stop(&mut self) {
+        let acknowledged = match &self.departure {
+            Departure::Leaving { acknowledged, .. } => acknowledged.len(),
+            Departure::Staying | Departure::Stopped => return,
+        };
+        self.departure = Departure::Stopped;
+        while let Some((_, timer)) = self.timers.next() {
+            self.timers.cancel(timer);
+        }
+        self.emit(Event::LeaveComplete { acknowledged });
+    }
+}

@@ -1,0 +1,88 @@
+//! Gossip ticks and the redial of the dead (rules G-3, H-1 and H-2).
+
+use super::{Node, Outgoing, Peer};
+use crate::event::{Destination, Event, Timer, Transmit};
+use crate::member::{MemberId, State};
+use crate::membership::roster::List;
+use crate::membership::table::{Member, MemberTable};
+use crate::time::Instant;
+use crate::wire::message::{Notice, Packet};
+
+use super::REAP_EVERY;
+
+/// A backlog sends up to so many full datagrams a target and tick.
+const BURST: usize = 10;
+
+impl<T: MemberTable> Node<T> {
+    pub(super) fn gossip_tick(&mut self, now: Instant) {
+        if self.queue.is_empty() {
+            return;
+        }
+        self.timers.set(Timer::Gossip, now + self.config.gossip_interval);
+        let fanout = self.fanout().min(self.config.max_outbound_per_round);
+        let targets = self.draw_present(fanout);
+        let a_datagram = self.config.max_payload / 43;
+        let burst = (self.queue.len() / a_datagram + 1).min(BURST);
+        let budget = self.config.max_outbound_per_round;
+        let mut sent = 0;
+        for id in targets {
+            let Some(peer) = self.peer(id) else { continue };
+            for _ in 0..burst {
+                if sent == budget.max(fanout) {
+                    return;
+                }
+                sent += 1;
+                self.enqueue_gossip(peer);
+            }
+        }
+    }
+
+    fn enqueue_gossip(&mut self, to: Peer) {
+        let transmit = Transmit { to: Destination::Member(to.id), address: to.address };
+        let packet = Packet::on(self.spare.pop().unwrap_or_default());
+        self.outbox.push_back(Outgoing { transmit, packet, gossip: true });
+    }
+
+    /// Each interval one of the dead is told so, with probability min(½, dead/(5·alive)): if it
+    /// lives, it answers with a higher incarnation. Seeds that are absent are dialled as well.
+    pub(super) fn redial(&mut self, now: Instant) {
+        let counts = self.table.counts();
+        let odds = (counts.dead as f64 / (5 * counts.present().max(1)) as f64).min(0.5);
+        if self.rng.f64() < odds {
+            self.redial_one_dead();
+        }
+        self.dial_an_absent_seed(now);
+    }
+
+    fn redial_one_dead(&mut self) {
+        let Some(member) = self.table.sample(List::Departed, &mut self.rng) else { return };
+        if member.state != State::Dead {
+            return;
+        }
+        let (id, incarnation) = (member.id(), member.incarnation());
+        let Some(peer) = self.peer(id) else { return };
+        self.send(peer, &Notice { incarnation: incarnation.into(), announcer: self.local.0 });
+        let sequence = self.probes.sequence();
+        let ping = self.ping(sequence);
+        self.send(peer, &ping);
+    }
+
+    /// Forgets departed members whose retention is over (rule L-2).
+    pub(super) fn reap(&mut self, now: Instant) {
+        self.timers.set(Timer::Reap, now + REAP_EVERY);
+        let keep = self.config.left_retention + self.config.dead_retention;
+        let over = |member: &&Member| now.since(member.since) >= keep;
+        let gone: alloc::vec::Vec<MemberId> =
+            self.table.members(List::Departed).filter(over).map(Member::id).collect();
+        for id in gone {
+            if id == self.local {
+                continue;
+            }
+            self.version += 1;
+            self.table.remove(id);
+            self.contacts.forget(id);
+            self.noticed.remove(&id);
+            self.emit(Event::Forgotten(id));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Rounds of probes: a direct ping, relays when it is late, suspicion when all stay silent
+//! (rules F-1 to F-4 and F-8).
+
+use arrayvec::ArrayVec;
+use zerocopy::byteorder::little_endian::{U16, U32};
+
+use super::{Node, Peer};
+use crate::detector::order::ProbeOrder;
+use crate::detector::probe::{Acked, MAX_RELAYS};
+use crate::event::{Event, Timer};
+use crate::member::{MemberId, State};
+use crate::membership::roster::List;
+use crate::membership::table::MemberTable;
+use crate::time::{Duration, Instant};
+use crate::wire::message::{self, PingRequest};
+
+impl<T: MemberTable> Node<T> {
+    pub(super) fn probe_round(&mut self, now: Instant) {
+        if self.departure.is_leaving() {
+            return;
+        }
+        self.timers.set(Timer::ProbeRound, now + self.awareness.stretch(self.config.interval));
+        for _ in 0..ProbeOrder::probes_per_interval(self.members()) {
+            if !self.probe_next(now) {
+                break;
+            }
+        }
+        self.redial(now);
+    }
+
+    fn probe_next(&mut self, now: Instant) -> bool {
+        let (table, probes) = (&self.table, &self.probes);
+        let present = |id| table.get(id).is_some_and(|member| member.state.is_present());
+        let target = self.order.next(&mut self.rng, present, |id| !probes.is_probing(id));
+        let Some(peer) = target.and_then(|id| self.peer(id)) else { return false };
+        self.stats.probes += 1;
+        let interval = self.awareness.stretch(self.config.interval);
+        let ends = now + interval;
+        let sequence = self.probes.begin(now, peer.id, ends);
+        let late = now + self.direct_timeout(peer.id, interval);
+        self.timers.set(Timer::PingLate(sequence), late);
+        self.timers.set(Timer::ProbeEnd(sequence), ends);
+        let ping = self.ping(sequence);
+        self.send(peer, &ping);
+        self.warn_a_suspect(peer);
+        true
+    }
+
+    /// The direct ping may take half of the probe at most: relays need the other half.
+    fn direct_timeout(&self, target: MemberId, probe: Duration) -> Duration {
+        let ceiling = self.awareness.stretch(self.config.ping_timeout).min(probe / 2);
+        self.contacts.ping_timeout(target, ceiling)
+    }
+
+    /// Lifeguard's buddy system: who is pinged while doubted learns so from the ping itself.
+    pub(super) fn warn_a_suspect(&mut self, peer: Peer) {
+        let Some(member) = self.table.get(peer.id) else { return };
+        if member.state == State::Suspect {
+            let claim = message::Suspicion {
+                id: peer.id.0,
+                incarnation: member.incarnation().into(),
+                accuser: self.local.0,
+            };
+            self.send(peer, &claim);
+        }
+    }
+
+    pub(super) fn ping_late(&mut self, now: Instant, sequence: u32) {
+        let Some((target, left)) = self.probes.late(now, sequence) else { return };
+        let relays = self.draw_relays(target);
+        // A nack must reach us before the probe ends.
+        let patience = left * 4 / 5;
+        let request = PingRequest {
+            sequence: U32::new(sequence),
+            timeout_ms: U16::new(u16::try_from(patience.as_millis()).unwrap_or(u16::MAX)),
+            reserved: U16::ZERO,
+            target: target.0,
+        };
+        for relay in &relays {
+            if let Some(peer) = self.peer(*relay) {
+                self.stats.indirect_pings += 1;
+                self.send(peer, &request);
+            }
+        }
+        self.probes.relayed(sequence, relays);
+    }
+
+    fn draw_relays(&mut self, target: MemberId) -> ArrayVec<MemberId, MAX_RELAYS> {
+        let wanted = self.config.indirect_pings.min(MAX_RELAYS);
+        let mut relays = ArrayVec::new();
+        for id in self.draw_present(wanted + 1) {
+            if id != target && relays.len() < wanted {
+                relays.push(id);
+            }
+        }
+        relays
+    }
+
+    /// Up to `wanted` distinct present members other than ourselves, at random.
+    pub(super) fn draw_present(&mut self, wanted: usize) -> alloc::vec::Vec<MemberId> {
+        let mut drawn = alloc::vec::Vec::with_capacity(wanted);
+        let others = self.members().saturating_sub(1);
+        // Rejection is cheap while few are wanted of many; in a small cluster a bounded number of
+        // draws finds nearly all, and a missed one is drawn the next time.
+        for _ in 0..(wanted.min(others) * 8) {
+            if drawn.len() == wanted.min(others) {
+                break;
+            }
+            let Some(member) = self.table.sample(List::Present, &mut self.rng) else { break };
+            let id = member.id();
+            if id != self.local && !drawn.contains(&id) {
+                drawn.push(id);
+            }
+        }
+        drawn
+    }
+
+    pub(super) fn probe_answered(&mut self, _now: Instant, sequence: u32, acked: Acked) {
+        self.timers.cancel(Timer::PingLate(sequence));
+        self.timers.cancel(Timer::ProbeEnd(sequence));
+        self.awareness.probe_acked();
+        self.stats.probes_acked += 1;
+        if let Some(rtt) = acked.rtt {
+            self.contacts.measured(acked.target, rtt);
+            self.emit(Event::RoundTrip { peer: acked.target, rtt });
+        }
+    }
+
+    pub(super) fn probe_ended(&mut self, now: Instant, sequence: u32) {
+        self.timers.cancel(Timer::PingLate(sequence));
+        let Some(failed) = self.probes.ended(sequence) else { return };
+        self.stats.probes_failed += 1;
+        self.emit(Event::ProbeFailed(failed.target));
+        if self.config.detector == crate::config::Detector::Lifeguard {
+            self.awareness.probe_failed(failed.relays, failed.nacks);
+        }
+        if let Some(member) = self.table.get(failed.target) {
+            let incarnation = member.incarnation();
+            self.suspect(now, None, failed.target, incarnation, self.local);
+        }
+    }
+
+    /// We were away (rule F-8): what our silence made of others is no evidence against them.
+    /// Open probes are dropped, and suspicions get time for an answer to be read.
+    pub(super) fn forgive_a_stall(&mut self, now: Instant) {
+        let Some((due, _)) = self.timers.next() else { return };
+        if now.since(due) <= self.config.interval {
+            return;
+        }
+        self.stats.reject("stall");
+        let mut probes = alloc::vec::Vec::new();
+        let mut suspects = alloc::vec::Vec::new();
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::ProbeEnd(sequence) => probes.push(sequence),
+                Timer::Suspicion(id) => suspects.push(id),
+                Timer::PingLate(_) | Timer::RelayLate(_) => {}
+                Timer::ProbeRound | Timer::Gossip | Timer::Reap | Timer::Leave => {
+                    // Periodic work is due once, however long we were away.
+                    self.timers.set(timer, now + Duration::from_nanos(1));
+                }
+            }
+        }
+        for sequence in probes {
+            self.probes.ended(sequence);
+        }
+        for id in suspects {
+            self.timers.set(Timer::Suspicion(id), now + self.config.suspicion_interval / 4);
+        }
+    }
+}

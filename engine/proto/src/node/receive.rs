@@ -1,0 +1,247 @@
+//! Messages in: each kind goes to whoever understands it.
+
+use zerocopy::IntoBytes;
+use zerocopy::byteorder::little_endian::{I16, U16, U32, U64};
+
+use super::{Node, Peer};
+use crate::detector::relay::Request;
+use crate::event::{StreamRequest, Timer};
+use crate::member::{Incarnation, MemberId, State};
+use crate::membership::record::RecordHash;
+use crate::membership::table::MemberTable;
+use crate::time::{Duration, Instant};
+use crate::wire::message::{
+    Ack, LeaveAck, Message, Messages, Nack, Notice, Ping, PingRequest, RecordByStream, RecordPull,
+    RelayedAck, kind,
+};
+
+/// A member held dead is told so at most this often (rule H-1).
+const NOTICE_PAUSE: Duration = Duration::from_secs(1);
+
+impl<T: MemberTable> Node<T> {
+    pub(super) fn receive(&mut self, now: Instant, from: Peer, payload: &[u8]) {
+        if from.id == self.local || self.departure.is_stopped() {
+            self.stats.reject("own-id");
+            return;
+        }
+        self.contacts.heard(now, from.id);
+        self.ask_for_state(now, from);
+        for message in Messages::new(payload) {
+            match message {
+                Ok(message) => {
+                    self.stats.messages_in += 1;
+                    self.route(now, from, message);
+                }
+                Err(_) => self.stats.reject("decode"),
+            }
+        }
+        self.greet(now, from);
+    }
+
+    fn route(&mut self, now: Instant, from: Peer, message: Message<'_>) {
+        match message {
+            Message::Ping(ping) => self.on_ping(now, from, ping),
+            Message::Ack(ack) => self.on_ack(now, from, ack),
+            Message::PingRequest(request) => self.on_ping_request(now, from, request),
+            Message::Nack(nack) => self.on_nack(from, nack),
+            Message::RelayedAck(ack) => self.on_relayed_ack(now, from, ack),
+            Message::Update(update) => {
+                if let Some(state) = update.state() {
+                    let hash = RecordHash(update.hash.get());
+                    self.on_update(
+                        now,
+                        from,
+                        MemberId(update.id),
+                        update.incarnation.into(),
+                        state,
+                        hash,
+                    );
+                }
+            }
+            Message::Suspicion(claim) => {
+                let accuser = MemberId(claim.accuser);
+                self.on_suspicion(now, from, MemberId(claim.id), claim.incarnation.into(), accuser);
+            }
+            Message::Death(claim) => self.on_death(now, from, claim),
+            Message::Notice(notice) => self.on_notice(now, from, notice),
+            Message::RecordPull(pull) => self.on_record_pull(from, pull),
+            Message::Record(envelope) => self.on_record(now, from, envelope),
+            Message::RecordByStream(by_stream) => {
+                let members = alloc::vec![MemberId(by_stream.id)];
+                self.wish_stream(StreamRequest { peer: from.id, address: from.address, members });
+            }
+            Message::LeaveAck(ack) => self.on_leave_ack(from, ack),
+            Message::Unknown(_) => self.stats.messages_unknown += 1,
+        }
+    }
+
+    /// After the messages of a datagram: a stranger is asked who it is, and one held dead is told.
+    fn greet(&mut self, now: Instant, from: Peer) {
+        match self.table.get(from.id).map(|member| (member.state, member.incarnation())) {
+            None => self.pull(now, from, from.id, RecordHash(0)),
+            Some((State::Dead | State::Left, incarnation)) => {
+                let last = self.noticed.get(&from.id);
+                if last.is_none_or(|last| now.since(*last) >= NOTICE_PAUSE) {
+                    self.noticed.insert(from.id, now);
+                    let notice =
+                        Notice { incarnation: incarnation.into(), announcer: self.local.0 };
+                    self.send(from, &notice);
+                }
+            }
+            Some((State::Alive | State::Suspect, _)) => {}
+        }
+    }
+
+    fn on_ping(&mut self, now: Instant, from: Peer, ping: &Ping) {
+        let ack = Ack {
+            sequence: ping.sequence,
+            incarnation: self.local().record().incarnation.into(),
+            digest: U64::new(self.table.digest()),
+            // This detector keeps no baseline and no phase: "perfect" and "on time".
+            baseline: U16::new(u16::MAX),
+            phase_error: I16::ZERO,
+        };
+        self.send(from, &ack);
+        self.compare_digest(now, from, ping.digest.get());
+    }
+
+    fn on_ack(&mut self, now: Instant, from: Peer, ack: &Ack) {
+        let sequence = ack.sequence.get();
+        if let Some(acked) = self.probes.acked(now, sequence, from.id) {
+            self.probe_answered(now, sequence, acked);
+        } else if let Some(request) = self.relays.acked(sequence, from.id) {
+            self.timers.cancel(Timer::RelayLate(sequence));
+            let answer =
+                RelayedAck { sequence: U32::new(request.sequence), incarnation: ack.incarnation };
+            if let Some(requester) = self.peer(request.requester) {
+                self.send(requester, &answer);
+            }
+        }
+        self.notice_newer(now, from, ack.incarnation.into());
+        self.compare_digest(now, from, ack.digest.get());
+    }
+
+    /// Whoever acks under an incarnation that we do not know has a record for us.
+    fn notice_newer(&mut self, now: Instant, from: Peer, incarnation: Incarnation) {
+        let known = self.table.get(from.id).map(|member| member.incarnation());
+        if known.is_some_and(|known| known < incarnation) {
+            self.pull(now, from, from.id, RecordHash(0));
+        }
+    }
+
+    fn on_ping_request(&mut self, now: Instant, from: Peer, request: &PingRequest) {
+        let target = MemberId(request.target);
+        let Some(peer) = self.peer(target) else { return };
+        let sequence = self.probes.sequence();
+        let open = Request { requester: from.id, sequence: request.sequence.get(), target };
+        if !self.relays.begin(sequence, open, self.config.limits.relays) {
+            self.stats.relays_refused += 1;
+            return;
+        }
+        let patience = Duration::from_millis(request.timeout_ms.get().into());
+        self.timers.set(Timer::RelayLate(sequence), now + patience.min(self.config.ping_timeout));
+        let ping = self.ping(sequence);
+        self.send(peer, &ping);
+    }
+
+    pub(super) fn relay_late(&mut self, sequence: u32) {
+        let Some(request) = self.relays.late(sequence) else { return };
+        if let Some(requester) = self.peer(request.requester) {
+            self.send(requester, &Nack { sequence: U32::new(request.sequence) });
+        }
+    }
+
+    fn on_nack(&mut self, from: Peer, nack: &Nack) {
+        if self.probes.nacked(nack.sequence.get(), from.id) {
+            self.stats.nacks += 1;
+        }
+    }
+
+    fn on_relayed_ack(&mut self, now: Instant, from: Peer, ack: &RelayedAck) {
+        let sequence = ack.sequence.get();
+        if let Some(acked) = self.probes.acked_by_relay(sequence, from.id) {
+            self.notice_relayed(now, from, acked.target, ack.incarnation.into());
+            self.probe_answered(now, sequence, acked);
+        }
+    }
+
+    /// A relay heard the target under an incarnation that we do not know: it has heard of the
+    /// record too, or soon will.
+    fn notice_relayed(&mut self, now: Instant, relay: Peer, id: MemberId, newer: Incarnation) {
+        if self.table.get(id).is_some_and(|member| member.incarnation() < newer) {
+            self.pull(now, relay, id, RecordHash(0));
+        }
+    }
+
+    fn on_notice(&mut self, now: Instant, from: Peer, notice: &Notice) {
+        let held: Incarnation = notice.incarnation.into();
+        if held < self.local().record().incarnation {
+            self.send_own_record(from);
+        } else {
+            self.refute(now, held);
+            self.send_own_record(from);
+        }
+    }
+
+    fn on_record_pull(&mut self, from: Peer, pull: &RecordPull) {
+        let id = MemberId(pull.id);
+        let Some(member) = self.table.get(id) else { return };
+        let envelope = member.record.envelope().clone();
+        if !self.send_raw(from, kind::RECORD, &envelope) {
+            self.send(from, &RecordByStream { id: id.0 });
+        }
+    }
+
+    fn on_leave_ack(&mut self, from: Peer, ack: &LeaveAck) {
+        if Incarnation::from(ack.incarnation) == self.local().record().incarnation {
+            self.leave_acknowledged(from.id);
+        }
+    }
+
+    /// Asks `from` for a record, unless that is under way.
+    pub(super) fn pull(&mut self, now: Instant, from: Peer, id: MemberId, hash: RecordHash) {
+        if self.pulls.begin(now, id, hash, self.config.limits.pulls) {
+            self.stats.pulls += 1;
+            self.send(from, &RecordPull { id: id.0, hash: U64::new(hash.0) });
+        }
+    }
+
+    pub(super) fn send_own_record(&mut self, to: Peer) {
+        let envelope = self.local().envelope().clone();
+        if !self.send_raw(to, kind::RECORD, &envelope) {
+            let id = self.local.0;
+            self.send(to, &RecordByStream { id });
+        }
+    }
+
+    pub(super) fn ping(&self, sequence: u32) -> Ping {
+        Ping { sequence: U32::new(sequence), digest: U64::new(self.table.digest()) }
+    }
+
+    fn compare_digest(&mut self, now: Instant, from: Peer, digest: u64) {
+        if digest == self.table.digest() {
+            self.stats.digests_equal += 1;
+            self.agreement.agreed();
+            return;
+        }
+        self.stats.digests_differ += 1;
+        if self.agreement.differed(now, self.members()) {
+            let request =
+                StreamRequest { peer: from.id, address: from.address, members: alloc::vec![] };
+            self.wish_stream(request);
+        }
+    }
+
+    pub(super) fn wish_stream(&mut self, request: StreamRequest) {
+        // A wish that was not taken up is repeated by its cause; a queue of them serves nobody.
+        if self.streams.len() < 16 && !self.streams.contains(&request) {
+            self.stats.syncs += 1;
+            self.streams.push_back(request);
+        }
+    }
+}
+
+/// The frame of a message costs three bytes; a hello must fit in one datagram with a ping.
+pub(super) fn hello_ping(ping: &Ping) -> (u8, &[u8]) {
+    (kind::PING, ping.as_bytes())
+}

@@ -1,0 +1,5 @@
+//! Agreement: pulling records, noticing that views differ, exchanging whole states.
+
+pub mod agreement;
+pub mod pulls;
+pub mod snapshot;

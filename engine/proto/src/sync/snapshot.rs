@@ -1,0 +1,123 @@
+//! A whole state as bytes, for a stream (rule A-3).
+//!
+//! Entries follow each other to the end: header, then the record's envelope. A reader may take
+//! them in pieces, so that a large state never occupies the protocol for long.
+
+use alloc::vec::Vec;
+
+use zerocopy::byteorder::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::error::DecodeError;
+use crate::member::{MemberId, State};
+use crate::membership::record::MAX_ENVELOPE;
+use crate::membership::table::Member;
+use crate::membership::view::View;
+use crate::time::Instant;
+
+/// Precedes each envelope.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct EntryHeader {
+    state: u8,
+    reserved: [u8; 3],
+    age_ms: U32,
+    envelope: U32,
+}
+const _: () = assert!(size_of::<EntryHeader>() == 12);
+
+/// One member of a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// What the sender believes.
+    pub state: State,
+    /// For how long, milliseconds.
+    pub age_ms: u32,
+    /// The record, unverified.
+    pub envelope: &'a [u8],
+}
+
+/// Encodes the members of `view`, or only `wanted` ones when that list is not empty.
+pub fn encode(view: &View, now: Instant, wanted: &[MemberId]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for member in view.members() {
+        if wanted.is_empty() || wanted.contains(&member.id()) {
+            push(&mut bytes, now, member);
+        }
+    }
+    bytes
+}
+
+fn push(bytes: &mut Vec<u8>, now: Instant, member: &Member) {
+    let envelope = member.record.envelope();
+    let header = EntryHeader {
+        state: member.state as u8,
+        reserved: [0; 3],
+        age_ms: U32::new(u32::try_from(now.since(member.since).as_millis()).unwrap_or(u32::MAX)),
+        envelope: U32::new(envelope.len() as u32),
+    };
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(envelope);
+}
+
+/// Reads entries in order; after an error it ends.
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Entries<'a> {
+    /// Over a whole state.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    fn read(&mut self) -> Result<Entry<'a>, DecodeError> {
+        let (header, rest) =
+            EntryHeader::read_from_prefix(self.rest).map_err(|_| DecodeError::Truncated)?;
+        if header.reserved != [0; 3] {
+            return Err(DecodeError::Reserved);
+        }
+        let length = header.envelope.get() as usize;
+        if length > MAX_ENVELOPE {
+            return Err(DecodeError::Oversized("record envelope"));
+        }
+        let (envelope, rest) = rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+        let state = State::from_wire(header.state).ok_or(DecodeError::Field("state"))?;
+        self.rest = rest;
+        Ok(Entry { state, age_ms: header.age_ms.get(), envelope })
+    }
+
+    /// What has not been read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let entry = self.read();
+        if entry.is_err() {
+            self.rest = &[];
+        }
+        Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(Entries::new(&bytes).count() <= bytes.len() / 12 + 1);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Golden vectors and properties of the sealed messages.
+
+use super::*;
+use proptest::prelude::*;
+use std::vec;
+
+const INCARNATION: Incarnation =
+    Incarnation { generation: 0x0102_0304_0506_0708, counter: 0x0a0b_0c0d };
+
+fn hex(bytes: &[u8]) -> std::string::String {
+    bytes.iter().map(|byte| std::format!("{byte:02x}")).collect()
+}
+
+fn encoded<B: Body>(body: &B) -> std::string::String {
+    let mut packet = Packet::default();
+    assert!(packet.push(1_200, body));
+    hex(packet.as_bytes())
+}
+
+const WIRE_INCARNATION: &str = "0807060504030201" /* generation */;
+const WIRE_COUNTER: &str = "0d0c0b0a";
+
+/// Rule W-2: these bytes are a public promise.
+#[test]
+fn golden_vectors_hold() {
+    let id = [0x11; 16];
+    let other = [0x22; 16];
+    let ids = "11".repeat(16);
+    let others = "22".repeat(16);
+    let inc = std::format!("{WIRE_INCARNATION}{WIRE_COUNTER}");
+    let digest = U64::new(0xdead_beef_0000_0001);
+    let wire = WireIncarnation::from(INCARNATION);
+    let vectors = vec![
+        (
+            encoded(&Ping { sequence: U32::new(7), digest }),
+            "020c00070000000100 0000efbeadde".replace(' ', ""),
+        ),
+        (
+            encoded(&Ack {
+                sequence: U32::new(7),
+                incarnation: wire,
+                digest,
+                baseline: U16::new(0x1234),
+                phase_error: I16::new(-2),
+            }),
+            std::format!("031c0007000000{inc}01000000efbeadde3412feff"),
+        ),
+        (
+            encoded(&PingRequest {
+                sequence: U32::new(9),
+                timeout_ms: U16::new(400),
+                reserved: U16::ZERO,
+                target: id,
+            }),
+            std::format!("041800090000009001 0000{ids}").replace(' ', ""),
+        ),
+        (encoded(&Nack { sequence: U32::new(9) }), "05040009000000".into()),
+        (
+            encoded(&RelayedAck { sequence: U32::new(9), incarnation: wire }),
+            std::format!("06100009000000{inc}"),
+        ),
+        (
+            encoded(&Update::new(MemberId(id), INCARNATION, State::Left, RecordHash(0x99))),
+            std::format!("072800{ids}{inc}040000009900000000000000"),
+        ),
+        (
+            encoded(&Suspicion { id, incarnation: wire, accuser: other }),
+            std::format!("082c00{ids}{inc}{others}"),
+        ),
+        (
+            encoded(&Death {
+                id,
+                incarnation: wire,
+                announcer: other,
+                age_ms: U32::new(1_500),
+                proof: U64::ZERO,
+            }),
+            std::format!("093800{ids}{inc}{others}dc0500000000000000000000"),
+        ),
+        (
+            encoded(&Notice { incarnation: wire, announcer: other }),
+            std::format!("0a1c00{inc}{others}"),
+        ),
+        (
+            encoded(&RecordPull { id, hash: U64::new(0x99) }),
+            std::format!("0b1800{ids}9900000000000000"),
+        ),
+        (encoded(&RecordByStream { id }), std::format!("0d1000{ids}")),
+        (encoded(&LeaveAck { incarnation: wire }), std::format!("0e0c00{inc}")),
+    ];
+    for (found, expected) in vectors {
+        assert_eq!(found, expected);
+    }
+}
+
+/// Rule W-1: unknown kinds are skipped, longer bodies read by their known part.
+#[test]
+fn a_later_version_is_understood_as_far_as_this_build_reaches() {
+    let mut packet = Packet::default();
+    assert!(packet.push_raw(1_200, 200, b"from the future"));
+    let mut longer = Nack { sequence: U32::new(5) }.as_bytes().to_vec();
+    longer.extend_from_slice(b"tail");
+    assert!(packet.push_raw(1_200, kind::NACK, &longer));
+    let read: Vec<_> = Messages::new(packet.as_bytes()).collect();
+    assert_eq!(
+        read,
+        [Ok(Message::Unknown(200)), Ok(Message::Nack(&Nack { sequence: U32::new(5) }))]
+    );
+}
+
+#[test]
+fn a_packet_never_exceeds_its_limit() {
+    let mut packet = Packet::default();
+    let update = Update::new(MemberId([1; 16]), INCARNATION, State::Alive, RecordHash(1));
+    let mut pushed = 0;
+    while packet.push(1_168, &update) {
+        pushed += 1;
+    }
+    assert_eq!(pushed, 1_168 / 43);
+    assert!(packet.as_bytes().len() <= 1_168);
+}
+
+proptest! {
+    /// No bytes panic the reader, and it always ends.
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..1_300)) {
+        let messages = Messages::new(&bytes);
+        prop_assert!(messages.count() <= bytes.len() / FRAME + 1);
+    }
+
+    /// What is written is read back.
+    #[test]
+    fn updates_round_trip(id: [u8; 16], generation: u64, counter: u32, hash: u64, left: bool) {
+        let state = if left { State::Left } else { State::Alive };
+        let update =
+            Update::new(MemberId(id), Incarnation { generation, counter }, state, RecordHash(hash));
+        let mut packet = Packet::default();
+        prop_assert!(packet.push(1_200, &update));
+        let read: Vec<_> = Messages::new(packet.as_bytes()).collect();
+        prop_assert_eq!(read, [Ok(Message::Update(&update))]);
+    }
+}

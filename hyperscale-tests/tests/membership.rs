@@ -1,0 +1,317 @@
+//! Small meshes in virtual time: join, crash, partition, leave, metadata.
+
+use std::time::Duration;
+
+use hyperscale_tests::World;
+use mesh_gossip_proto::{
+    Command, Config, Event, Instant, LeftReason, Lifecycle, MemberTable, Metadata, State,
+};
+
+const SEEDS: [u64; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn formed(seed: u64, nodes: usize) -> World {
+    let mut world: World = World::seeded(seed).nodes(nodes);
+    let took = world.run_until(secs(2), World::converged);
+    assert!(took < secs(2), "{}: discovery took {took:?}", world.replay());
+    world
+}
+
+/// When each survivor held `victim` departed, counted from `since`.
+fn removal_times(world: &World, victim: usize, since: Instant) -> Vec<Duration> {
+    let id = world.id(victim);
+    world
+        .told()
+        .iter()
+        .filter(|told| told.at >= since)
+        .filter_map(|told| match &told.event {
+            Event::Left { record, .. } if record.record().id == id => Some(told.at.since(since)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Rule J-1: everybody finds everybody through one seed.
+#[test]
+fn two_three_five_and_sixteen_nodes_discover_each_other() {
+    for nodes in [2, 3, 5, 16] {
+        for seed in SEEDS {
+            let mut world = formed(seed, nodes);
+            world.run_for(secs(30));
+            let doubts = world.told().iter().filter(|t| matches!(t.event, Event::Suspected { .. }));
+            assert_eq!(doubts.count(), 0, "{}: a false suspicion", world.replay());
+            assert!(world.node(nodes - 1).is_joined());
+        }
+    }
+}
+
+/// Rule F-6: for 2 ≤ N ≤ 16 a killed member is gone from every view within the promise.
+#[test]
+fn a_crash_is_known_to_all_within_the_suspicion_interval() {
+    for nodes in [2, 3, 5, 8, 16] {
+        for seed in 0..40 {
+            let mut world = formed(seed, nodes);
+            world.run_for(secs(10) + Duration::from_millis(seed * 37));
+            let victim = nodes - 1;
+            world.crash(victim);
+            let killed = world.now();
+            world.run_for(secs(8));
+            let times = removal_times(&world, victim, killed);
+            assert_eq!(times.len(), nodes - 1, "{}: one removal a survivor", world.replay());
+            let slowest = times.iter().max().copied().unwrap_or_default();
+            assert!(slowest <= secs(5), "{}: N = {nodes}, {slowest:?}", world.replay());
+            assert!(world.converged(), "{}: the survivors keep each other", world.replay());
+        }
+    }
+}
+
+/// Rule F-6 under another budget: the promise follows the configuration.
+#[test]
+fn the_promise_follows_the_configured_interval() {
+    for (interval_ms, promise_ms) in [(500, 3_000), (1_000, 12_000)] {
+        for seed in SEEDS {
+            let mut world: World = World::seeded(seed)
+                .configured(|config| {
+                    config.interval = Duration::from_millis(interval_ms);
+                    config.suspicion_interval = Duration::from_millis(promise_ms);
+                })
+                .nodes(3);
+            world.run_until(secs(3), World::converged);
+            world.run_for(secs(5));
+            world.crash(2);
+            let killed = world.now();
+            world.run_for(secs(20));
+            let times = removal_times(&world, 2, killed);
+            let promise = Duration::from_millis(promise_ms);
+            assert_eq!(times.len(), 2, "{}", world.replay());
+            assert!(times.iter().all(|t| *t <= promise), "{}: {times:?}", world.replay());
+            assert!(times.iter().all(|t| *t >= promise / 4), "{}: {times:?}", world.replay());
+        }
+    }
+}
+
+/// Rules M-2 and J-1: a restart supersedes its past at once.
+#[test]
+fn a_restarted_node_is_back_under_a_higher_incarnation() {
+    for seed in SEEDS {
+        let mut world = formed(seed, 3);
+        world.run_for(secs(5));
+        let before = world.node(2).local().record().incarnation;
+        world.crash(2);
+        world.run_for(secs(6));
+        assert_eq!(world.sees(0, 2), Some(State::Dead), "{}", world.replay());
+        world.restart(2);
+        let back = world.run_until(secs(2), World::converged);
+        let after = world.node(0).member(world.id(2)).map(|member| member.incarnation());
+        assert!(after > Some(before), "{}: back after {back:?}", world.replay());
+    }
+}
+
+/// Rule M-2: also when it comes back before anybody noticed.
+#[test]
+fn a_quick_restart_is_no_death() {
+    for seed in SEEDS {
+        let mut world = formed(seed, 5);
+        world.run_for(secs(5));
+        world.crash(3);
+        world.run_for(Duration::from_millis(300));
+        world.restart(3);
+        let restarted = world.now();
+        world.run_until(secs(2), World::converged);
+        world.run_for(secs(10));
+        assert!(removal_times(&world, 3, restarted).is_empty(), "{}", world.replay());
+    }
+}
+
+/// Rules H-1, H-2 and A-2: both sides bury each other, and heal without an operator.
+#[test]
+fn a_partition_splits_the_mesh_and_heals_by_itself() {
+    for (nodes, left) in [(3, 1), (5, 2), (16, 8)] {
+        for seed in SEEDS {
+            let mut world = formed(seed, nodes);
+            world.run_for(secs(5));
+            let sides: (Vec<usize>, Vec<usize>) = (0..nodes).partition(|index| *index < left);
+            world.network.part(&sides.0, &sides.1);
+            world.run_for(secs(30));
+            for (a, b) in [(0, nodes - 1), (nodes - 1, 0)] {
+                assert_eq!(world.sees(a, b), Some(State::Dead), "{}", world.replay());
+            }
+            assert_eq!(world.sees(0, left - 1), Some(State::Alive), "{}", world.replay());
+            assert!(world.network.withheld > 0, "{}: the fault never fired", world.replay());
+            world.network.heal();
+            let healed = world.run_until(secs(60), World::converged);
+            assert!(healed < secs(60), "{}: {healed:?}", world.replay());
+        }
+    }
+}
+
+/// Rule F-3: relays vouch for a member that one other cannot reach.
+#[test]
+fn a_cut_between_two_is_bridged_by_the_third() {
+    for seed in SEEDS {
+        let mut world = formed(seed, 3);
+        world.network.part(&[1], &[2]);
+        world.run_for(secs(60));
+        assert!(world.network.withheld > 0, "{}: the fault never fired", world.replay());
+        for (a, b) in [(0, 1), (0, 2), (1, 2), (2, 1)] {
+            assert_eq!(world.sees(a, b), Some(State::Alive), "{}: {a} {b}", world.replay());
+        }
+        assert!(removal_times(&world, 1, Instant::ORIGIN).is_empty(), "{}", world.replay());
+    }
+}
+
+/// Rules: a metadata upgrade at run time reaches every view, once, in order.
+#[test]
+fn changed_metadata_reaches_every_view() {
+    for nodes in [3, 5, 16] {
+        for seed in SEEDS {
+            let mut world = formed(seed, nodes);
+            let upgraded = Metadata {
+                mesh_version: "2".into(),
+                http3_support: true,
+                cluster_id: "sim".into(),
+                ..world.metadata(1)
+            };
+            world.command(1, Command::SetMetadata(upgraded));
+            let id = world.id(1);
+            let seen = |world: &World, index: usize| {
+                let member = world.node(index).member(id).cloned();
+                member.map(|member| member.record.record().metadata.clone())
+            };
+            let everywhere = |world: &World| {
+                (0..nodes).all(|index| {
+                    seen(world, index).is_some_and(|m| m.mesh_version == "2" && m.http3_support)
+                })
+            };
+            let took = world.run_until(secs(3), everywhere);
+            assert!(took < secs(3), "{}: {took:?}", world.replay());
+            assert_eq!(seen(&world, 0).map(|m| m.metadata_version), Some(2));
+        }
+    }
+}
+
+/// Rule L-1: a leave is signed, acknowledged and told with its reason; nobody suspects.
+#[test]
+fn a_leave_is_acknowledged_and_no_failure() {
+    for nodes in [2, 3, 16] {
+        for seed in SEEDS {
+            let mut world = formed(seed, nodes);
+            world.run_for(secs(2));
+            world.command(1, Command::Leave);
+            world.run_for(secs(3));
+            let acknowledged = world.told().iter().find_map(|told| match told.event {
+                Event::LeaveComplete { acknowledged } => Some(acknowledged),
+                _ => None,
+            });
+            let wanted = 3.min(nodes - 1);
+            assert!(acknowledged >= Some(wanted), "{}: {acknowledged:?}", world.replay());
+            for index in (0..nodes).filter(|index| *index != 1) {
+                assert_eq!(world.sees(index, 1), Some(State::Left), "{}", world.replay());
+            }
+            let failed = world.told().iter().any(|told| {
+                matches!(&told.event, Event::Left { reason: LeftReason::Failed, .. })
+            });
+            assert!(!failed, "{}: a leave is no failure", world.replay());
+        }
+    }
+}
+
+/// Rule L-1: whoever left may come back at once.
+#[test]
+fn a_member_rejoins_after_its_leave() {
+    for seed in SEEDS {
+        let mut world = formed(seed, 3);
+        world.command(2, Command::Leave);
+        world.run_for(secs(2));
+        world.crash(2);
+        world.restart(2);
+        world.run_until(secs(2), World::converged);
+    }
+}
+
+/// Rule R-6: cordon and drain reach every view and survive refutations.
+#[test]
+fn a_drain_is_seen_by_all() {
+    for seed in SEEDS {
+        let mut world = formed(seed, 5);
+        world.command(4, Command::SetLifecycle(Lifecycle::Draining));
+        let id = world.id(4);
+        world.run_until(secs(3), |world| {
+            (0..5).all(|index| {
+                let member = world.node(index).member(id);
+                member.is_some_and(|m| m.record.record().lifecycle == Lifecycle::Draining)
+            })
+        });
+    }
+}
+
+/// Rule F-7: with loss, doubts arise and are refuted; nobody without fault dies.
+#[test]
+fn doubts_under_loss_are_refuted() {
+    let mut lost = 0;
+    let mut refuted = 0;
+    for seed in 0..20 {
+        let mut world: World = World::seeded(seed).nodes(8);
+        world.run_until(secs(2), World::converged);
+        world.network.loss = 0.15;
+        world.run_for(secs(120));
+        lost += world.network.lost;
+        refuted += world.told().iter().filter(|t| matches!(t.event, Event::Refuted(_))).count();
+        let died = world.told().iter().find(|told| matches!(told.event, Event::Left { .. }));
+        assert!(died.is_none(), "{}: {died:?}", world.replay());
+    }
+    assert!(lost > 0, "the fault never fired");
+    println!("{lost} datagrams lost, {refuted} doubts refuted");
+}
+
+/// One seed, one history: the trace covers every delivery and every event.
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let run = |seed| {
+        let mut world: World = World::seeded(seed).nodes(5);
+        world.network.loss = 0.05;
+        world.network.duplication = 0.05;
+        world.run_for(secs(20));
+        world.crash(4);
+        world.run_for(secs(20));
+        assert!(world.network.lost > 0 && world.network.duplicated > 0);
+        world.trace_hash()
+    };
+    assert_eq!(run(42), run(42));
+    assert_ne!(run(42), run(43));
+}
+
+/// Rule G-1: an idle mesh stays silent but for its probes.
+#[test]
+fn an_idle_mesh_sends_probes_and_nothing_else() {
+    let mut world = formed(9, 16);
+    world.run_for(secs(60));
+    let before = world.datagrams();
+    world.run_for(secs(100));
+    let per_node_second = (world.datagrams() - before) as f64 / 16.0 / 100.0;
+    // Four probes an interval at N = 16, a ping and an ack each.
+    assert!((7.5..=8.5).contains(&per_node_second), "{per_node_second} datagrams");
+    let depth: u64 = world.running().iter().map(|index| world.node(*index).stats().queue_depth).sum();
+    assert_eq!(depth, 0, "nothing waits to be gossiped");
+}
+
+/// Rule L-2: a departed member is listed for its retention and then forgotten.
+#[test]
+fn the_departed_are_forgotten_after_their_retention() {
+    let mut world: World = World::seeded(3)
+        .configured(|config: &mut Config| {
+            config.left_retention = secs(30);
+            config.dead_retention = secs(60);
+        })
+        .nodes(3);
+    world.run_until(secs(2), World::converged);
+    world.crash(2);
+    world.run_for(secs(60));
+    assert_eq!(world.sees(0, 2), Some(State::Dead));
+    world.run_for(secs(60));
+    assert_eq!(world.sees(0, 2), None);
+    assert_eq!(world.node(0).table().len(), 2);
+}
