@@ -1,7 +1,16 @@
 //! Embeddable gossip membership over mutual TLS datagrams.
+mod control;
 pub mod io;
+pub mod link;
+mod metrics;
+pub mod options;
+mod orders;
 pub mod settings;
+mod shard;
+mod shared;
+pub mod snapshot;
 pub mod tls;
+mod trace;
 
 #[cfg(feature = "bootstrap")]
 pub mod bootstrap;

@@ -1,1 +1,3 @@
-//! TLS: credentials, verification, handshakes over datagrams, session channels.
+//! TLS: credentials, verification, handshakes over datagrams, session keys.
+
+pub mod credentials;

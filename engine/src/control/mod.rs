@@ -1,0 +1,1 @@
+//! The control thread: bulk sync, HTTP, logs.

@@ -1,0 +1,32 @@
+//! What the links of one agent have counted.
+
+use std::collections::BTreeMap;
+
+/// Counters since the start; gauges are named as such.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkStats {
+    /// Sealed datagrams opened.
+    pub opened: u64,
+    /// Sealed datagrams sent.
+    pub sealed: u64,
+    /// Bytes of UDP payload received, handshakes included.
+    pub bytes_in: u64,
+    /// Bytes of UDP payload sent, handshakes included.
+    pub bytes_out: u64,
+    /// Bytes of UDP payload sent for handshakes.
+    pub handshake_bytes_out: u64,
+    /// Handshakes begun by us.
+    pub dials: u64,
+    /// Handshakes that ended in a confirmed session, either side.
+    pub confirmed: u64,
+    /// Handshakes that failed or timed out, either side, by reason.
+    pub handshake_failures: BTreeMap<&'static str, u64>,
+    /// Datagrams dropped on arrival, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Payloads that could not be sent (no session came about, a queue was full).
+    pub unsent: u64,
+    /// Live sessions (gauge).
+    pub sessions: u64,
+    /// Handshakes under way (gauge).
+    pub half_open: u64,
+}

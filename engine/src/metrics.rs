@@ -1,0 +1,3 @@
+//! Metrics of one agent.
+/// Metrics of one agent.
+pub(crate) struct Metrics;

@@ -1,0 +1,133 @@
+//! What an engine and an agent are started with: validated values, whatever file, variable or
+//! program they came from. [`Settings`](crate::settings) is what people write; this is what can
+//! be true.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+/// Which datagram backend an engine uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BackendChoice {
+    /// io_uring where the probe at start finds it usable, else `mmsg`.
+    #[default]
+    Auto,
+    /// io_uring or an error.
+    Uring,
+    /// recvmmsg/sendmmsg with epoll.
+    Mmsg,
+}
+
+/// Parameters of an [`Engine`](crate::Engine).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct EngineOptions {
+    /// Datagram backend.
+    pub backend: BackendChoice,
+    /// Shard threads; `None`: one.
+    pub shards: Option<usize>,
+    /// Pin each shard to a core of its own.
+    pub pin: bool,
+}
+
+/// Parameters of an [`Agent`](crate::Agent).
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// Protocol parameters, cluster id included.
+    pub protocol: mesh_gossip_proto::Config,
+    /// Name within the cluster; the certificate must carry the same.
+    pub node_id: String,
+    /// Role within the mesh; the certificate must carry the same.
+    pub role: String,
+    /// Region, free text.
+    pub region: String,
+    /// Version of the mesh software that the host announces.
+    pub mesh_version: String,
+    /// Whether the host serves HTTP/3.
+    pub http3_support: bool,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where datagrams and the bulk-sync listener bind; port 0 takes any free one.
+    pub bind: SocketAddr,
+    /// What others are told to dial; `None` stands for the bound address (its first non-loopback
+    /// equivalent when bound to the wildcard) or the bound port.
+    pub advertise: Advertise,
+    /// `host:port` of members to find the mesh through; names are resolved by the control thread.
+    pub seeds: Vec<String>,
+    /// A file of seeds, one a line.
+    pub seed_file: Option<PathBuf>,
+    /// How often the host's metadata source is read again.
+    pub metadata_refresh: Duration,
+    /// Credentials and trust.
+    pub tls: TlsOptions,
+    /// Control HTTP server; `None` starts none.
+    pub control: Option<ControlOptions>,
+    /// Whether metrics carry a label per peer.
+    pub peer_labels: PeerLabels,
+}
+
+/// What others are told to dial.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Advertise {
+    /// Host name or address; `None`: derived from the bound address.
+    pub host: Option<String>,
+    /// Port; `None`: the bound one.
+    pub port: Option<u16>,
+}
+
+/// The control HTTP server of one agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlOptions {
+    /// Where it listens; port 0 takes any free one.
+    pub bind: SocketAddr,
+}
+
+/// When a metric carries a label per peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PeerLabels {
+    /// Up to about 100 members.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Bytes from a file or from memory.
+#[derive(Clone)]
+pub enum Material {
+    /// Read at start and again on reload.
+    Path(PathBuf),
+    /// Given by the host.
+    Bytes(Zeroizing<Vec<u8>>),
+}
+
+impl std::fmt::Debug for Material {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "Path({})", path.display()),
+            Self::Bytes(_) => f.write_str("Bytes(redacted)"),
+        }
+    }
+}
+
+/// Credentials and trust of one agent.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// PEM chain, leaf first; may hold the key too. Or a PKCS#12 store.
+    pub certificate: Material,
+    /// PEM private key, when the certificate's file does not hold it.
+    pub key: Option<Material>,
+    /// Password of a PKCS#12 store.
+    pub password: Option<Zeroizing<String>>,
+    /// PEM trust anchors (and intermediates to complete chains with).
+    pub ca: Material,
+    /// Trust domain of the SPIFFE identities.
+    pub trust_domain: String,
+    /// SHA-1 or SHA-256 thumbprints (hex) that peers' leaves are restricted to; empty: no
+    /// restriction.
+    pub allowed_thumbprints: Vec<String>,
+}

@@ -1,0 +1,114 @@
+//! What crosses threads: orders into a shard, work out of it.
+//!
+//! Invariant: both directions are bounded; a full queue refuses at once and never blocks.
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+use mesh_gossip_proto::detector::contacts::Contact;
+use mesh_gossip_proto::{
+    Command, CommandError, Event, Instant, MemberId, Stats, StreamRequest, WallTime,
+};
+
+use crate::io::{IoStats, Waker};
+use crate::link::stats::LinkStats;
+
+/// An agent within its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AgentId(pub u32);
+
+/// Called once with an answer, on the shard's thread: hand it over and return.
+pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// Into a shard.
+pub(crate) enum Order {
+    /// Host this agent.
+    Start(Box<crate::shard::Hosted>),
+    /// Drop this agent without a goodbye.
+    Stop { agent: AgentId, reply: Reply<()> },
+    /// A host's command.
+    Command { agent: AgentId, command: Command, reply: Reply<Result<(), CommandError>> },
+    /// A piece of another's state: whole entries, at most [`SYNC_PIECE`] bytes where they allow.
+    Sync { agent: AgentId, from: MemberId, entries: Vec<u8> },
+    /// A wished exchange ended.
+    StreamClosed { agent: AgentId, peer: MemberId, complete: bool },
+    /// Tell how you are.
+    Inspect { agent: AgentId, reply: Reply<Inspection> },
+    /// End the shard.
+    Shutdown,
+}
+
+/// A state is merged in pieces of about this size, so that it never delays an ack for long.
+pub(crate) const SYNC_PIECE: usize = 32 * 1_024;
+
+/// Out of a shard, to the control thread.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Exchange state with a peer over a stream.
+    Stream { agent: AgentId, request: StreamRequest },
+    /// Log this and pass it to the host.
+    Event { agent: AgentId, at: WallTime, event: Event },
+}
+
+/// How an agent is, as of one moment on its shard.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The shard's clock.
+    pub now: Instant,
+    /// The same moment in wall time.
+    pub wall: WallTime,
+    /// The protocol's counters.
+    pub stats: Stats,
+    /// Our own exchanges with others: last contact and round-trip time.
+    pub contacts: Vec<(MemberId, Contact)>,
+    /// The links' counters.
+    pub links: LinkStats,
+    /// The shard's datagram counters.
+    pub io: IoStats,
+    /// Whether the first full exchange with the mesh is done.
+    pub joined: bool,
+    /// Whether the last digest heard equals ours.
+    pub agrees: bool,
+    /// Members that one gossip tick reaches.
+    pub fanout: usize,
+}
+
+/// The order was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The queue is full: the shard is overloaded.
+    Busy,
+    /// The shard has ended.
+    Stopped,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "the shard's order queue is full",
+            Self::Stopped => "the shard has ended",
+        })
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The way into a shard; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ShardHandle {
+    queue: Arc<ArrayQueue<Order>>,
+    waker: Waker,
+}
+
+impl ShardHandle {
+    pub(crate) fn new(queue: Arc<ArrayQueue<Order>>, waker: Waker) -> Self {
+        Self { queue, waker }
+    }
+
+    /// Queues an order and rings the shard.
+    pub(crate) fn order(&self, order: Order) -> Result<(), Refused> {
+        self.queue.push(order).map_err(|_| Refused::Busy)?;
+        self.waker.wake();
+        Ok(())
+    }
+}

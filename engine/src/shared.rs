@@ -1,0 +1,52 @@
+//! What the shard, the control thread and the host all read of one agent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use mesh_gossip_proto::MemberId;
+
+use crate::metrics::Metrics;
+use crate::snapshot::Snapshot;
+use crate::tls::credentials::Credentials;
+
+/// One agent, seen from every thread.
+pub(crate) struct Shared {
+    /// Member id.
+    pub(crate) id: MemberId,
+    /// Name within the cluster.
+    pub(crate) node_id: String,
+    /// Cluster.
+    pub(crate) cluster_id: String,
+    /// Newest view.
+    pub(crate) snapshot: Snapshot,
+    /// Metrics with a registry of their own.
+    pub(crate) metrics: Metrics,
+    /// Credentials, swapped whole.
+    pub(crate) credentials: ArcSwap<Credentials>,
+    joined: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        id: MemberId,
+        node_id: String,
+        cluster_id: String,
+        snapshot: Snapshot,
+        metrics: Metrics,
+        credentials: Arc<Credentials>,
+    ) -> Self {
+        let credentials = ArcSwap::new(credentials);
+        let joined = AtomicBool::new(false);
+        Self { id, node_id, cluster_id, snapshot, metrics, credentials, joined }
+    }
+
+    /// The first full exchange with the mesh is done, or there was nobody to have it with.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.joined.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_joined(&self) {
+        self.joined.store(true, Ordering::Release);
+    }
+}

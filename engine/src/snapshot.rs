@@ -1,0 +1,38 @@
+//! The newest view of one agent, readable without a lock from any thread.
+//!
+//! Invariant: versions only rise; a reader keeps the view that it loaded for as long as it likes.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use mesh_gossip_proto::{View, WallTime};
+
+/// A view and when it was published.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The membership.
+    pub view: View,
+    /// Wall time of the publication.
+    pub at: WallTime,
+}
+
+/// Where a shard puts views and everybody else takes them.
+#[derive(Debug)]
+pub struct Snapshot(ArcSwap<Published>);
+
+impl Snapshot {
+    /// Starts with a first view.
+    pub fn new(first: Published) -> Self {
+        Self(ArcSwap::from_pointee(first))
+    }
+
+    /// The newest view.
+    pub fn load(&self) -> Arc<Published> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn publish(&self, next: Published) {
+        debug_assert!(next.view.version() >= self.0.load().view.version(), "versions only rise");
+        self.0.store(Arc::new(next));
+    }
+}
