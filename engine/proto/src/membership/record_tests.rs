@@ -1,7 +1,6 @@
 //! Records: round trips, tampering and a golden vector.
 
 use std::string::String;
-use std::vec::Vec;
 
 use sha2::{Digest, Sha256};
 

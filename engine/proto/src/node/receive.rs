@@ -71,6 +71,8 @@ impl<T: MemberTable> Node<T> {
                 self.wish_stream(StreamRequest { peer: from.id, address: from.address, members });
             }
             Message::LeaveAck(ack) => self.on_leave_ack(from, ack),
+            // The session layer has acted on it.
+            Message::Unknown(kind::CONFIRM) => {}
             Message::Unknown(_) => self.stats.messages_unknown += 1,
         }
     }

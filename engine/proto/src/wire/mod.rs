@@ -1,2 +1,3 @@
-//! Bytes on the wire: packet headers, sealed messages, and how they share a datagram.
+//! Bytes on the wire; `docs/wire.md` draws them.
+pub mod header;
 pub mod message;

@@ -1,0 +1,130 @@
+//! Numbered places whose numbers are not reused soon.
+//!
+//! An index is (generation, slot): the slot makes the lookup O(1), the generation makes a number
+//! of a past tenant worthless. Generations start at random, so that the numbers of a process that
+//! was restarted are strangers to the new one.
+//!
+//! Invariant: an index names at most one tenant, ever within 4,095 tenancies of its slot; 0 names
+//! nobody.
+
+use alloc::vec::Vec;
+
+const SLOT_BITS: u32 = 20;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+const GENERATIONS: u32 = 1 << (32 - SLOT_BITS);
+
+#[derive(Clone, Debug)]
+struct Place<T> {
+    generation: u32,
+    tenant: Option<T>,
+}
+
+/// A slab with generations.
+#[derive(Clone, Debug)]
+pub struct Slots<T> {
+    places: Vec<Place<T>>,
+    free: Vec<u32>,
+    rng: fastrand::Rng,
+}
+
+impl<T> Slots<T> {
+    /// Empty; `seed` randomises the generations.
+    pub fn seeded(seed: u64) -> Self {
+        Self { places: Vec::new(), free: Vec::new(), rng: fastrand::Rng::with_seed(seed) }
+    }
+
+    /// Tenants.
+    pub fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Whether there is no tenant.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Lets a place to whatever `make` builds from its index; `None` when all 2^20 are let.
+    pub fn insert(&mut self, make: impl FnOnce(u32) -> T) -> Option<u32> {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = u32::try_from(self.places.len()).ok()?;
+                if slot > SLOT_MASK {
+                    return None;
+                }
+                let generation = self.rng.u32(1..GENERATIONS);
+                self.places.push(Place { generation, tenant: None });
+                slot
+            }
+        };
+        let place = self.places.get_mut(slot as usize)?;
+        let index = place.generation << SLOT_BITS | slot;
+        place.tenant = Some(make(index));
+        Some(index)
+    }
+
+    fn place(&self, index: u32) -> Option<&Place<T>> {
+        let place = self.places.get((index & SLOT_MASK) as usize)?;
+        (place.generation == index >> SLOT_BITS).then_some(place)
+    }
+
+    /// The tenant of `index`.
+    pub fn get(&self, index: u32) -> Option<&T> {
+        self.place(index)?.tenant.as_ref()
+    }
+
+    /// The tenant of `index`.
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.place(index)?;
+        self.places.get_mut((index & SLOT_MASK) as usize)?.tenant.as_mut()
+    }
+
+    /// Ends a tenancy; its index names nobody from here on.
+    pub fn remove(&mut self, index: u32) -> Option<T> {
+        self.place(index)?;
+        let slot = index & SLOT_MASK;
+        let place = self.places.get_mut(slot as usize)?;
+        let tenant = place.tenant.take()?;
+        place.generation =
+            if place.generation + 1 == GENERATIONS { 1 } else { place.generation + 1 };
+        self.free.push(slot);
+        Some(tenant)
+    }
+
+    /// Every tenant with its index, in no meaningful order. O(slots).
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.places.iter().enumerate().filter_map(|(slot, place)| {
+            let tenant = place.tenant.as_ref()?;
+            Some((place.generation << SLOT_BITS | slot as u32, tenant))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_past_tenant_index_names_nobody() {
+        let mut slots = Slots::seeded(1);
+        let a = slots.insert(|_| 'a').unwrap();
+        assert_eq!(slots.get(a), Some(&'a'));
+        assert_eq!(slots.remove(a), Some('a'));
+        assert_eq!(slots.remove(a), None);
+        let mut seen = alloc::collections::BTreeSet::from([a]);
+        for _ in 0..1_000 {
+            let b = slots.insert(|_| 'b').unwrap();
+            assert!(b != 0 && seen.insert(b), "an index came back");
+            assert_eq!(slots.get(a), None);
+            slots.remove(b);
+        }
+        assert!(slots.is_empty());
+    }
+
+    #[test]
+    fn two_lives_number_differently() {
+        let first = |seed| Slots::seeded(seed).insert(|_| ()).unwrap();
+        let distinct: alloc::collections::BTreeSet<_> = (0..100).map(first).collect();
+        assert!(distinct.len() > 90);
+    }
+}
