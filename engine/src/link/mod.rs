@@ -1,3 +1,375 @@
-//! Links: sessions of one agent with its peers, and the handshakes that make them.
+//! Links: the sessions of one agent with its peers, and the handshakes that make them.
+//!
+//! Payloads go in with a recipient and come out sealed, or wait until a handshake has made a
+//! session. Datagrams go in and come out as payloads of authenticated members. There is no other
+//! way in or out: nothing here sends or accepts a payload in clear.
+//!
+//! Invariants: a payload is delivered only with the member id that its session's certificate
+//! names; sends go only to a path that a handshake verified; every place, queue and rate is
+//! bounded.
 
+mod answer;
+mod dial;
+mod established;
+mod failure;
+mod flight;
+mod handshakes;
+mod lifecycle;
+mod pacing;
+mod session;
 pub mod stats;
+mod targets;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_gossip_proto::session::channel::OpenError;
+use mesh_gossip_proto::session::slots::Slots;
+use mesh_gossip_proto::timers::Timers;
+use mesh_gossip_proto::wire::header::{
+    DATA, DataHeader, Handshake, INIT, RESET_HINT, RESP, RETRY, ResetHint,
+};
+use mesh_gossip_proto::{Destination, Duration, Instant, MemberId, Transmit};
+use zerocopy::IntoBytes;
+
+use crate::tls::credentials::Credentials;
+use answer::Answer;
+use dial::{Dial, Expect};
+use failure::Failure;
+use pacing::Pace;
+use session::{Phase, Session};
+use stats::LinkStats;
+use targets::{Target, Targets};
+
+pub(crate) use established::ALPN;
+
+/// Handshakes and sessions held at once; a further handshake is refused and counted.
+const MOST_ENTRIES: usize = 131_072;
+/// Half-open handshakes that strangers can make us hold (rule S-7).
+const MOST_HALF_OPEN: u64 = 1_024;
+/// A hint answers a sealed datagram of at least this size, so that it never amplifies.
+const HINT_ANSWERS: usize = 33;
+/// A seed's session counts as alive so long after its last datagram.
+const SEED_IS_FRESH: Duration = Duration::from_millis(2_500);
+
+/// What links are made with.
+pub(crate) struct LinkOptions {
+    pub(crate) local: MemberId,
+    pub(crate) cluster_id: String,
+    pub(crate) credentials: Arc<Credentials>,
+    /// Seed of indices; attempt ids come from the operating system.
+    pub(crate) seed: u64,
+    /// How long a superseded session still receives.
+    pub(crate) linger: Duration,
+}
+
+/// A payload of an authenticated member.
+#[derive(Debug)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) from: MemberId,
+    pub(crate) path: SocketAddr,
+    pub(crate) payload: &'a [u8],
+}
+
+/// What the links tell their driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkEvent {
+    /// A handshake that we began showed a fresh signature of this member (rule S-9).
+    Proven { peer: MemberId, path: SocketAddr, seed: bool },
+    /// Three of our last flights went unconfirmed: the peer may not accept us (rule S-9).
+    Rejected { peer: MemberId },
+    /// A handshake failed, ours to begin or not.
+    Failed { path: SocketAddr, reason: &'static str },
+}
+
+/// A place: what an index stands for.
+enum Entry {
+    Dialing(Box<Dial>),
+    Answering(Box<Answer>),
+    Open(Box<Session>),
+}
+
+/// All links of one agent.
+pub(crate) struct Links {
+    local: MemberId,
+    cluster_id: String,
+    credentials: Arc<Credentials>,
+    linger: Duration,
+    rng: fastrand::Rng,
+    slots: Slots<Entry>,
+    /// Confirmed sessions by member, the one to send on first.
+    members: HashMap<MemberId, Vec<u32>>,
+    /// The newest confirmed session by path.
+    paths: HashMap<SocketAddr, u32>,
+    /// Handshakes that strangers began, by source and attempt.
+    attempts: HashMap<(SocketAddr, u64), u32>,
+    targets: Targets,
+    timers: Timers<u32>,
+    half_open: u64,
+    hints_out: Pace,
+    hints_in: Pace,
+    outbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    events: VecDeque<LinkEvent>,
+    stats: LinkStats,
+}
+
+impl Links {
+    pub(crate) fn new(options: LinkOptions) -> Self {
+        let LinkOptions { local, cluster_id, credentials, seed, linger } = options;
+        let hints = Pace::new(64, Duration::from_millis(20));
+        Self {
+            local,
+            cluster_id,
+            credentials,
+            linger,
+            rng: fastrand::Rng::with_seed(seed),
+            slots: Slots::seeded(seed ^ local.prefix()),
+            members: HashMap::new(),
+            paths: HashMap::new(),
+            attempts: HashMap::new(),
+            targets: Targets::default(),
+            timers: Timers::default(),
+            half_open: 0,
+            hints_out: hints,
+            hints_in: hints,
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+            stats: LinkStats::default(),
+        }
+    }
+
+    /// Seals `payload` into `sealed` and returns where to send it; `None` when it waits for a
+    /// handshake, or had to go.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        transmit: &Transmit,
+        payload: &[u8],
+        sealed: &mut Vec<u8>,
+    ) -> Option<SocketAddr> {
+        let target = Target::of(transmit);
+        let Some(index) = self.session_for(now, transmit) else {
+            self.hold_and_dial(now, target, transmit.address, payload);
+            return None;
+        };
+        let Some(Entry::Open(session)) = self.slots.get_mut(index) else {
+            unreachable!("the index of members and paths names a session");
+        };
+        sealed.clear();
+        if session.channel.seal(payload, sealed).is_err() {
+            self.close(index);
+            self.hold_and_dial(now, target, transmit.address, payload);
+            return None;
+        }
+        let (path, peer) = (session.path, session.peer);
+        let (doubted, due) = (session.doubted, session.channel.wants_successor());
+        self.stats.sealed += 1;
+        self.stats.bytes_out += sealed.len() as u64;
+        if doubted {
+            // The copy on the old session costs little if the doubt was a lie.
+            self.hold_and_dial(now, Target::Member(peer), path, payload);
+        } else if due {
+            self.dial(now, Target::Member(peer), path);
+        }
+        Some(path)
+    }
+
+    fn session_for(&self, now: Instant, transmit: &Transmit) -> Option<u32> {
+        match transmit.to {
+            Destination::Member(id) => self.members.get(&id)?.first().copied(),
+            Destination::Seed => {
+                let index = *self.paths.get(&transmit.address)?;
+                let Some(Entry::Open(session)) = self.slots.get(index) else { return None };
+                (now.since(session.heard) < SEED_IS_FRESH).then_some(index)
+            }
+        }
+    }
+
+    fn hold_and_dial(&mut self, now: Instant, target: Target, path: SocketAddr, payload: &[u8]) {
+        self.stats.unsent += self.targets.hold(target, payload);
+        if !self.targets.is_dialling(target) && !self.dial(now, target, path) {
+            self.stats.unsent += self.targets.take(target).len() as u64;
+        }
+    }
+
+    /// Takes a datagram, in place; a payload comes back when it carried one.
+    pub(crate) fn receive<'a>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &'a mut [u8],
+    ) -> Option<Delivery<'a>> {
+        self.stats.bytes_in += datagram.len() as u64;
+        match datagram.first() {
+            Some(&DATA) => self.receive_data(now, from, datagram),
+            Some(&INIT) => self.receive_init(now, from, datagram),
+            Some(&RESP) => {
+                self.receive_resp(now, from, datagram);
+                None
+            }
+            Some(&RETRY) => self.drop_datagram("retry"),
+            Some(&RESET_HINT) => {
+                self.receive_hint(now, from, datagram);
+                None
+            }
+            Some(_) => self.drop_datagram("unknown-kind"),
+            None => self.drop_datagram("truncated"),
+        }
+    }
+
+    fn receive_data<'a>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &'a mut [u8],
+    ) -> Option<Delivery<'a>> {
+        let size = datagram.len();
+        let (header, body) = match DataHeader::split(datagram) {
+            Ok(parts) => parts,
+            Err(error) => return self.drop_datagram(decode_reason(error)),
+        };
+        let index = header.receiver.get();
+        match self.slots.get(index) {
+            Some(Entry::Open(_)) => self.open(now, from, index, &header, body),
+            Some(Entry::Dialing(_) | Entry::Answering(_)) => self.drop_datagram("early"),
+            None => {
+                if size >= HINT_ANSWERS && self.hints_out.take(now) {
+                    self.push(from, ResetHint::answering(&header).as_bytes().to_vec());
+                }
+                self.drop_datagram("unknown-session")
+            }
+        }
+    }
+
+    /// Opens a sealed datagram on the session `index`; the first one confirms the session.
+    fn open<'a>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        index: u32,
+        header: &DataHeader,
+        body: &'a mut [u8],
+    ) -> Option<Delivery<'a>> {
+        let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return None };
+        let payload = match session.channel.open(header, body) {
+            Ok(payload) => payload,
+            Err(OpenError::Replayed) => return self.drop_datagram("replayed"),
+            Err(OpenError::Forged) => return self.drop_datagram("forged"),
+        };
+        session.heard = now;
+        session.doubted = false;
+        let (peer, path) = (session.peer, session.path);
+        let unconfirmed = session.confirmed().is_none();
+        self.stats.opened += 1;
+        if unconfirmed {
+            self.confirm(now, index);
+        }
+        if from != path {
+            // Rule S-10: another source is not sent to; it may only earn a handshake.
+            self.dial(now, Target::Member(peer), from);
+        }
+        (!is_confirmation(payload)).then_some(Delivery { from: peer, path, payload })
+    }
+
+    fn receive_hint(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        let hint = match ResetHint::read(datagram) {
+            Ok(hint) => hint,
+            Err(error) => return self.count_drop(decode_reason(error)),
+        };
+        if !self.hints_in.take(now) {
+            return self.count_drop("hint-rate");
+        }
+        let (index, number) = (hint.receiver.get(), hint.packet_number.get());
+        let echoed = self.slots.iter().find_map(|(own, entry)| match entry {
+            Entry::Open(session) => {
+                let ours = session.path == from && session.channel.sent_recently(index, number);
+                ours.then_some((own, session.peer))
+            }
+            Entry::Dialing(_) | Entry::Answering(_) => None,
+        });
+        let Some((own, peer)) = echoed else { return self.count_drop("hint") };
+        // It ends nothing: until a new handshake has succeeded the session stays in use.
+        if let Some(Entry::Open(session)) = self.slots.get_mut(own) {
+            session.doubted = true;
+        }
+        self.dial(now, Target::Member(peer), from);
+    }
+
+    /// The next handshake datagram to send.
+    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.outbox.pop_front()
+    }
+
+    /// The next event.
+    pub(crate) fn poll_event(&mut self) -> Option<LinkEvent> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Links::handle_timeout`].
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next().map(|(at, _)| at)
+    }
+
+    /// Counters and gauges.
+    pub(crate) fn stats(&self) -> LinkStats {
+        let sessions = self.members.values().map(|sessions| sessions.len() as u64).sum();
+        LinkStats { sessions, half_open: self.half_open, ..self.stats.clone() }
+    }
+
+    /// Drops every session and handshake (rule S-4): their counters may run elsewhere too.
+    pub(crate) fn drop_all(&mut self) {
+        let indices: Vec<u32> = self.slots.iter().map(|(index, _)| index).collect();
+        for index in indices {
+            self.close(index);
+        }
+        self.outbox.clear();
+    }
+
+    // --- shared by the parts ---
+
+    fn push(&mut self, to: SocketAddr, datagram: Vec<u8>) {
+        self.stats.bytes_out += datagram.len() as u64;
+        self.stats.handshake_bytes_out += datagram.len() as u64;
+        self.outbox.push_back((to, datagram));
+    }
+
+    fn count_drop(&mut self, reason: &'static str) {
+        *self.stats.dropped.entry(reason).or_default() += 1;
+    }
+
+    fn drop_datagram<T>(&mut self, reason: &'static str) -> Option<T> {
+        self.count_drop(reason);
+        None
+    }
+
+    fn fail(&mut self, path: SocketAddr, failure: Failure) {
+        let reason = failure.reason();
+        *self.stats.handshake_failures.entry(reason).or_default() += 1;
+        self.events.push_back(LinkEvent::Failed { path, reason });
+    }
+
+    fn expectation(target: Target) -> Expect {
+        match target {
+            Target::Member(id) => Expect::Member(id),
+            Target::Address(_) => Expect::Anyone,
+        }
+    }
+}
+
+fn is_confirmation(payload: &[u8]) -> bool {
+    payload == lifecycle::CONFIRMATION
+}
+
+fn decode_reason(error: mesh_gossip_proto::DecodeError) -> &'static str {
+    use mesh_gossip_proto::DecodeError;
+    match error {
+        DecodeError::Truncated => "truncated",
+        DecodeError::Reserved => "reserved",
+        DecodeError::Version => "version",
+        DecodeError::Field(_) => "unknown-kind",
+        DecodeError::Oversized(_) => "oversized",
+    }
+}

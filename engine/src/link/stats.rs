@@ -2,6 +2,15 @@
 
 use std::collections::BTreeMap;
 
+/// What TLS negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsSummary {
+    /// Protocol version, as OpenSSL writes it: `TLSv1.3`.
+    pub version: &'static str,
+    /// Cipher suite by its name in the registry, for example `TLS13_AES_128_GCM_SHA256`.
+    pub suite: &'static str,
+}
+
 /// Counters since the start; gauges are named as such.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkStats {
@@ -29,4 +38,6 @@ pub struct LinkStats {
     pub sessions: u64,
     /// Handshakes under way (gauge).
     pub half_open: u64,
+    /// What the newest confirmed handshake negotiated.
+    pub tls: Option<TlsSummary>,
 }

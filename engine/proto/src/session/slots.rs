@@ -43,23 +43,23 @@ impl<T> Slots<T> {
         self.len() == 0
     }
 
-    /// Lets a place to whatever `make` builds from its index; `None` when all 2^20 are let.
-    pub fn insert(&mut self, make: impl FnOnce(u32) -> T) -> Option<u32> {
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
+    /// Lets a place to whatever `make` builds from its index; `None` when it builds nothing or all
+    /// 2^20 places are let.
+    pub fn insert_with(&mut self, make: impl FnOnce(u32) -> Option<T>) -> Option<u32> {
+        let slot = match self.free.last() {
+            Some(slot) => *slot,
             None => {
-                let slot = u32::try_from(self.places.len()).ok()?;
-                if slot > SLOT_MASK {
-                    return None;
-                }
+                let slot = u32::try_from(self.places.len()).ok().filter(|s| *s <= SLOT_MASK)?;
                 let generation = self.rng.u32(1..GENERATIONS);
                 self.places.push(Place { generation, tenant: None });
+                self.free.push(slot);
                 slot
             }
         };
         let place = self.places.get_mut(slot as usize)?;
         let index = place.generation << SLOT_BITS | slot;
-        place.tenant = Some(make(index));
+        place.tenant = Some(make(index)?);
+        self.free.pop();
         Some(index)
     }
 
@@ -79,16 +79,35 @@ impl<T> Slots<T> {
         self.places.get_mut((index & SLOT_MASK) as usize)?.tenant.as_mut()
     }
 
+    /// Replaces the tenant of `index` by what `change` makes of it; without a result the tenancy
+    /// ends. Says whether there is a tenant afterwards.
+    pub fn replace_with(&mut self, index: u32, change: impl FnOnce(T) -> Option<T>) -> bool {
+        let Some(place) = self.places.get_mut((index & SLOT_MASK) as usize) else { return false };
+        if place.generation != index >> SLOT_BITS {
+            return false;
+        }
+        let Some(tenant) = place.tenant.take() else { return false };
+        place.tenant = change(tenant);
+        if place.tenant.is_none() {
+            self.vacate(index & SLOT_MASK);
+            return false;
+        }
+        true
+    }
+
     /// Ends a tenancy; its index names nobody from here on.
     pub fn remove(&mut self, index: u32) -> Option<T> {
         self.place(index)?;
         let slot = index & SLOT_MASK;
-        let place = self.places.get_mut(slot as usize)?;
-        let tenant = place.tenant.take()?;
-        place.generation =
-            if place.generation + 1 == GENERATIONS { 1 } else { place.generation + 1 };
-        self.free.push(slot);
+        let tenant = self.places.get_mut(slot as usize)?.tenant.take()?;
+        self.vacate(slot);
         Some(tenant)
+    }
+
+    fn vacate(&mut self, slot: u32) {
+        let Some(place) = self.places.get_mut(slot as usize) else { return };
+        place.generation = if place.generation + 1 == GENERATIONS { 1 } else { place.generation + 1 };
+        self.free.push(slot);
     }
 
     /// Every tenant with its index, in no meaningful order. O(slots).
@@ -107,23 +126,29 @@ mod tests {
     #[test]
     fn a_past_tenant_index_names_nobody() {
         let mut slots = Slots::seeded(1);
-        let a = slots.insert(|_| 'a').unwrap();
+        let a = slots.insert_with(|_| Some('a')).unwrap();
         assert_eq!(slots.get(a), Some(&'a'));
         assert_eq!(slots.remove(a), Some('a'));
         assert_eq!(slots.remove(a), None);
         let mut seen = alloc::collections::BTreeSet::from([a]);
         for _ in 0..1_000 {
-            let b = slots.insert(|_| 'b').unwrap();
+            let b = slots.insert_with(|_| Some('b')).unwrap();
             assert!(b != 0 && seen.insert(b), "an index came back");
             assert_eq!(slots.get(a), None);
             slots.remove(b);
         }
+        assert_eq!(slots.insert_with(|_| None::<char>), None);
         assert!(slots.is_empty());
+        let c = slots.insert_with(|_| Some('c')).unwrap();
+        assert!(slots.replace_with(c, |_| Some('d')));
+        assert_eq!(slots.get(c), Some(&'d'));
+        assert!(!slots.replace_with(c, |_| None));
+        assert_eq!(slots.get(c), None);
     }
 
     #[test]
     fn two_lives_number_differently() {
-        let first = |seed| Slots::seeded(seed).insert(|_| ()).unwrap();
+        let first = |seed| Slots::seeded(seed).insert_with(|_| Some(())).unwrap();
         let distinct: alloc::collections::BTreeSet<_> = (0..100).map(first).collect();
         assert!(distinct.len() > 90);
     }

@@ -1,0 +1,78 @@
+//! The only place that reads a clock.
+//!
+//! Invariant: `now` never goes back; wall time is read for certificates, generations and people,
+//! never for timers.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mesh_gossip_proto::{Duration, Instant, WallTime};
+
+/// Monotonic time since the engine's start, and wall time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: std::time::Instant,
+}
+
+impl Clock {
+    /// Starts at one second, so that "long ago" can be subtracted without saturating.
+    pub(crate) fn start() -> Self {
+        Self { origin: std::time::Instant::now() }
+    }
+
+    /// Monotonic time.
+    pub(crate) fn now(&self) -> Instant {
+        let elapsed = self.origin.elapsed() + Duration::from_secs(1);
+        Instant::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Wall time.
+pub(crate) fn wall() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Notices that the machine was cloned or restored: its two clocks part (rule S-4).
+///
+/// A snapshot that is resumed elsewhere continues with the counters of its original; both would
+/// seal different plaintext under one nonce. The monotonic clock stands still while a machine is
+/// frozen and wall time does not, so a leap between the two is the signal. A stepped wall clock
+/// looks the same and costs a few handshakes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CloneSignal {
+    last: (Instant, WallTime),
+}
+
+/// The clocks may drift apart so much between two looks.
+const LEAP_MS: u64 = 10_000;
+
+impl CloneSignal {
+    pub(crate) fn new(now: Instant, wall: WallTime) -> Self {
+        Self { last: (now, wall) }
+    }
+
+    /// Looks at both clocks; says whether they parted since the last look.
+    pub(crate) fn fires(&mut self, now: Instant, wall: WallTime) -> bool {
+        let (last_now, last_wall) = std::mem::replace(&mut self.last, (now, wall));
+        let monotonic = now.since(last_now).as_millis();
+        let expected = u128::from(last_wall.0) + monotonic;
+        u128::from(wall.0).abs_diff(expected) > u128::from(LEAP_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rule S-4.
+    #[test]
+    fn a_leap_between_the_clocks_is_a_signal_and_drift_is_not() {
+        let at = |s: u64| Instant::from_nanos(s * 1_000_000_000);
+        let mut signal = CloneSignal::new(at(10), WallTime(1_000_000));
+        assert!(!signal.fires(at(11), WallTime(1_001_000)));
+        assert!(!signal.fires(at(12), WallTime(1_010_000)), "nine seconds of adjustment");
+        assert!(signal.fires(at(13), WallTime(9_010_000)), "resumed hours later");
+        assert!(!signal.fires(at(14), WallTime(9_011_000)), "once");
+        assert!(signal.fires(at(15), WallTime(1_000_000)), "set back");
+    }
+}

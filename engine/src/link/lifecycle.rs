@@ -1,0 +1,160 @@
+//! The life of a session after its handshake: confirmation, succession, retirement
+//! (rules S-3, S-5 and S-18).
+
+use mesh_gossip_proto::wire::message::{FRAME, kind};
+use mesh_gossip_proto::{Duration, Instant};
+
+use super::failure::Failure;
+use super::flight::TRAILER_LIMIT;
+use super::session::{Phase, Session};
+use super::targets::Target;
+use super::{Entry, LinkEvent, Links};
+
+/// An empty CONFIRM message.
+pub(super) const CONFIRMATION: [u8; FRAME] = [kind::CONFIRM, 0, 0];
+/// A session wants a successor after 24 h ± 25 % (rule S-3).
+const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
+/// And asks again so often while none came about.
+const SUCCESSOR_AGAIN: Duration = Duration::from_secs(60);
+/// Confirmed sessions with one member; the worst goes first.
+const MOST_A_MEMBER: usize = 4;
+
+impl Links {
+    /// The peer's first sealed datagram was opened: the session counts.
+    pub(super) fn confirm(&mut self, now: Instant, index: u32) {
+        let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
+        let (peer, path) = (session.peer, session.path);
+        let before = std::mem::replace(&mut session.phase, Phase::Live { confirmed: now });
+        self.stats.confirmed += 1;
+        let waits_under = match before {
+            Phase::Finishing(finishing) => {
+                self.targets.dialled(finishing.target, index);
+                Some(finishing.target)
+            }
+            Phase::Awaited => {
+                self.half_open -= 1;
+                self.send_confirmation(index);
+                None
+            }
+            Phase::Live { .. } => unreachable!("a session is confirmed once"),
+        };
+        let lifetime = LIFETIME.mul_f64(0.75 + self.rng.f64() * 0.5);
+        self.timers.set(index, now + lifetime);
+        self.paths.insert(path, index);
+        self.rank(now, index);
+        self.flush(Target::Member(peer), index);
+        if let Some(target) = waits_under {
+            self.flush(target, index);
+        }
+    }
+
+    /// Puts a confirmed session in its place among those with its member.
+    fn rank(&mut self, now: Instant, index: u32) {
+        let Some(Entry::Open(session)) = self.slots.get(index) else { return };
+        let peer = session.peer;
+        let order = self.members.entry(peer).or_default();
+        let best = order.first().and_then(|best| match self.slots.get(*best) {
+            Some(Entry::Open(best)) => Some(best),
+            Some(Entry::Dialing(_) | Entry::Answering(_)) | None => None,
+        });
+        let at = if best.is_none_or(|best| session.supersedes(best)) { 0 } else { 1 };
+        order.insert(at, index);
+        // A superseded session goes on receiving for a while: the peer may still send on it.
+        let others: Vec<u32> = order.iter().skip(1).copied().collect();
+        let surplus: Vec<u32> = order.iter().skip(MOST_A_MEMBER).copied().collect();
+        for other in others {
+            self.timers.set(other, now + self.linger);
+        }
+        for index in surplus {
+            self.close(index);
+        }
+    }
+
+    /// Seals and sends what waited for `target` on the session `index`.
+    fn flush(&mut self, target: Target, index: u32) {
+        for payload in self.targets.take(target) {
+            self.send_on(index, &payload);
+        }
+    }
+
+    pub(super) fn send_confirmation(&mut self, index: u32) {
+        self.send_on(index, &CONFIRMATION);
+    }
+
+    fn send_on(&mut self, index: u32, payload: &[u8]) {
+        let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
+        let mut sealed = Vec::with_capacity(payload.len() + 32);
+        let path = session.path;
+        if session.channel.seal(payload, &mut sealed).is_err() {
+            self.stats.unsent += 1;
+            return;
+        }
+        self.stats.sealed += 1;
+        self.stats.bytes_out += sealed.len() as u64;
+        self.outbox.push_back((path, sealed));
+    }
+
+    /// Acts on every deadline that has come.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(index) = self.timers.pop_due(now) {
+            match self.slots.get(index) {
+                Some(Entry::Dialing(_)) => self.send_dial_flight(now, index),
+                Some(Entry::Answering(answer)) => {
+                    let path = answer.path;
+                    self.close(index);
+                    self.fail(path, Failure::Timeout);
+                }
+                Some(Entry::Open(session)) => match &session.phase {
+                    Phase::Finishing(_) => self.send_last_flight(now, index),
+                    Phase::Awaited => {
+                        let path = session.path;
+                        self.close(index);
+                        self.fail(path, Failure::Unconfirmed);
+                    }
+                    Phase::Live { .. } => self.session_aged(now, index),
+                },
+                None => {}
+            }
+        }
+    }
+
+    /// A live session's deadline: the best of its member wants a successor, another retires once
+    /// nothing arrives on it any more.
+    fn session_aged(&mut self, now: Instant, index: u32) {
+        let Some(Entry::Open(session)) = self.slots.get(index) else { return };
+        let Session { peer, path, heard, .. } = **session;
+        let best = self.members.get(&peer).and_then(|sessions| sessions.first());
+        if best == Some(&index) {
+            self.timers.set(index, now + SUCCESSOR_AGAIN);
+            self.dial(now, Target::Member(peer), path);
+        } else if now.since(heard) >= self.linger {
+            self.close(index);
+        } else {
+            self.timers.set(index, heard + self.linger);
+        }
+    }
+
+    /// The events so far, for tests.
+    #[cfg(test)]
+    pub(super) fn take_events(&mut self) -> Vec<LinkEvent> {
+        self.events.drain(..).collect()
+    }
+}
+
+/// Moves the PING messages of `payload` behind `greeting`, as far as a trailer has room.
+pub(super) fn move_pings(payload: &mut Vec<u8>, greeting: &mut Vec<u8>) {
+    let mut rest = Vec::with_capacity(payload.len());
+    let mut unread = payload.as_slice();
+    while let [message_kind, low, high, ..] = *unread {
+        let length = FRAME + usize::from(u16::from_le_bytes([low, high]));
+        let Some((message, tail)) = unread.split_at_checked(length) else { break };
+        unread = tail;
+        let fits = greeting.len() + message.len() + 32 <= TRAILER_LIMIT;
+        if message_kind == kind::PING && fits {
+            greeting.extend_from_slice(message);
+        } else {
+            rest.extend_from_slice(message);
+        }
+    }
+    *payload = rest;
+}

@@ -1,0 +1,108 @@
+//! An established session: a channel to a member over one verified path.
+//!
+//! Invariant: it carries our messages only after a datagram of the peer was opened on it
+//! (rule S-5).
+
+use std::net::SocketAddr;
+
+use mesh_gossip_proto::session::channel::Channel;
+use mesh_gossip_proto::{Duration, Instant, MemberId};
+
+use super::established::Tunnel;
+use super::flight::Envelope;
+use super::targets::Target;
+use crate::tls::keys::PacketKey;
+
+/// One session.
+pub(super) struct Session {
+    pub(super) peer: MemberId,
+    /// The path that the handshake verified; the only one that is sent to (rule S-10).
+    pub(super) path: SocketAddr,
+    /// Who began the handshake.
+    pub(super) initiator: MemberId,
+    pub(super) attempt: u64,
+    pub(super) begun: Instant,
+    pub(super) channel: Channel<PacketKey>,
+    pub(super) phase: Phase,
+    /// Last datagram opened.
+    pub(super) heard: Instant,
+    /// The peer says that it does not know this session; a new handshake is under way.
+    pub(super) doubted: bool,
+}
+
+/// How far a session has come.
+pub(super) enum Phase {
+    /// We finished as a client; the last flight is repeated until the server confirms.
+    Finishing(Box<Finishing>),
+    /// We finished as a server; the client's first datagram is awaited.
+    Awaited,
+    /// Both sides have opened a datagram of the other.
+    Live { confirmed: Instant },
+}
+
+/// The client's last flight.
+pub(super) struct Finishing {
+    tunnel: Tunnel,
+    envelope: Envelope,
+    /// What goes with it: the confirmation and pings.
+    pub(super) greeting: Vec<u8>,
+    pub(super) target: Target,
+    sent: u32,
+    wait: Duration,
+}
+
+/// First wait for the confirmation.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// Unconfirmed sessions end after so long (rule S-5).
+pub(super) const UNCONFIRMED: Duration = Duration::from_secs(3);
+/// So many last flights without a confirmation mean that the peer rejects us (rule S-9).
+pub(super) const REJECTED_AFTER: u32 = 3;
+
+impl Finishing {
+    pub(super) fn new(
+        tunnel: Tunnel,
+        envelope: Envelope,
+        greeting: Vec<u8>,
+        target: Target,
+    ) -> Self {
+        Self { tunnel, envelope, greeting, target, sent: 0, wait: FIRST_WAIT }
+    }
+
+    /// The last flight with `trailer` behind it, and when to repeat it.
+    pub(super) fn flight(&mut self, now: Instant, trailer: &[u8]) -> (Vec<Vec<u8>>, Instant) {
+        self.sent += 1;
+        let again = now + self.wait;
+        self.wait = (self.wait * 2).min(Duration::from_secs(1));
+        (self.envelope.flight(&self.tunnel.out, trailer), again)
+    }
+
+    /// The server acknowledged a part without confirming.
+    pub(super) fn acknowledge(&mut self, ack: u16) {
+        self.tunnel.out.acknowledge(ack);
+    }
+
+    pub(super) fn sent(&self) -> u32 {
+        self.sent
+    }
+}
+
+impl Session {
+    /// When both sides had confirmed.
+    pub(super) fn confirmed(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Finishing(_) | Phase::Awaited => None,
+            Phase::Live { confirmed } => Some(confirmed),
+        }
+    }
+
+    /// Whether this confirmed session is to be sent on rather than `other` (rule S-18): a later
+    /// handshake supersedes an earlier one; of two that ran at once, both sides take the one
+    /// whose initiator has the lower id.
+    pub(super) fn supersedes(&self, other: &Self) -> bool {
+        match other.confirmed() {
+            Some(confirmed) if self.begun > confirmed => true,
+            Some(_) => self.initiator <= other.initiator,
+            None => true,
+        }
+    }
+}
