@@ -1,4 +1,362 @@
 //! What an agent proves itself with and trusts by.
+//!
+//! Before an agent shows its certificate to anybody, it judges it as a peer would: a certificate
+//! that others would refuse is an error at start, with the setting to change, and not a silent
+//! mesh of one.
+//!
+//! Invariant: a [`Credentials`] value passed the peer verifier in both roles against its own
+//! name, and never changes; a reload makes another one (rule S-15).
+
+use std::fmt;
+use std::sync::Arc;
+
+use mesh_gossip_proto::MemberId;
+use rustls::client::Resumption;
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, InconsistentKeys, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::options::{Material, TlsOptions};
+use crate::tls::alpn;
+use crate::tls::identity::Identity;
+use crate::tls::material::{Contents, Source};
+use crate::tls::provider::{provider, sha256};
+use crate::tls::trust::{Pin, Trust, vouches_for_itself};
+use crate::tls::verifier::{MeshVerifier, TrustError, Usage, Verified};
+
+pub use crate::tls::credentials_error::{CredentialsError, Fault};
+
+const CERTIFICATE_PATH: &str = "mesh:gossip:tls:certificatePath";
+const CERTIFICATE_DATA: &str = "mesh:gossip:tls:certificateData";
+const KEY_PATH: &str = "mesh:gossip:tls:keyPath";
+const CA_PATH: &str = "mesh:gossip:tls:caPath";
+const TRUST_DOMAIN: &str = "mesh:gossip:tls:trustDomain";
+const THUMBPRINTS: &str = "mesh:gossip:tls:allowedThumbprints";
+
+/// Passed where rustls wants a server's name: certificates are matched by identity, and no name
+/// is sent (rule S-8).
+pub const SERVER_NAME: &str = "mesh.invalid";
 
 /// Credentials of one agent.
-pub struct Credentials;
+pub struct Credentials {
+    certified: Arc<CertifiedKey>,
+    intermediates: Vec<[u8; 32]>,
+    verified: Verified,
+    verifier: Arc<MeshVerifier>,
+    clock: Arc<dyn TimeProvider>,
+    gossip: Configs,
+    sync: Configs,
+    warnings: Vec<String>,
+}
+
+struct Configs {
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+}
+
+impl Credentials {
+    /// Loads and checks credentials for this node, by the system's clock.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] names the setting, the file and the fix.
+    pub fn load(
+        options: &TlsOptions,
+        cluster: &str,
+        node_id: &str,
+        role: &str,
+    ) -> Result<Self, CredentialsError> {
+        Self::load_with_clock(options, cluster, node_id, role, Arc::new(DefaultTimeProvider))
+    }
+
+    /// As [`Credentials::load`], by a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`Credentials::load`].
+    pub fn load_with_clock(
+        options: &TlsOptions,
+        cluster: &str,
+        node_id: &str,
+        role: &str,
+        clock: Arc<dyn TimeProvider>,
+    ) -> Result<Self, CredentialsError> {
+        let expected = expected_identity(&options.trust_domain, cluster, role, node_id)?;
+        let ca = Source { key: CA_PATH, material: &options.ca };
+        let trust = Trust::of_bundle(ca.contents()?.certificates)
+            .map_err(|error| ca.error(Fault::Bundle(error)))?
+            .restricted_to(parse_thumbprints(&options.allowed_thumbprints)?);
+        let verifier =
+            Arc::new(MeshVerifier::new(trust, &options.trust_domain, cluster, Some(node_id)));
+
+        let certificate = Source {
+            key: match options.certificate {
+                Material::Path(_) => CERTIFICATE_PATH,
+                Material::Bytes(_) => CERTIFICATE_DATA,
+            },
+            material: &options.certificate,
+        };
+        let (certified, warnings) = load_pair(&certificate, options.key.as_ref())?;
+        let now = clock.current_time().ok_or_else(|| certificate.error(Fault::NoClock))?;
+        let verified = judge(&certified.cert, &expected, &verifier, now)
+            .map_err(|fault| certificate.error(fault))?;
+
+        let certified = Arc::new(certified);
+        let configure = |protocol: &[u8]| {
+            Configs::new(&certified, &verifier, &clock, protocol)
+                .map_err(|error| certificate.error(Fault::Tls(error)))
+        };
+        let (gossip, sync) = (configure(alpn::GOSSIP)?, configure(alpn::SYNC)?);
+        let intermediates = certified.cert[1..].iter().map(|der| sha256(der)).collect();
+        Ok(Self { certified, intermediates, verified, verifier, clock, gossip, sync, warnings })
+    }
+
+    /// Whom our certificate names.
+    pub fn identity(&self) -> &Identity {
+        &self.verified.identity
+    }
+
+    /// The member that we are.
+    pub fn member_id(&self) -> MemberId {
+        self.identity().member_id()
+    }
+
+    /// What our own certificate was verified as.
+    pub fn verified(&self) -> &Verified {
+        &self.verified
+    }
+
+    /// What we send: leaf first, without roots.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+
+    /// Our leaf certificate.
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        &self.certified.cert[0]
+    }
+
+    /// SHA-256 of our intermediates, the leaf's issuer first.
+    pub fn intermediates(&self) -> &[[u8; 32]] {
+        &self.intermediates
+    }
+
+    /// Our key: signs handshakes and records.
+    pub fn signing_key(&self) -> &Arc<dyn SigningKey> {
+        &self.certified.key
+    }
+
+    /// The judge of peers.
+    pub fn verifier(&self) -> &Arc<MeshVerifier> {
+        &self.verifier
+    }
+
+    /// The time that certificates are judged at.
+    pub fn now(&self) -> Option<UnixTime> {
+        self.clock.current_time()
+    }
+
+    /// For dialling over datagrams.
+    pub fn gossip_client(&self) -> &Arc<ClientConfig> {
+        &self.gossip.client
+    }
+
+    /// For answering over datagrams.
+    pub fn gossip_server(&self) -> &Arc<ServerConfig> {
+        &self.gossip.server
+    }
+
+    /// For dialling bulk sync.
+    pub fn sync_client(&self) -> &Arc<ClientConfig> {
+        &self.sync.client
+    }
+
+    /// For accepting bulk sync.
+    pub fn sync_server(&self) -> &Arc<ServerConfig> {
+        &self.sync.server
+    }
+
+    /// What an operator should be told and that stops nothing.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+/// [`SERVER_NAME`] as rustls takes it.
+///
+/// # Panics
+/// Never: the name is a constant.
+pub fn server_name() -> ServerName<'static> {
+    ServerName::try_from(SERVER_NAME).expect("a constant DNS name")
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("identity", &self.identity().uri())
+            .field("not_after", &self.verified.not_after)
+            .field("key", &"redacted")
+            .finish_non_exhaustive()
+    }
+}
+
+impl Configs {
+    /// Both roles under one protocol name. Tickets, resumption and early data are off: each would
+    /// skip the check of the peer's certificate. No name is sent, no key is logged.
+    fn new(
+        certified: &Arc<CertifiedKey>,
+        verifier: &Arc<MeshVerifier>,
+        clock: &Arc<dyn TimeProvider>,
+        protocol: &[u8],
+    ) -> Result<Self, rustls::Error> {
+        let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(certified)));
+        let mut client = ClientConfig::builder_with_details(provider(), Arc::clone(clock))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(verifier) as Arc<_>)
+            .with_client_cert_resolver(Arc::clone(&resolver) as Arc<_>);
+        client.alpn_protocols = vec![protocol.to_vec()];
+        client.resumption = Resumption::disabled();
+        client.enable_sni = false;
+        client.enable_early_data = false;
+
+        let mut server = ServerConfig::builder_with_details(provider(), Arc::clone(clock))
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(Arc::clone(verifier) as Arc<_>)
+            .with_cert_resolver(resolver);
+        server.alpn_protocols = vec![protocol.to_vec()];
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        server.max_tls13_tickets = 0;
+        server.max_early_data_size = 0;
+        Ok(Self { client: Arc::new(client), server: Arc::new(server) })
+    }
+}
+
+/// The settings must be able to name a member at all.
+fn expected_identity(
+    trust_domain: &str,
+    cluster: &str,
+    role: &str,
+    node_id: &str,
+) -> Result<Identity, CredentialsError> {
+    use crate::tls::identity::{IdentityError, Part};
+
+    let identity = Identity::new(trust_domain, cluster, role, node_id)
+        .and_then(|identity| identity.require_member().map(|()| identity));
+    identity.map_err(|error| {
+        let key = match &error {
+            IdentityError::Segment { part: Part::TrustDomain, .. } => TRUST_DOMAIN,
+            IdentityError::Segment { part: Part::Cluster, .. } => "mesh:gossip:clusterId",
+            IdentityError::Segment { part: Part::Role, .. } => "mesh:gossip:role",
+            IdentityError::Segment { part: Part::NodeId, .. } => "mesh:gossip:nodeId",
+            IdentityError::ReservedRole { .. } => "mesh:gossip:role",
+            IdentityError::Undecodable
+            | IdentityError::NoUri
+            | IdentityError::SeveralUris { .. }
+            | IdentityError::Shape { .. } => unreachable!("parts are not parsed"),
+        };
+        CredentialsError { key, path: None, fault: Fault::Setting(error) }
+    })
+}
+
+fn parse_thumbprints(texts: &[String]) -> Result<Vec<Pin>, CredentialsError> {
+    let parse = |text: &String| {
+        Pin::parse(text).ok_or_else(|| CredentialsError {
+            key: THUMBPRINTS,
+            path: None,
+            fault: Fault::Thumbprint(text.clone()),
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// The chain and the key that belongs to it.
+fn load_pair(
+    certificate: &Source<'_>,
+    separate_key: Option<&Material>,
+) -> Result<(CertifiedKey, Vec<String>), CredentialsError> {
+    let Contents { certificates, keys, has_encrypted_key } = certificate.contents()?;
+    let chain = without_roots(certificate, certificates)?;
+    let separate = separate_key.map(|material| Source { key: KEY_PATH, material });
+    let (holder, key) = match &separate {
+        Some(source) => {
+            let contents = source.contents()?;
+            (source, only_key(source, contents.keys, contents.has_encrypted_key)?)
+        }
+        None => (certificate, only_key(certificate, keys, has_encrypted_key)?),
+    };
+    let key = provider()
+        .key_provider
+        .load_private_key(key)
+        .map_err(|_| holder.error(Fault::UnusableKey))?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Ok(()) => {}
+        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            return Err(holder.error(Fault::KeyMismatch));
+        }
+        Err(_) => return Err(holder.error(Fault::UnusableKey)),
+    }
+    Ok((certified, holder.permission_warning().into_iter().collect()))
+}
+
+fn only_key(
+    source: &Source<'_>,
+    mut keys: Vec<PrivateKeyDer<'static>>,
+    has_encrypted_key: bool,
+) -> Result<PrivateKeyDer<'static>, CredentialsError> {
+    match (keys.pop(), keys.len()) {
+        (Some(key), 0) => Ok(key),
+        (Some(_), more) => Err(source.error(Fault::SeveralKeys(more + 1))),
+        (None, _) if has_encrypted_key => Err(source.error(Fault::EncryptedKey)),
+        (None, _) => Err(source.error(Fault::NoKey)),
+    }
+}
+
+/// Peers hold the roots already, and each certificate costs a datagram's bytes.
+fn without_roots(
+    source: &Source<'_>,
+    chain: Vec<CertificateDer<'static>>,
+) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
+    let mut kept = Vec::with_capacity(chain.len());
+    for (position, der) in chain.into_iter().enumerate() {
+        let Ok((_, certificate)) = X509Certificate::from_der(&der) else {
+            return Err(source.error(Fault::BadCertificate { position: position + 1 }));
+        };
+        if position == 0 || !vouches_for_itself(&certificate) {
+            kept.push(der);
+        }
+    }
+    if kept.is_empty() {
+        return Err(source.error(Fault::NoCertificate));
+    }
+    Ok(kept)
+}
+
+/// Judges our own chain as peers will, in both roles, and compares it with what we say we are.
+fn judge(
+    chain: &[CertificateDer<'static>],
+    expected: &Identity,
+    verifier: &MeshVerifier,
+    now: UnixTime,
+) -> Result<Verified, Fault> {
+    let judge = |usage| -> Result<Verified, TrustError> {
+        verifier.verify_certificate(&chain[0], &chain[1..], usage, now)
+    };
+    judge(Usage::Server).map_err(Fault::Refused)?;
+    let verified = judge(Usage::Client).map_err(Fault::Refused)?;
+    let names = [
+        ("mesh:gossip:nodeId", &verified.identity.node_id, &expected.node_id),
+        ("mesh:gossip:role", &verified.identity.role, &expected.role),
+    ];
+    for (setting, found, expected) in names {
+        if found != expected {
+            let (found, expected) = (found.clone(), expected.clone());
+            return Err(Fault::OtherName { setting, found, expected });
+        }
+    }
+    Ok(verified)
+}

@@ -1,3 +1,19 @@
 //! TLS: credentials, verification, handshakes over datagrams, session keys.
 
+pub mod alpn;
+pub mod authority;
 pub mod credentials;
+mod credentials_error;
+pub mod identity;
+mod material;
+pub mod provider;
+pub mod trust;
+pub mod verifier;
+
+
+#[cfg(test)]
+mod handshake_tests;
+#[cfg(test)]
+mod test_certificates;
+#[cfg(test)]
+mod verifier_tests;

@@ -1,0 +1,119 @@
+//! Certificates and keys on disk.
+//!
+//! Invariant: a key file is its owner's alone from its first byte on, and no file is replaced
+//! unless that was asked for.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::bootstrap::BootstrapError;
+
+/// Root certificate.
+pub const ROOT_CERTIFICATE: &str = "root.pem";
+/// Root key: move it offline.
+pub const ROOT_KEY: &str = "root.key";
+/// Issuing certificate.
+pub const ISSUING_CERTIFICATE: &str = "issuing.pem";
+/// Issuing key.
+pub const ISSUING_KEY: &str = "issuing.key";
+/// What nodes trust by: root and issuing certificate.
+pub const TRUST_BUNDLE: &str = "ca.pem";
+
+/// What happens to a file that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing is written and it is an error.
+    Refuse,
+    /// It is replaced.
+    Replace,
+}
+
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readers {
+    Owner,
+    All,
+}
+
+/// Makes a directory for its owner alone; one that exists is left as it is.
+pub(super) fn make_directory(directory: &Path) -> Result<(), BootstrapError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    builder.create(directory).map_err(|error| io_error(directory, error))
+}
+
+/// Writes all files or, when one exists and may not be replaced, none.
+pub(super) fn write_all(
+    directory: &Path,
+    files: &[(&str, &str, Readers)],
+    existing: Existing,
+) -> Result<(), BootstrapError> {
+    make_directory(directory)?;
+    if existing == Existing::Refuse {
+        for (name, _, _) in files {
+            let path = directory.join(name);
+            if fs::symlink_metadata(&path).is_ok() {
+                return Err(BootstrapError::Exists(path));
+            }
+        }
+    }
+    for (name, text, readers) in files {
+        let path = directory.join(name);
+        match existing {
+            Existing::Refuse => write_new(&path, text, *readers)?,
+            Existing::Replace => replace(&path, text, *readers)?,
+        }
+    }
+    Ok(())
+}
+
+fn write_new(path: &Path, text: &str, readers: Readers) -> Result<(), BootstrapError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(match readers {
+            Readers::Owner => 0o600,
+            Readers::All => 0o644,
+        });
+    }
+    let write = |mut file: File| -> io::Result<()> {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    options.open(path).and_then(write).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => BootstrapError::Exists(path.to_owned()),
+        _ => io_error(path, error),
+    })
+}
+
+/// Through a new file and a rename: a reader sees the old or the new bytes, and the mode of the
+/// old file is not inherited.
+fn replace(path: &Path, text: &str, readers: Readers) -> Result<(), BootstrapError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let temporary: PathBuf = path.with_file_name(name);
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error(&temporary, error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    write_new(&temporary, text, readers)?;
+    fs::rename(&temporary, path).map_err(|error| io_error(path, error))
+}
+
+pub(super) fn read(path: &Path) -> Result<zeroize::Zeroizing<String>, BootstrapError> {
+    fs::read_to_string(path).map(Into::into).map_err(|error| io_error(path, error))
+}
+
+fn io_error(path: &Path, error: io::Error) -> BootstrapError {
+    BootstrapError::Io { path: path.to_owned(), error }
+}

@@ -1,0 +1,250 @@
+//! Signs our records and verifies those of others, with the certificates that TLS uses.
+//!
+//! A record is a letter that anybody may carry: whoever delivers it, its author's certificate
+//! travels with it and is judged as in a handshake. A chain is proven once; after that the same
+//! author costs one signature.
+//!
+//! Invariant: what is remembered was proven first, so a full memory only costs time (rule S-11).
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mesh_gossip_proto::error::PeerError;
+use mesh_gossip_proto::membership::record::{Authority, Claim, Signature};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::EndEntityCert;
+
+use crate::tls::credentials::Credentials;
+use crate::tls::identity::Identity;
+use crate::tls::provider::{algorithm_of, sha256, signature_schemes};
+use crate::tls::verifier::{MAX_SENT_INTERMEDIATES, TrustError, Usage};
+
+/// Verified leaves remembered; the oldest goes when a new one comes.
+pub const MAX_LEAVES: usize = 4_096;
+
+/// Intermediates of peers remembered; one mesh has as many as it has issuing CAs.
+pub const MAX_INTERMEDIATES: usize = 256;
+
+/// Why a record's chain is incomplete: pull the author's intermediates and verify again.
+pub const MISSING_INTERMEDIATE: &str = "missing-intermediate";
+
+/// A TLS 1.3 handshake signature begins so; a record's never may, the key is the same.
+const TLS_SIGNATURE_PADDING: [u8; 64] = [0x20; 64];
+
+/// The record authority over one set of credentials; a reload makes another one.
+pub struct MeshAuthority {
+    credentials: Arc<Credentials>,
+    own_intermediates: HashMap<[u8; 32], CertificateDer<'static>>,
+    learned: Arc<Intermediates>,
+    leaves: Mutex<Bounded<Leaf>>,
+}
+
+/// What is kept of a verified leaf.
+#[derive(Clone)]
+struct Leaf {
+    identity: Identity,
+    leaf_not_after: UnixTime,
+    not_after: UnixTime,
+}
+
+impl MeshAuthority {
+    /// An authority that shares what handshakes have learned.
+    pub fn new(credentials: Arc<Credentials>, learned: Arc<Intermediates>) -> Self {
+        let own_intermediates = credentials.chain()[1..]
+            .iter()
+            .chain(credentials.verifier().trust().intermediates())
+            .map(|der| (sha256(der), der.clone()))
+            .collect();
+        let leaves = Mutex::new(Bounded::new(MAX_LEAVES));
+        Self { credentials, own_intermediates, learned, leaves }
+    }
+
+    /// The credentials that sign.
+    pub fn credentials(&self) -> &Arc<Credentials> {
+        &self.credentials
+    }
+
+    /// Keeps the intermediates of a peer's chain, leaf first, that are needed to prove it. Cheap
+    /// when they are known; a chain that does not hold teaches nothing.
+    pub fn learn(&self, chain: &[CertificateDer<'_>]) {
+        let Some((leaf, sent)) = chain.split_first() else { return };
+        if sent.iter().all(|der| self.intermediate(&sha256(der)).is_some()) {
+            return;
+        }
+        let Some(now) = self.credentials.now() else { return };
+        let verifier = self.credentials.verifier();
+        if let Ok(verified) = verifier.verify_certificate(leaf, sent, Usage::Client, now) {
+            for intermediate in verified.intermediates {
+                self.learned.insert(intermediate);
+            }
+        }
+    }
+
+    /// The certificate behind a hash, to complete a chain or to serve it to a peer.
+    pub fn intermediate(&self, hash: &[u8; 32]) -> Option<CertificateDer<'static>> {
+        self.own_intermediates.get(hash).cloned().or_else(|| self.learned.find(hash))
+    }
+
+    /// The leaf's identity and lifetime: remembered, or proven and remembered.
+    fn leaf_of(&self, claim: &Claim<'_>, now: UnixTime) -> Result<Leaf, PeerError> {
+        let hash = sha256(claim.leaf);
+        if let Some(leaf) = self.leaves().find(&hash) {
+            if now <= leaf.not_after {
+                return Ok(leaf.clone());
+            }
+        }
+        if claim.intermediates.len() > MAX_SENT_INTERMEDIATES {
+            return Err(PeerError::Signature("chain"));
+        }
+        let found: Vec<_> =
+            claim.intermediates.iter().filter_map(|hash| self.intermediate(hash)).collect();
+        let der = CertificateDer::from(claim.leaf);
+        let verifier = self.credentials.verifier();
+        let verified = verifier.verify_certificate(&der, &found, Usage::Client, now);
+        let verified = verified.map_err(|error| match error {
+            TrustError::UnknownCa if found.len() < claim.intermediates.len() => {
+                PeerError::Signature(MISSING_INTERMEDIATE)
+            }
+            other => PeerError::Signature(other.reason()),
+        })?;
+        // Thumbprints restrict peers; our own records come back to us by gossip.
+        if verified.identity.node_id != self.credentials.identity().node_id {
+            let pinned = verifier.check_thumbprints(&der);
+            pinned.map_err(|error| PeerError::Signature(error.reason()))?;
+        }
+        let leaf = Leaf {
+            identity: verified.identity,
+            leaf_not_after: verified.leaf_not_after,
+            not_after: verified.not_after,
+        };
+        self.leaves().insert(hash, leaf.clone());
+        Ok(leaf)
+    }
+
+    fn leaves(&self) -> MutexGuard<'_, Bounded<Leaf>> {
+        self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Authority for MeshAuthority {
+    fn sign(&self, message: &[u8]) -> Option<Signature> {
+        if message.starts_with(&TLS_SIGNATURE_PADDING) {
+            return None;
+        }
+        let signer = self.credentials.signing_key().choose_scheme(&signature_schemes())?;
+        let bytes = signer.sign(message).ok()?;
+        Some(Signature { scheme: signer.scheme().into(), bytes })
+    }
+
+    fn leaf(&self) -> &[u8] {
+        self.credentials.leaf()
+    }
+
+    fn intermediates(&self) -> &[[u8; 32]] {
+        self.credentials.intermediates()
+    }
+
+    /// Rules S-8, S-11, S-12 and S-17.
+    fn verify(&self, claim: &Claim<'_>) -> Result<(), PeerError> {
+        let algorithm = algorithm_of(claim.scheme).ok_or(PeerError::Signature("scheme"))?;
+        let now = self.credentials.now().ok_or(PeerError::Signature("clock"))?;
+        let leaf = self.leaf_of(claim, now)?;
+        let named = [&leaf.identity.cluster, &leaf.identity.node_id, &leaf.identity.role];
+        if named != [claim.cluster_id, claim.node_id, claim.role] {
+            return Err(PeerError::Signature("identity"));
+        }
+        let born_ms = claim.incarnation.generation;
+        if born_ms / 1_000 > leaf.leaf_not_after.as_secs() {
+            return Err(PeerError::Incarnation);
+        }
+        let der = CertificateDer::from(claim.leaf);
+        let certificate =
+            EndEntityCert::try_from(&der).map_err(|_| PeerError::Signature("chain"))?;
+        certificate
+            .verify_signature(algorithm, claim.message, claim.signature)
+            .map_err(|_| PeerError::Signature("mismatch"))
+    }
+}
+
+impl fmt::Debug for MeshAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeshAuthority")
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Intermediates of other members' proven chains, by SHA-256; shared by all who meet peers.
+pub struct Intermediates(Mutex<Bounded<CertificateDer<'static>>>);
+
+impl Intermediates {
+    fn find(&self, hash: &[u8; 32]) -> Option<CertificateDer<'static>> {
+        self.lock().find(hash).cloned()
+    }
+
+    fn insert(&self, intermediate: CertificateDer<'static>) {
+        let hash = sha256(&intermediate);
+        self.lock().insert(hash, intermediate);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Bounded<CertificateDer<'static>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Intermediates {
+    fn default() -> Self {
+        Self(Mutex::new(Bounded::new(MAX_INTERMEDIATES)))
+    }
+}
+
+impl fmt::Debug for Intermediates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Intermediates({} of {MAX_INTERMEDIATES})", self.lock().entries.len())
+    }
+}
+
+/// A map by SHA-256 that forgets its oldest entry when it is full.
+struct Bounded<V> {
+    entries: HashMap<[u8; 32], V>,
+    order: VecDeque<[u8; 32]>,
+    capacity: usize,
+}
+
+impl<V> Bounded<V> {
+    fn new(capacity: usize) -> Self {
+        Self { entries: HashMap::new(), order: VecDeque::new(), capacity }
+    }
+
+    fn find(&self, hash: &[u8; 32]) -> Option<&V> {
+        self.entries.get(hash)
+    }
+
+    fn insert(&mut self, hash: [u8; 32], value: V) {
+        if self.entries.insert(hash, value).is_none() {
+            self.order.push_back(hash);
+        }
+        if self.order.len() > self.capacity {
+            if let Some(oldest) = self.order.pop_front() {
+                self.entries.remove(&oldest);
+            }
+        }
+        assert_eq!(self.entries.len(), self.order.len(), "each entry has one place in the order");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_memory_forgets_its_oldest_entry() {
+        let mut memory = Bounded::new(2);
+        for (byte, value) in [(1, "a"), (2, "b"), (1, "c"), (3, "d")] {
+            memory.insert([byte; 32], value);
+        }
+        let left: Vec<_> = (1..=3).filter_map(|byte| memory.find(&[byte; 32])).collect();
+        assert_eq!(left, [&"b", &"d"]);
+    }
+}

@@ -1,0 +1,122 @@
+//! Certificates for tests: good ones by the bootstrap tooling, bad ones by hand.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use crate::bootstrap::{CaValidity, CertificateAuthority, Issued, Subject};
+use crate::tls::credentials::Credentials;
+use crate::tls::trust::Trust;
+use crate::tls::verifier::MeshVerifier;
+
+pub(crate) const TRUST_DOMAIN: &str = "td.test";
+pub(crate) const CLUSTER: &str = "c1";
+pub(crate) const ROLE: &str = "worker";
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+
+pub(crate) fn start() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+pub(crate) fn unix(time: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap())
+}
+
+/// A clock that stands still.
+#[derive(Debug)]
+pub(crate) struct Still(pub(crate) SystemTime);
+
+impl TimeProvider for Still {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(unix(self.0))
+    }
+}
+
+pub(crate) fn mesh_ca() -> CertificateAuthority {
+    CertificateAuthority::create(TRUST_DOMAIN, CLUSTER, start(), CaValidity::default()).unwrap()
+}
+
+pub(crate) fn issue(ca: &CertificateAuthority, node_id: &str) -> Issued {
+    ca.issue(&Subject::new(node_id, ROLE), start(), DAY).unwrap()
+}
+
+pub(crate) fn credentials_at(
+    ca: &CertificateAuthority,
+    node_id: &str,
+    now: SystemTime,
+) -> Arc<Credentials> {
+    let options = issue(ca, node_id).tls_options(ca);
+    let clock = Arc::new(Still(now));
+    Arc::new(Credentials::load_with_clock(&options, CLUSTER, node_id, ROLE, clock).unwrap())
+}
+
+pub(crate) fn credentials(ca: &CertificateAuthority, node_id: &str) -> Arc<Credentials> {
+    credentials_at(ca, node_id, start())
+}
+
+/// A CA that signs whatever it is given.
+pub(crate) struct LaxCa {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) der: CertificateDer<'static>,
+    pub(crate) pem: String,
+}
+
+pub(crate) struct LaxLeaf {
+    pub(crate) der: CertificateDer<'static>,
+    pub(crate) pem: String,
+    pub(crate) key_pem: String,
+}
+
+impl LaxCa {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let (der, pem) = (certificate.der().clone(), certificate.pem());
+        Self { issuer: Issuer::new(params, key), der, pem }
+    }
+
+    /// A good leaf of this name, spoilt by `edit`.
+    pub(crate) fn leaf(
+        &self,
+        uri: &str,
+        edit: impl FnOnce(&mut CertificateParams),
+    ) -> LaxLeaf {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![san_uri(uri)];
+        params.not_before = start().into();
+        params.not_after = (start() + DAY).into();
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        edit(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        LaxLeaf {
+            der: certificate.der().clone(),
+            pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+
+    pub(crate) fn verifier(&self) -> MeshVerifier {
+        let trust = Trust::of_bundle(vec![self.der.clone()]).unwrap();
+        MeshVerifier::new(trust, TRUST_DOMAIN, CLUSTER, Some("me"))
+    }
+}
+
+pub(crate) fn san_uri(uri: &str) -> SanType {
+    SanType::URI(uri.try_into().unwrap())
+}
+
+pub(crate) fn uri_of(node_id: &str) -> String {
+    format!("spiffe://{TRUST_DOMAIN}/mesh/{CLUSTER}/{ROLE}/{node_id}")
+}
