@@ -1,5 +1,7 @@
 //! Embeddable gossip membership over mutual TLS datagrams.
+mod clock;
 mod control;
+mod entropy;
 pub mod io;
 pub mod link;
 mod metrics;

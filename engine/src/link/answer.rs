@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mesh_gossip_proto::wire::header::{HandshakeHeader, RESP};
-use mesh_gossip_proto::{Instant, MemberId};
+use mesh_gossip_proto::Instant;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::established::{Attempt, Established, Side, Tunnel};
+use super::established::{Attempt, Established, Side, Tunnel, Us};
 use super::failure::Failure;
 use super::flight::Envelope;
 
@@ -90,15 +90,15 @@ impl Answer {
     }
 
     /// Consumes the attempt once the client is authenticated.
-    pub(super) fn finish(self, local: MemberId, cluster_id: &str) -> Result<Established, Failure> {
+    pub(super) fn finish(self, us: &Us<'_>) -> Result<Established, Failure> {
         let attempt = Attempt {
             side: Side::Server,
-            local,
-            cluster_id,
+            local: us.local,
+            cluster_id: us.cluster_id,
             local_index: self.index,
             peer_index: self.peer_index,
             attempt: self.attempt,
         };
-        Established::of(&self.tls, &attempt)
+        Established::of(&self.tls, &attempt, us.authority)
     }
 }

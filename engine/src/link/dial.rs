@@ -14,7 +14,7 @@ use mesh_gossip_proto::wire::header::{HandshakeHeader, INIT};
 use mesh_gossip_proto::{Duration, Instant, MemberId};
 use rustls::{ClientConfig, ClientConnection};
 
-use super::established::{Attempt, Established, Side, Tunnel};
+use super::established::{Attempt, Established, Side, Tunnel, Us};
 use super::failure::Failure;
 use super::flight::Envelope;
 use super::targets::Target;
@@ -153,16 +153,16 @@ impl Dial {
     }
 
     /// Consumes the attempt once the server is authenticated.
-    pub(super) fn finish(self, local: MemberId, cluster_id: &str) -> Result<Proven, Failure> {
+    pub(super) fn finish(self, us: &Us<'_>) -> Result<Proven, Failure> {
         let attempt = Attempt {
             side: Side::Client,
-            local,
-            cluster_id,
+            local: us.local,
+            cluster_id: us.cluster_id,
             local_index: self.index,
             peer_index: self.peer_index,
             attempt: self.attempt,
         };
-        let established = Established::of(&self.tls, &attempt)?;
+        let established = Established::of(&self.tls, &attempt, us.authority)?;
         match self.expect {
             Expect::Member(expected) if expected != established.peer => {
                 return Err(Failure::OtherMember);

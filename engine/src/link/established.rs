@@ -8,11 +8,9 @@ use rustls::ConnectionCommon;
 
 use super::failure::Failure;
 use super::stats::TlsSummary;
-use crate::tls::identity;
+use crate::tls::authority::MeshAuthority;
+use crate::tls::{alpn, identity};
 use crate::tls::keys::{Binding, SessionKeys};
-
-/// ALPN of sealed datagrams, version 1 (rule S-1).
-pub(crate) const ALPN: &[u8] = b"mesh-gossip/1";
 
 /// A TLS connection whose bytes travel in datagrams.
 pub(super) struct Tunnel {
@@ -67,6 +65,14 @@ pub(super) enum Side {
     Server,
 }
 
+/// What every handshake of ours says about us.
+#[derive(Clone, Copy)]
+pub(super) struct Us<'a> {
+    pub(super) local: MemberId,
+    pub(super) cluster_id: &'a str,
+    pub(super) authority: &'a MeshAuthority,
+}
+
 /// The part of the key binding that both sides know from the datagrams.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt<'a> {
@@ -91,15 +97,16 @@ impl Established {
     pub(super) fn of<D>(
         tls: &ConnectionCommon<D>,
         attempt: &Attempt<'_>,
+        authority: &MeshAuthority,
     ) -> Result<Self, Failure> {
         // rustls accepts a peer that offers no protocol at all (rule S-1).
-        if tls.alpn_protocol() != Some(ALPN) {
+        if !alpn::ok(tls.alpn_protocol(), alpn::GOSSIP) {
             return Err(Failure::Alpn);
         }
-        let leaf = tls.peer_certificates().and_then(|chain| chain.first());
-        let leaf = leaf.ok_or(Failure::Tls("no-certificate"))?;
-        let identity = identity::identity_of(leaf).map_err(|_| Failure::Tls("identity"))?;
+        let chain = tls.peer_certificates();
+        let identity = identity::peer_of(chain).map_err(|_| Failure::Tls("identity"))?;
         let peer = identity.member_id();
+        authority.learn(chain.unwrap_or_default());
         let (client, server, client_index, server_index) = match attempt.side {
             Side::Client => (attempt.local, peer, attempt.local_index, attempt.peer_index),
             Side::Server => (peer, attempt.local, attempt.peer_index, attempt.local_index),

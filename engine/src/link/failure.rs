@@ -43,7 +43,7 @@ impl Failure {
 
 impl From<&rustls::Error> for Failure {
     fn from(error: &rustls::Error) -> Self {
-        Self::Tls(verifier::reason(error))
+        Self::Tls(verifier::reason_of(error))
     }
 }
 

@@ -8,6 +8,7 @@ use mesh_gossip_proto::{Instant, MemberId};
 
 use super::answer::Answer;
 use super::dial::{Dial, Proven};
+use super::established::Us;
 use super::failure::Failure;
 use super::flight::Envelope;
 use super::session::{Finishing, Phase, Session, UNCONFIRMED};
@@ -52,7 +53,7 @@ impl Links {
         path: SocketAddr,
     ) -> Result<u32, Failure> {
         let attempt = entropy::word().map_err(|_| Failure::Full)?;
-        let config = self.credentials.gossip_client();
+        let config = self.authority.credentials().gossip_client().clone();
         // The index is known only once the place is let; the dial needs it from the start.
         let mut outcome = Ok(());
         let expect = Self::expectation(target);
@@ -118,13 +119,18 @@ impl Links {
     /// The server's flight is complete: it is authenticated, our last flight goes out.
     fn server_proven(&mut self, now: Instant, index: u32) {
         let mut outcome = None;
+        let us = Us {
+            local: self.local,
+            cluster_id: &self.cluster_id,
+            authority: &self.authority,
+        };
         self.slots.replace_with(index, |entry| {
             let Entry::Dialing(dial) = entry else {
                 unreachable!("the caller saw a dial at this index");
             };
             let (path, target) = (dial.path, dial.target());
             let greeting = greeting(&mut self.targets, target);
-            match finish_dial(*dial, now, self.local, &self.cluster_id, index, greeting) {
+            match finish_dial(*dial, now, &us, index, greeting) {
                 Ok((session, tls)) => {
                     outcome = Some(Ok((session.peer, path, target, tls)));
                     Some(Entry::Open(Box::new(session)))
@@ -248,7 +254,7 @@ impl Links {
         if self.half_open >= MOST_HALF_OPEN || self.slots.len() >= MOST_ENTRIES {
             return Err("half-open-full");
         }
-        let config = self.credentials.gossip_server();
+        let config = self.authority.credentials().gossip_server().clone();
         let index = self.slots.insert_with(|index| {
             let answer = Answer::begin(config, now, from, &parts.header, index).ok()?;
             Some(Entry::Answering(Box::new(answer)))
@@ -263,12 +269,17 @@ impl Links {
     /// The client is authenticated: a session that its first sealed datagram will confirm.
     fn client_proven(&mut self, now: Instant, index: u32) {
         let mut outcome = None;
+        let us = Us {
+            local: self.local,
+            cluster_id: &self.cluster_id,
+            authority: &self.authority,
+        };
         self.slots.replace_with(index, |entry| {
             let Entry::Answering(answer) = entry else {
                 unreachable!("the caller saw an answer at this index");
             };
             let (path, attempt) = (answer.path, answer.attempt);
-            match finish_answer(*answer, now, self.local, &self.cluster_id) {
+            match finish_answer(*answer, now, &us) {
                 Ok((session, tls)) => {
                     outcome = Some(Ok(tls));
                     Some(Entry::Open(Box::new(session)))
@@ -372,13 +383,12 @@ fn greeting(targets: &mut Targets, target: Target) -> Vec<u8> {
 fn finish_dial(
     dial: Dial,
     now: Instant,
-    local: MemberId,
-    cluster_id: &str,
+    us: &Us<'_>,
     index: u32,
     greeting: Vec<u8>,
 ) -> Result<(Session, TlsSummary), Failure> {
     let (path, target, begun, attempt) = (dial.path, dial.target(), dial.begun, dial.attempt);
-    let Proven { established, peer_index, tunnel } = dial.finish(local, cluster_id)?;
+    let Proven { established, peer_index, tunnel } = dial.finish(us)?;
     let Established { peer, keys, tls } = established;
     let SessionKeys { client_to_server, server_to_client } = keys;
     let ack = tunnel.input.acknowledges();
@@ -387,7 +397,7 @@ fn finish_dial(
     let session = Session {
         peer,
         path,
-        initiator: local,
+        initiator: us.local,
         attempt,
         begun,
         channel: Channel::new(client_to_server, server_to_client, peer_index),
@@ -401,12 +411,11 @@ fn finish_dial(
 fn finish_answer(
     answer: Answer,
     now: Instant,
-    local: MemberId,
-    cluster_id: &str,
+    us: &Us<'_>,
 ) -> Result<(Session, TlsSummary), Failure> {
     let (path, begun, attempt) = (answer.path, answer.begun, answer.attempt);
     let peer_index = answer.peer_index;
-    let Established { peer, keys, tls } = answer.finish(local, cluster_id)?;
+    let Established { peer, keys, tls } = answer.finish(us)?;
     let SessionKeys { client_to_server, server_to_client } = keys;
     let session = Session {
         peer,

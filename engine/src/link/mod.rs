@@ -35,7 +35,7 @@ use mesh_gossip_proto::wire::header::{
 use mesh_gossip_proto::{Destination, Duration, Instant, MemberId, Transmit};
 use zerocopy::IntoBytes;
 
-use crate::tls::credentials::Credentials;
+use crate::tls::authority::MeshAuthority;
 use answer::Answer;
 use dial::{Dial, Expect};
 use failure::Failure;
@@ -43,8 +43,6 @@ use pacing::Pace;
 use session::{Phase, Session};
 use stats::LinkStats;
 use targets::{Target, Targets};
-
-pub(crate) use established::ALPN;
 
 /// Handshakes and sessions held at once; a further handshake is refused and counted.
 const MOST_ENTRIES: usize = 131_072;
@@ -59,7 +57,8 @@ const SEED_IS_FRESH: Duration = Duration::from_millis(2_500);
 pub(crate) struct LinkOptions {
     pub(crate) local: MemberId,
     pub(crate) cluster_id: String,
-    pub(crate) credentials: Arc<Credentials>,
+    /// Credentials, and what completes the chains of records.
+    pub(crate) authority: Arc<MeshAuthority>,
     /// Seed of indices; attempt ids come from the operating system.
     pub(crate) seed: u64,
     /// How long a superseded session still receives.
@@ -96,7 +95,7 @@ enum Entry {
 pub(crate) struct Links {
     local: MemberId,
     cluster_id: String,
-    credentials: Arc<Credentials>,
+    authority: Arc<MeshAuthority>,
     linger: Duration,
     rng: fastrand::Rng,
     slots: Slots<Entry>,
@@ -118,12 +117,12 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) fn new(options: LinkOptions) -> Self {
-        let LinkOptions { local, cluster_id, credentials, seed, linger } = options;
+        let LinkOptions { local, cluster_id, authority, seed, linger } = options;
         let hints = Pace::new(64, Duration::from_millis(20));
         Self {
             local,
             cluster_id,
-            credentials,
+            authority,
             linger,
             rng: fastrand::Rng::with_seed(seed),
             slots: Slots::seeded(seed ^ local.prefix()),

@@ -5,11 +5,11 @@ pub mod authority;
 pub mod credentials;
 mod credentials_error;
 pub mod identity;
+pub(crate) mod keys;
 mod material;
 pub mod provider;
 pub mod trust;
 pub mod verifier;
-
 
 #[cfg(test)]
 mod handshake_tests;
