@@ -1,0 +1,351 @@
+//! From what people wrote to what can be true.
+//!
+//! The last gate: each value is fine by itself by now; here they are looked at together, and those
+//! that ask for something this build does not do are turned away by name.
+//!
+//! Invariant: what passes is complete; a refused key never passes in silence.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use mesh_gossip_proto::config::{Config, Detector, Fanout, Limits};
+use zeroize::Zeroizing;
+
+use super::error::{Origin, Problem, SettingsError, SettingsErrors, Shown};
+use super::keys::{self, Default, Standing};
+use super::pile::{Part, invalid};
+use super::value::{self, Value};
+use super::{Note, Settings};
+use crate::options::{
+    Advertise, AgentOptions, BackendChoice, ControlOptions, EngineOptions, Material, PeerLabels,
+    TlsOptions,
+};
+
+const NO_CERTIFICATE: &str = "Set it to a PEM file (variable MESH_GOSSIP_CERT_PATH), or give the \
+                              file as base64 in mesh:gossip:tls:certificateData; `omnirelay mesh \
+                              bootstrap` issues certificates.";
+const NO_CA: &str = "Set it to the PEM file of the authorities that peers' certificates are \
+                     checked against (variable MESH__GOSSIP__TLS__CAPATH).";
+const NO_OBSERVERS: &str = "not available in this build; use lifeguard or swim";
+const NO_DNS_IDENTITY: &str = "not available in this build; use spiffe";
+const NO_UNTRUSTED: &str =
+    "every peer is authenticated; remove the key and set mesh:gossip:tls:caPath";
+const NOT_LOOPBACK: &str =
+    "a control address off loopback needs mTLS, which this build does not serve yet; use 127.0.0.1";
+
+impl Settings {
+    /// Turns the settings into options. Only asked when [`Settings::enabled`].
+    ///
+    /// # Errors
+    /// Everything that contradicts itself, is missing, or is not available in this build.
+    pub fn resolve(&self) -> Result<(EngineOptions, AgentOptions), SettingsErrors> {
+        let mut errors = self.refusals();
+        let protocol = self.protocol().map_err(|error| errors.push(error)).ok();
+        let tls = self.tls(&mut errors);
+        let (Some(protocol), Some(tls)) = (protocol, tls) else {
+            return Err(SettingsErrors::of(errors));
+        };
+        let agent = AgentOptions {
+            protocol,
+            node_id: self.node_id(),
+            role: self.required_text("role"),
+            region: self.required_text("region"),
+            mesh_version: self.required_text("meshVersion"),
+            http3_support: self.switch("http3Support"),
+            labels: self.pairs("labels").collect(),
+            bind: SocketAddr::new(self.address("bindAddress"), self.port("port")),
+            advertise: Advertise {
+                host: self.text("advertiseHost"),
+                port: self.entry("advertisePort").map(|_| self.port("advertisePort")),
+            },
+            seeds: self.list("seedPeers").collect(),
+            seed_file: self.path("seedFile"),
+            metadata_refresh: self.span("metadataRefreshPeriod"),
+            tls,
+            control: Some(ControlOptions {
+                bind: SocketAddr::new(self.address("control:address"), self.port("control:port")),
+            }),
+            peer_labels: match self.word("metrics:peerLabels") {
+                "on" => PeerLabels::On,
+                "off" => PeerLabels::Off,
+                _ => PeerLabels::Auto,
+            },
+        };
+        SettingsErrors::check(errors, (self.engine(), agent))
+    }
+
+    /// How often certificate files are to be read again.
+    pub fn certificate_reload_interval(&self) -> Duration {
+        match self.entry("tls:reloadIntervalOverride") {
+            Some(_) => self.span("tls:reloadIntervalOverride"),
+            None => self.span("certificateReloadInterval"),
+        }
+    }
+
+    /// Notes that depend on a value, or on several.
+    pub(super) fn conditional_notes(&self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        let mut note = |name: &'static str, holds: bool, text: &'static str| {
+            if let Some(entry) = self.entry(name).filter(|_| holds) {
+                notes.push(entry.note(text));
+            }
+        };
+        note(
+            "fanout",
+            !self.fixed_fanout(),
+            "without effect while adaptiveFanout is true; set adaptiveFanout to false",
+        );
+        note(
+            "io:spin",
+            self.span("io:spin") > Duration::ZERO,
+            "this build does not spin; a shard sleeps at once",
+        );
+        note(
+            "tls:checkCertificateRevocation",
+            self.switch("tls:checkCertificateRevocation"),
+            "no revocation list is set, so nothing is checked",
+        );
+        note(
+            "tls:certificatePath",
+            self.secret("tls:certificateData", "tls:certificateDataSecret").is_some(),
+            "without effect: certificateData is set and wins",
+        );
+        notes
+    }
+
+    fn refusals(&self) -> Vec<SettingsError> {
+        let standing =
+            self.entries.keys().filter_map(|(name, _)| match keys::known(name).standing {
+                Standing::Refused(why) => Some((*name, why)),
+                Standing::Used | Standing::Noted(_) => None,
+            });
+        let by_value = [
+            ("detector", self.word("detector") == "observers", NO_OBSERVERS),
+            ("tls:identity", self.word("tls:identity") != "spiffe", NO_DNS_IDENTITY),
+            (
+                "tls:allowUntrustedCertificates",
+                self.switch("tls:allowUntrustedCertificates"),
+                NO_UNTRUSTED,
+            ),
+            ("control:address", !is_loopback(self.address("control:address")), NOT_LOOPBACK),
+        ];
+        let by_value =
+            by_value.into_iter().filter_map(|(name, holds, why)| holds.then_some((name, why)));
+        let refuse = |(key, why)| {
+            let (value, origin) = self.stands(key);
+            SettingsError::Refused { key, value, origin, why }
+        };
+        standing.chain(by_value).map(refuse).collect()
+    }
+
+    fn engine(&self) -> EngineOptions {
+        EngineOptions {
+            backend: match self.word("io:backend") {
+                "uring" => BackendChoice::Uring,
+                "mmsg" => BackendChoice::Mmsg,
+                _ => BackendChoice::Auto,
+            },
+            shards: self.entry("io:shards").map(|_| self.count("io:shards")),
+            pin: self.switch("io:pin"),
+        }
+    }
+
+    fn protocol(&self) -> Result<Config, SettingsError> {
+        let config = Config {
+            interval: self.span("interval"),
+            ping_timeout: self.span("pingTimeout"),
+            suspicion_interval: self.span("suspicionInterval"),
+            indirect_pings: self.count("indirectPings"),
+            fanout: if self.fixed_fanout() {
+                Fanout::Fixed(self.count("fanout"))
+            } else {
+                Fanout::Adaptive {
+                    coefficient: self.real("fanoutCoefficient"),
+                    floor: self.count("fanoutFloor"),
+                    ceiling: self.count("fanoutCeiling"),
+                }
+            },
+            retransmit_limit: u32::try_from(self.count("retransmitLimit")).unwrap_or(u32::MAX),
+            max_outbound_per_round: self.count("maxOutboundPerRound"),
+            detector: match self.word("detector") {
+                "swim" => Detector::Swim,
+                _ => Detector::Lifeguard,
+            },
+            left_retention: self.span("leftRetention"),
+            limits: Limits {
+                members: self.count("limits:members"),
+                metadata_bytes: self.count("limits:metadataBytes"),
+                queue_entries: self.count("limits:queueEntries"),
+                pulls: self.count("limits:pulls"),
+                relays: self.count("limits:relays"),
+                events: self.count("limits:events"),
+            },
+            ..Config::new(&self.required_text("clusterId"))
+        };
+        config.validate().map_err(|error| {
+            let (value, origin) = self.stands(error.key);
+            invalid(error.key, value, origin, Problem::Protocol(error.message))
+        })
+    }
+
+    /// Written as fixed, or written alone: who sets only `fanout` means it.
+    fn fixed_fanout(&self) -> bool {
+        match self.entry("adaptiveFanout") {
+            Some(_) => !self.switch("adaptiveFanout"),
+            None => self.entry("fanout").is_some(),
+        }
+    }
+
+    fn tls(&self, errors: &mut Vec<SettingsError>) -> Option<TlsOptions> {
+        let certificate = self.certificate().unwrap_or_else(|error| {
+            errors.push(error);
+            None
+        });
+        let ca = self.path("tls:caPath").map(Material::Path);
+        if ca.is_none() {
+            errors.push(SettingsError::Missing { key: "tls:caPath", fix: NO_CA });
+        }
+        Some(TlsOptions {
+            certificate: certificate?,
+            key: self.path("tls:keyPath").map(Material::Path),
+            password: self.secret("tls:certificatePassword", "tls:certificatePasswordSecret"),
+            ca: ca?,
+            trust_domain: self.required_text("tls:trustDomain"),
+            allowed_thumbprints: self.list("tls:allowedThumbprints").collect(),
+        })
+    }
+
+    fn certificate(&self) -> Result<Option<Material>, SettingsError> {
+        if let Some(data) = self.secret("tls:certificateData", "tls:certificateDataSecret") {
+            let Some(bytes) = decoded(&data) else {
+                let direct = self.entry("tls:certificateData").is_some();
+                let key = if direct { "tls:certificateData" } else { "tls:certificateDataSecret" };
+                let (value, origin) = self.stands(key);
+                return Err(invalid(key, value, origin, Problem::Base64));
+            };
+            return Ok(Some(Material::Bytes(bytes)));
+        }
+        let secret = || self.secret("tls:certificatePathSecret", "tls:certificatePathSecret");
+        let path = self.path("tls:certificatePath");
+        let path = path.or_else(|| secret().map(|path| PathBuf::from(path.trim())));
+        match path.filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => Ok(Some(Material::Path(path))),
+            None => Err(SettingsError::Missing { key: "tls:certificatePath", fix: NO_CERTIFICATE }),
+        }
+    }
+}
+
+/// Typed access by name. A name or a type that does not match the table is our own mistake, and
+/// the first call shows it.
+impl Settings {
+    /// The value that was set, else the default.
+    fn value(&self, name: &'static str) -> Option<Value> {
+        let key = keys::known(name);
+        let set = self.entry(name).map(|entry| entry.value.clone());
+        set.or_else(|| match key.default {
+            Default::Is(text) => value::parse(key.kind, text).ok(),
+            Default::Derived(_) | Default::Unset => None,
+        })
+    }
+
+    pub(super) fn switch(&self, name: &'static str) -> bool {
+        let Some(Value::Switch(on)) = self.value(name) else { panic!("{name} is no switch") };
+        on
+    }
+
+    fn count(&self, name: &'static str) -> usize {
+        let Some(Value::Count(count)) = self.value(name) else { panic!("{name} is no count") };
+        // The table bounds every count by 32 bits.
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    fn port(&self, name: &'static str) -> u16 {
+        u16::try_from(self.count(name)).unwrap_or_else(|_| panic!("{name} is no port"))
+    }
+
+    fn real(&self, name: &'static str) -> f64 {
+        let Some(Value::Real(real)) = self.value(name) else { panic!("{name} is no number") };
+        real
+    }
+
+    fn span(&self, name: &'static str) -> Duration {
+        let Some(Value::Span(span)) = self.value(name) else { panic!("{name} is no duration") };
+        span
+    }
+
+    fn address(&self, name: &'static str) -> IpAddr {
+        let Some(Value::Address(ip)) = self.value(name) else { panic!("{name} is no address") };
+        ip
+    }
+
+    pub(super) fn word(&self, name: &'static str) -> &'static str {
+        let Some(Value::Word(word)) = self.value(name) else { panic!("{name} is no choice") };
+        word
+    }
+
+    pub(super) fn text(&self, name: &'static str) -> Option<String> {
+        match self.value(name)? {
+            Value::Text(text) => Some(text),
+            other => panic!("{name} is no text but {other:?}"),
+        }
+    }
+
+    fn required_text(&self, name: &'static str) -> String {
+        self.text(name).unwrap_or_else(|| panic!("{name} has no default"))
+    }
+
+    fn path(&self, name: &'static str) -> Option<PathBuf> {
+        self.text(name).map(PathBuf::from)
+    }
+
+    /// The secret itself, else the one that was found where `named` says.
+    fn secret(&self, direct: &'static str, named: &'static str) -> Option<Zeroizing<String>> {
+        let entry = self.entry(direct).or_else(|| self.entry(named))?;
+        let Value::Secret(secret) = &entry.value else { panic!("{direct} is no secret") };
+        Some(secret.clone())
+    }
+
+    fn list(&self, name: &'static str) -> impl Iterator<Item = String> {
+        self.pairs(name).map(|(_, text)| text)
+    }
+
+    /// Elements with their printed index, or labels with their name.
+    fn pairs(&self, name: &'static str) -> impl Iterator<Item = (String, String)> {
+        self.parts(name).filter(|(part, _)| **part != Part::Whole).map(move |(_, entry)| {
+            let Value::Text(text) = &entry.value else { panic!("{name} holds no text") };
+            (entry.name[name.len() + 1..].to_owned(), text.clone())
+        })
+    }
+
+    /// A key's value as it is printed, and where it comes from.
+    fn stands(&self, name: &'static str) -> (Shown, Origin) {
+        match (self.entry(name), keys::known(name).default) {
+            (Some(entry), _) => (entry.shown.clone(), entry.origin.clone()),
+            (None, Default::Is(text)) => (Shown::of(keys::known(name), text), Origin::Default),
+            (None, Default::Derived(_) | Default::Unset) => (Shown::nothing(), Origin::Default),
+        }
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// PEM as it is, anything else from base64 with or without line breaks and padding.
+fn decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    if text.contains("-----BEGIN") {
+        return Some(Zeroizing::new(text.as_bytes().to_vec()));
+    }
+    let dense: Zeroizing<Vec<u8>> =
+        Zeroizing::new(text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect());
+    let bytes = LENIENT.decode(&*dense).ok().map(Zeroizing::new)?;
+    (!bytes.is_empty()).then_some(bytes)
+}
