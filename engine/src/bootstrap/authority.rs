@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -76,11 +78,11 @@ pub struct CertificateAuthority {
     cluster: String,
     root_pem: String,
     /// Only while it has just been made: it belongs offline.
-    root_key_pem: Option<Zeroizing<String>>,
+    root_key: Option<Zeroizing<KeyPair>>,
     issuing_pem: String,
-    issuing_key_pem: Zeroizing<String>,
+    issuing_der: CertificateDer<'static>,
+    issuing_key: Zeroizing<KeyPair>,
     issuing_not_after: SystemTime,
-    issuer: Issuer<'static, KeyPair>,
 }
 
 impl CertificateAuthority {
@@ -98,29 +100,27 @@ impl CertificateAuthority {
         Identity::new(trust_domain, cluster, "ca", "ca")?;
         let scope = format!("spiffe://{trust_domain}/mesh/{cluster}");
 
-        let root_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let root_key = new_key()?;
         let mut root = ca_params(cluster, "root", &scope, now, validity.root)?;
         root.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
-        let root_pem = root.self_signed(&root_key)?.pem();
-        let root_key_pem = Zeroizing::new(root_key.serialize_pem());
-        let root = Issuer::new(root, root_key);
+        let root_pem = root.self_signed(&*root_key)?.pem();
 
-        let issuing_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let issuing_key = new_key()?;
         let validity = validity.issuing.min(validity.root);
         let mut issuing = ca_params(cluster, "issuing", &scope, now, validity)?;
         issuing.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         issuing.use_authority_key_identifier_extension = true;
-        let issuing_pem = issuing.signed_by(&issuing_key, &root)?.pem();
-        let issuing_key_pem = Zeroizing::new(issuing_key.serialize_pem());
+        let certificate =
+            issuing.signed_by(&*issuing_key, &Issuer::from_params(&root, &*root_key))?;
         Ok(Self {
             trust_domain: trust_domain.into(),
             cluster: cluster.into(),
             root_pem,
-            root_key_pem: Some(root_key_pem),
-            issuing_pem,
-            issuing_key_pem,
+            root_key: Some(root_key),
+            issuing_pem: certificate.pem(),
+            issuing_der: certificate.der().clone(),
+            issuing_key,
             issuing_not_after: system_time(issuing.not_after)?,
-            issuer: Issuer::new(issuing, issuing_key),
         })
     }
 
@@ -129,7 +129,11 @@ impl CertificateAuthority {
     /// # Errors
     /// [`BootstrapError`] names the file that is missing or holds something else.
     pub fn load(directory: &Path) -> Result<Self, BootstrapError> {
-        let root_pem = files::read(&directory.join(files::ROOT_CERTIFICATE))?.to_string();
+        let root_path = directory.join(files::ROOT_CERTIFICATE);
+        let root_pem = files::read(&root_path)?.to_string();
+        if CertificateDer::from_pem_slice(root_pem.as_bytes()).is_err() {
+            return Err(BootstrapError::Load { path: root_path, expected: "a PEM certificate" });
+        }
         let path = directory.join(files::ISSUING_CERTIFICATE);
         let issuing_pem = files::read(&path)?.to_string();
         let fault = |expected| BootstrapError::Load { path: path.clone(), expected };
@@ -145,23 +149,22 @@ impl CertificateAuthority {
         let issuing_not_after = system_time(certificate.validity().not_after.to_datetime())?;
 
         let key_path = directory.join(files::ISSUING_KEY);
-        let issuing_key_pem = files::read(&key_path)?;
         let key_fault = |expected| BootstrapError::Load { path: key_path.clone(), expected };
-        let key = KeyPair::from_pem(&issuing_key_pem)
+        let key = KeyPair::from_pem(&files::read(&key_path)?)
             .map_err(|_| key_fault("a PEM private key in PKCS#8"))?;
-        if key.public_key_raw() != certificate.public_key().subject_public_key.data.as_ref() {
+        let issuing_key = Zeroizing::new(key);
+        if issuing_key.public_key_raw() != &*certificate.public_key().subject_public_key.data {
             return Err(key_fault("the private key of issuing.pem"));
         }
-        let issuer = Issuer::from_ca_cert_der(&der, key)?;
         Ok(Self {
             trust_domain,
             cluster,
             root_pem,
-            root_key_pem: None,
-            issuing_not_after,
-            issuer,
-            issuing_key_pem,
+            root_key: None,
             issuing_pem,
+            issuing_der: der.clone(),
+            issuing_key,
+            issuing_not_after,
         })
     }
 
@@ -171,13 +174,15 @@ impl CertificateAuthority {
     /// [`BootstrapError::Exists`] or [`BootstrapError::Io`].
     pub fn write(&self, directory: &Path, existing: Existing) -> Result<(), BootstrapError> {
         let bundle = self.bundle_pem();
+        let issuing_key = key_pem(&self.issuing_key);
+        let root_key = self.root_key.as_deref().map(key_pem);
         let mut files = vec![
-            (files::ISSUING_KEY, self.issuing_key_pem.as_str(), Readers::Owner),
+            (files::ISSUING_KEY, issuing_key.as_str(), Readers::Owner),
             (files::ISSUING_CERTIFICATE, self.issuing_pem.as_str(), Readers::All),
             (files::ROOT_CERTIFICATE, self.root_pem.as_str(), Readers::All),
             (files::TRUST_BUNDLE, bundle.as_str(), Readers::All),
         ];
-        if let Some(key) = &self.root_key_pem {
+        if let Some(key) = &root_key {
             files.insert(0, (files::ROOT_KEY, key.as_str(), Readers::Owner));
         }
         files::write_all(directory, &files, existing)
@@ -232,9 +237,10 @@ impl CertificateAuthority {
         let addresses = subject.addresses.iter().copied().map(SanType::IpAddress);
         params.subject_alt_names.extend(addresses);
 
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let leaf = params.signed_by(&key, &self.issuer)?;
-        let key_pem = Zeroizing::new(key.serialize_pem());
+        let key = new_key()?;
+        let issuer = Issuer::from_ca_cert_der(&self.issuing_der, &*self.issuing_key)?;
+        let leaf = params.signed_by(&*key, &issuer)?;
+        let key_pem = key_pem(&key);
         let chain_pem = format!("{}{}", leaf.pem(), self.issuing_pem);
         Ok(Issued { chain_pem, key_pem, serial, identity })
     }
@@ -281,10 +287,31 @@ fn params(
     serial[0] = (serial[0] & 0x7f) | 0x40;
     let mut params = CertificateParams::default();
     params.serial_number = Some(SerialNumber::from_slice(&serial));
-    params.distinguished_name = named(&common_name.chars().take(MAX_COMMON_NAME).collect::<String>());
+    params.distinguished_name =
+        named(&common_name.chars().take(MAX_COMMON_NAME).collect::<String>());
     params.not_before = date(now.checked_sub(BACKDATED).ok_or(BootstrapError::Time)?)?;
     params.not_after = date(now.checked_add(validity).ok_or(BootstrapError::Time)?)?;
     Ok((params, serial.iter().map(|byte| format!("{byte:02x}")).collect()))
+}
+
+fn new_key() -> Result<Zeroizing<KeyPair>, BootstrapError> {
+    Ok(Zeroizing::new(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?))
+}
+
+/// PKCS#8 as PEM, in buffers that are wiped: the library's own writer leaves copies behind.
+fn key_pem(key: &KeyPair) -> Zeroizing<String> {
+    let body = Zeroizing::new(BASE64_STANDARD.encode(key.serialized_der()));
+    let mut pem = Zeroizing::new(String::with_capacity(body.len() + body.len() / 32 + 64));
+    pem.push_str("-----BEGIN PRIVATE KEY-----\n");
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    pem
 }
 
 fn named(common_name: &str) -> DistinguishedName {

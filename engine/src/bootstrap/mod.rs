@@ -10,9 +10,12 @@ mod authority;
 mod error;
 mod files;
 mod issued;
-
+#[cfg(test)]
+mod tests;
 
 pub use authority::{CaValidity, CertificateAuthority, Subject};
 pub use error::BootstrapError;
-pub use files::{Existing, ISSUING_CERTIFICATE, ISSUING_KEY, ROOT_CERTIFICATE, ROOT_KEY, TRUST_BUNDLE};
+pub use files::{
+    Existing, ISSUING_CERTIFICATE, ISSUING_KEY, ROOT_CERTIFICATE, ROOT_KEY, TRUST_BUNDLE,
+};
 pub use issued::{Issued, IssuedFiles};

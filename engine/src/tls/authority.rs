@@ -89,10 +89,10 @@ impl MeshAuthority {
     /// The leaf's identity and lifetime: remembered, or proven and remembered.
     fn leaf_of(&self, claim: &Claim<'_>, now: UnixTime) -> Result<Leaf, PeerError> {
         let hash = sha256(claim.leaf);
-        if let Some(leaf) = self.leaves().find(&hash) {
-            if now <= leaf.not_after {
-                return Ok(leaf.clone());
-            }
+        if let Some(leaf) = self.leaves().find(&hash)
+            && now <= leaf.not_after
+        {
+            return Ok(leaf.clone());
         }
         if claim.intermediates.len() > MAX_SENT_INTERMEDIATES {
             return Err(PeerError::Signature("chain"));
@@ -225,10 +225,10 @@ impl<V> Bounded<V> {
         if self.entries.insert(hash, value).is_none() {
             self.order.push_back(hash);
         }
-        if self.order.len() > self.capacity {
-            if let Some(oldest) = self.order.pop_front() {
-                self.entries.remove(&oldest);
-            }
+        if self.order.len() > self.capacity
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.entries.remove(&oldest);
         }
         assert_eq!(self.entries.len(), self.order.len(), "each entry has one place in the order");
     }

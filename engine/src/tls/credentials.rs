@@ -8,6 +8,7 @@
 //! name, and never changes; a reload makes another one (rule S-15).
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use mesh_gossip_proto::MemberId;
@@ -22,7 +23,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::options::{Material, TlsOptions};
 use crate::tls::alpn;
-use crate::tls::identity::Identity;
+use crate::tls::identity::{Identity, IdentityError, Part};
 use crate::tls::material::{Contents, Source};
 use crate::tls::provider::{provider, sha256};
 use crate::tls::trust::{Pin, Trust, vouches_for_itself};
@@ -37,9 +38,11 @@ const CA_PATH: &str = "mesh:gossip:tls:caPath";
 const TRUST_DOMAIN: &str = "mesh:gossip:tls:trustDomain";
 const THUMBPRINTS: &str = "mesh:gossip:tls:allowedThumbprints";
 
-/// Passed where rustls wants a server's name: certificates are matched by identity, and no name
-/// is sent (rule S-8).
-pub const SERVER_NAME: &str = "mesh.invalid";
+/// What to pass where rustls wants a server's name: certificates are matched by identity, and
+/// no name is sent (rule S-8).
+pub fn server_name() -> ServerName<'static> {
+    ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
 
 /// Credentials of one agent.
 pub struct Credentials {
@@ -184,14 +187,6 @@ impl Credentials {
     }
 }
 
-/// [`SERVER_NAME`] as rustls takes it.
-///
-/// # Panics
-/// Never: the name is a constant.
-pub fn server_name() -> ServerName<'static> {
-    ServerName::try_from(SERVER_NAME).expect("a constant DNS name")
-}
-
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
@@ -242,21 +237,20 @@ fn expected_identity(
     role: &str,
     node_id: &str,
 ) -> Result<Identity, CredentialsError> {
-    use crate::tls::identity::{IdentityError, Part};
-
     let identity = Identity::new(trust_domain, cluster, role, node_id)
         .and_then(|identity| identity.require_member().map(|()| identity));
     identity.map_err(|error| {
         let key = match &error {
-            IdentityError::Segment { part: Part::TrustDomain, .. } => TRUST_DOMAIN,
             IdentityError::Segment { part: Part::Cluster, .. } => "mesh:gossip:clusterId",
-            IdentityError::Segment { part: Part::Role, .. } => "mesh:gossip:role",
             IdentityError::Segment { part: Part::NodeId, .. } => "mesh:gossip:nodeId",
-            IdentityError::ReservedRole { .. } => "mesh:gossip:role",
-            IdentityError::Undecodable
+            IdentityError::Segment { part: Part::Role, .. }
+            | IdentityError::ReservedRole { .. } => "mesh:gossip:role",
+            // Only a URI could raise the last four, and none is parsed here.
+            IdentityError::Segment { part: Part::TrustDomain, .. }
+            | IdentityError::Undecodable
             | IdentityError::NoUri
             | IdentityError::SeveralUris { .. }
-            | IdentityError::Shape { .. } => unreachable!("parts are not parsed"),
+            | IdentityError::Shape { .. } => TRUST_DOMAIN,
         };
         CredentialsError { key, path: None, fault: Fault::Setting(error) }
     })

@@ -12,8 +12,12 @@ pub mod trust;
 pub mod verifier;
 
 #[cfg(test)]
+mod authority_tests;
+#[cfg(test)]
+mod credentials_tests;
+#[cfg(test)]
 mod handshake_tests;
 #[cfg(test)]
-mod test_certificates;
+pub(crate) mod test_certificates;
 #[cfg(test)]
 mod verifier_tests;

@@ -11,6 +11,7 @@ use rustls::time_provider::TimeProvider;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::bootstrap::{CaValidity, CertificateAuthority, Issued, Subject};
+use crate::options::Material;
 use crate::tls::credentials::Credentials;
 use crate::tls::trust::Trust;
 use crate::tls::verifier::MeshVerifier;
@@ -86,11 +87,7 @@ impl LaxCa {
     }
 
     /// A good leaf of this name, spoilt by `edit`.
-    pub(crate) fn leaf(
-        &self,
-        uri: &str,
-        edit: impl FnOnce(&mut CertificateParams),
-    ) -> LaxLeaf {
+    pub(crate) fn leaf(&self, uri: &str, edit: impl FnOnce(&mut CertificateParams)) -> LaxLeaf {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![san_uri(uri)];
         params.not_before = start().into();
@@ -107,6 +104,19 @@ impl LaxCa {
         }
     }
 
+    /// An issuing CA below this one.
+    pub(crate) fn intermediate(&self, name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let (der, pem) = (certificate.der().clone(), certificate.pem());
+        Self { issuer: Issuer::new(params, key), der, pem }
+    }
+
     pub(crate) fn verifier(&self) -> MeshVerifier {
         let trust = Trust::of_bundle(vec![self.der.clone()]).unwrap();
         MeshVerifier::new(trust, TRUST_DOMAIN, CLUSTER, Some("me"))
@@ -119,4 +129,8 @@ pub(crate) fn san_uri(uri: &str) -> SanType {
 
 pub(crate) fn uri_of(node_id: &str) -> String {
     format!("spiffe://{TRUST_DOMAIN}/mesh/{CLUSTER}/{ROLE}/{node_id}")
+}
+
+pub(crate) fn bytes(text: &str) -> Material {
+    Material::Bytes(text.as_bytes().to_vec().into())
 }

@@ -73,12 +73,7 @@ pub struct MeshVerifier {
 
 impl MeshVerifier {
     /// A verifier for members of `cluster`; `own_node_id` is refused as a peer where given.
-    pub fn new(
-        trust: Trust,
-        trust_domain: &str,
-        cluster: &str,
-        own_node_id: Option<&str>,
-    ) -> Self {
+    pub fn new(trust: Trust, trust_domain: &str, cluster: &str, own_node_id: Option<&str>) -> Self {
         Self {
             trust,
             trust_domain: trust_domain.into(),
@@ -172,15 +167,22 @@ impl MeshVerifier {
             Usage::Server => KeyUsage::server_auth(),
             Usage::Client => KeyUsage::client_auth(),
         };
-        let path = end_entity.verify_for_usage(
-            verification_algorithms().all,
-            self.trust.anchors(),
-            &candidates,
-            now,
-            key_usage,
-            None,
-            None,
-        )?;
+        let path = end_entity
+            .verify_for_usage(
+                verification_algorithms().all,
+                self.trust.anchors(),
+                &candidates,
+                now,
+                key_usage,
+                None,
+                None,
+            )
+            .map_err(|error| match error {
+                webpki::Error::RequiredEkuNotFoundContext(_) => {
+                    TrustError::Usage { expected: usage }
+                }
+                other => other.into(),
+            })?;
         Ok(path.intermediate_certificates().map(|step| step.der().into_owned()).collect())
     }
 

@@ -54,7 +54,11 @@ fn what_no_ca_of_ours_signed_for_today_is_refused() {
     };
     let error = refused(&uri_of("n1"), expired, "expired").to_string();
     assert!(error.contains("expired at 2027-01-14T08:00:00Z"), "{error}");
-    refused(&uri_of("n1"), |params| params.not_before = (start() + DAY / 2).into(), "not-yet-valid");
+    refused(
+        &uri_of("n1"),
+        |params| params.not_before = (start() + DAY / 2).into(),
+        "not-yet-valid",
+    );
     refused(
         &uri_of("n1"),
         |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
@@ -72,7 +76,7 @@ fn a_certificate_serves_only_the_uses_that_it_names() {
     let only_server = |params: &mut CertificateParams| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     };
-    refused(&uri_of("n1"), only_server, "chain");
+    refused(&uri_of("n1"), only_server, "usage");
     // webpki alone would take a leaf that names no use for any use.
     refused(&uri_of("n1"), |params| params.extended_key_usages.clear(), "usage");
     let ca = LaxCa::new("root");
@@ -137,16 +141,18 @@ fn the_bundle_completes_chains_and_must_hold_a_root_and_no_leaf() {
     let issued = crate::tls::test_certificates::issue(&ca, "n1");
     let leaf = certificates(&issued.chain_pem).remove(0);
     let verifier = MeshVerifier::new(trust, TRUST_DOMAIN, CLUSTER, None);
-    let short = verifier.verify_peer(&[leaf.clone()], Usage::Server, unix(start())).unwrap();
+    let short =
+        verifier.verify_peer(std::slice::from_ref(&leaf), Usage::Server, unix(start())).unwrap();
     assert_eq!(short.intermediates, [bundle[1].clone()]);
 
     let without_root = Trust::of_bundle(vec![bundle[1].clone()]).unwrap_err();
     assert_eq!(without_root, BundleError::NoAnchor { intermediates: 1 });
     let with_leaf = Trust::of_bundle(vec![bundle[0].clone(), leaf]).unwrap_err();
     assert!(matches!(with_leaf, BundleError::NotCa { position: 2, .. }));
-    assert_eq!(Trust::of_bundle(Vec::new()).unwrap_err(), BundleError::NoAnchor {
-        intermediates: 0
-    });
+    assert_eq!(
+        Trust::of_bundle(Vec::new()).unwrap_err(),
+        BundleError::NoAnchor { intermediates: 0 }
+    );
 }
 
 fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
