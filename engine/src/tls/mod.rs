@@ -1,3 +1,4 @@
 //! TLS: credentials, verification, handshakes over datagrams, session keys.
 
 pub mod credentials;
+pub mod identity;
