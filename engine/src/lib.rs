@@ -13,6 +13,7 @@ mod shared;
 pub mod snapshot;
 pub mod tls;
 mod trace;
+mod wall;
 
 #[cfg(feature = "bootstrap")]
 pub mod bootstrap;

@@ -1,1 +1,154 @@
-//! The control thread: bulk sync, HTTP, logs.
+//! The control thread: everything of an engine that may take its time.
+//!
+//! A shard must answer a probe in microseconds, so whatever blocks, allocates much or follows a
+//! stranger's pace happens here: bulk sync over TCP, names of seeds, HTTP, logs. The thread owns
+//! no state of the protocol: it reads published views and hands orders to shards.
+//!
+//! Invariants: no queue between the threads is unbounded, and nothing here makes a shard wait.
+
+mod agents;
+mod frames;
+mod http;
+pub(crate) mod peers;
+pub(crate) mod runtime;
+mod seeds;
+mod stream;
+pub(crate) mod sync;
+
+#[cfg(test)]
+mod http_tests;
+#[cfg(test)]
+mod runtime_tests;
+#[cfg(test)]
+mod sync_tests;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::Sender;
+use mesh_gossip_proto::{Event, WallTime};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::metrics::Metrics;
+use crate::orders::{AgentId, Inspection, Order, ShardHandle, Work};
+use crate::shared::Shared;
+use crate::snapshot::Published;
+use crate::tls::credentials::server_name;
+use crate::tls::identity::identity_of;
+use stream::Driver;
+use sync::{SyncLimits, Terms};
+
+/// A shard that has not answered by then is not well, and its askers are told so.
+const INSPECTION_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What happened, as a host receives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEvent {
+    /// When, in wall time.
+    pub at: WallTime,
+    /// What.
+    pub event: Event,
+}
+
+/// To the control thread.
+pub(crate) enum ControlMessage {
+    /// Serve this agent.
+    AddAgent(Box<AgentPort>),
+    /// Serve it no longer.
+    RemoveAgent(AgentId),
+    /// Something that a shard wants done.
+    Work(Work),
+}
+
+/// An agent as it is handed to the control thread.
+pub(crate) struct AgentPort {
+    /// Which one.
+    pub(crate) agent: AgentId,
+    /// The way to its shard.
+    pub(crate) shard: ShardHandle,
+    /// What is read of it.
+    pub(crate) site: Arc<dyn Site>,
+    /// Where bulk sync is served: the TCP port of the datagram port's number.
+    pub(crate) sync_listener: TcpListener,
+    /// Where HTTP is served; loopback only.
+    pub(crate) http: Option<TcpListener>,
+    /// `host:port` of members to find the mesh through.
+    pub(crate) seeds: Vec<String>,
+    /// A file of more seeds.
+    pub(crate) seed_file: Option<PathBuf>,
+    /// Where the host takes its events from.
+    pub(crate) events: Sender<HostEvent>,
+}
+
+/// What the control thread reads of an agent: in production its [`Shared`].
+pub(crate) trait Site: Send + Sync {
+    /// Name within the cluster.
+    fn node_id(&self) -> &str;
+
+    /// The newest view.
+    fn published(&self) -> Arc<Published>;
+
+    /// Its metrics.
+    fn metrics(&self) -> &Metrics;
+
+    /// Whether the first full exchange with the mesh is done.
+    fn is_joined(&self) -> bool;
+
+    /// The credentials in force, for streams.
+    fn terms(&self) -> Terms;
+}
+
+impl Site for Shared {
+    fn node_id(&self) -> &str {
+        &self.node_id
+    }
+
+    fn published(&self) -> Arc<Published> {
+        self.snapshot.load()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn is_joined(&self) -> bool {
+        Shared::is_joined(self)
+    }
+
+    fn terms(&self) -> Terms {
+        let credentials = self.credentials.load();
+        Terms {
+            client: credentials.sync_client(),
+            server: credentials.sync_server(),
+            server_name: server_name(),
+            member_of: |leaf| identity_of(leaf).ok().map(|identity| identity.member_id()),
+        }
+    }
+}
+
+/// One agent's desk on this thread: whom it serves and by which bounds.
+struct Desk {
+    agent: AgentId,
+    shard: ShardHandle,
+    site: Arc<dyn Site>,
+    driver: Driver,
+    limits: SyncLimits,
+}
+
+impl Desk {
+    /// Asks the shard how the agent is; `None` when no answer comes in time.
+    async fn inspect(&self) -> Option<Inspection> {
+        let (answer, asked) = oneshot::channel();
+        let reply = Box::new(move |inspection| {
+            // Whoever asked may have given up.
+            let _ = answer.send(inspection);
+        });
+        self.shard.order(Order::Inspect { agent: self.agent, reply }).ok()?;
+        timeout(INSPECTION_PATIENCE, asked).await.ok()?.ok()
+    }
+}

@@ -1,5 +1,7 @@
 //! Datagram backends: io_uring and recvmmsg/sendmmsg behind one trait.
 
+pub mod signals;
+
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;

@@ -4,7 +4,7 @@ pub mod chunks;
 pub mod digest;
 pub mod record;
 #[cfg(test)]
-mod record_tests;
+pub(crate) mod record_tests;
 pub mod roster;
 pub mod table;
 pub mod view;

@@ -48,6 +48,34 @@ pub fn encode(view: &View, now: Instant, wanted: &[MemberId]) -> Vec<u8> {
     bytes
 }
 
+/// Encodes like [`encode`], a piece at a time: whole entries, at most `limit` bytes a piece unless
+/// one entry alone is larger.
+pub fn pieces<'a>(
+    view: &'a View,
+    now: Instant,
+    wanted: &[MemberId],
+    limit: usize,
+) -> impl Iterator<Item = Vec<u8>> + use<'a> {
+    let mut wanted = wanted.to_vec();
+    wanted.sort_unstable();
+    let mut members = view
+        .members()
+        .filter(move |member| wanted.is_empty() || wanted.binary_search(&member.id()).is_ok())
+        .peekable();
+    core::iter::from_fn(move || {
+        let mut piece = Vec::new();
+        while let Some(member) = members.peek() {
+            let entry = size_of::<EntryHeader>() + member.record.envelope().len();
+            if !piece.is_empty() && piece.len() + entry > limit {
+                break;
+            }
+            push(&mut piece, now, member);
+            members.next();
+        }
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 fn push(bytes: &mut Vec<u8>, now: Instant, member: &Member) {
     let envelope = member.record.envelope();
     let header = EntryHeader {
@@ -112,7 +140,55 @@ impl<'a> Iterator for Entries<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::member::Incarnation;
+    use crate::membership::record::{SignedRecord, first_record};
+    use crate::membership::record_tests::HashAuthority;
+    use crate::membership::table::{DenseTable, MemberTable};
+    use crate::metadata::Metadata;
+    use alloc::sync::Arc;
     use proptest::prelude::*;
+    use std::format;
+
+    fn view_of(members: usize) -> View {
+        let mut table = DenseTable::default();
+        for number in 0..members {
+            let metadata = Metadata {
+                node_id: format!("n{number}"),
+                role: "worker".into(),
+                region: "r".repeat(number % 40 + 1),
+                mesh_version: "1".into(),
+                ..Metadata::default()
+            };
+            let record = first_record("c", Incarnation::default(), Vec::new(), metadata);
+            let record = Arc::new(SignedRecord::author(record, &HashAuthority).unwrap());
+            table.put(Member { record, state: State::Alive, since: Instant::ORIGIN });
+        }
+        table.view(MemberId::derive("c", "n0"), 1, Instant::from_nanos(1))
+    }
+
+    /// Rule A-3: a reader of pieces sees what a reader of the whole sees.
+    #[test]
+    fn pieces_hold_whole_entries_and_together_the_state() {
+        let view = view_of(50);
+        let whole = encode(&view, view.taken(), &[]);
+        for limit in [1, 300, 1_000, usize::MAX] {
+            let pieces: Vec<_> = pieces(&view, view.taken(), &[], limit).collect();
+            assert_eq!(pieces.concat(), whole, "limit {limit}");
+            for piece in pieces {
+                let entries = Entries::new(&piece).map(Result::unwrap).count();
+                assert!(piece.len() <= limit || entries == 1, "{} bytes", piece.len());
+            }
+        }
+    }
+
+    #[test]
+    fn only_wanted_members_are_in_pieces() {
+        let view = view_of(9);
+        let wanted = [MemberId::derive("c", "n7"), MemberId::derive("c", "n2")];
+        let found: Vec<_> = pieces(&view, view.taken(), &wanted, usize::MAX).collect();
+        assert_eq!(found, [encode(&view, view.taken(), &wanted)]);
+        assert_eq!(pieces(&view, view.taken(), &[MemberId([0; 16])], 9).count(), 0);
+    }
 
     proptest! {
         #[test]

@@ -1,0 +1,250 @@
+//! The agents that the control thread serves, and who does what for which.
+//!
+//! Invariant: with an agent go its listeners, its exchanges and its resolver; what it had under
+//! way is dropped at its next wait.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use crossbeam::channel::{Sender, TrySendError};
+use mesh_gossip_proto::{Event, StreamRequest, WallTime};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::seeds::Seeds;
+use super::stream::Driver;
+use super::sync::{self, Crowd, SyncError, SyncLimits};
+use super::{AgentPort, ControlMessage, Desk, HostEvent, http};
+use crate::metrics::SyncRole;
+use crate::orders::{AgentId, Order, Work};
+use crate::trace::{self, Tracer};
+
+/// Every agent of the engine.
+pub(super) struct Agents {
+    by_id: HashMap<AgentId, Agent>,
+    driver: Driver,
+    limits: SyncLimits,
+    resolvers: Arc<Semaphore>,
+}
+
+/// Names looked up at a time for all agents: each takes a thread for as long as a resolver takes.
+const RESOLVERS: usize = 4;
+
+impl Agents {
+    pub(super) fn new(driver: Driver, limits: SyncLimits) -> Self {
+        let resolvers = Arc::new(Semaphore::new(RESOLVERS));
+        Self { by_id: HashMap::new(), driver, limits, resolvers }
+    }
+
+    /// Serves until every sender is gone.
+    pub(super) async fn serve(mut self, mut inbox: mpsc::Receiver<ControlMessage>) {
+        while let Some(message) = inbox.recv().await {
+            match message {
+                ControlMessage::AddAgent(port) => self.add(*port),
+                ControlMessage::RemoveAgent(agent) => drop(self.by_id.remove(&agent)),
+                ControlMessage::Work(work) => self.work(work),
+            }
+        }
+    }
+
+    fn add(&mut self, port: AgentPort) {
+        let id = port.agent;
+        match Agent::start(port, self.driver, &self.limits, &self.resolvers) {
+            Ok(agent) => drop(self.by_id.insert(id, agent)),
+            Err(error) => tracing::error!(
+                target: "mesh_gossip",
+                Agent = id.0,
+                Reason = %error,
+                "the control thread cannot serve an agent"
+            ),
+        }
+    }
+
+    fn work(&mut self, work: Work) {
+        match work {
+            Work::Stream { agent, request } => {
+                if let Some(agent) = self.by_id.get_mut(&agent) {
+                    agent.wish(request);
+                }
+            }
+            Work::Event { agent, at, event } => {
+                if let Some(agent) = self.by_id.get_mut(&agent) {
+                    agent.event(at, event);
+                }
+            }
+        }
+    }
+}
+
+/// One agent.
+struct Agent {
+    desk: Arc<Desk>,
+    tracer: Tracer,
+    events: Sender<HostEvent>,
+    /// Events that the host's queue had no room for since it was last told.
+    lost: u64,
+    /// Listener and resolver; they end with this.
+    tasks: JoinSet<()>,
+    /// Exchanges that we wished for.
+    wishes: JoinSet<()>,
+    outbound: Arc<Semaphore>,
+    /// Dropped to end the HTTP server.
+    _http: Option<oneshot::Sender<()>>,
+}
+
+impl Agent {
+    fn start(
+        port: AgentPort,
+        driver: Driver,
+        limits: &SyncLimits,
+        resolvers: &Arc<Semaphore>,
+    ) -> io::Result<Self> {
+        let limits = limits.clone();
+        let desk = Arc::new(Desk {
+            agent: port.agent,
+            shard: port.shard,
+            site: port.site,
+            driver,
+            limits,
+        });
+        let mut tasks = JoinSet::new();
+        let listener = listen(port.sync_listener)?;
+        tasks.spawn_local(serve_sync(Arc::clone(&desk), listener));
+        let seeds = Seeds::new(port.seeds, port.seed_file);
+        tasks.spawn_local(seeds.keep_joining(Arc::clone(&desk), Arc::clone(resolvers)));
+        let http = match port.http {
+            Some(listener) => Some(http::serve(Arc::clone(&desk), listener)?),
+            None => None,
+        };
+        let tracer = Tracer::new(desk.site.node_id());
+        let outbound = Arc::new(Semaphore::new(desk.limits.outbound));
+        let wishes = JoinSet::new();
+        Ok(Self {
+            desk,
+            tracer,
+            events: port.events,
+            lost: 0,
+            tasks,
+            wishes,
+            outbound,
+            _http: http,
+        })
+    }
+
+    /// Exchanges state with a peer, when its turn comes.
+    fn wish(&mut self, request: StreamRequest) {
+        while self.wishes.try_join_next().is_some() {}
+        let desk = Arc::clone(&self.desk);
+        if self.wishes.len() >= desk.limits.outbound + desk.limits.wishes {
+            self.wishes_refused(&request);
+            return;
+        }
+        let outbound = Arc::clone(&self.outbound);
+        self.wishes.spawn_local(async move {
+            let Ok(_turn) = outbound.acquire().await else { return };
+            let outcome = sync::request(&desk, &request).await;
+            request_ended(&desk, &request, &outcome);
+            let (agent, peer, complete) = (desk.agent, request.peer, outcome.is_ok());
+            // A shard that takes no orders for seconds has other troubles; its node asks again.
+            let _ = sync::offer(&desk, || Order::StreamClosed { agent, peer, complete }).await;
+        });
+    }
+
+    fn wishes_refused(&self, request: &StreamRequest) {
+        request_ended(&self.desk, request, &Err(SyncError::Crowded));
+        let (agent, peer) = (self.desk.agent, request.peer);
+        // Nothing may wait here; a node that is not told asks again.
+        let _ = self.desk.shard.order(Order::StreamClosed { agent, peer, complete: false });
+    }
+
+    /// Logs an event and passes it to the host.
+    fn event(&mut self, at: WallTime, event: Event) {
+        self.tracer.event(&event, &self.desk.site.published());
+        if self.lost > 0 {
+            let overflow = HostEvent { at, event: Event::Overflow(self.lost) };
+            if self.events.try_send(overflow).is_ok() {
+                self.lost = 0;
+            }
+        }
+        match self.events.try_send(HostEvent { at, event }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                self.lost += 1;
+                self.desk.site.metrics().events_lost(1);
+            }
+            // The host does not listen, which is its right.
+            Err(TrySendError::Disconnected(_)) => {}
+        }
+    }
+}
+
+fn request_ended(desk: &Desk, request: &StreamRequest, outcome: &Result<(), SyncError>) {
+    let reason = match outcome {
+        Ok(()) => "complete",
+        Err(error) => {
+            let target = format_args!("{} ({})", request.address, request.peer).to_string();
+            trace::request_failed(desk.site.node_id(), &target, error);
+            error.reason()
+        }
+    };
+    desk.site.metrics().sync_ended(SyncRole::Requester, reason);
+}
+
+/// A listener of the host's on this runtime.
+pub(super) fn listen(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
+/// Accepts exchanges for ever.
+async fn serve_sync(desk: Arc<Desk>, listener: tokio::net::TcpListener) {
+    let places = Arc::new(Semaphore::new(desk.limits.inbound));
+    let crowd = Crowd::default();
+    let mut exchanges = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_ended) = exchanges.join_next() => continue,
+        };
+        let stream = match accepted {
+            Ok((stream, _address)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: accepting at once again would spin.
+                tracing::debug!(target: "mesh_gossip", Reason = %error, "accept failed");
+                sleep(desk.limits.retry * 20).await;
+                continue;
+            }
+        };
+        if exchanges.len() >= desk.limits.inbound + desk.limits.waiting {
+            response_ended(&desk, &Err(SyncError::Crowded));
+            continue;
+        }
+        let (desk, places, crowd) = (Arc::clone(&desk), Arc::clone(&places), crowd.clone());
+        exchanges.spawn_local(async move {
+            let outcome = match timeout(desk.limits.handshake, places.acquire()).await {
+                Ok(Ok(_place)) => sync::respond(&desk, stream, &crowd).await,
+                Ok(Err(_)) | Err(_) => Err(SyncError::Crowded),
+            };
+            response_ended(&desk, &outcome);
+        });
+    }
+}
+
+fn response_ended(desk: &Desk, outcome: &Result<(), SyncError>) {
+    let reason = match outcome {
+        Ok(()) => "complete",
+        Err(error) => {
+            tracing::trace!(
+                target: "mesh_gossip",
+                NodeId = desk.site.node_id(),
+                Reason = %error,
+                "mesh sync not served"
+            );
+            error.reason()
+        }
+    };
+    desk.site.metrics().sync_ended(SyncRole::Responder, reason);
+}

@@ -1,0 +1,291 @@
+//! The control HTTP server of one agent (rule S-20).
+//!
+//! It listens on loopback and only tells: whoever may open a socket on this machine may read, and
+//! nobody may change anything. A browser is kept out by two headers that it cannot help sending:
+//! the name that it looked up (`Host`) and the page that asked (`Origin`).
+//!
+//! Invariant: a request reaches a handler only if it is a GET or HEAD, for a loopback name, and
+//! from no page.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use mesh_gossip_proto::{Lifecycle, State as MemberState};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+
+use super::Desk;
+use super::agents::listen;
+use super::peers::peers_document;
+
+/// A request is answered by then, if only to say that it cannot be.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// A connection on which no answer moved for so long is closed: it holds one of few places. Below
+/// the usual scrape interval of 15 s, so that a scraper never races with the end of its own.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
+/// Connections at a time; further ones wait in the kernel's backlog.
+const MOST_CONNECTIONS: usize = 64;
+/// The text format that Prometheus scrapes.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Serves until the returned sender is dropped.
+///
+/// # Errors
+/// The listener is not bound to a loopback address, or this runtime cannot take it.
+pub(super) fn serve(desk: Arc<Desk>, listener: TcpListener) -> io::Result<oneshot::Sender<()>> {
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("control HTTP without TLS is served on loopback only, not on {address}"),
+        ));
+    }
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let listener = BoundedListener { listener: listen(listener)?, places };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = axum::serve(listener, routes(desk)).with_graceful_shutdown(async {
+        // The sender is never used: it is dropped.
+        let _ = stopped.await;
+    });
+    tokio::spawn(server.into_future());
+    Ok(stop)
+}
+
+fn routes(desk: Arc<Desk>) -> Router {
+    Router::new()
+        .route("/control/peers", get(peers))
+        .route("/omnirelay/control/peers", get(peers))
+        .route("/metrics", get(metrics))
+        .route("/omnirelay/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(async || refusal(StatusCode::NOT_FOUND, "unknown path"))
+        .layer(middleware::from_fn(guard))
+        .with_state(desk)
+}
+
+async fn peers(State(desk): State<Arc<Desk>>) -> Response {
+    let Some(inspection) = desk.inspect().await else { return unwell() };
+    let published = desk.site.published();
+    Json(peers_document(&published.view, &inspection, inspection.wall)).into_response()
+}
+
+async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
+    let Some(inspection) = desk.inspect().await else { return unwell() };
+    let text = desk.site.metrics().render(&desk.site.published().view, &inspection);
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+}
+
+/// Healthy: the shard answers.
+async fn healthz(State(desk): State<Arc<Desk>>) -> Response {
+    match desk.inspect().await {
+        Some(_) => Json(json!({"status": "healthy"})).into_response(),
+        None => unwell(),
+    }
+}
+
+/// Ready: joined, present in its own view, and not handing its work over.
+async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
+    if desk.inspect().await.is_none() {
+        return unwell();
+    }
+    let not_ready = |why| refusal(StatusCode::SERVICE_UNAVAILABLE, why);
+    if !desk.site.is_joined() {
+        return not_ready("not joined");
+    }
+    let published = desk.site.published();
+    let Some(local) = published.view.member(published.view.local()) else {
+        return not_ready("stopped");
+    };
+    match local.state {
+        MemberState::Alive | MemberState::Suspect => {}
+        MemberState::Dead | MemberState::Left => return not_ready("stopped"),
+    }
+    match local.record.record().lifecycle {
+        // A cordoned member takes no new work of the mesh; it serves what it has.
+        Lifecycle::Active | Lifecycle::Cordoned => Json(json!({"status": "ready"})).into_response(),
+        Lifecycle::Draining | Lifecycle::Drained => not_ready("draining"),
+        Lifecycle::Leaving => not_ready("stopped"),
+    }
+}
+
+fn unwell() -> Response {
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "the agent does not answer")
+}
+
+fn refusal(status: StatusCode, why: &str) -> Response {
+    (status, Json(json!({"error": why}))).into_response()
+}
+
+/// Who may ask, and for how long.
+async fn guard(request: Request, next: Next) -> Response {
+    let forbidden = |why| refusal(StatusCode::FORBIDDEN, why);
+    if !is_local(request.uri(), request.headers()) {
+        return forbidden("the Host header names no loopback address");
+    }
+    if request.headers().contains_key(header::ORIGIN) {
+        return forbidden("requests of web pages are refused");
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return forbidden("this port only tells; changes need the control socket");
+    }
+    match timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_elapsed) => refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time"),
+    }
+}
+
+/// Exactly one Host header, of a loopback name; an absolute target must agree.
+fn is_local(uri: &Uri, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    host.to_str().is_ok_and(is_loopback_name)
+        && uri.authority().is_none_or(|authority| is_loopback_name(authority.as_str()))
+}
+
+/// `localhost`, `127.0.0.0/8` or `[::1]`, with any port or none.
+fn is_loopback_name(host: &str) -> bool {
+    if let Some(bracketed) = host.strip_prefix('[') {
+        let Some((ip, port)) = bracketed.split_once(']') else { return false };
+        let port_is_fine = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return port_is_fine && ip.parse().is_ok_and(|ip: std::net::Ipv6Addr| ip.is_loopback());
+    }
+    let (name, port_is_fine) = match host.split_once(':') {
+        Some((name, port)) => (name, is_port(port)),
+        None => (host, true),
+    };
+    let is_loopback = name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    port_is_fine && (is_loopback || name.eq_ignore_ascii_case("localhost"))
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Accepts while there are places.
+struct BoundedListener {
+    listener: tokio::net::TcpListener,
+    places: Arc<Semaphore>,
+}
+
+impl axum::serve::Listener for BoundedListener {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        loop {
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+                // Nobody closes the semaphore; if somebody did, there are no places any more.
+                std::future::pending::<()>().await;
+                continue;
+            };
+            match self.listener.accept().await {
+                Ok((stream, address)) => {
+                    let deadline = Box::pin(sleep(CONNECTION_PATIENCE));
+                    return (Connection { stream, deadline, _place: place }, address);
+                }
+                // Out of descriptors, most likely: accepting at once again would spin.
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that gives its place back when no answer moves on it.
+struct Connection {
+    stream: TcpStream,
+    deadline: Pin<Box<Sleep>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        ready!(self.deadline.as_mut().poll(context));
+        Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Ready(outcome) => Poll::Ready(outcome),
+            Poll::Pending => self.poll_patience(context).map(Err),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Ready(outcome) => {
+                let next = Instant::now() + CONNECTION_PATIENCE;
+                self.deadline.set(sleep_until(next));
+                Poll::Ready(outcome)
+            }
+            Poll::Pending => self.poll_patience(context).map(Err),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rule S-20.
+    #[test]
+    fn only_loopback_names_are_names_of_ours() {
+        for ours in ["localhost", "LocalHost:8080", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:8"]
+        {
+            assert!(is_loopback_name(ours), "{ours}");
+        }
+        for foreign in [
+            "",
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "localhost:",
+            "localhost:80@evil.example",
+            "10.0.0.1:8080",
+            "[2001:db8::1]:8080",
+            "[::1]evil",
+            "[::1",
+            "0.0.0.0",
+        ] {
+            assert!(!is_loopback_name(foreign), "{foreign}");
+        }
+    }
+}

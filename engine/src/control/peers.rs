@@ -1,0 +1,213 @@
+//! What `GET /control/peers` answers, made from a view and an inspection.
+//!
+//! Invariant: the field order, the casing and the order of peers (ourselves first, then ordinal
+//! by node id) are a contract with readers of the reference; our own fields come after theirs.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mesh_gossip_proto::detector::contacts::Contact;
+use mesh_gossip_proto::{LeftReason, Member, MemberId, State, View, WallTime};
+use serde::Serialize;
+
+use crate::orders::Inspection;
+use crate::wall::{Moment, rfc3339};
+
+/// The version of this document.
+const SCHEMA_VERSION: &str = "v1";
+
+/// The whole answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeersDocument {
+    /// Version of the document's schema.
+    pub schema_version: &'static str,
+    /// When the answer was made, RFC 3339.
+    pub generated_at: String,
+    /// Who answers.
+    pub local_node_id: String,
+    /// Every listed member, the local one first.
+    pub peers: Vec<Peer>,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    /// Name within the cluster.
+    pub node_id: String,
+    /// `Alive`, `Suspect` or `Left`.
+    pub status: &'static str,
+    /// The view's time for an alive member, else our own last contact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<String>,
+    /// Smoothed round-trip time, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    /// What the member says of itself.
+    pub metadata: PeerMetadata,
+    /// Readiness.
+    pub lifecycle: &'static str,
+    /// Life and version: generation and counter.
+    pub incarnation: String,
+    /// Why it is no longer a member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// When we last heard from it ourselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_contact: Option<String>,
+}
+
+/// A member's metadata document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerMetadata {
+    /// Role within the mesh.
+    pub role: String,
+    /// Cluster.
+    pub cluster_id: String,
+    /// Region.
+    pub region: String,
+    /// Version of the mesh software.
+    pub mesh_version: String,
+    /// Whether the host serves HTTP/3.
+    pub http3_support: bool,
+    /// Address that the host advertises.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Rises with every change.
+    pub metadata_version: u64,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The document for `view`, with the contacts of `inspection`, as of `wall`.
+pub fn peers_document(view: &View, inspection: &Inspection, wall: WallTime) -> PeersDocument {
+    let moment = Moment { instant: inspection.now, wall };
+    let contacts: HashMap<MemberId, Contact> = inspection.contacts.iter().copied().collect();
+    let mut members: Vec<&Member> = view.members().collect();
+    members.sort_unstable_by_key(|member| {
+        (member.id() != view.local(), &member.record.record().metadata.node_id)
+    });
+    let local_node_id = members
+        .first()
+        .filter(|member| member.id() == view.local())
+        .map(|member| member.record.record().metadata.node_id.clone())
+        .unwrap_or_default();
+    let peers = members
+        .into_iter()
+        .map(|member| peer(member, contacts.get(&member.id()).copied(), moment))
+        .collect();
+    PeersDocument {
+        schema_version: SCHEMA_VERSION,
+        generated_at: rfc3339(wall),
+        local_node_id,
+        peers,
+    }
+}
+
+fn peer(member: &Member, contact: Option<Contact>, now: Moment) -> Peer {
+    let record = member.record.record();
+    let last_contact = contact.map(|contact| rfc3339(now.wall_of(contact.last)));
+    let last_seen = match member.state {
+        State::Alive => Some(rfc3339(now.wall)),
+        State::Suspect | State::Dead | State::Left => last_contact.clone(),
+    };
+    let metadata = &record.metadata;
+    Peer {
+        node_id: metadata.node_id.clone(),
+        status: status(member.state),
+        last_seen,
+        rtt_ms: contact.and_then(|contact| contact.rtt).map(|(smoothed, _)| {
+            // Microseconds: digits below them would be noise.
+            smoothed.as_micros() as f64 / 1_000.0
+        }),
+        metadata: PeerMetadata {
+            role: metadata.role.clone(),
+            cluster_id: metadata.cluster_id.clone(),
+            region: metadata.region.clone(),
+            mesh_version: metadata.mesh_version.clone(),
+            http3_support: metadata.http3_support,
+            endpoint: Some(metadata.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),
+            metadata_version: metadata.metadata_version,
+            labels: metadata.labels.clone(),
+        },
+        lifecycle: record.lifecycle.as_str(),
+        incarnation: record.incarnation.to_string(),
+        reason: reason(member.state),
+        last_contact,
+    }
+}
+
+/// The word for a state in JSON and logs; judged failed and left by its own word look alike to
+/// the reference's readers.
+pub(crate) fn status(state: State) -> &'static str {
+    match state {
+        State::Alive => "Alive",
+        State::Suspect => "Suspect",
+        State::Dead | State::Left => "Left",
+    }
+}
+
+fn reason(state: State) -> Option<&'static str> {
+    match state {
+        State::Alive | State::Suspect => None,
+        State::Dead => Some(LeftReason::Failed.as_str()),
+        State::Left => Some(LeftReason::Left.as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::control::testing::{Person, inspection, view};
+
+    const WALL: WallTime = WallTime(1_714_564_800_250);
+
+    fn literal() -> &'static str {
+        concat!(
+            r#"{"schemaVersion":"v1","generatedAt":"2024-05-01T12:00:00.250+00:00","#,
+            r#""localNodeId":"m","peers":["#,
+            r#"{"nodeId":"m","status":"Alive","lastSeen":"2024-05-01T12:00:00.250+00:00","#,
+            r#""metadata":{"role":"worker","clusterId":"test","region":"eu","meshVersion":"1.0","#,
+            r#""http3Support":true,"endpoint":"m:17421","metadataVersion":1,"#,
+            r#""labels":{"rack":"r1"}},"lifecycle":"active","incarnation":"1000.0"},"#,
+            r#"{"nodeId":"B","status":"Suspect","lastSeen":"2024-05-01T11:59:58.250+00:00","#,
+            r#""rttMs":0.42,"metadata":{"role":"worker","clusterId":"test","region":"eu","#,
+            r#""meshVersion":"1.0","http3Support":true,"endpoint":"B:17421","#,
+            r#""metadataVersion":1,"labels":{"rack":"r1"}},"lifecycle":"active","#,
+            r#""incarnation":"1000.0","lastContact":"2024-05-01T11:59:58.250+00:00"},"#,
+            r#"{"nodeId":"a","status":"Left","metadata":{"role":"worker","clusterId":"test","#,
+            r#""region":"eu","meshVersion":"1.0","http3Support":true,"endpoint":"a:17421","#,
+            r#""metadataVersion":1,"labels":{"rack":"r1"}},"lifecycle":"active","#,
+            r#""incarnation":"1000.0","reason":"failed"}]}"#,
+        )
+    }
+
+    #[test]
+    fn the_document_is_the_contract_to_the_byte() {
+        let view = view(&[
+            Person { name: "m", state: State::Alive },
+            Person { name: "a", state: State::Dead },
+            Person { name: "B", state: State::Suspect },
+        ]);
+        let mut inspection = inspection();
+        inspection.contacts.push((
+            MemberId::derive("test", "B"),
+            Contact {
+                last: inspection.now - Duration::from_secs(2),
+                rtt: Some((Duration::from_micros(420), Duration::ZERO)),
+            },
+        ));
+        let document = peers_document(&view, &inspection, WALL);
+        assert_eq!(serde_json::to_string(&document).unwrap(), literal());
+    }
+
+    #[test]
+    fn a_signed_leave_and_a_failure_differ_only_by_reason() {
+        assert_eq!((status(State::Left), reason(State::Left)), ("Left", Some("left")));
+        assert_eq!((status(State::Dead), reason(State::Dead)), ("Left", Some("failed")));
+        assert_eq!((status(State::Alive), reason(State::Alive)), ("Alive", None));
+    }
+}

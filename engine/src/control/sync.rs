@@ -1,0 +1,345 @@
+//! Bulk sync: two members exchange whole states over TCP (rules A-3 and S-19).
+//!
+//! The one who wishes for it dials the TCP port of the same number as the peer's datagram port.
+//! Both speak TLS 1.3 with their node certificates under the protocol name [`PROTOCOL`] and
+//! nothing else; whoever finds another name, another member than the expected one, or no identity
+//! hangs up. Then, in [frames](super::frames):
+//!
+//! ```text
+//! requester                                   responder
+//! REQUEST (ids; none = everybody, both ways)
+//! [ENTRIES … END]   only when ids is empty    (reads them to the end)
+//!                                             ENTRIES … END
+//! close_notify                                close_notify
+//! ```
+//!
+//! The directions take turns, so neither side can block the other with a full socket. Each piece
+//! received goes to the shard as it comes. Entries have relay trust only: the shard verifies every
+//! record as if it had come by gossip.
+//!
+//! Invariant: an exchange that we wished for ends in exactly one `StreamClosed`, unless the agent
+//! is removed or its shard takes no orders for seconds.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_gossip_proto::sync::snapshot;
+use mesh_gossip_proto::{MemberId, StreamRequest};
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::time::{sleep, timeout};
+
+use super::Desk;
+use super::frames::{Frame, FrameError, MOST_IDS};
+use super::stream::{SecureStream, Stream};
+use crate::orders::{Order, Refused, SYNC_PIECE};
+
+/// The application protocol (ALPN) of bulk sync.
+pub(crate) const PROTOCOL: &[u8] = b"mesh-sync/1";
+
+/// What a stream proves itself with and trusts by; immutable, so that an exchange ends under the
+/// credentials it began with.
+pub(crate) struct Terms {
+    /// Offers [`PROTOCOL`] and our certificate.
+    pub(crate) client: Arc<rustls::ClientConfig>,
+    /// Demands a certificate and speaks only [`PROTOCOL`].
+    pub(crate) server: Arc<rustls::ServerConfig>,
+    /// The name that the verifier of both roles goes by.
+    pub(crate) server_name: ServerName<'static>,
+    /// Whose leaf certificate this is; `None`: nobody's in this cluster.
+    pub(crate) member_of: fn(&CertificateDer<'_>) -> Option<MemberId>,
+}
+
+/// Bounds of one agent's exchanges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SyncLimits {
+    /// Bytes of entries in one direction; beyond it the exchange fails. 64 MiB are some 60,000
+    /// members with P-256 leaves: larger meshes agree by differences, not by whole states.
+    pub(crate) most_bytes: usize,
+    /// A peer that neither sends nor takes a byte for so long is gone, or wishes us ill. Ten
+    /// seconds outlast any retransmission that a usable path needs.
+    pub(crate) idle: Duration,
+    /// Until the peer has proved who it is. Strangers hold a place no longer than this.
+    pub(crate) handshake: Duration,
+    /// The whole exchange, so that a peer that trickles gives its place back: 64 MiB in this
+    /// time are half a megabyte a second.
+    pub(crate) longest: Duration,
+    /// Exchanges served at a time: each holds a few hundred kilobytes of buffers.
+    pub(crate) inbound: usize,
+    /// Connections that wait for one of those places for as long as a handshake may take; a
+    /// further one is closed and counted. A whole rack may join at once.
+    pub(crate) waiting: usize,
+    /// Exchanges served for one peer at a time; a further one is closed and counted. An honest
+    /// peer has one, and one more whose end it has not noticed.
+    pub(crate) per_peer: usize,
+    /// Exchanges of our own at a time; further wishes wait.
+    pub(crate) outbound: usize,
+    /// Wishes that wait; a further one fails and is counted.
+    pub(crate) wishes: usize,
+    /// Pause before an order that a busy shard refused is offered again.
+    pub(crate) retry: Duration,
+    /// Offers before the exchange fails: two seconds of refusals are no passing peak.
+    pub(crate) offers: u32,
+}
+
+impl Default for SyncLimits {
+    fn default() -> Self {
+        Self {
+            most_bytes: 64 * 1_024 * 1_024,
+            idle: Duration::from_secs(10),
+            handshake: Duration::from_secs(5),
+            longest: Duration::from_secs(120),
+            inbound: 32,
+            waiting: 128,
+            per_peer: 4,
+            outbound: 8,
+            wishes: 64,
+            retry: Duration::from_millis(5),
+            offers: 400,
+        }
+    }
+}
+
+/// Why an exchange failed.
+#[derive(Debug)]
+pub(crate) enum SyncError {
+    /// Nobody answered at the address.
+    Dial(io::Error),
+    /// The connection broke.
+    Stream(io::Error),
+    /// The peer ended it early.
+    Closed,
+    /// The peer was silent for too long.
+    Idle,
+    /// The exchange as a whole, or its handshake, took too long.
+    Late,
+    /// TLS: an untrusted certificate, garbage, an alert.
+    Tls(rustls::Error),
+    /// The peer does not speak [`PROTOCOL`].
+    Protocol,
+    /// The peer's certificate names no member of this cluster.
+    Anonymous,
+    /// Somebody else than the expected member answered.
+    WrongPeer(MemberId),
+    /// The peer broke the framing.
+    Frame(FrameError),
+    /// More bytes than one direction may carry.
+    TooLarge,
+    /// Too many exchanges at a time, of this peer or of all.
+    Crowded,
+    /// Our own shard took no orders.
+    Shard(Refused),
+}
+
+impl From<FrameError> for SyncError {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
+impl SyncError {
+    /// A short stable word for counters.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Dial(_) => "dial",
+            Self::Stream(_) => "stream",
+            Self::Closed => "closed",
+            Self::Idle => "idle",
+            Self::Late => "late",
+            Self::Tls(_) => "tls",
+            Self::Protocol => "protocol",
+            Self::Anonymous => "anonymous",
+            Self::WrongPeer(_) => "wrong-peer",
+            Self::Frame(_) => "frame",
+            Self::TooLarge => "too-large",
+            Self::Crowded => "crowded",
+            Self::Shard(_) => "shard",
+        }
+    }
+}
+
+impl std::fmt::Display for SyncError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dial(error) => write!(f, "nobody answered: {error}"),
+            Self::Stream(error) => write!(f, "the connection broke: {error}"),
+            Self::Closed => f.write_str("the peer ended the exchange early"),
+            Self::Idle => f.write_str("the peer was silent for too long"),
+            Self::Late => f.write_str("the exchange took too long"),
+            Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Protocol => f.write_str("the peer does not speak mesh-sync/1"),
+            Self::Anonymous => f.write_str("the peer's certificate names no member"),
+            Self::WrongPeer(found) => write!(f, "member {found} answered for another"),
+            Self::Frame(error) => write!(f, "framing: {error}"),
+            Self::TooLarge => f.write_str("more bytes than an exchange may carry"),
+            Self::Crowded => f.write_str("too many exchanges at a time"),
+            Self::Shard(refused) => write!(f, "our shard: {refused}"),
+        }
+    }
+}
+
+/// Carries out an exchange that our node wished for.
+pub(super) async fn request(desk: &Desk, request: &StreamRequest) -> Result<(), SyncError> {
+    in_time(desk.limits.longest, async {
+        let mut stream = dial(desk, request.address).await?;
+        let peer = identified(desk, &stream)?;
+        if peer != request.peer {
+            return Err(SyncError::WrongPeer(peer));
+        }
+        let wanted = match request.members.len() {
+            0..=MOST_IDS => request.members.clone(),
+            _ => Vec::new(),
+        };
+        let both_ways = wanted.is_empty();
+        stream.write_all(&Frame::Request(wanted).encode()).await?;
+        if both_ways {
+            send(desk, &mut stream, &[]).await?;
+        }
+        receive(desk, &mut stream, peer).await?;
+        // Everything has arrived: a peer that is gone by now changes nothing.
+        let _ = stream.close().await;
+        Ok(())
+    })
+    .await
+}
+
+/// Answers an exchange that somebody else wished for.
+pub(super) async fn respond(
+    desk: &Desk,
+    stream: tokio::net::TcpStream,
+    crowd: &Crowd,
+) -> Result<(), SyncError> {
+    let terms = desk.site.terms();
+    let mut stream = in_time(desk.limits.handshake, async {
+        let stream = Stream::adopt(desk.driver, stream).map_err(SyncError::Stream)?;
+        let tls = rustls::ServerConnection::new(terms.server).map_err(SyncError::Tls)?;
+        SecureStream::handshake(stream, tls.into(), PROTOCOL, desk.limits.idle).await
+    })
+    .await?;
+    let peer = identified(desk, &stream)?;
+    let _place = crowd.enter(peer, desk.limits.per_peer).ok_or(SyncError::Crowded)?;
+    in_time(desk.limits.longest, async {
+        let Frame::Request(wanted) = Frame::read(&mut stream).await? else {
+            return Err(FrameError::Order.into());
+        };
+        if wanted.is_empty() {
+            receive(desk, &mut stream, peer).await?;
+        }
+        send(desk, &mut stream, &wanted).await?;
+        let _ = stream.close().await;
+        Ok(())
+    })
+    .await
+}
+
+async fn dial(desk: &Desk, address: SocketAddr) -> Result<SecureStream, SyncError> {
+    let terms = desk.site.terms();
+    in_time(desk.limits.idle, async {
+        let stream = Stream::dial(desk.driver, address).await.map_err(SyncError::Dial)?;
+        let tls = rustls::ClientConnection::new(terms.client, terms.server_name)
+            .map_err(SyncError::Tls)?;
+        SecureStream::handshake(stream, tls.into(), PROTOCOL, desk.limits.idle).await
+    })
+    .await
+}
+
+fn identified(desk: &Desk, stream: &SecureStream) -> Result<MemberId, SyncError> {
+    let member_of = desk.site.terms().member_of;
+    stream.peer_leaf().and_then(member_of).ok_or(SyncError::Anonymous)
+}
+
+/// Sends our state, or the wanted part of it, to the end.
+async fn send(
+    desk: &Desk,
+    stream: &mut SecureStream,
+    wanted: &[MemberId],
+) -> Result<(), SyncError> {
+    let published = desk.site.published();
+    let view = &published.view;
+    let mut total_bytes = 0;
+    for piece in snapshot::pieces(view, view.taken(), wanted, SYNC_PIECE) {
+        total_bytes += piece.len();
+        if total_bytes > desk.limits.most_bytes {
+            return Err(SyncError::TooLarge);
+        }
+        stream.write_all(&Frame::Entries(piece).encode()).await?;
+    }
+    stream.write_all(&Frame::End.encode()).await
+}
+
+/// Takes the peer's entries to the end.
+async fn receive(desk: &Desk, stream: &mut SecureStream, from: MemberId) -> Result<(), SyncError> {
+    let mut total_bytes = 0;
+    loop {
+        let entries = match Frame::read(stream).await? {
+            Frame::Entries(entries) => entries,
+            Frame::End => return Ok(()),
+            Frame::Request(_) => return Err(FrameError::Order.into()),
+        };
+        total_bytes += entries.len();
+        if total_bytes > desk.limits.most_bytes {
+            return Err(SyncError::TooLarge);
+        }
+        let order = || Order::Sync { agent: desk.agent, from, entries: entries.clone() };
+        offer(desk, order).await?;
+    }
+}
+
+/// Offers an order until the shard takes it, within limits.
+pub(super) async fn offer(desk: &Desk, order: impl Fn() -> Order) -> Result<(), SyncError> {
+    let mut offers = 1;
+    loop {
+        match desk.shard.order(order()) {
+            Ok(()) => return Ok(()),
+            Err(Refused::Busy) if offers < desk.limits.offers => sleep(desk.limits.retry).await,
+            Err(refused) => return Err(SyncError::Shard(refused)),
+        }
+        offers += 1;
+    }
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    exchange: impl Future<Output = Result<T, SyncError>>,
+) -> Result<T, SyncError> {
+    timeout(limit, exchange).await.unwrap_or(Err(SyncError::Late))
+}
+
+/// How many exchanges each peer has with us at this moment.
+#[derive(Clone, Default)]
+pub(super) struct Crowd(Rc<RefCell<HashMap<MemberId, usize>>>);
+
+impl Crowd {
+    /// A place for `peer`, given back when it is dropped; `None` when the peer has enough.
+    fn enter(&self, peer: MemberId, most: usize) -> Option<Place> {
+        let mut present = self.0.borrow_mut();
+        let held = present.entry(peer).or_default();
+        if *held >= most {
+            return None;
+        }
+        *held += 1;
+        Some(Place { crowd: self.clone(), peer })
+    }
+}
+
+/// One peer's place; see [`Crowd::enter`].
+struct Place {
+    crowd: Crowd,
+    peer: MemberId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut present = self.crowd.0.borrow_mut();
+        if let Some(held) = present.get_mut(&self.peer) {
+            *held -= 1;
+            if *held == 0 {
+                present.remove(&self.peer);
+            }
+        }
+    }
+}

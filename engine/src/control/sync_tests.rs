@@ -1,0 +1,253 @@
+//! Bulk sync over real TCP and real TLS, between control threads of both kinds and strangers.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use mesh_gossip_proto::sync::snapshot::Entries;
+use mesh_gossip_proto::{MemberId, StreamRequest};
+
+use super::frames::{Frame, MAX_BODY};
+use super::stream::Driver;
+use super::sync::SyncLimits;
+use super::testing::{AGENT, Certified, Setting, Stage, TestMesh, id, stranger};
+use crate::io::Backend;
+use crate::orders::{Order, Work};
+
+const BACKENDS: [Backend; 2] = [Backend::Uring, Backend::Mmsg];
+
+fn ask(peer: MemberId, address: SocketAddr, members: &[MemberId]) -> Work {
+    let request = StreamRequest { peer, address, members: members.to_vec() };
+    Work::Stream { agent: AGENT, request }
+}
+
+/// Members in the pieces received from `peer`, up to the end of the exchange.
+fn received(stage: &Stage, peer: MemberId) -> (usize, bool) {
+    let mut members = 0;
+    loop {
+        match stage.order() {
+            Order::Sync { agent: AGENT, from, entries } if from == peer => {
+                members += Entries::new(&entries).map(Result::unwrap).count();
+            }
+            Order::StreamClosed { agent: AGENT, peer: closed, complete } if closed == peer => {
+                return (members, complete);
+            }
+            _ => panic!("an order that no exchange gives"),
+        }
+    }
+}
+
+fn answered(stage: &Stage) -> usize {
+    let mut members = 0;
+    while let Some(order) = stage.orders.pop() {
+        let Order::Sync { entries, .. } = order else { panic!("no order of a responder") };
+        members += Entries::new(&entries).map(Result::unwrap).count();
+    }
+    members
+}
+
+/// `setting` served under the certificate of its first person.
+fn stage(mesh: &TestMesh, setting: Setting) -> Stage {
+    let certified = mesh.certify(setting.people[0].name);
+    Stage::set(setting, certified)
+}
+
+/// Rules A-3 and S-19: whole states cross in both directions, whatever drives either side.
+#[test]
+fn states_are_exchanged_between_every_pair_of_runtimes() {
+    let mesh = TestMesh::new();
+    let many: Vec<&'static str> = (0..300)
+        .map(|number| match number {
+            0 => "b",
+            number => &*Box::leak(format!("member-{number}").into_boxed_str()),
+        })
+        .collect();
+    for requester in BACKENDS {
+        for responder in BACKENDS {
+            let a = stage(&mesh, Setting::new(requester, &["a", "a1", "a2"]));
+            let b = stage(&mesh, Setting::new(responder, &many));
+            assert_eq!(a.control.driver() == Driver::Ring, requester == Backend::Uring);
+            a.work(ask(id("b"), b.sync, &[]));
+            assert_eq!(received(&a, id("b")), (300, true), "{requester:?} asks {responder:?}");
+            a.sync_ended("requester", "complete");
+            b.sync_ended("responder", "complete");
+            assert_eq!(answered(&b), 3);
+        }
+    }
+}
+
+/// Rule A-3: a list of members brings those and takes nothing.
+#[test]
+fn a_list_is_answered_with_its_members_only() {
+    let mesh = TestMesh::new();
+    for backend in BACKENDS {
+        let a = stage(&mesh, Setting::new(backend, &["a"]));
+        let b = stage(&mesh, Setting::new(backend, &["b", "c", "d", "e"]));
+        a.work(ask(id("b"), b.sync, &[id("d"), id("nobody")]));
+        assert_eq!(received(&a, id("b")), (1, true));
+        b.sync_ended("responder", "complete");
+        assert_eq!(answered(&b), 0);
+    }
+}
+
+/// Rule S-19: who answers for another is not listened to.
+#[test]
+fn another_member_than_the_expected_one_is_refused() {
+    let mesh = TestMesh::new();
+    for backend in BACKENDS {
+        let a = stage(&mesh, Setting::new(backend, &["a"]));
+        let b = stage(&mesh, Setting::new(backend, &["b"]));
+        a.work(ask(id("c"), b.sync, &[]));
+        assert_eq!(received(&a, id("c")), (0, false));
+        a.sync_ended("requester", "wrong-peer");
+        b.sync_ended("responder", "closed");
+    }
+}
+
+/// Rule S-19: a foreign authority and another protocol end the exchange, from either side.
+#[test]
+fn strangers_and_other_protocols_are_refused() {
+    let (mesh, foreign) = (TestMesh::new(), TestMesh::new());
+    let b = stage(&mesh, Setting::new(Backend::Mmsg, &["b"]));
+    let a = stage(&foreign, Setting::new(Backend::Uring, &["a"]));
+    a.work(ask(id("b"), b.sync, &[]));
+    assert_eq!(received(&a, id("b")), (0, false));
+    a.sync_ended("requester", "tls");
+    b.sync_ended("responder", "tls");
+    let silent = Setting::new(Backend::Mmsg, &["s"]);
+    let silent = Stage::set(silent, mesh.certify_for("s", &[]));
+    silent.work(ask(id("b"), b.sync, &[]));
+    assert_eq!(received(&silent, id("b")), (0, false));
+    silent.sync_ended("requester", "protocol");
+    b.sync_ended("responder", "protocol");
+}
+
+#[test]
+fn nobody_at_the_address_is_a_failed_exchange() {
+    let mesh = TestMesh::new();
+    let a = stage(&mesh, Setting::new(Backend::Mmsg, &["a"]));
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    a.work(ask(id("b"), closed, &[]));
+    assert_eq!(received(&a, id("b")), (0, false));
+    a.sync_ended("requester", "dial");
+}
+
+/// Sends `bytes` inside TLS and waits for the end.
+fn say(certified: &Certified, address: SocketAddr, bytes: &[u8]) {
+    let mut stream = stranger(certified, address);
+    stream.write_all(bytes).unwrap();
+    let _ = stream.flush();
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+/// Rule S-19: garbage below and above TLS ends its exchange and nothing else.
+#[test]
+fn garbage_is_counted_and_the_next_exchange_works() {
+    let mesh = TestMesh::new();
+    let member = mesh.certify("m");
+    for backend in BACKENDS {
+        let b = stage(&mesh, Setting::new(backend, &["b"]));
+        let mut raw = TcpStream::connect(b.sync).unwrap();
+        raw.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let _ = raw.read_to_end(&mut Vec::new());
+        b.sync_ended("responder", "tls");
+        let request = Frame::Request(Vec::new()).encode();
+        let too_long = [vec![2, 0], ((MAX_BODY + 1) as u32).to_le_bytes().to_vec()].concat();
+        for garbage in [
+            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+            Frame::End.encode(),
+            [request.clone(), request.clone()].concat(),
+            [request.clone(), too_long].concat(),
+            [request, vec![2, 0, 4, 0, 0, 0, 1, 2, 3, 4]].concat(),
+        ] {
+            say(&member, b.sync, &garbage);
+        }
+        b.sync_ended("responder", "frame");
+        let a = stage(&mesh, Setting::new(backend, &["a"]));
+        a.work(ask(id("b"), b.sync, &[]));
+        assert_eq!(received(&a, id("b")), (1, true));
+    }
+}
+
+/// Rule B-1: a direction has an end, whoever sends.
+#[test]
+fn more_bytes_than_allowed_end_the_exchange() {
+    let mesh = TestMesh::new();
+    for backend in BACKENDS {
+        let tight = SyncLimits { most_bytes: 1_000, ..SyncLimits::default() };
+        let large = Setting::new(backend, &["b", "c", "d", "e", "f", "g", "h", "i", "j"]);
+        let b = stage(&mesh, large);
+        let a = stage(&mesh, Setting { limits: tight, ..Setting::new(backend, &["a"]) });
+        a.work(ask(id("b"), b.sync, &[]));
+        assert_eq!(received(&a, id("b")), (0, false));
+        a.sync_ended("requester", "too-large");
+    }
+}
+
+/// Rule B-1: silence gives its place back, before the handshake and after it.
+#[test]
+fn silence_ends_an_exchange() {
+    let mesh = TestMesh::new();
+    for backend in BACKENDS {
+        let brief = || SyncLimits { idle: Duration::from_millis(150), ..SyncLimits::default() };
+        let b = Setting { limits: brief(), ..Setting::new(backend, &["b"]) };
+        let b = stage(&mesh, b);
+        let mut raw = TcpStream::connect(b.sync).unwrap();
+        assert_eq!(raw.read(&mut [0; 9]).unwrap(), 0, "the responder hangs up");
+        b.sync_ended("responder", "idle");
+        let b = stage(&mesh, Setting { limits: brief(), ..Setting::new(backend, &["b"]) });
+        say(&mesh.certify("m"), b.sync, &[1, 0]);
+        b.sync_ended("responder", "idle");
+    }
+}
+
+/// Rule B-1: one peer cannot take every place.
+#[test]
+fn a_peer_with_enough_exchanges_gets_no_more() {
+    let mesh = TestMesh::new();
+    let limits = SyncLimits { per_peer: 2, ..SyncLimits::default() };
+    let b = stage(&mesh, Setting { limits, ..Setting::new(Backend::Mmsg, &["b"]) });
+    let greedy = mesh.certify("greedy");
+    let _held: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stream = stranger(&greedy, b.sync);
+            // Half a frame: the responder waits for the rest.
+            stream.write_all(&[1]).unwrap();
+            stream.flush().unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            stream
+        })
+        .collect();
+    say(&greedy, b.sync, &[1]);
+    b.sync_ended("responder", "crowded");
+    let a = stage(&mesh, Setting::new(Backend::Mmsg, &["a"]));
+    a.work(ask(id("b"), b.sync, &[]));
+    assert_eq!(received(&a, id("b")), (1, true), "others are served");
+}
+
+/// Rule B-1: connections beyond every place are closed and counted.
+#[test]
+fn a_crowd_beyond_every_place_is_turned_away() {
+    let mesh = TestMesh::new();
+    let limits = SyncLimits { inbound: 1, waiting: 1, ..SyncLimits::default() };
+    let b = stage(&mesh, Setting { limits, ..Setting::new(Backend::Uring, &["b"]) });
+    let _waiting = [TcpStream::connect(b.sync).unwrap(), TcpStream::connect(b.sync).unwrap()];
+    let mut third = TcpStream::connect(b.sync).unwrap();
+    assert_eq!(third.read(&mut [0; 9]).unwrap(), 0, "the responder hangs up at once");
+    b.sync_ended("responder", "crowded");
+}
+
+/// A shard that takes no orders fails the exchange and blocks nothing.
+#[test]
+fn a_busy_shard_fails_the_exchange() {
+    let mesh = TestMesh::new();
+    let limits = SyncLimits { offers: 3, retry: Duration::from_millis(1), ..SyncLimits::default() };
+    let a = stage(&mesh, Setting { limits, orders: 1, ..Setting::new(Backend::Mmsg, &["a"]) });
+    let b = stage(&mesh, Setting::new(Backend::Mmsg, &["b"]));
+    assert!(a.orders.push(Order::Shutdown).is_ok(), "the queue was empty");
+    a.work(ask(id("b"), b.sync, &[]));
+    a.sync_ended("requester", "shard");
+}

@@ -1,0 +1,429 @@
+//! What the tests of the control thread share: records, views, inspections, captured log lines,
+//! certificates, and a stage on which one agent plays without a shard.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam::channel::Receiver;
+use crossbeam::queue::ArrayQueue;
+use mesh_gossip_proto::membership::record::{Authority, Claim, first_record};
+use mesh_gossip_proto::{
+    DenseTable, Incarnation, Instant, Member, MemberId, MemberTable, Metadata, PeerError,
+    Signature, SignedRecord, State, Stats, View, WallTime,
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::runtime::Control;
+use super::sync::{PROTOCOL, SyncLimits, Terms};
+use super::{AgentPort, ControlMessage, HostEvent, Site};
+use crate::io::{Backend, IoStats, Waker};
+use crate::link::stats::LinkStats;
+use crate::metrics::Metrics;
+use crate::options::PeerLabels;
+use crate::orders::{AgentId, Inspection, Order, ShardHandle, Work};
+use crate::snapshot::Published;
+
+/// A member of a made-up view; the first one is the local one.
+pub(crate) struct Person {
+    pub(crate) name: &'static str,
+    pub(crate) state: State,
+}
+
+/// Signs with nothing: these records never meet a verifier.
+struct Blank;
+
+impl Authority for Blank {
+    fn sign(&self, _message: &[u8]) -> Option<Signature> {
+        Some(Signature { scheme: 1, bytes: vec![0; 64] })
+    }
+
+    fn leaf(&self) -> &[u8] {
+        b"leaf"
+    }
+
+    fn intermediates(&self) -> &[[u8; 32]] {
+        &[]
+    }
+
+    fn verify(&self, _claim: &Claim<'_>) -> Result<(), PeerError> {
+        Ok(())
+    }
+}
+
+/// The id of a test member.
+pub(crate) fn id(name: &str) -> MemberId {
+    MemberId::derive("test", name)
+}
+
+/// A record of the cluster `test`.
+pub(crate) fn record(name: &str) -> Arc<SignedRecord> {
+    let metadata = Metadata {
+        node_id: name.into(),
+        role: "worker".into(),
+        region: "eu".into(),
+        mesh_version: "1.0".into(),
+        http3_support: true,
+        metadata_version: 1,
+        endpoint: format!("{name}:17421"),
+        labels: [("rack".into(), "r1".into())].into(),
+        ..Metadata::default()
+    };
+    let incarnation = Incarnation { generation: 1_000, counter: 0 };
+    let record = first_record("test", incarnation, Vec::new(), metadata);
+    Arc::new(SignedRecord::author(record, &Blank).unwrap())
+}
+
+/// A view whose owner is the first person.
+pub(crate) fn view(people: &[Person]) -> View {
+    let mut table = DenseTable::default();
+    for person in people {
+        let record = record(person.name);
+        table.put(Member { record, state: person.state, since: Instant::ORIGIN });
+    }
+    table.view(id(people[0].name), 1, inspection().now)
+}
+
+/// The same, published at the time of [`inspection`].
+pub(crate) fn published(people: &[Person]) -> Published {
+    Published { view: view(people), at: inspection().wall }
+}
+
+/// A joined agent that has done nothing.
+pub(crate) fn inspection() -> Inspection {
+    Inspection {
+        now: Instant::from_nanos(60_000_000_000),
+        wall: WallTime(1_714_564_800_250),
+        stats: Stats::default(),
+        contacts: Vec::new(),
+        links: LinkStats::default(),
+        io: IoStats::default(),
+        joined: true,
+        agrees: false,
+        fanout: 3,
+    }
+}
+
+/// Log lines kept in memory.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// A subscriber that writes here, everything down to TRACE.
+    pub(crate) fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_env_filter("mesh_gossip=debug")
+            .with_ansi(false)
+            .without_time()
+            .with_writer(self.clone())
+            .finish()
+    }
+
+    /// What was written.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// A certificate authority and the members that it certified.
+pub(crate) struct TestMesh {
+    issuer: Issuer<'static, KeyPair>,
+    roots: Arc<RootCertStore>,
+}
+
+/// One member's configurations for streams.
+#[derive(Clone)]
+pub(crate) struct Certified {
+    pub(crate) client: Arc<ClientConfig>,
+    pub(crate) server: Arc<ServerConfig>,
+}
+
+const STREAM_NAME: &str = "mesh-sync.test";
+
+impl TestMesh {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        Self { issuer: Issuer::new(params, key), roots: Arc::new(roots) }
+    }
+
+    /// Certifies `name`.
+    pub(crate) fn certify(&self, name: &str) -> Certified {
+        self.certify_for(name, &[PROTOCOL])
+    }
+
+    /// Certifies `name` for the given application protocols.
+    pub(crate) fn certify_for(&self, name: &str, protocols: &[&[u8]]) -> Certified {
+        let mut params = CertificateParams::new(vec![STREAM_NAME.to_owned()]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let chain = vec![params.signed_by(&key, &self.issuer).unwrap().der().clone()];
+        let key = || PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(
+            Arc::clone(&self.roots),
+            Arc::clone(&provider),
+        );
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_client_cert_verifier(clients.build().unwrap())
+            .with_single_cert(chain.clone(), key())
+            .unwrap();
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_client_auth_cert(chain, key())
+            .unwrap();
+        let protocols: Vec<_> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        server.alpn_protocols.clone_from(&protocols);
+        client.alpn_protocols = protocols;
+        Certified { client: Arc::new(client), server: Arc::new(server) }
+    }
+}
+
+/// The member whose name is the common name.
+fn member_of(leaf: &CertificateDer<'_>) -> Option<MemberId> {
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).ok()?;
+    let name = leaf.subject().iter_common_name().next()?.as_str().ok()?;
+    Some(id(name))
+}
+
+/// A blocking client of `certified`, as a stranger to our code would be.
+pub(crate) fn stranger(
+    certified: &Certified,
+    address: SocketAddr,
+) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    let name = ServerName::try_from(STREAM_NAME).unwrap();
+    let tls = rustls::ClientConnection::new(Arc::clone(&certified.client), name).unwrap();
+    rustls::StreamOwned::new(tls, TcpStream::connect(address).unwrap())
+}
+
+/// An agent without a shard: its orders are read by the test.
+pub(crate) struct Stage {
+    pub(crate) control: Control,
+    pub(crate) orders: Arc<ArrayQueue<Order>>,
+    pub(crate) site: Arc<StageSite>,
+    pub(crate) sync: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) events: Receiver<HostEvent>,
+}
+
+/// How a [`Stage`] is set.
+pub(crate) struct Setting {
+    pub(crate) backend: Backend,
+    pub(crate) limits: SyncLimits,
+    pub(crate) orders: usize,
+    pub(crate) people: Vec<Person>,
+    pub(crate) seeds: Vec<String>,
+    pub(crate) events: usize,
+}
+
+impl Setting {
+    pub(crate) fn new(backend: Backend, people: &[&'static str]) -> Self {
+        let alive = |name: &&'static str| Person { name, state: State::Alive };
+        Self {
+            backend,
+            limits: SyncLimits::default(),
+            orders: 1_024,
+            people: people.iter().map(alive).collect(),
+            seeds: Vec::new(),
+            events: 16,
+        }
+    }
+}
+
+/// The only agent of a stage.
+pub(crate) const AGENT: AgentId = AgentId(7);
+
+impl Stage {
+    /// Starts a control thread that serves one agent.
+    pub(crate) fn set(setting: Setting, certified: Certified) -> Self {
+        let Setting { backend, limits, orders, people, seeds, events } = setting;
+        let site = Arc::new(StageSite {
+            node_id: people[0].name,
+            published: Mutex::new(Arc::new(published(&people))),
+            metrics: Metrics::new(backend, PeerLabels::Auto),
+            joined: AtomicBool::new(true),
+            certified,
+        });
+        let orders = Arc::new(ArrayQueue::new(orders));
+        let (sender, events) = crossbeam::channel::bounded(events);
+        let control = Control::start_within(backend, 64, limits).unwrap();
+        let (sync_listener, sync) = bound();
+        let (http_listener, http) = bound();
+        let port = AgentPort {
+            agent: AGENT,
+            shard: shard(&orders),
+            site: site.clone(),
+            sync_listener,
+            http: Some(http_listener),
+            seeds,
+            seed_file: None,
+            events: sender,
+        };
+        control.handle().try_send(ControlMessage::AddAgent(Box::new(port))).unwrap();
+        Self { control, orders, site, sync, http, events }
+    }
+
+    /// Adds another agent that differs by where it serves HTTP.
+    pub(crate) fn add_with_http(&self, http: TcpListener) {
+        let port = AgentPort {
+            agent: AgentId(AGENT.0 + 1),
+            shard: shard(&self.orders),
+            site: self.site.clone(),
+            sync_listener: bound().0,
+            http: Some(http),
+            seeds: Vec::new(),
+            seed_file: None,
+            events: crossbeam::channel::bounded(1).0,
+        };
+        self.control.handle().try_send(ControlMessage::AddAgent(Box::new(port))).unwrap();
+    }
+
+    /// Hands the control thread some work.
+    pub(crate) fn work(&self, work: Work) {
+        self.control.handle().try_send(ControlMessage::Work(work)).unwrap();
+    }
+
+    /// The next order, waited for.
+    pub(crate) fn order(&self) -> Order {
+        eventually(|| self.orders.pop())
+    }
+
+    /// Waits until an exchange has ended this way.
+    pub(crate) fn sync_ended(&self, role: &str, outcome: &str) {
+        let line =
+            format!("mesh_gossip_syncs_total{{mesh_outcome=\"{outcome}\",mesh_role=\"{role}\"}} ");
+        eventually(|| {
+            let text = self.site.metrics.render(&self.site.published().view, &inspection());
+            text.contains(&line).then_some(())
+        });
+    }
+
+    /// Answers inspections until the guard is dropped, as a shard would.
+    pub(crate) fn attend(&self, inspection: Inspection) -> Attendant {
+        let (orders, done) = (Arc::clone(&self.orders), Arc::new(AtomicBool::new(false)));
+        let ended = Arc::clone(&done);
+        let thread = thread::spawn(move || {
+            while !ended.load(Ordering::Acquire) {
+                match orders.pop() {
+                    Some(Order::Inspect { agent, reply }) => {
+                        assert_eq!(agent, AGENT);
+                        reply(inspection.clone());
+                    }
+                    Some(_) => {}
+                    None => thread::sleep(Duration::from_millis(1)),
+                }
+            }
+        });
+        Attendant { done, thread: Some(thread) }
+    }
+}
+
+/// See [`Stage::attend`].
+pub(crate) struct Attendant {
+    done: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Attendant {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Release);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// What the control thread reads of the stage's agent.
+pub(crate) struct StageSite {
+    node_id: &'static str,
+    pub(crate) published: Mutex<Arc<Published>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) joined: AtomicBool,
+    certified: Certified,
+}
+
+impl Site for StageSite {
+    fn node_id(&self) -> &str {
+        self.node_id
+    }
+
+    fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published.lock().unwrap())
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn is_joined(&self) -> bool {
+        self.joined.load(Ordering::Acquire)
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            client: Arc::clone(&self.certified.client),
+            server: Arc::clone(&self.certified.server),
+            server_name: ServerName::try_from(STREAM_NAME).unwrap(),
+            member_of,
+        }
+    }
+}
+
+/// The way into a shard that nobody runs.
+fn shard(orders: &Arc<ArrayQueue<Order>>) -> ShardHandle {
+    ShardHandle::new(Arc::clone(orders), Waker)
+}
+
+fn bound() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// Waits for what is bound to come, within ten seconds.
+pub(crate) fn eventually<T>(mut what: impl FnMut() -> Option<T>) -> T {
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = what() {
+            return found;
+        }
+        assert!(std::time::Instant::now() < deadline, "it did not come within ten seconds");
+        thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,158 @@
+//! What a scrape says, by name and value.
+
+use std::time::Duration;
+
+use mesh_gossip_proto::{MemberId, PeerError};
+
+use super::*;
+use crate::control::testing::{Person, inspection, record, view};
+
+fn alive(names: &[&'static str]) -> View {
+    let people: Vec<_> = names.iter().map(|name| Person { name, state: State::Alive }).collect();
+    view(&people)
+}
+
+fn metrics(labels: PeerLabels) -> Metrics {
+    Metrics::new(Backend::Mmsg, labels)
+}
+
+fn assert_lines(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(text.lines().any(|found| found == *line), "`{line}` is missing in\n{text}");
+    }
+}
+
+#[test]
+fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
+    let metrics = metrics(PeerLabels::On);
+    let view = view(&[
+        Person { name: "me", state: State::Alive },
+        Person { name: "a", state: State::Suspect },
+        Person { name: "b", state: State::Dead },
+        Person { name: "c", state: State::Left },
+    ]);
+    let mut inspection = inspection();
+    inspection.fanout = 5;
+    inspection.agrees = true;
+    inspection.stats.probes_acked = 11;
+    inspection.stats.suspicions = 2;
+    inspection.stats.queue_depth = 7;
+    inspection.stats.rejected.insert("schema", 3);
+    inspection.links.opened = 100;
+    inspection.links.sealed = 90;
+    inspection.links.unsent = 2;
+    inspection.links.dropped.insert("replay", 4);
+    inspection.links.dropped.insert("garbage", 5);
+    inspection.links.handshake_failures.insert("untrusted", 6);
+    inspection.links.sessions = 3;
+    inspection.io.send_failed = 1;
+    for _scrape in 0..2 {
+        let text = metrics.render(&view, &inspection);
+        assert_lines(
+            &text,
+            &[
+                "# TYPE mesh_gossip_members gauge",
+                "mesh_gossip_members{mesh_status=\"alive\"} 1",
+                "mesh_gossip_members{mesh_status=\"suspect\"} 1",
+                "mesh_gossip_members{mesh_status=\"left\"} 2",
+                "# TYPE mesh_gossip_messages_total counter",
+                "mesh_gossip_messages_total{mesh_direction=\"inbound\",mesh_outcome=\"success\"} 100",
+                "mesh_gossip_messages_total{mesh_direction=\"inbound\",mesh_outcome=\"failure\"} 9",
+                "mesh_gossip_messages_total{mesh_direction=\"outbound\",mesh_outcome=\"success\"} 90",
+                "mesh_gossip_messages_total{mesh_direction=\"outbound\",mesh_outcome=\"failure\"} 3",
+                "# TYPE mesh_gossip_rtt_ms histogram",
+                "mesh_gossip_view_size 2",
+                "mesh_gossip_fanout 5",
+                "mesh_gossip_duplicate_targets 0",
+                "mesh_gossip_view_agreement 1",
+                "mesh_gossip_probes_total{mesh_outcome=\"acked\"} 11",
+                "mesh_gossip_suspicions_total 2",
+                "mesh_gossip_queue_depth 7",
+                "mesh_gossip_rejected_total{mesh_reason=\"schema\"} 3",
+                "mesh_gossip_datagrams_dropped_total{mesh_reason=\"replay\"} 4",
+                "mesh_gossip_handshakes_total{mesh_outcome=\"failure\",mesh_reason=\"untrusted\"} 6",
+                "mesh_gossip_sessions 3",
+                "mesh_gossip_io_backend_info{backend=\"mmsg\"} 1",
+            ],
+        );
+        assert!(!text.contains("certificate_expiry"), "nobody has told when it expires");
+    }
+}
+
+#[test]
+fn round_trips_are_labelled_until_their_member_goes() {
+    let metrics = metrics(PeerLabels::On);
+    let peer = record("p");
+    metrics.observe(&Event::Joined(peer.clone()));
+    let rtt = Duration::from_micros(400);
+    metrics.observe(&Event::RoundTrip { peer: peer.record().id, rtt });
+    metrics.observe(&Event::RoundTrip { peer: MemberId([9; 16]), rtt });
+    let everybody_once = "mesh_gossip_rtt_ms_count{mesh_peer=\"\"} 1";
+    let text = metrics.render(&alive(&["me", "p"]), &inspection());
+    assert_lines(
+        &text,
+        &[
+            "mesh_gossip_rtt_ms_bucket{mesh_peer=\"p\",le=\"0.25\"} 0",
+            "mesh_gossip_rtt_ms_bucket{mesh_peer=\"p\",le=\"0.5\"} 1",
+            "mesh_gossip_rtt_ms_count{mesh_peer=\"p\"} 1",
+            everybody_once,
+        ],
+    );
+    metrics.observe(&Event::Left { record: peer, reason: LeftReason::Failed });
+    let text = metrics.render(&alive(&["me"]), &inspection());
+    assert!(!text.contains("mesh_peer=\"p\""), "{text}");
+    assert_lines(&text, &["mesh_gossip_transitions_total{mesh_transition=\"failed\"} 1"]);
+}
+
+#[test]
+fn automatic_labels_end_above_a_hundred_members_and_return_when_they_are_few() {
+    let metrics = metrics(PeerLabels::Auto);
+    let first = record("p0");
+    for number in 0..101 {
+        metrics.observe(&Event::Joined(record(&format!("p{number}"))));
+    }
+    let rtt = Duration::from_millis(3);
+    metrics.observe(&Event::RoundTrip { peer: first.record().id, rtt });
+    let names: Vec<&'static str> =
+        (0..101).map(|number| &*Box::leak(format!("p{number}").into_boxed_str())).collect();
+    let text = metrics.render(&alive(&names), &inspection());
+    assert!(!text.contains("mesh_peer=\"p"), "{text}");
+    assert_lines(&text, &["mesh_gossip_rtt_ms_count{mesh_peer=\"\"} 1"]);
+    let text = metrics.render(&alive(&["me", "p0"]), &inspection());
+    assert_lines(&text, &["mesh_gossip_rtt_ms_count{mesh_peer=\"p0\"} 0"]);
+}
+
+#[test]
+fn no_labels_means_no_names() {
+    let metrics = metrics(PeerLabels::Off);
+    let peer = record("p");
+    metrics.observe(&Event::Joined(peer.clone()));
+    metrics.observe(&Event::RoundTrip { peer: peer.record().id, rtt: Duration::from_millis(1) });
+    let text = metrics.render(&alive(&["me", "p"]), &inspection());
+    assert!(!text.contains("mesh_peer=\"p\""), "{text}");
+    assert_lines(&text, &["mesh_gossip_rtt_ms_count{mesh_peer=\"\"} 1"]);
+}
+
+#[test]
+fn expiry_losses_and_exchanges_are_told() {
+    let metrics = metrics(PeerLabels::Auto);
+    let inspection = inspection();
+    metrics.certificate_expires(WallTime(inspection.wall.0 + 90_500));
+    metrics.certificate_expires(WallTime(inspection.wall.0 + 60_500));
+    metrics.observe(&Event::Overflow(3));
+    metrics.observe(&Event::Conflict(MemberId([1; 16])));
+    let error = PeerError::WrongId;
+    metrics.observe(&Event::RecordRejected { from: MemberId([1; 16]), error });
+    metrics.sync_ended(SyncRole::Requester, "complete");
+    metrics.sync_ended(SyncRole::Responder, "idle");
+    assert_lines(
+        &metrics.render(&alive(&["me"]), &inspection),
+        &[
+            "mesh_gossip_certificate_expiry_seconds 60",
+            "mesh_gossip_events_lost_total 3",
+            "mesh_gossip_conflicts_total 1",
+            "mesh_gossip_syncs_total{mesh_outcome=\"complete\",mesh_role=\"requester\"} 1",
+            "mesh_gossip_syncs_total{mesh_outcome=\"idle\",mesh_role=\"responder\"} 1",
+        ],
+    );
+}
