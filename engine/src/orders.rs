@@ -11,6 +11,7 @@ use mesh_gossip_proto::{
 };
 
 use crate::io::{IoStats, Waker};
+use crate::link::LinkEvent;
 use crate::link::stats::LinkStats;
 
 /// An agent within its engine.
@@ -28,6 +29,8 @@ pub(crate) enum Order {
     Stop { agent: AgentId, reply: Reply<()> },
     /// A host's command.
     Command { agent: AgentId, command: Command, reply: Reply<Result<(), CommandError>> },
+    /// Say goodbye; the answer, how many members acknowledged it, comes when it is done.
+    Leave { agent: AgentId, reply: Reply<Result<usize, CommandError>> },
     /// A piece of another's state: whole entries, at most [`SYNC_PIECE`] bytes where they allow.
     Sync { agent: AgentId, from: MemberId, entries: Vec<u8> },
     /// A wished exchange ended.
@@ -48,6 +51,8 @@ pub(crate) enum Work {
     Stream { agent: AgentId, request: StreamRequest },
     /// Log this and pass it to the host.
     Event { agent: AgentId, at: WallTime, event: Event },
+    /// Log this.
+    Link { agent: AgentId, event: LinkEvent },
 }
 
 /// How an agent is, as of one moment on its shard.

@@ -1,4 +1,302 @@
-//! One core, its sockets, its agents: the drain loop.
+//! One thread, its sockets, its agents: the drain loop.
+//!
+//! Run to completion: a turn receives a batch of datagrams, opens each, hands its payload to the
+//! agent's node, then drains every agent that was touched: seals and sends, tells events,
+//! publishes the view if it changed, and sets the next deadline. Nothing else touches an agent,
+//! so there is no lock.
+//!
+//! Invariants: an agent lives on its shard from start to stop; after every mutation it is drained
+//! before the shard sleeps; sockets are read before timers after a late wake-up, so that our own
+//! stall never looks like the silence of others (rule F-8).
 
-/// An agent as its shard holds it.
-pub(crate) struct Hosted;
+use std::collections::HashMap;
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::queue::ArrayQueue;
+use mesh_gossip_proto::timers::Timers;
+use mesh_gossip_proto::{Command, CommandError, DenseTable, Instant, Node};
+
+use crate::clock::{self, Clock, CloneSignal};
+use crate::control::runtime::ControlHandle;
+use crate::io::{AnyDatagrams, Datagrams, SocketId};
+use crate::link::Links;
+use crate::orders::{AgentId, Inspection, Order, Reply};
+use crate::shared::Shared;
+
+mod seat;
+
+use seat::{Outside, Seat};
+
+/// Orders taken before datagrams get their turn again.
+const ORDERS_A_TURN: usize = 64;
+/// A wake-up this much after its deadline is late.
+const LATE: Duration = Duration::from_millis(100);
+/// Reads before timers after a late wake-up, at most: a flood must not stop the clock.
+const CATCH_UP_TURNS: usize = 64;
+/// How often the two clocks are compared (rule S-4).
+const CLONE_CHECK: Duration = Duration::from_secs(1);
+
+/// An agent on its way to its shard.
+pub(crate) struct Hosted {
+    pub(crate) agent: AgentId,
+    pub(crate) node: Node<DenseTable>,
+    pub(crate) links: Links,
+    pub(crate) socket: UdpSocket,
+    pub(crate) shared: Arc<Shared>,
+    /// Whether it has anybody to join: it counts as joined only after it tried.
+    pub(crate) has_seeds: bool,
+    pub(crate) reply: Reply<io::Result<()>>,
+}
+
+/// One shard.
+pub(crate) struct Shard {
+    clock: Clock,
+    io: AnyDatagrams,
+    orders: Arc<ArrayQueue<Order>>,
+    control: ControlHandle,
+    seats: Vec<Option<Seat>>,
+    by_agent: HashMap<AgentId, usize>,
+    by_socket: HashMap<SocketId, usize>,
+    deadlines: Timers<usize>,
+    touched: Vec<usize>,
+    clones: CloneSignal,
+    next_clone_check: Instant,
+}
+
+/// Whether the loop goes on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Turn,
+    End,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        clock: Clock,
+        io: AnyDatagrams,
+        orders: Arc<ArrayQueue<Order>>,
+        control: ControlHandle,
+    ) -> Self {
+        let now = clock.now();
+        Self {
+            clock,
+            io,
+            orders,
+            control,
+            seats: Vec::new(),
+            by_agent: HashMap::new(),
+            by_socket: HashMap::new(),
+            deadlines: Timers::default(),
+            touched: Vec::new(),
+            clones: CloneSignal::new(now, clock::wall()),
+            next_clone_check: now + CLONE_CHECK,
+        }
+    }
+
+    /// Runs until it is told to end or the backend fails.
+    pub(crate) fn run(mut self) {
+        loop {
+            if self.take_orders() == Next::End {
+                return;
+            }
+            let turned = self.catch_up().and_then(|()| {
+                self.fire_deadlines();
+                self.drain_touched();
+                self.turn(self.patience())
+            });
+            if let Err(error) = turned {
+                tracing::error!(
+                    target: "mesh_gossip",
+                    Reason = %error,
+                    "the datagram backend failed; its agents end"
+                );
+                return;
+            }
+            self.drain_touched();
+        }
+    }
+
+    /// How long the next turn may wait.
+    fn patience(&self) -> Option<Duration> {
+        if !self.orders.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.deadlines.next().map(|(at, _)| at.since(self.clock.now()))
+    }
+
+    /// After a late wake-up everything that has arrived is read before any timer fires.
+    fn catch_up(&mut self) -> io::Result<()> {
+        let late = |shard: &Self| {
+            shard.deadlines.next().is_some_and(|(at, _)| shard.clock.now().since(at) > LATE)
+        };
+        if !late(self) {
+            return Ok(());
+        }
+        for _ in 0..CATCH_UP_TURNS {
+            if self.turn(Some(Duration::ZERO))? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, patience: Option<Duration>) -> io::Result<usize> {
+        let Self { clock, io, seats, by_socket, touched, .. } = self;
+        let mut read_at = None;
+        io.turn(patience, &mut |socket, from, datagram| {
+            // One reading of the clock serves the batch: it arrived together.
+            let now = *read_at.get_or_insert_with(|| clock.now());
+            let Some(index) = by_socket.get(&socket) else { return };
+            let Some(seat) = seats.get_mut(*index).and_then(Option::as_mut) else { return };
+            seat.receive(now, from, datagram);
+            if seat.touch() {
+                touched.push(*index);
+            }
+        })
+    }
+
+    fn fire_deadlines(&mut self) {
+        let now = self.clock.now();
+        if now >= self.next_clone_check {
+            self.next_clone_check = now + CLONE_CHECK;
+            if self.clones.fires(now, clock::wall()) {
+                self.drop_all_sessions();
+            }
+        }
+        while let Some(index) = self.deadlines.pop_due(now) {
+            if let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) {
+                seat.fire(now);
+                if seat.touch() {
+                    self.touched.push(index);
+                }
+            }
+        }
+    }
+
+    /// The machine may have been cloned: no counter of ours is safe any more (rule S-4).
+    fn drop_all_sessions(&mut self) {
+        tracing::warn!(
+            target: "mesh_gossip",
+            "the clocks parted, as when a machine is restored or cloned; all sessions start anew"
+        );
+        for seat in self.seats.iter_mut().flatten() {
+            seat.drop_sessions();
+        }
+    }
+
+    fn drain_touched(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        let now = self.clock.now();
+        for index in touched.drain(..) {
+            let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) else { continue };
+            let mut outside = Outside { io: &mut self.io, control: &self.control };
+            match seat.drain(now, &mut outside) {
+                Some(at) => self.deadlines.set(index, at),
+                None => drop(self.deadlines.cancel(index)),
+            }
+        }
+        self.touched = touched;
+    }
+
+    fn take_orders(&mut self) -> Next {
+        for _ in 0..ORDERS_A_TURN {
+            let Some(order) = self.orders.pop() else { break };
+            match order {
+                Order::Start(hosted) => self.start(*hosted),
+                Order::Stop { agent, reply } => {
+                    self.stop(agent);
+                    reply(());
+                }
+                Order::Command { agent, command, reply } => {
+                    let now = self.clock.now();
+                    let outcome = self.with(agent, |seat| seat.command(now, command));
+                    reply(outcome.unwrap_or(Err(CommandError::Stopped)));
+                }
+                Order::Leave { agent, reply } => self.leave(agent, reply),
+                Order::Sync { agent, from, entries } => {
+                    let now = self.clock.now();
+                    self.with(agent, |seat| seat.sync(now, from, &entries));
+                }
+                Order::StreamClosed { agent, peer, complete } => {
+                    self.with(agent, |seat| seat.stream_closed(peer, complete));
+                }
+                Order::Inspect { agent, reply } => self.inspect(agent, reply),
+                Order::Shutdown => return Next::End,
+            }
+        }
+        self.drain_touched();
+        Next::Turn
+    }
+
+    /// Does something to an agent and marks it for the drain.
+    fn with<R>(&mut self, agent: AgentId, act: impl FnOnce(&mut Seat) -> R) -> Option<R> {
+        let index = *self.by_agent.get(&agent)?;
+        let seat = self.seats.get_mut(index)?.as_mut()?;
+        let result = act(seat);
+        if seat.touch() {
+            self.touched.push(index);
+        }
+        Some(result)
+    }
+
+    fn start(&mut self, hosted: Hosted) {
+        let Hosted { agent, node, links, socket, shared, has_seeds, reply } = hosted;
+        let socket = match self.io.open(socket) {
+            Ok(socket) => socket,
+            Err(error) => return reply(Err(error)),
+        };
+        let mut seat = Seat::new(agent, node, links, socket, shared, has_seeds);
+        let touched = seat.touch();
+        let index = match self.seats.iter().position(Option::is_none) {
+            Some(index) => index,
+            None => {
+                self.seats.push(None);
+                self.seats.len() - 1
+            }
+        };
+        self.seats[index] = Some(seat);
+        self.by_agent.insert(agent, index);
+        self.by_socket.insert(socket, index);
+        if touched {
+            self.touched.push(index);
+        }
+        reply(Ok(()));
+    }
+
+    fn stop(&mut self, agent: AgentId) {
+        let Some(index) = self.by_agent.remove(&agent) else { return };
+        let Some(seat) = self.seats.get_mut(index).and_then(Option::take) else { return };
+        self.deadlines.cancel(index);
+        self.by_socket.remove(&seat.socket());
+        self.io.close(seat.socket());
+    }
+
+    fn leave(&mut self, agent: AgentId, reply: Reply<Result<usize, CommandError>>) {
+        let now = self.clock.now();
+        let mut reply = Some(reply);
+        self.with(agent, |seat| match seat.command(now, Command::Leave) {
+            Ok(()) => seat.tell_when_left(reply.take()),
+            Err(error) => {
+                if let Some(reply) = reply.take() {
+                    reply(Err(error));
+                }
+            }
+        });
+        if let Some(reply) = reply {
+            reply(Err(CommandError::Stopped));
+        }
+    }
+
+    fn inspect(&mut self, agent: AgentId, reply: Reply<Inspection>) {
+        let (now, wall, stats) = (self.clock.now(), clock::wall(), self.io.stats());
+        let inspection =
+            self.with(agent, |seat| seat.inspect(now, wall, stats));
+        // Whoever asks about an agent that is gone learns it from the closed channel.
+        if let Some(inspection) = inspection {
+            reply(inspection);
+        }
+    }
+}

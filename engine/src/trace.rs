@@ -13,6 +13,7 @@ use mesh_gossip_proto::{Event, MemberId, PeerError, SignedRecord};
 
 use crate::control::peers::status;
 use crate::io::Backend;
+use crate::link::LinkEvent;
 use crate::snapshot::Published;
 use crate::wall::{Moment, rfc3339};
 
@@ -51,6 +52,22 @@ pub(crate) fn request_failed(node_id: &str, target: &str, why: &dyn std::fmt::Di
         Reason = %why,
         "mesh gossip request failed"
     );
+}
+
+/// A handshake came to nothing.
+pub(crate) fn link(node_id: &str, event: &LinkEvent) {
+    match event {
+        LinkEvent::Proven { .. } => {}
+        LinkEvent::Rejected { peer } => tracing::warn!(
+            target: "mesh_gossip",
+            NodeId = node_id,
+            Peer = %peer,
+            "a peer does not confirm our handshakes; it may not accept our certificate"
+        ),
+        LinkEvent::Failed { path, reason } => {
+            request_failed(node_id, &path.to_string(), reason);
+        }
+    }
 }
 
 /// The log of one agent.

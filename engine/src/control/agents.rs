@@ -75,6 +75,11 @@ impl Agents {
                     agent.event(at, event);
                 }
             }
+            Work::Link { agent, event } => {
+                if let Some(agent) = self.by_id.get(&agent) {
+                    trace::link(agent.desk.site.node_id(), &event);
+                }
+            }
         }
     }
 }

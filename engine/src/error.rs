@@ -1,0 +1,124 @@
+//! Why an engine or an agent did not start, or did not obey.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use mesh_gossip_proto::{CommandError, ConfigError};
+
+use crate::io::IoError;
+use crate::orders::Refused;
+use crate::tls::credentials::CredentialsError;
+
+/// An engine or an agent could not start; the message names the setting and the fix.
+#[derive(Debug)]
+pub enum StartError {
+    /// The datagram backend.
+    Io(IoError),
+    /// A thread, or what it needs.
+    Thread(io::Error),
+    /// A parameter that cannot be true.
+    Config(ConfigError),
+    /// Certificate, key or trust.
+    Credentials(Box<CredentialsError>),
+    /// An address could not be bound: the setting, the address, the kernel's word.
+    Bind {
+        /// The setting's key.
+        key: &'static str,
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The advertised host has no address: the setting's value and why.
+    Advertise {
+        /// Value of `mesh:gossip:advertiseHost`.
+        host: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+    /// The node refused its metadata.
+    Metadata(CommandError),
+    /// The operating system gave no random bytes.
+    Entropy,
+    /// A thread of the engine does not take orders.
+    Refused(Refused),
+}
+
+impl StartError {
+    /// Whether somebody else holds the port: another one may be tried.
+    pub fn is_port_busy(&self) -> bool {
+        matches!(self, Self::Bind { error, .. } if error.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "mesh:gossip:io:backend: {error}"),
+            Self::Thread(error) => write!(f, "a thread could not be started: {error}"),
+            Self::Config(error) => write!(f, "mesh:gossip:{error}"),
+            Self::Credentials(error) => error.fmt(f),
+            Self::Bind { key, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "{key}: port {} at {} is taken; stop the process that holds it or choose \
+                     another port",
+                    address.port(),
+                    address.ip()
+                )
+            }
+            Self::Bind { key, address, error } => {
+                write!(f, "{key}: {address} could not be bound: {error}")
+            }
+            Self::Advertise { host, error } => write!(
+                f,
+                "mesh:gossip:advertiseHost: {host:?} has no address that others could dial \
+                 ({error}); set an address or a name that resolves"
+            ),
+            Self::Metadata(error) => write!(f, "mesh:gossip: {error}"),
+            Self::Entropy => f.write_str("the operating system gave no random bytes"),
+            Self::Refused(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// An agent did not do what its host asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentError {
+    /// The node refused; nothing has changed.
+    Command(CommandError),
+    /// The shard did not take the order.
+    Refused(Refused),
+    /// No answer came in time; the order may still be carried out.
+    Timeout,
+    /// The agent has been stopped.
+    Stopped,
+}
+
+impl fmt::Display for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(error) => error.fmt(f),
+            Self::Refused(error) => error.fmt(f),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Stopped => f.write_str("the agent has been stopped"),
+        }
+    }
+}
+
+impl std::error::Error for AgentError {}
+
+impl From<CommandError> for AgentError {
+    fn from(error: CommandError) -> Self {
+        Self::Command(error)
+    }
+}
+
+impl From<Refused> for AgentError {
+    fn from(error: Refused) -> Self {
+        Self::Refused(error)
+    }
+}

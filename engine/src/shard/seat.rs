@@ -1,0 +1,228 @@
+//! One agent on its shard: its node, its links, its socket.
+//!
+//! Invariants: what the node wants sent is sealed by the links or not sent at all; the view is
+//! published after every change of its version, at most once a drain.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_gossip_proto::{
+    Command, CommandError, DenseTable, Event, Instant, MemberId, Node, WallTime,
+};
+
+use crate::clock;
+use crate::control::ControlMessage;
+use crate::control::runtime::ControlHandle;
+use crate::io::{AnyDatagrams, Datagrams, IoStats, SocketId};
+use crate::link::{LinkEvent, Links};
+use crate::orders::{AgentId, Inspection, Reply, Work};
+use crate::shared::Shared;
+use crate::snapshot::Published;
+
+/// What a drain writes to.
+pub(super) struct Outside<'a> {
+    pub(super) io: &'a mut AnyDatagrams,
+    pub(super) control: &'a ControlHandle,
+}
+
+/// One agent.
+pub(super) struct Seat {
+    agent: AgentId,
+    node: Node<DenseTable>,
+    links: Links,
+    socket: SocketId,
+    shared: Arc<Shared>,
+    /// Seeds are configured and no address of theirs has been dialled yet.
+    awaits_seeds: bool,
+    published: u64,
+    touched: bool,
+    plain: Vec<u8>,
+    sealed: Vec<u8>,
+    leaving: Option<Reply<Result<usize, CommandError>>>,
+}
+
+impl Seat {
+    pub(super) fn new(
+        agent: AgentId,
+        node: Node<DenseTable>,
+        links: Links,
+        socket: SocketId,
+        shared: Arc<Shared>,
+        has_seeds: bool,
+    ) -> Self {
+        let published = shared.snapshot.load().view.version();
+        Self {
+            agent,
+            node,
+            links,
+            socket,
+            shared,
+            awaits_seeds: has_seeds,
+            published,
+            touched: false,
+            plain: Vec::new(),
+            sealed: Vec::new(),
+            leaving: None,
+        }
+    }
+
+    pub(super) fn socket(&self) -> SocketId {
+        self.socket
+    }
+
+    /// Marks the seat for the next drain; says whether it was not marked yet.
+    pub(super) fn touch(&mut self) -> bool {
+        !std::mem::replace(&mut self.touched, true)
+    }
+
+    pub(super) fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+        if let Some(delivery) = self.links.receive(now, from, datagram) {
+            self.node.handle_datagram(now, delivery.from, delivery.path, delivery.payload);
+        }
+    }
+
+    pub(super) fn fire(&mut self, now: Instant) {
+        self.links.handle_timeout(now);
+        if self.node.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.node.handle_timeout(now);
+        }
+    }
+
+    pub(super) fn command(&mut self, now: Instant, command: Command) -> Result<(), CommandError> {
+        if let Command::Join(addresses) = &command
+            && !addresses.is_empty()
+        {
+            self.awaits_seeds = false;
+        }
+        self.node.handle_command(now, command)
+    }
+
+    pub(super) fn tell_when_left(&mut self, reply: Option<Reply<Result<usize, CommandError>>>) {
+        self.leaving = reply;
+    }
+
+    pub(super) fn sync(&mut self, now: Instant, from: MemberId, entries: &[u8]) {
+        self.node.handle_sync(now, from, entries);
+    }
+
+    pub(super) fn stream_closed(&mut self, peer: MemberId, complete: bool) {
+        self.node.handle_stream_closed(peer, complete);
+    }
+
+    pub(super) fn drop_sessions(&mut self) {
+        self.links.drop_all();
+    }
+
+    pub(super) fn inspect(&self, now: Instant, wall: WallTime, io: IoStats) -> Inspection {
+        Inspection {
+            now,
+            wall,
+            stats: self.node.stats(),
+            contacts: self.node.contacts().collect(),
+            links: self.links.stats(),
+            io,
+            joined: self.shared.is_joined(),
+            agrees: self.node.agrees(),
+            fanout: self.node.fanout(),
+        }
+    }
+
+    /// Carries out everything that the agent wants; returns its next deadline.
+    pub(super) fn drain(&mut self, now: Instant, outside: &mut Outside<'_>) -> Option<Instant> {
+        self.touched = false;
+        loop {
+            self.take_link_events(now, outside);
+            let sent = self.send_all(now, outside);
+            if !sent {
+                break;
+            }
+        }
+        self.take_events(outside);
+        while let Some(request) = self.node.poll_stream() {
+            let peer = request.peer;
+            let work = Work::Stream { agent: self.agent, request };
+            if outside.control.try_send(ControlMessage::Work(work)).is_err() {
+                // The control thread is behind; the node asks again when the cause persists.
+                self.node.handle_stream_closed(peer, false);
+            }
+        }
+        self.publish(now);
+        let node = self.node.poll_timeout().map(|(at, _)| at);
+        Instant::earliest(node, self.links.poll_timeout())
+    }
+
+    /// Sends what node and links have; says whether there was anything.
+    fn send_all(&mut self, now: Instant, outside: &mut Outside<'_>) -> bool {
+        let mut any = false;
+        while let Some(transmit) = self.node.poll_transmit(now, &mut self.plain) {
+            any = true;
+            let path = self.links.send(now, &transmit, &self.plain, &mut self.sealed);
+            if let Some(path) = path {
+                outside.io.send(self.socket, path, &self.sealed);
+            }
+        }
+        while let Some((to, datagram)) = self.links.poll_transmit() {
+            any = true;
+            outside.io.send(self.socket, to, &datagram);
+        }
+        any
+    }
+
+    fn take_link_events(&mut self, now: Instant, outside: &Outside<'_>) {
+        while let Some(event) = self.links.poll_event() {
+            match event {
+                LinkEvent::Proven { peer, path, seed } => {
+                    self.node.handle_peer_proven(now, peer, path, seed);
+                }
+                LinkEvent::Rejected { .. } | LinkEvent::Failed { .. } => {
+                    let work = Work::Link { agent: self.agent, event };
+                    // A log line that is lost is counted by the links all the same.
+                    let _ = outside.control.try_send(ControlMessage::Work(work));
+                }
+            }
+        }
+    }
+
+    fn take_events(&mut self, outside: &Outside<'_>) {
+        while let Some(event) = self.node.poll_event() {
+            self.shared.metrics.observe(&event);
+            match event {
+                // Frequent, and told by metrics alone.
+                Event::RoundTrip { .. } | Event::ProbeFailed(_) => continue,
+                Event::LeaveComplete { acknowledged } => {
+                    if let Some(reply) = self.leaving.take() {
+                        reply(Ok(acknowledged));
+                    }
+                }
+                Event::Joined(_)
+                | Event::Recovered { .. }
+                | Event::Suspected { .. }
+                | Event::Left { .. }
+                | Event::Updated(_)
+                | Event::Forgotten(_)
+                | Event::Refuted(_)
+                | Event::Conflict(_)
+                | Event::RecordRejected { .. }
+                | Event::JoinComplete
+                | Event::Overflow(_) => {}
+            }
+            let work = Work::Event { agent: self.agent, at: clock::wall(), event };
+            if outside.control.try_send(ControlMessage::Work(work)).is_err() {
+                self.shared.metrics.events_lost(1);
+            }
+        }
+        if !self.awaits_seeds && self.node.is_joined() && !self.shared.is_joined() {
+            self.shared.set_joined();
+        }
+    }
+
+    fn publish(&mut self, now: Instant) {
+        let version = self.node.version();
+        if version == self.published {
+            return;
+        }
+        self.published = version;
+        let view = self.node.view(now);
+        self.shared.snapshot.publish(Published { view, at: clock::wall() });
+    }
+}
