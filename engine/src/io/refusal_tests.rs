@@ -134,3 +134,27 @@ fn short_waits_work_where_the_kernel_lacks_the_newer_call() {
         });
     }
 }
+
+/// Root is exempt from RLIMIT_MEMLOCK, which hides what an ordinary process meets.
+#[test]
+fn an_unprivileged_thread_gets_a_ring_or_a_reason() {
+    const NOBODY: libc::uid_t = 65_534;
+    if start(BackendChoice::Uring).is_err() {
+        println!("skipped: no io_uring");
+        return;
+    }
+    let startup = thread::spawn(|| {
+        // SAFETY: takes no pointer. The call itself, not the library's, changes this thread alone.
+        unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
+        start(BackendChoice::Auto).unwrap().1
+    })
+    .join()
+    .unwrap();
+    match startup.fallback {
+        None => assert_eq!(startup.backend, Backend::Uring),
+        Some(refusal) => {
+            let expected = matches!(refusal, Refusal::Memlock { .. } | Refusal::Sysctl { .. });
+            assert!(expected, "{startup}");
+        }
+    }
+}

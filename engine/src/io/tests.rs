@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     AnyDatagrams, DATAGRAM_MAX_BYTES, Datagrams, IoStats, SocketId, TURN_MAX_DATAGRAMS, bind, start,
@@ -292,6 +292,13 @@ both! {
             assert_eq!(io.turn(Some(wait), &mut |_, _, _| {}).unwrap(), 0);
         }
         assert!(io.stats().syscalls - before <= 4, "a wait is one call");
+        let (begun, wait) = (Instant::now(), Duration::from_millis(20));
+        let mut turns = 0;
+        while begun.elapsed() < wait {
+            assert_eq!(io.turn(Some(wait), &mut |_, _, _| {}).unwrap(), 0);
+            turns += 1;
+        }
+        assert!(turns <= 3, "{turns} turns: the wait is cut short");
     }
 
     fn a_turn_that_may_not_wait_takes_what_is_there(io) {

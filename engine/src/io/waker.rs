@@ -91,8 +91,8 @@ mod tests {
 
     fn writes(parking: &Parking) -> u64 {
         let mut count = [0; 8];
-        match (&parking.bell.eventfd).read(&mut count) {
-            Ok(_) => u64::from_ne_bytes(count),
+        match (&parking.bell.eventfd).read_exact(&mut count) {
+            Ok(()) => u64::from_ne_bytes(count),
             Err(_) => 0,
         }
     }
