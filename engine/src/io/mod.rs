@@ -1,10 +1,51 @@
 //! Datagram backends: io_uring and recvmmsg/sendmmsg behind one trait.
+//!
+//! A shard queues what it wants to say, takes one turn, and is handed what others said. Which
+//! system calls carry that is decided once, by [`start`], and shown to whoever runs the engine.
+//!
+//! Invariant: both backends pass the same tests; a difference between them is a defect.
+//!
+//! Everything here is best effort as UDP is: a datagram that the kernel refuses is counted and
+//! forgotten. An error means that the backend itself cannot go on.
 
-pub mod signals;
-
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
+
+use crate::options::BackendChoice;
+
+mod address;
+pub mod affinity;
+mod mmsg;
+mod mmsg_batch;
+mod poll;
+mod probe;
+pub mod signals;
+mod socket;
+mod table;
+mod uring;
+mod uring_buffers;
+mod uring_sends;
+mod waker;
+
+#[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
+mod tests;
+
+pub use probe::{Refusal, Step};
+pub use socket::{bind, bind_pair};
+pub use waker::Waker;
+
+/// Longest datagram that can be sent or received; longer ones are dropped and counted.
+///
+/// A receive buffer of 2 KiB holds it together with the kernel's header and the address, and it is
+/// well above the 1,200 bytes that the protocol puts into one datagram.
+pub const DATAGRAM_MAX_BYTES: usize = 2_000;
+
+/// Datagrams that one turn hands out, so that timers and orders are never far away.
+pub const TURN_MAX_DATAGRAMS: usize = 64;
 
 /// The backend in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +66,8 @@ impl Backend {
     }
 }
 
-/// A socket registered with a backend.
+/// A socket registered with a backend. The id of a closed socket names nothing, even when another
+/// socket has taken its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u32);
 
@@ -34,9 +76,10 @@ pub struct SocketId(pub u32);
 pub struct IoStats {
     /// Datagrams received.
     pub received: u64,
-    /// Datagrams handed to the kernel.
+    /// Datagrams handed to the kernel, those that it then refused included.
     pub sent: u64,
-    /// Datagrams that the kernel refused (full socket buffer, unreachable, interface down).
+    /// Datagrams that the kernel refused (full socket buffer, unreachable, interface down), or
+    /// that could not be handed to it (an IPv6 address on an IPv4 socket, a closed socket).
     pub send_failed: u64,
     /// Datagrams longer than a buffer, dropped.
     pub truncated: u64,
@@ -57,17 +100,24 @@ pub trait Datagrams {
     /// What the kernel said when the socket could not be registered.
     fn open(&mut self, socket: UdpSocket) -> io::Result<SocketId>;
 
-    /// Gives a socket up and closes it. Datagrams queued for it may be lost.
+    /// Gives a socket up and closes it: its port is free again when this returns. Datagrams queued
+    /// by `send` leave before; those that wait to be received are lost.
     fn close(&mut self, socket: SocketId);
 
     /// Queues one datagram; it leaves at the next `turn`, or earlier when the slots are used up.
     /// A refusal by the kernel is counted and nothing else: datagrams may be lost.
+    ///
+    /// # Panics
+    /// When `bytes` is longer than [`DATAGRAM_MAX_BYTES`].
     fn send(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]);
 
     /// One turn of the loop: submits what is queued, waits until a datagram arrives, the waker
     /// rings or `timeout` has passed (zero does not wait; `None` waits for ever), and hands at
-    /// most 64 datagrams to `receive`, which may change them in place. Sends must not be queued
-    /// from inside `receive`. Returns how many were received.
+    /// most [`TURN_MAX_DATAGRAMS`] to `receive`, which may change them in place. Sends must not be
+    /// queued from inside `receive`. Returns how many were received.
+    ///
+    /// A turn may end early with none received (a signal, a refused send): look at the clock and
+    /// take another.
     ///
     /// # Errors
     /// The ring or the poll set itself failed: the backend cannot go on.
@@ -84,11 +134,158 @@ pub trait Datagrams {
     fn stats(&self) -> IoStats;
 }
 
-/// Ends the wait of a [`Datagrams::turn`] from another thread; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Waker;
+/// What a datagram's buffer holds.
+pub(crate) enum Arrival<'a> {
+    /// A whole datagram.
+    Whole {
+        /// Its sender.
+        from: SocketAddr,
+        /// Its payload, in place.
+        payload: &'a mut [u8],
+    },
+    /// It was longer than a buffer.
+    Truncated,
+    /// Its sender's address is of a family that none of our sockets has.
+    Foreign,
+}
 
-impl Waker {
-    /// Rings; costs a system call only when the loop is parked.
-    pub fn wake(&self) {}
+/// The backend that [`start`] chose. It stays on the thread that started it: a ring serves one
+/// thread only, and the type is not `Send`.
+pub enum AnyDatagrams {
+    /// io_uring.
+    Uring(Box<uring::Uring>),
+    /// recvmmsg/sendmmsg.
+    Mmsg(Box<mmsg::Mmsg>),
+}
+
+/// What [`start`] chose and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Startup {
+    /// The backend in use.
+    pub backend: Backend,
+    /// Why io_uring is not, where it was wished for.
+    pub fallback: Option<Refusal>,
+}
+
+impl fmt::Display for Startup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.backend.as_str())?;
+        match self.fallback {
+            Some(refusal) => write!(f, " (io_uring is not usable: {refusal})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// No backend could be started.
+#[derive(Debug)]
+pub enum IoError {
+    /// io_uring was forced and is not usable here.
+    UringRefused(Refusal),
+    /// The poll set or the eventfd of `mmsg` could not be made.
+    Mmsg(io::Error),
+}
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UringRefused(refusal) => {
+                write!(f, "the backend is forced to uring, and io_uring is not usable: {refusal}")
+            }
+            Self::Mmsg(error) => write!(f, "the mmsg backend could not be started: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for IoError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::UringRefused(refusal) => Some(refusal),
+            Self::Mmsg(error) => Some(error),
+        }
+    }
+}
+
+/// Starts the backend for the calling thread, which has to be the one that takes the turns.
+///
+/// # Errors
+/// io_uring is forced and not usable, or the process has run out of descriptors or memory.
+pub fn start(choice: BackendChoice) -> Result<(AnyDatagrams, Startup), IoError> {
+    match choice {
+        BackendChoice::Uring => {
+            let uring = probe::uring().map_err(IoError::UringRefused)?;
+            Ok(AnyDatagrams::of_uring(uring))
+        }
+        BackendChoice::Mmsg => AnyDatagrams::of_mmsg(None),
+        BackendChoice::Auto => match probe::uring() {
+            Ok(uring) => Ok(AnyDatagrams::of_uring(uring)),
+            Err(refusal) => AnyDatagrams::of_mmsg(Some(refusal)),
+        },
+    }
+}
+
+impl AnyDatagrams {
+    fn of_uring(uring: uring::Uring) -> (Self, Startup) {
+        (Self::Uring(Box::new(uring)), Startup { backend: Backend::Uring, fallback: None })
+    }
+
+    fn of_mmsg(fallback: Option<Refusal>) -> Result<(Self, Startup), IoError> {
+        let mmsg = mmsg::Mmsg::new().map_err(IoError::Mmsg)?;
+        Ok((Self::Mmsg(Box::new(mmsg)), Startup { backend: Backend::Mmsg, fallback }))
+    }
+}
+
+impl Datagrams for AnyDatagrams {
+    fn backend(&self) -> Backend {
+        match self {
+            Self::Uring(io) => io.backend(),
+            Self::Mmsg(io) => io.backend(),
+        }
+    }
+
+    fn open(&mut self, socket: UdpSocket) -> io::Result<SocketId> {
+        match self {
+            Self::Uring(io) => io.open(socket),
+            Self::Mmsg(io) => io.open(socket),
+        }
+    }
+
+    fn close(&mut self, socket: SocketId) {
+        match self {
+            Self::Uring(io) => io.close(socket),
+            Self::Mmsg(io) => io.close(socket),
+        }
+    }
+
+    fn send(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
+        match self {
+            Self::Uring(io) => io.send(socket, to, bytes),
+            Self::Mmsg(io) => io.send(socket, to, bytes),
+        }
+    }
+
+    fn turn(
+        &mut self,
+        timeout: Option<Duration>,
+        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
+    ) -> io::Result<usize> {
+        match self {
+            Self::Uring(io) => io.turn(timeout, receive),
+            Self::Mmsg(io) => io.turn(timeout, receive),
+        }
+    }
+
+    fn waker(&self) -> Waker {
+        match self {
+            Self::Uring(io) => io.waker(),
+            Self::Mmsg(io) => io.waker(),
+        }
+    }
+
+    fn stats(&self) -> IoStats {
+        match self {
+            Self::Uring(io) => io.stats(),
+            Self::Mmsg(io) => io.stats(),
+        }
+    }
 }

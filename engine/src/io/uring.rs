@@ -1,0 +1,539 @@
+//! Datagrams over io_uring.
+//!
+//! Each socket has one receive that goes on until it is stopped (multishot) and fills buffers from
+//! one tray. A turn is one system call: it hands over what is to be sent, and waits for what comes.
+//!
+//! Invariants: before the loop waits, every open socket has its receive and the waker its poll; a
+//! socket's place in the table is reused only after the last completion of its receive; the memory
+//! that the kernel writes to outlives every request that may write to it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+
+use super::address::{ADDRESS_BYTES, Family, RawAddress};
+use super::table::Table;
+use super::uring_buffers::{BufferRing, GROUP};
+use super::uring_sends::{SendCall, Sends};
+use super::waker::Parking;
+use super::{
+    Arrival, Backend, DATAGRAM_MAX_BYTES, Datagrams, IoStats, SocketId, Step, TURN_MAX_DATAGRAMS,
+    Waker,
+};
+
+/// Room for a turn's sends, re-armed receives and cancellations.
+const SQ_ENTRIES: u32 = 256;
+/// Room for every socket of a shard to complete at once; beyond it the kernel keeps them itself.
+const CQ_ENTRIES: u32 = 4_096;
+/// Receives re-armed in a turn. There is one buffer for each, so that more would only fail again.
+const TURN_MAX_ARMS: usize = TURN_MAX_DATAGRAMS;
+/// A wait for ever is a wait for this long, again and again: what the kernel's clock can hold.
+const WAIT_MAX: Duration = Duration::from_secs(86_400);
+/// How long the ring may take to let go of its requests before their memory is leaked instead.
+const QUIESCE_STEP: Duration = Duration::from_millis(20);
+const QUIESCE_MAX_STEPS: usize = 50;
+
+/// The `uring` backend.
+pub struct Uring {
+    // Declared before the memory that it writes to, so that it is dropped first.
+    ring: IoUring,
+    buffers: BufferRing,
+    sends: Sends,
+    /// What every receive is submitted with: room for the sender's address, nothing else.
+    receive_shape: Box<libc::msghdr>,
+    sockets: Table<Socket>,
+    /// Open sockets without a receive, longest first.
+    unarmed: VecDeque<SocketId>,
+    /// Closing sockets whose cancellation came at a bad moment.
+    uncancelled: VecDeque<SocketId>,
+    /// Descriptors that the submission queue may still name.
+    lingering: Vec<UdpSocket>,
+    parking: Parking,
+    waker_armed: bool,
+    wait_flags: u32,
+    /// An error of a submission outside `turn`, for the next one to return.
+    broken: Option<io::Error>,
+    stats: IoStats,
+}
+
+struct Socket {
+    family: Family,
+    phase: Phase,
+}
+
+enum Phase {
+    /// Open, and to be armed by the next turn.
+    Unarmed(UdpSocket),
+    /// Open, with a receive in the kernel.
+    Armed(UdpSocket),
+    /// Closed, but its receive has not completed for the last time.
+    Closing,
+}
+
+/// What a completion belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tag {
+    Receive(SocketId),
+    Cancel(SocketId),
+    Send,
+    Wake,
+}
+
+impl Tag {
+    const SEND: u64 = 1 << 32;
+    const WAKE: u64 = 2 << 32;
+    const RECEIVE: u64 = 3 << 32;
+    const CANCEL: u64 = 4 << 32;
+
+    fn to_user_data(self) -> u64 {
+        match self {
+            Self::Send => Self::SEND,
+            Self::Wake => Self::WAKE,
+            Self::Receive(id) => Self::RECEIVE | u64::from(id.0),
+            Self::Cancel(id) => Self::CANCEL | u64::from(id.0),
+        }
+    }
+
+    fn from_user_data(data: u64) -> Option<Self> {
+        let id = SocketId(data as u32);
+        match data & !u64::from(u32::MAX) {
+            Self::SEND => Some(Self::Send),
+            Self::WAKE => Some(Self::Wake),
+            Self::RECEIVE => Some(Self::Receive(id)),
+            Self::CANCEL => Some(Self::Cancel(id)),
+            _ => None,
+        }
+    }
+}
+
+/// How an enter waits.
+#[derive(Clone, Copy)]
+enum Wait {
+    No,
+    For(Duration),
+}
+
+impl Uring {
+    /// Makes a ring for the calling thread.
+    pub(crate) fn new() -> Result<Self, (Step, io::Error)> {
+        let ring = IoUring::builder()
+            .setup_cqsize(CQ_ENTRIES)
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_coop_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .build(SQ_ENTRIES)
+            .map_err(|error| (Step::Ring, error))?;
+        let buffers =
+            BufferRing::register(&ring.submitter()).map_err(|error| (Step::Buffers, error))?;
+        let parking = Parking::new().map_err(|error| (Step::Waker, error))?;
+        let mut wait_flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        // A receive in flight makes an idle loop look like a core that waits for a disk.
+        wait_flags.set(EnterFlags::NO_IOWAIT, ring.params().is_feature_no_iowait());
+        let wait_flags = wait_flags.bits();
+        // SAFETY: all of its fields are integers or pointers, for which zero is a value.
+        let mut receive_shape: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
+        receive_shape.msg_namelen = ADDRESS_BYTES as u32;
+        Ok(Self {
+            ring,
+            buffers,
+            sends: Sends::new(),
+            receive_shape,
+            sockets: Table::new(),
+            unarmed: VecDeque::new(),
+            uncancelled: VecDeque::new(),
+            lingering: Vec::new(),
+            parking,
+            waker_armed: false,
+            wait_flags,
+            broken: None,
+            stats: IoStats::default(),
+        })
+    }
+
+    /// How datagrams are sent.
+    pub(crate) fn send_call(&self) -> SendCall {
+        self.sends.call()
+    }
+
+    /// Sends with SENDMSG: the kernel's SEND takes no address.
+    pub(crate) fn send_without_address(&mut self) {
+        self.sends.without_address();
+    }
+
+    /// Counts from zero again: what the probe moved is not the shard's.
+    pub(crate) fn forget_stats(&mut self) {
+        self.stats = IoStats::default();
+    }
+
+    /// Queues an SQE, submitting first when there is no room.
+    fn push(&mut self, entry: &squeue::Entry) -> bool {
+        if self.ring.submission().is_full() {
+            self.flush();
+        }
+        let mut queue = self.ring.submission();
+        // SAFETY: every pointer in an SQE of ours is to a leased place of `sends` or to
+        // `receive_shape`; both are boxed, owned by `self`, and untouched until the kernel has
+        // taken the SQE; sends are over by then and the shape is only read at that moment.
+        // Descriptors stay open as long: `lingering` keeps those of closed sockets.
+        unsafe { queue.push(entry) }.is_ok()
+    }
+
+    fn has_send_room(&mut self) -> bool {
+        !self.sends.is_full() && !self.ring.submission().is_full()
+    }
+
+    /// Submits outside a turn; an error waits for the turn.
+    fn flush(&mut self) {
+        if let Err(error) = self.enter(Wait::No) {
+            self.broken.get_or_insert(error);
+        }
+    }
+
+    fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        self.stats.syscalls += 1;
+        let queued = self.ring.submission().len() as u32;
+        let submitter = self.ring.submitter();
+        let outcome = match wait {
+            Wait::No => submitter.submit(),
+            Wait::For(wait) => {
+                let wait = Timespec::from(wait);
+                let args = SubmitArgs::new().timespec(&wait);
+                // SAFETY: `args` is what EXT_ARG announces, and lives, with the time it points to,
+                // until the call returns; the queue holds `queued` entries.
+                unsafe { submitter.enter(queued, 1, self.wait_flags, Some(&args)) }
+            }
+        };
+        if let Err(error) = outcome {
+            match error.raw_os_error() {
+                // Time is up, a signal came, or the kernel wants completions reaped first.
+                Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => {}
+                _ => return Err(error),
+            }
+        }
+        if self.ring.submission().is_empty() {
+            self.sends.release_all();
+            self.lingering.clear();
+        }
+        Ok(())
+    }
+
+    /// Gives a receive to sockets that lack one, and cancels what is still to be cancelled.
+    fn arm(&mut self) {
+        if !self.waker_armed {
+            let poll = opcode::PollAdd::new(Fd(self.parking.fd()), libc::POLLIN as u32)
+                .multi(true)
+                .build()
+                .user_data(Tag::Wake.to_user_data());
+            self.waker_armed = self.push(&poll);
+        }
+        for _ in 0..self.uncancelled.len() {
+            let Some(id) = self.uncancelled.pop_front() else { break };
+            self.cancel(id);
+        }
+        for _ in 0..TURN_MAX_ARMS.min(self.unarmed.len()) {
+            let Some(id) = self.unarmed.pop_front() else { break };
+            self.arm_socket(id);
+        }
+    }
+
+    fn arm_socket(&mut self, id: SocketId) {
+        // Sockets closed while they waited here are skipped.
+        let Some(Socket { phase: Phase::Unarmed(socket), .. }) = self.sockets.get(id) else {
+            return;
+        };
+        let receive = opcode::RecvMsgMulti::new(
+            Fd(socket.as_raw_fd()),
+            &raw const *self.receive_shape,
+            GROUP,
+        )
+        .build()
+        .user_data(Tag::Receive(id).to_user_data());
+        if !self.push(&receive) {
+            self.unarmed.push_back(id);
+            return;
+        }
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.phase = match std::mem::replace(&mut socket.phase, Phase::Closing) {
+                Phase::Unarmed(inner) | Phase::Armed(inner) => Phase::Armed(inner),
+                Phase::Closing => Phase::Closing,
+            };
+        }
+    }
+
+    fn cancel(&mut self, id: SocketId) {
+        if !matches!(self.sockets.get(id), Some(Socket { phase: Phase::Closing, .. })) {
+            return;
+        }
+        let cancel = opcode::AsyncCancel::new(Tag::Receive(id).to_user_data())
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Tag::Cancel(id).to_user_data());
+        if !self.push(&cancel) {
+            self.uncancelled.push_back(id);
+        }
+    }
+
+    /// Whether a turn must not wait: there is something to do already.
+    fn is_busy(&mut self) -> bool {
+        !self.unarmed.is_empty()
+            || !self.uncancelled.is_empty()
+            || !self.waker_armed
+            || !self.ring.completion().is_empty()
+    }
+
+    /// Whether an enter that does not wait would change anything.
+    fn has_kernel_work(&mut self) -> bool {
+        let queue = self.ring.submission();
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// Takes one completion; whether a datagram was handed out.
+    fn complete(
+        &mut self,
+        done: &cqueue::Entry,
+        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
+    ) -> bool {
+        let tag = Tag::from_user_data(done.user_data());
+        match tag.expect("every SQE of ours carries a tag") {
+            Tag::Receive(id) => self.complete_receive(id, done, receive),
+            Tag::Cancel(id) => {
+                // The receive was between two datagrams, or is gone: only the former needs more.
+                self.uncancelled.push_back(id);
+                false
+            }
+            Tag::Send => {
+                self.stats.send_failed += 1;
+                false
+            }
+            Tag::Wake => {
+                self.waker_armed &= cqueue::more(done.flags());
+                false
+            }
+        }
+    }
+
+    fn complete_receive(
+        &mut self,
+        id: SocketId,
+        done: &cqueue::Entry,
+        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
+    ) -> bool {
+        let is_last = !cqueue::more(done.flags());
+        let socket = self.sockets.get_mut(id).expect("a place outlives its receive");
+        let is_open = match std::mem::replace(&mut socket.phase, Phase::Closing) {
+            Phase::Armed(inner) if is_last => {
+                socket.phase = Phase::Unarmed(inner);
+                self.unarmed.push_back(id);
+                true
+            }
+            Phase::Armed(inner) => {
+                socket.phase = Phase::Armed(inner);
+                true
+            }
+            Phase::Closing => {
+                if is_last {
+                    self.sockets.remove(id);
+                }
+                false
+            }
+            Phase::Unarmed(_) => unreachable!("a receive completes only while it is armed"),
+        };
+        if done.result() == -libc::ENOBUFS {
+            self.stats.out_of_buffers += 1;
+        }
+        let Some(buffer) = cqueue::buffer_select(done.flags()) else { return false };
+        let written = usize::try_from(done.result()).unwrap_or(0);
+        let handed = match self.buffers.arrival(buffer, written) {
+            Arrival::Whole { from, payload } if is_open => {
+                self.stats.received += 1;
+                receive(id, from, payload);
+                true
+            }
+            Arrival::Truncated => {
+                self.stats.truncated += 1;
+                false
+            }
+            Arrival::Whole { .. } | Arrival::Foreign => false,
+        };
+        self.buffers.recycle(buffer);
+        handed
+    }
+
+    /// Hands out what has arrived, up to a turn's worth; the rest stays in the queue.
+    fn reap(&mut self, receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8])) -> usize {
+        let mut handed = 0;
+        while handed < TURN_MAX_DATAGRAMS {
+            let Some(done) = self.ring.completion().next() else { break };
+            handed += usize::from(self.complete(&done, receive));
+        }
+        self.buffers.publish();
+        handed
+    }
+
+    /// Whether no request that writes to our memory is left in the kernel.
+    fn is_quiet(&self) -> bool {
+        self.sockets.values().all(|socket| matches!(socket.phase, Phase::Unarmed(_)))
+    }
+}
+
+impl Datagrams for Uring {
+    fn backend(&self) -> Backend {
+        Backend::Uring
+    }
+
+    fn open(&mut self, socket: UdpSocket) -> io::Result<SocketId> {
+        let family = Family::of(socket.local_addr()?);
+        let socket = Socket { family, phase: Phase::Unarmed(socket) };
+        let id = self.sockets.insert(socket).ok_or(io::ErrorKind::QuotaExceeded)?;
+        self.unarmed.push_back(id);
+        Ok(id)
+    }
+
+    fn close(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        match std::mem::replace(&mut socket.phase, Phase::Closing) {
+            Phase::Unarmed(inner) => {
+                self.sockets.remove(id);
+                self.lingering.push(inner);
+                self.flush();
+            }
+            Phase::Armed(inner) => {
+                self.cancel(id);
+                self.lingering.push(inner);
+                // The first enter takes the cancellation; the second one carries it out, and with
+                // it goes the kernel's own hold on the socket and its port.
+                self.flush();
+                if self.ring.submission().taskrun() {
+                    self.flush();
+                }
+            }
+            Phase::Closing => {}
+        }
+    }
+
+    fn send(&mut self, id: SocketId, to: SocketAddr, bytes: &[u8]) {
+        assert!(bytes.len() <= DATAGRAM_MAX_BYTES, "{} bytes in a datagram", bytes.len());
+        // Both, because a flush between leasing a place and queuing its SQE would free the place.
+        if !self.has_send_room() {
+            self.flush();
+        }
+        let descriptor = match self.sockets.get(id) {
+            Some(Socket { family, phase: Phase::Unarmed(socket) | Phase::Armed(socket) }) => {
+                RawAddress::encode(to, *family).map(|to| (socket.as_raw_fd(), to))
+            }
+            Some(Socket { phase: Phase::Closing, .. }) | None => None,
+        };
+        let Some((fd, to)) = descriptor.filter(|_| self.has_send_room()) else {
+            self.stats.send_failed += 1;
+            return;
+        };
+        let send = self
+            .sends
+            .lease(fd, to, bytes)
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Tag::Send.to_user_data());
+        self.stats.sent += 1;
+        let queued = self.push(&send);
+        assert!(queued, "there is room, as seen above");
+    }
+
+    fn turn(
+        &mut self,
+        timeout: Option<Duration>,
+        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
+    ) -> io::Result<usize> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        self.arm();
+        let wait = timeout.unwrap_or(WAIT_MAX).min(WAIT_MAX);
+        let entered = if !wait.is_zero() && !self.is_busy() && self.parking.park() {
+            self.enter(Wait::For(wait))
+        } else if self.has_kernel_work() {
+            self.enter(Wait::No)
+        } else {
+            Ok(())
+        };
+        self.parking.unpark();
+        entered?;
+        Ok(self.reap(receive))
+    }
+
+    fn waker(&self) -> Waker {
+        self.parking.waker()
+    }
+
+    fn stats(&self) -> IoStats {
+        self.stats
+    }
+}
+
+impl Drop for Uring {
+    /// Sends what is queued, then stops every receive: when the ring's descriptor is closed the
+    /// kernel ends its requests in its own time, and the buffers must not be gone by then.
+    fn drop(&mut self) {
+        self.flush();
+        let limit = Timespec::from(QUIESCE_STEP);
+        let _ = self.ring.submitter().register_sync_cancel(Some(limit), CancelBuilder::any());
+        for _ in 0..QUIESCE_MAX_STEPS {
+            self.flush();
+            loop {
+                let Some(done) = self.ring.completion().next() else { break };
+                self.complete(&done, &mut |_, _, _| {});
+            }
+            if self.is_quiet() {
+                return;
+            }
+            let _ = self.enter(Wait::For(QUIESCE_STEP));
+        }
+        self.buffers.leak();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kernels before the address in SEND.
+    #[test]
+    fn sendmsg_serves_where_send_takes_no_address() {
+        let Ok(mut io) = Uring::new() else {
+            println!("skipped: no io_uring");
+            return;
+        };
+        io.send_without_address();
+        assert_eq!(io.send_call(), SendCall::SendMsg);
+        let socket = super::super::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let id = io.open(socket).unwrap();
+        let mut numbers = Vec::new();
+        for number in 0..100_u8 {
+            io.send(id, addr, &[number; 100]);
+        }
+        for _ in 0..10 {
+            io.turn(Some(Duration::from_millis(50)), &mut |_, from, bytes| {
+                assert_eq!((from, &*bytes), (addr, &[bytes[0]; 100][..]));
+                numbers.push(bytes[0]);
+            })
+            .unwrap();
+        }
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+        assert_eq!(io.stats().send_failed, 0);
+    }
+
+    #[test]
+    fn a_tag_survives_the_kernel() {
+        let id = SocketId(u32::MAX);
+        for tag in [Tag::Send, Tag::Wake, Tag::Receive(id), Tag::Cancel(SocketId(7))] {
+            assert_eq!(Tag::from_user_data(tag.to_user_data()), Some(tag));
+        }
+        assert_eq!(Tag::from_user_data(0), None);
+    }
+}
