@@ -211,9 +211,10 @@ fn a_leave_is_acknowledged_and_no_failure() {
             for index in (0..nodes).filter(|index| *index != 1) {
                 assert_eq!(world.sees(index, 1), Some(State::Left), "{}", world.replay());
             }
-            let failed = world.told().iter().any(|told| {
-                matches!(&told.event, Event::Left { reason: LeftReason::Failed, .. })
-            });
+            let failed = world
+                .told()
+                .iter()
+                .any(|told| matches!(&told.event, Event::Left { reason: LeftReason::Failed, .. }));
             assert!(!failed, "{}: a leave is no failure", world.replay());
         }
     }
@@ -294,7 +295,8 @@ fn an_idle_mesh_sends_probes_and_nothing_else() {
     let per_node_second = (world.datagrams() - before) as f64 / 16.0 / 100.0;
     // Four probes an interval at N = 16, a ping and an ack each.
     assert!((7.5..=8.5).contains(&per_node_second), "{per_node_second} datagrams");
-    let depth: u64 = world.running().iter().map(|index| world.node(*index).stats().queue_depth).sum();
+    let depth: u64 =
+        world.running().iter().map(|index| world.node(*index).stats().queue_depth).sum();
     assert_eq!(depth, 0, "nothing waits to be gossiped");
 }
 
