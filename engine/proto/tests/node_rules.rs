@@ -188,6 +188,19 @@ fn two_records_of_one_incarnation_settle_on_the_lower_hash() {
     }
 }
 
+/// Rule A-1: equal members give equal digests, in whatever order they came; doubt does not enter.
+#[test]
+fn digests_tell_who_is_a_member_and_nothing_else() {
+    let digest = |node: &Node| node.view(at(9)).digest();
+    let (one, mut other) = (acquainted(&["b", "c", "d"]), acquainted(&["d", "b", "c"]));
+    assert_eq!(digest(&one), digest(&other));
+    tell_body(&mut other, at(5), "c", &doubt("b", 0, "c"));
+    assert_eq!(state(&other, "b"), Some(State::Suspect));
+    assert_eq!(digest(&one), digest(&other));
+    tell_body(&mut other, at(6), "c", &death("b", 0, "c"));
+    assert_ne!(digest(&one), digest(&other), "a departed member is no member");
+}
+
 fn entry(state: State, record: &SignedRecord) -> Vec<u8> {
     let mut bytes = vec![state as u8, 0, 0, 0, 0, 0, 0, 0];
     bytes.extend_from_slice(&(record.envelope().len() as u32).to_le_bytes());
