@@ -89,7 +89,7 @@ pub trait Authority: Send + Sync {
     /// SHA-256 of our intermediates, leaf's issuer first.
     fn intermediates(&self) -> &[[u8; 32]];
 
-    /// Checks chain, identity and signature of a record.
+    /// Checks chain, identity and signature of a record (rule S-8).
     ///
     /// # Errors
     /// [`PeerError::Signature`] or [`PeerError::Incarnation`] with the reason.

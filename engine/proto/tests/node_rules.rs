@@ -1,0 +1,315 @@
+//! Rules that show best on one node: its peers are bytes, its time is an argument.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_gossip_proto::membership::record::{Claim, first_record};
+use mesh_gossip_proto::node::Birth;
+use mesh_gossip_proto::wire::message::{
+    Body, Death, Message, Messages, Packet, Suspicion, WireIncarnation, kind,
+};
+use mesh_gossip_proto::{
+    Authority, Command, Config, Destination, Duration, Event, Incarnation, Instant, MemberId,
+    Metadata, Node, PeerError, Signature, SignedRecord, State, Transmit, WallTime,
+};
+
+const CLUSTER: &str = "c";
+const BORN: u64 = 1_000;
+
+/// A certificate is the names on it; a signature is `salt` and those names.
+struct Names {
+    leaf: Vec<u8>,
+    salt: u8,
+}
+
+impl Names {
+    fn of(node: &str) -> Self {
+        Self { leaf: format!("{node}/{CLUSTER}/worker").into_bytes(), salt: 1 }
+    }
+}
+
+impl Authority for Names {
+    fn sign(&self, _message: &[u8]) -> Option<Signature> {
+        Some(Signature { scheme: 1, bytes: [&[self.salt], self.leaf.as_slice()].concat() })
+    }
+    fn leaf(&self) -> &[u8] {
+        &self.leaf
+    }
+    fn intermediates(&self) -> &[[u8; 32]] {
+        &[]
+    }
+    fn verify(&self, claim: &Claim<'_>) -> Result<(), PeerError> {
+        let named = format!("{}/{}/{}", claim.node_id, claim.cluster_id, claim.role);
+        if claim.leaf == named.as_bytes() && claim.signature[1..] == *claim.leaf {
+            Ok(())
+        } else {
+            Err(PeerError::Signature("the certificate names another"))
+        }
+    }
+}
+
+fn at(ms: u64) -> Instant {
+    Instant::ORIGIN + Duration::from_millis(ms)
+}
+
+fn address(node: &str) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], u16::from(node.as_bytes()[0])))
+}
+
+fn metadata(node: &str) -> Metadata {
+    Metadata {
+        node_id: node.into(),
+        role: "worker".into(),
+        region: "r".into(),
+        mesh_version: "1".into(),
+        ..Metadata::default()
+    }
+}
+
+fn id(node: &str) -> MemberId {
+    MemberId::derive(CLUSTER, node)
+}
+
+fn record(node: &str, counter: u32, region: &str) -> SignedRecord {
+    let incarnation = Incarnation { generation: BORN, counter };
+    let metadata = Metadata { region: region.into(), ..metadata(node) };
+    let record = first_record(CLUSTER, incarnation, vec![address(node)], metadata);
+    SignedRecord::author(record, &Names::of(node)).unwrap()
+}
+
+fn node(name: &str) -> Node {
+    let birth = Birth {
+        config: Config::new(CLUSTER),
+        metadata: metadata(name),
+        addresses: vec![address(name)],
+        born: WallTime(BORN),
+        authority: Arc::new(Names::of(name)),
+        seed: 7,
+    };
+    Node::new(at(0), birth).unwrap()
+}
+
+fn tell(node: &mut Node, now: Instant, from: &str, kind: u8, body: &[u8]) {
+    let mut packet = Packet::default();
+    assert!(packet.push_raw(32_000, kind, body));
+    node.handle_datagram(now, id(from), address(from), packet.as_bytes());
+}
+
+fn tell_body<B: Body>(node: &mut Node, now: Instant, from: &str, body: &B) {
+    tell(node, now, from, B::KIND, body.as_bytes());
+}
+
+/// A node `a` that knows `others`.
+fn acquainted(others: &[&str]) -> Node {
+    let mut node = node("a");
+    for other in others {
+        let record = record(other, 0, "r");
+        tell(&mut node, at(0), other, kind::RECORD, record.envelope());
+        assert_eq!(state(&node, other), Some(State::Alive));
+    }
+    drain(&mut node, at(0));
+    node
+}
+
+fn state(node: &Node, of: &str) -> Option<State> {
+    node.member(id(of)).map(|member| member.state)
+}
+
+fn drain(node: &mut Node, now: Instant) -> Vec<(Transmit, Vec<u8>)> {
+    let mut sent = Vec::new();
+    let mut buffer = Vec::new();
+    while let Some(transmit) = node.poll_transmit(now, &mut buffer) {
+        sent.push((transmit, buffer.clone()));
+    }
+    sent
+}
+
+fn events(node: &mut Node) -> Vec<Event> {
+    std::iter::from_fn(|| node.poll_event()).collect()
+}
+
+fn wire(counter: u32) -> WireIncarnation {
+    Incarnation { generation: BORN, counter }.into()
+}
+
+fn doubt(of: &str, counter: u32, accuser: &str) -> Suspicion {
+    Suspicion { id: id(of).0, incarnation: wire(counter), accuser: id(accuser).0 }
+}
+
+fn death(of: &str, counter: u32, announcer: &str) -> Death {
+    Death {
+        id: id(of).0,
+        incarnation: wire(counter),
+        announcer: id(announcer).0,
+        age_ms: 0.into(),
+        proof: 0.into(),
+    }
+}
+
+fn pulls(sent: &[(Transmit, Vec<u8>)], of: &str) -> usize {
+    sent.iter()
+        .flat_map(|(_, bytes)| Messages::new(bytes))
+        .filter(|m| matches!(m, Ok(Message::RecordPull(pull)) if pull.id == id(of).0))
+        .count()
+}
+
+/// Rule M-4: a claim above the highest signed incarnation changes nothing and asks for the record.
+#[test]
+fn nobody_is_doubted_or_buried_above_its_signature() {
+    let mut doubted = acquainted(&["b", "c"]);
+    tell_body(&mut doubted, at(5), "c", &doubt("b", 9, "c"));
+    assert_eq!(state(&doubted, "b"), Some(State::Alive));
+    assert_eq!(pulls(&drain(&mut doubted, at(5)), "b"), 1);
+
+    let mut buried = acquainted(&["b", "c"]);
+    tell_body(&mut buried, at(5), "c", &death("b", 9, "c"));
+    assert_eq!(state(&buried, "b"), Some(State::Alive));
+    assert_eq!(pulls(&drain(&mut buried, at(5)), "b"), 1);
+
+    tell_body(&mut buried, at(6), "c", &doubt("b", 0, "c"));
+    assert_eq!(state(&buried, "b"), Some(State::Suspect), "at the signed one it counts");
+    tell_body(&mut buried, at(7), "c", &death("b", 0, "c"));
+    assert_eq!(state(&buried, "b"), Some(State::Dead));
+}
+
+/// Rule R-3: whatever the order of arrival, the lower hash stays, and somebody is told.
+#[test]
+fn two_records_of_one_incarnation_settle_on_the_lower_hash() {
+    let records = [record("b", 4, "east"), record("b", 4, "west")];
+    let lower = records.iter().map(SignedRecord::hash).min();
+    for order in [[0, 1], [1, 0]] {
+        let mut node = acquainted(&["b"]);
+        events(&mut node);
+        for index in order {
+            tell(&mut node, at(5), "b", kind::RECORD, records[index].envelope());
+        }
+        assert_eq!(node.member(id("b")).map(|member| member.record.hash()), lower);
+        assert!(events(&mut node).contains(&Event::Conflict(id("b"))));
+    }
+}
+
+/// Rule A-1: equal members give equal digests, in whatever order they came; doubt does not enter.
+#[test]
+fn digests_tell_who_is_a_member_and_nothing_else() {
+    let digest = |node: &Node| node.view(at(9)).digest();
+    let (one, mut other) = (acquainted(&["b", "c", "d"]), acquainted(&["d", "b", "c"]));
+    assert_eq!(digest(&one), digest(&other));
+    tell_body(&mut other, at(5), "c", &doubt("b", 0, "c"));
+    assert_eq!(state(&other, "b"), Some(State::Suspect));
+    assert_eq!(digest(&one), digest(&other));
+    tell_body(&mut other, at(6), "c", &death("b", 0, "c"));
+    assert_ne!(digest(&one), digest(&other), "a departed member is no member");
+}
+
+fn entry(state: State, record: &SignedRecord) -> Vec<u8> {
+    let mut bytes = vec![state as u8, 0, 0, 0, 0, 0, 0, 0];
+    bytes.extend_from_slice(&(record.envelope().len() as u32).to_le_bytes());
+    bytes.extend_from_slice(record.envelope());
+    bytes
+}
+
+/// Rule A-3: another's verdict of death is a doubt here; strangers are not adopted dead.
+#[test]
+fn a_merged_death_is_only_a_doubt() {
+    let mut node = acquainted(&["b", "c"]);
+    let dead = [entry(State::Dead, &record("b", 0, "r")), entry(State::Dead, &record("d", 0, "r"))];
+    node.handle_sync(at(5), id("c"), &dead.concat());
+    assert_eq!(state(&node, "b"), Some(State::Suspect));
+    assert_eq!(state(&node, "d"), None);
+    node.handle_sync(at(6), id("c"), &entry(State::Alive, &record("d", 0, "r")));
+    assert_eq!(state(&node, "d"), Some(State::Alive), "a living one is");
+}
+
+/// Rule J-2: an absent seed is dialled every interval, long after the join.
+#[test]
+fn absent_seeds_are_dialled_for_ever() {
+    let mut node = node("a");
+    node.handle_command(at(0), Command::Join(vec![address("s")])).unwrap();
+    node.handle_peer_proven(at(1), id("s"), address("s"), true);
+    assert!(node.poll_stream().is_some());
+    node.handle_stream_closed(id("s"), true);
+    assert!(node.is_joined(), "the seed answered once, then vanished");
+    drain(&mut node, at(1));
+    let mut dialled = 0;
+    while let Some((due, _)) = node.poll_timeout().filter(|(due, _)| *due < at(600_000)) {
+        node.handle_timeout(due);
+        let sent = drain(&mut node, due);
+        dialled += sent.iter().filter(|(to, _)| to.to == Destination::Seed).count();
+    }
+    assert!((595..=605).contains(&dialled), "{dialled} dials in 600 intervals");
+}
+
+/// Rule F-8: after a stall of our own nobody is blamed, and a suspect gets time to refute.
+#[test]
+fn our_own_stall_blames_nobody() {
+    let mut node = acquainted(&["b", "c"]);
+    tell_body(&mut node, at(10), "c", &doubt("b", 0, "c"));
+    let (first, _) = node.poll_timeout().unwrap();
+    node.handle_timeout(first);
+    let mut due = first;
+    while node.stats().probes == 0 {
+        due = node.poll_timeout().unwrap().0;
+        node.handle_timeout(due);
+    }
+    drain(&mut node, due);
+    let awake = due + Duration::from_secs(60);
+    node.handle_timeout(awake);
+    assert_eq!(node.stats().rejected.get("stall"), Some(&1));
+    assert_eq!(node.stats().probes_failed, 0, "an open probe ends without a verdict");
+    assert_eq!(state(&node, "b"), Some(State::Suspect));
+    assert_eq!(state(&node, "c"), Some(State::Alive));
+    let refuted = record("b", 1, "r");
+    tell(&mut node, awake + Duration::from_millis(900), "b", kind::RECORD, refuted.envelope());
+    assert_eq!(state(&node, "b"), Some(State::Alive), "the refutation was read in time");
+}
+
+/// Rule S-9: a fresh signature of the peer answers the probe under way, and no other.
+#[test]
+fn a_proven_handshake_answers_the_probe_under_way() {
+    let mut node = acquainted(&["b"]);
+    let mut now = at(0);
+    while node.stats().probes == 0 {
+        now = node.poll_timeout().unwrap().0;
+        node.handle_timeout(now);
+    }
+    node.handle_peer_proven(now, id("z"), address("z"), false);
+    assert_eq!(node.stats().probes_acked, 0, "somebody else's proof");
+    node.handle_peer_proven(now, id("b"), address("b"), false);
+    assert_eq!(node.stats().probes_acked, 1);
+    node.handle_peer_proven(now, id("b"), address("b"), false);
+    assert_eq!(node.stats().probes_acked, 1, "one proof, one probe");
+}
+
+/// Rule S-8: a record counts only under a certificate that names its node, cluster and role.
+#[test]
+fn a_record_under_another_certificate_is_refused() {
+    let mut node = acquainted(&["b"]);
+    events(&mut node);
+    let incarnation = Incarnation { generation: BORN, counter: 7 };
+    let stolen = first_record(CLUSTER, incarnation, vec![address("c")], metadata("b"));
+    let mut wrong_role = first_record(CLUSTER, incarnation, vec![address("b")], metadata("b"));
+    wrong_role.metadata.role = "gateway".into();
+    for (record, signer) in [(stolen, "c"), (wrong_role, "b")] {
+        let signed = SignedRecord::author(record, &Names::of(signer)).unwrap();
+        tell(&mut node, at(5), "c", kind::RECORD, signed.envelope());
+        let refused = events(&mut node).into_iter().any(|event| {
+            matches!(event, Event::RecordRejected { error: PeerError::Signature(_), .. })
+        });
+        assert!(refused, "signed by {signer}");
+    }
+    assert_eq!(node.member(id("b")).unwrap().incarnation().counter, 0);
+}
+
+/// Rule S-11: a record keeps its name under another signature of the same bytes.
+#[test]
+fn the_record_hash_excludes_the_signature() {
+    let incarnation = Incarnation { generation: BORN, counter: 0 };
+    let signed = |salt, region: &str| {
+        let metadata = Metadata { region: region.into(), ..metadata("b") };
+        let record = first_record(CLUSTER, incarnation, vec![address("b")], metadata);
+        SignedRecord::author(record, &Names { salt, ..Names::of("b") }).unwrap()
+    };
+    assert_ne!(signed(1, "r").envelope(), signed(2, "r").envelope());
+    assert_eq!(signed(1, "r").hash(), signed(2, "r").hash());
+    assert_ne!(signed(1, "r").hash(), signed(1, "s").hash());
+}

@@ -1,0 +1,122 @@
+//! Checks of single files and of the top level.
+
+use crate::lexer::{Line, is_word};
+
+/// Longest source file.
+const MOST_LINES: usize = 600;
+
+/// Where `unsafe` may stand.
+const UNSAFE_ALLOWED: [&str; 2] = ["engine/src/io/", "ffi/"];
+
+const TOP_LEVEL: [&str; 22] = [
+    ".cargo",
+    ".ci",
+    ".clippy.toml",
+    ".deny.toml",
+    ".editorconfig",
+    ".git",
+    ".gitattributes",
+    ".github",
+    ".gitignore",
+    ".rustfmt.toml",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "SECURITY.md",
+    "benches",
+    "bindings",
+    "docs",
+    "engine",
+    "ffi",
+];
+const TOP_LEVEL_REST: [&str; 2] = ["hyperscale-tests", "target"];
+
+/// Names that have no place at the top level.
+pub(crate) fn strangers(names: &[String]) -> Vec<String> {
+    names
+        .iter()
+        .filter(|name| {
+            !TOP_LEVEL.contains(&name.as_str()) && !TOP_LEVEL_REST.contains(&name.as_str())
+        })
+        .map(|name| format!("{name} has no place at the top level"))
+        .collect()
+}
+
+/// What is wrong with the file at `path`, relative to the workspace.
+pub(crate) fn wrong_source(path: &str, lines: &[Line]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    // The last entry is what follows the last line end: nothing.
+    let length = lines.len().saturating_sub(1);
+    if length >= MOST_LINES {
+        wrong.push(format!("{path}: {length} lines; a small machine is missing"));
+    }
+    let may_be_unsafe = UNSAFE_ALLOWED.iter().any(|place| path.starts_with(place));
+    for (index, line) in lines.iter().enumerate() {
+        let place = format!("{path}:{}", index + 1);
+        if !may_be_unsafe && has_word(&line.code, "unsafe") {
+            wrong.push(format!("{place}: unsafe lives in engine/src/io and ffi"));
+        }
+        for left_open in ["todo!", "unimplemented!"] {
+            if has_word(&line.code, left_open.trim_end_matches('!'))
+                && line.code.contains(left_open)
+            {
+                wrong.push(format!("{place}: {left_open}"));
+            }
+        }
+        let squeezed: String = line.code.chars().filter(|c| !c.is_whitespace()).collect();
+        if squeezed.contains("#[ignore") {
+            wrong.push(format!("{place}: an ignored test proves nothing"));
+        }
+    }
+    wrong
+}
+
+fn has_word(code: &str, word: &str) -> bool {
+    code.match_indices(word).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        let after = code[at + word.len()..].chars().next();
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lexer::lines;
+
+    fn wrong(path: &str, source: &str) -> usize {
+        wrong_source(path, &lines(source)).len()
+    }
+
+    #[test]
+    fn long_files_are_found() {
+        assert_eq!(wrong("a.rs", &"x;\n".repeat(599)), 0);
+        assert_eq!(wrong("a.rs", &"x;\n".repeat(600)), 1);
+    }
+
+    #[test]
+    fn unsafe_code_is_found_where_it_may_not_stand() {
+        let code = "fn f() { unsafe { g() } }";
+        assert_eq!(wrong("engine/src/io/uring.rs", code), 0);
+        assert_eq!(wrong("ffi/src/lib.rs", code), 0);
+        assert_eq!(wrong("engine/src/shard.rs", code), 1);
+        assert_eq!(wrong("engine/src/shard.rs", "#![forbid(unsafe_code)] // unsafe"), 0);
+    }
+
+    #[test]
+    fn open_ends_are_found() {
+        assert_eq!(wrong("a.rs", "fn f() { todo!() }"), 1);
+        assert_eq!(wrong("a.rs", "fn f() { unimplemented!(\"x\") }"), 1);
+        assert_eq!(wrong("a.rs", "#[ignore = \"slow\"]\n#[ ignore ]"), 2);
+        assert_eq!(wrong("a.rs", "// todo! #[ignore]\nlet a = \"todo!\"; not_todo!();"), 0);
+    }
+
+    #[test]
+    fn strangers_at_the_top_are_found() {
+        let names = ["docs", "engine", "notes.txt"].map(String::from);
+        assert_eq!(strangers(&names), ["notes.txt has no place at the top level"]);
+    }
+}

@@ -1,0 +1,133 @@
+//! A C program and a Python script load the library that was built with this test, and agree.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const EXPECTED: &str = concat!("mesh-gossip ", env!("CARGO_PKG_VERSION"), " abi 1 features 0\n");
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace holds us").to_path_buf()
+}
+
+/// Builds the library with the profile of this test and returns its directory.
+///
+/// Cargo builds a C library for whoever asks for it, and not for a test beside it.
+fn built() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    // <target>/<profile>/deps/<test>
+    let profile = test.ancestors().nth(2).expect("cargo's layout").to_path_buf();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--offline", "-p", "mesh-gossip-ffi", "--lib"]);
+    build.arg("--target-dir").arg(profile.parent().expect("cargo's layout")).current_dir(root());
+    match profile.file_name().and_then(OsStr::to_str) {
+        None | Some("debug") => {}
+        Some(name) => {
+            build.args(["--profile", name]);
+        }
+    }
+    let output = build.output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(profile.join("libmesh_gossip.so").exists(), "no library in {}", profile.display());
+    profile
+}
+
+/// Whether `tool` can be run; says so where it cannot.
+fn has(tool: &str) -> bool {
+    let found = Command::new(tool)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        println!("SKIPPED: {tool} is not installed here");
+    }
+    found
+}
+
+fn run(program: impl AsRef<OsStr>, arguments: &[&OsStr], library_path: &Path) -> Output {
+    let program = program.as_ref();
+    let output = Command::new(program)
+        .args(arguments)
+        .env("LD_LIBRARY_PATH", library_path)
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.to_string_lossy()));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", program.to_string_lossy());
+    output
+}
+
+#[test]
+fn a_c_program_prints_our_version() {
+    if !has("cc") {
+        return;
+    }
+    let library = built();
+    let directory = scratch("c");
+    for standard in ["-std=c99", "-std=c17"] {
+        let program = directory.join("version");
+        let include = root().join("ffi/include");
+        let source = root().join("bindings/c/version.c");
+        let arguments: [&OsStr; 12] = [
+            standard.as_ref(),
+            "-Wall".as_ref(),
+            "-Wextra".as_ref(),
+            "-Wpedantic".as_ref(),
+            "-Werror".as_ref(),
+            "-I".as_ref(),
+            include.as_ref(),
+            source.as_ref(),
+            "-o".as_ref(),
+            program.as_ref(),
+            "-L".as_ref(),
+            library.as_ref(),
+        ];
+        let arguments = [arguments.as_slice(), &["-lmesh_gossip".as_ref()]].concat();
+        run("cc", &arguments, &library);
+        let output = run(&program, &[], &library);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), EXPECTED, "{standard}");
+    }
+    std::fs::remove_dir_all(directory).expect("our own directory");
+}
+
+#[test]
+fn the_header_is_cpp_as_well() {
+    if !has("c++") {
+        return;
+    }
+    let header = root().join("ffi/include/mesh_gossip.h");
+    for standard in ["-std=c++11", "-std=c++20"] {
+        let arguments: [&OsStr; 8] = [
+            standard.as_ref(),
+            "-Wall".as_ref(),
+            "-Wpedantic".as_ref(),
+            "-Werror".as_ref(),
+            "-fsyntax-only".as_ref(),
+            "-x".as_ref(),
+            "c++".as_ref(),
+            header.as_ref(),
+        ];
+        run("c++", &arguments, &root());
+    }
+}
+
+#[test]
+fn a_python_script_prints_our_version() {
+    if !has("python3") {
+        return;
+    }
+    let directory = built();
+    let script = root().join("bindings/python/version.py");
+    let library = directory.join("libmesh_gossip.so");
+    let output = run("python3", &["-B".as_ref(), script.as_ref(), library.as_ref()], &directory);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), EXPECTED);
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let directory =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("cargo's own directory is writable");
+    directory
+}
