@@ -1,7 +1,10 @@
 //! Embeddable gossip membership over mutual TLS datagrams.
+mod agent;
 mod clock;
 mod control;
+mod engine;
 mod entropy;
+mod error;
 pub mod io;
 pub mod link;
 mod metrics;
@@ -19,3 +22,10 @@ mod wall;
 pub mod bootstrap;
 
 pub use mesh_gossip_proto as proto;
+
+pub use agent::Agent;
+pub use control::HostEvent;
+pub use engine::Engine;
+pub use error::{AgentError, StartError};
+pub use options::{AgentOptions, EngineOptions};
+pub use orders::{Inspection, Refused};

@@ -123,8 +123,8 @@ impl Site for Shared {
     fn terms(&self) -> Terms {
         let credentials = self.credentials.load();
         Terms {
-            client: credentials.sync_client(),
-            server: credentials.sync_server(),
+            client: Arc::clone(credentials.sync_client()),
+            server: Arc::clone(credentials.sync_server()),
             server_name: server_name(),
             member_of: |leaf| identity_of(leaf).ok().map(|identity| identity.member_id()),
         }

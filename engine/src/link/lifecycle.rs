@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::flight::TRAILER_LIMIT;
 use super::session::{Phase, Session};
 use super::targets::Target;
-use super::{Entry, LinkEvent, Links};
+use super::{Entry, Links};
 
 /// An empty CONFIRM message.
 pub(super) const CONFIRMATION: [u8; FRAME] = [kind::CONFIRM, 0, 0];
@@ -136,7 +136,7 @@ impl Links {
 
     /// The events so far, for tests.
     #[cfg(test)]
-    pub(super) fn take_events(&mut self) -> Vec<LinkEvent> {
+    pub(super) fn take_events(&mut self) -> Vec<super::LinkEvent> {
         self.events.drain(..).collect()
     }
 }

@@ -40,7 +40,7 @@ use answer::Answer;
 use dial::{Dial, Expect};
 use failure::Failure;
 use pacing::Pace;
-use session::{Phase, Session};
+use session::Session;
 use stats::LinkStats;
 use targets::{Target, Targets};
 

@@ -1,0 +1,382 @@
+//! One member of a mesh, as its host holds it.
+//!
+//! Starting it loads the credentials, binds the ports, signs the first record and hands the node
+//! to a shard; from then on this is a remote control: views are read from the snapshot, commands
+//! go over the shard's queue.
+//!
+//! Invariant: whatever way an agent goes, its sockets are closed and its threads' share is given
+//! back before the last handle's drop returns or soon after.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use crossbeam::channel::{self, Receiver};
+use mesh_gossip_proto::membership::record::Authority;
+use mesh_gossip_proto::node::Birth;
+use mesh_gossip_proto::{Command, Lifecycle, MemberId, Metadata, Node, WallTime};
+
+use crate::clock;
+use crate::control::{AgentPort, ControlMessage, HostEvent};
+use crate::engine::Engine;
+use crate::entropy;
+use crate::error::{AgentError, StartError};
+use crate::io;
+use crate::link::stats::TlsSummary;
+use crate::link::{LinkOptions, Links};
+use crate::metrics::Metrics;
+use crate::options::{Advertise, AgentOptions};
+use crate::orders::{AgentId, Inspection, Order, Refused, Reply, ShardHandle};
+use crate::shard::Hosted;
+use crate::shared::Shared;
+use crate::snapshot::{Published, Snapshot};
+use crate::tls::authority::{Intermediates, MeshAuthority};
+use crate::tls::credentials::Credentials;
+use crate::trace;
+
+/// Events that wait for the host; further ones are dropped and counted, and the host is told.
+const EVENTS: usize = 4_096;
+/// A shard answers orders within microseconds; one that takes this long is in trouble.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A member of a mesh. It stops, without a goodbye, when it is dropped.
+pub struct Agent {
+    id: AgentId,
+    shard: ShardHandle,
+    shared: Arc<Shared>,
+    local: SocketAddr,
+    control: Option<SocketAddr>,
+    events: Receiver<HostEvent>,
+    engine: Engine,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent")
+            .field("node_id", &self.shared.node_id)
+            .field("address", &self.local)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is bound before the node exists.
+struct Bound {
+    datagrams: UdpSocket,
+    streams: TcpListener,
+    local: SocketAddr,
+    http: Option<(TcpListener, SocketAddr)>,
+}
+
+impl Agent {
+    /// Starts a member on `engine`.
+    ///
+    /// # Errors
+    /// [`StartError`] names the setting that is wrong and what would be right.
+    pub fn start(engine: &Engine, options: AgentOptions) -> Result<Self, StartError> {
+        let config = options.protocol.clone().validate().map_err(StartError::Config)?;
+        let cluster_id = config.cluster_id.clone();
+        let credentials =
+            Credentials::load(&options.tls, &cluster_id, &options.node_id, &options.role)
+                .map_err(|error| StartError::Credentials(Box::new(error)))?;
+        for warning in credentials.warnings() {
+            tracing::warn!(target: "mesh_gossip", NodeId = %options.node_id, "{warning}");
+        }
+        let credentials = Arc::new(credentials);
+        let bound = Bound::bind(&options)?;
+        let advertised = advertised(&options.advertise, bound.local)?;
+        let authority =
+            Arc::new(MeshAuthority::new(credentials.clone(), Arc::new(Intermediates::default())));
+        let now = engine.clock().now();
+        let linger = Duration::from_secs(5).max(config.interval * 2);
+        let birth = Birth {
+            metadata: first_metadata(&options, advertised),
+            config,
+            addresses: vec![advertised],
+            born: clock::wall(),
+            authority: Arc::clone(&authority) as Arc<dyn Authority>,
+            seed: entropy::word().map_err(|_| StartError::Entropy)?,
+        };
+        let node = Node::new(now, birth).map_err(StartError::Metadata)?;
+        let links = Links::new(LinkOptions {
+            local: node.id(),
+            cluster_id: cluster_id.clone(),
+            authority,
+            seed: entropy::word().map_err(|_| StartError::Entropy)?,
+            linger,
+        });
+        let metrics = Metrics::new(engine.backend(), options.peer_labels);
+        metrics.certificate_expires(WallTime(credentials.verified().leaf_not_after.as_secs() * 1_000));
+        let view = node.view(now);
+        let snapshot = Snapshot::new(Published { view, at: clock::wall() });
+        let node_id = options.node_id.clone();
+        let shared =
+            Shared::new(node.id(), node_id, cluster_id, snapshot, metrics, credentials);
+        Self::place(engine, options, bound, node, links, Arc::new(shared))
+    }
+
+    /// Hands the parts to a shard and to the control thread.
+    fn place(
+        engine: &Engine,
+        options: AgentOptions,
+        bound: Bound,
+        node: Node,
+        links: Links,
+        shared: Arc<Shared>,
+    ) -> Result<Self, StartError> {
+        let id = engine.next_agent();
+        let shard = engine.next_shard();
+        let Bound { datagrams, streams, local, http } = bound;
+        trace::listening(&shared.node_id, local, node.fanout(), engine.backend());
+        let has_seeds = !options.seeds.is_empty() || options.seed_file.is_some();
+        let (reply, opened) = answer();
+        let hosted =
+            Hosted { agent: id, node, links, socket: datagrams, shared: shared.clone(), has_seeds, reply };
+        // The control thread has to know the agent before its shard has work for it.
+        let (sender, events) = channel::bounded(EVENTS);
+        let (http, control) = http.map_or((None, None), |(http, at)| (Some(http), Some(at)));
+        let port = AgentPort {
+            agent: id,
+            shard: shard.clone(),
+            site: shared.clone(),
+            sync_listener: streams,
+            http,
+            seeds: options.seeds,
+            seed_file: options.seed_file,
+            events: sender,
+        };
+        let message = ControlMessage::AddAgent(Box::new(port));
+        let agent = Self { id, shard, shared, local, control, events, engine: engine.clone() };
+        agent.shard.order(Order::Start(Box::new(hosted))).map_err(StartError::Refused)?;
+        match opened.recv_timeout(PATIENCE) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                return Err(StartError::Bind { key: "mesh:gossip:port", address: local, error });
+            }
+            Err(_) => return Err(StartError::Refused(Refused::Stopped)),
+        }
+        engine.control().try_send(message).map_err(StartError::Refused)?;
+        Ok(agent)
+    }
+
+    /// Name within the cluster.
+    pub fn node_id(&self) -> &str {
+        &self.shared.node_id
+    }
+
+    /// Id within the mesh: a hash of cluster and name.
+    pub fn member_id(&self) -> MemberId {
+        self.shared.id
+    }
+
+    /// Cluster.
+    pub fn cluster_id(&self) -> &str {
+        &self.shared.cluster_id
+    }
+
+    /// Where datagrams (UDP) and bulk sync (TCP) are received.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Where the control HTTP server listens.
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.control
+    }
+
+    /// The newest view. Never blocks; costs an atomic load and a reference count.
+    pub fn view(&self) -> Arc<Published> {
+        self.shared.snapshot.load()
+    }
+
+    /// Whether the first full exchange with the mesh is done, or there was nobody to have it
+    /// with.
+    pub fn is_joined(&self) -> bool {
+        self.shared.is_joined()
+    }
+
+    /// Counters, gauges and contacts as of one moment on the agent's shard.
+    ///
+    /// # Errors
+    /// [`AgentError`] when the shard does not answer within `timeout`.
+    pub fn inspect(&self, timeout: Duration) -> Result<Inspection, AgentError> {
+        self.ask(timeout, |reply| Order::Inspect { agent: self.id, reply })
+    }
+
+    /// What TLS negotiated with the newest peer; `None` before the first handshake.
+    pub fn tls(&self) -> Option<TlsSummary> {
+        self.inspect(PATIENCE).ok()?.links.tls
+    }
+
+    /// The metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    /// As for [`Agent::inspect`].
+    pub fn metrics_text(&self, timeout: Duration) -> Result<String, AgentError> {
+        let inspection = self.inspect(timeout)?;
+        Ok(self.shared.metrics.render(&self.view().view, &inspection))
+    }
+
+    /// The next event, waiting up to `timeout` for one; `None` when none came.
+    pub fn next_event(&self, timeout: Duration) -> Option<HostEvent> {
+        self.events.recv_timeout(timeout).ok()
+    }
+
+    /// What this member says of itself at present.
+    pub fn metadata(&self) -> Option<Metadata> {
+        let published = self.view();
+        let member = published.view.member(self.shared.id)?;
+        Some(member.record.record().metadata.clone())
+    }
+
+    /// Publishes metadata under a higher incarnation, if `change` changes it. Name, cluster and
+    /// role stand in the certificate and cannot change.
+    ///
+    /// # Errors
+    /// [`AgentError`] says why nothing changed.
+    pub fn update_metadata(&self, change: impl FnOnce(&mut Metadata)) -> Result<(), AgentError> {
+        let mut metadata = self.metadata().ok_or(AgentError::Stopped)?;
+        change(&mut metadata);
+        self.command(Command::SetMetadata(metadata))
+    }
+
+    /// Publishes a lifecycle (active, cordoned, draining, drained).
+    ///
+    /// # Errors
+    /// [`AgentError`] says why nothing changed.
+    pub fn set_lifecycle(&self, lifecycle: Lifecycle) -> Result<(), AgentError> {
+        self.command(Command::SetLifecycle(lifecycle))
+    }
+
+    /// Dials more members to find the mesh through.
+    ///
+    /// # Errors
+    /// [`AgentError`] says why nothing changed.
+    pub fn join(&self, addresses: Vec<SocketAddr>) -> Result<(), AgentError> {
+        self.command(Command::Join(addresses))
+    }
+
+    /// Says goodbye and waits until enough members know; returns how many acknowledged.
+    ///
+    /// # Errors
+    /// [`AgentError::Timeout`] when that took longer than `timeout`.
+    pub fn leave(&self, timeout: Duration) -> Result<usize, AgentError> {
+        let left = self.ask(timeout, |reply| Order::Leave { agent: self.id, reply })?;
+        Ok(left?)
+    }
+
+    /// Stops without a goodbye, as a crash would.
+    pub fn kill(self) {}
+
+    fn command(&self, command: Command) -> Result<(), AgentError> {
+        let done =
+            self.ask(PATIENCE, |reply| Order::Command { agent: self.id, command, reply })?;
+        Ok(done?)
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        order: impl FnOnce(Reply<T>) -> Order,
+    ) -> Result<T, AgentError> {
+        let (reply, answered) = answer();
+        self.shard.order(order(reply))?;
+        answered.recv_timeout(timeout).map_err(|error| match error {
+            mpsc::RecvTimeoutError::Timeout => AgentError::Timeout,
+            mpsc::RecvTimeoutError::Disconnected => AgentError::Stopped,
+        })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.engine.control().try_send(ControlMessage::RemoveAgent(self.id));
+        let (reply, stopped) = answer();
+        if self.shard.order(Order::Stop { agent: self.id, reply }).is_ok() {
+            // Afterwards the port is free again.
+            let _ = stopped.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+/// A reply and where its answer arrives.
+fn answer<T: Send + 'static>() -> (Reply<T>, mpsc::Receiver<T>) {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let reply = Box::new(move |answer| {
+        // Whoever asked may have given up.
+        let _ = sender.try_send(answer);
+    });
+    (reply, receiver)
+}
+
+impl Bound {
+    fn bind(options: &AgentOptions) -> Result<Self, StartError> {
+        let failed = |key, address| move |error| StartError::Bind { key, address, error };
+        let gossip = failed("mesh:gossip:port", options.bind);
+        let (datagrams, streams) = io::bind_pair(options.bind).map_err(gossip)?;
+        let local = datagrams.local_addr().map_err(failed("mesh:gossip:port", options.bind))?;
+        let http = match &options.control {
+            None => None,
+            Some(control) => {
+                let failed = |error| StartError::Bind {
+                    key: "mesh:gossip:control:port",
+                    address: control.bind,
+                    error,
+                };
+                let listener = TcpListener::bind(control.bind).map_err(failed)?;
+                let at = listener.local_addr().map_err(failed)?;
+                Some((listener, at))
+            }
+        };
+        Ok(Self { datagrams, streams, local, http })
+    }
+}
+
+fn first_metadata(options: &AgentOptions, advertised: SocketAddr) -> Metadata {
+    Metadata {
+        node_id: options.node_id.clone(),
+        role: options.role.clone(),
+        cluster_id: options.protocol.cluster_id.clone(),
+        region: options.region.clone(),
+        mesh_version: options.mesh_version.clone(),
+        http3_support: options.http3_support,
+        metadata_version: 1,
+        endpoint: advertised.to_string(),
+        labels: options.labels.clone(),
+    }
+}
+
+/// The address that others are told to dial.
+fn advertised(advertise: &Advertise, local: SocketAddr) -> Result<SocketAddr, StartError> {
+    let port = advertise.port.unwrap_or(local.port());
+    let Some(host) = &advertise.host else {
+        let ip = if local.ip().is_unspecified() { outward_ip(local) } else { local.ip() };
+        return Ok(SocketAddr::new(ip, port));
+    };
+    let failed = |error| StartError::Advertise { host: host.clone(), error };
+    let mut addresses = (host.as_str(), port).to_socket_addrs().map_err(failed)?;
+    addresses.next().ok_or_else(|| {
+        failed(std::io::Error::new(std::io::ErrorKind::NotFound, "no address"))
+    })
+}
+
+/// The address that this machine would send from; nothing is sent to find out. Loopback where it
+/// has no route.
+fn outward_ip(local: SocketAddr) -> IpAddr {
+    // Documentation ranges (RFC 5737, RFC 3849): connecting a datagram socket only asks for a route.
+    let probes: [(IpAddr, IpAddr); 2] = [
+        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    ];
+    let wanted = probes.iter().filter(|(any, _)| any.is_ipv4() || local.is_ipv6());
+    for (any, far) in wanted {
+        let routed = UdpSocket::bind((*any, 0))
+            .and_then(|socket| socket.connect((*far, 9)).map(|()| socket))
+            .and_then(|socket| socket.local_addr());
+        if let Ok(address) = routed
+            && !address.ip().is_unspecified()
+        {
+            return address.ip();
+        }
+    }
+    Ipv4Addr::LOCALHOST.into()
+}
