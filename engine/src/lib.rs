@@ -16,4 +16,5 @@ mod wall;
 #[cfg(feature = "bootstrap")]
 pub mod bootstrap;
 
+pub use control::HostEvent;
 pub use mesh_gossip_proto as proto;
