@@ -4,12 +4,11 @@
 //! Invariant: every counter only rises. Totals that the protocol keeps already are copied at
 //! [`Metrics::render`], never counted a second time here.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use mesh_gossip_proto::{Event, LeftReason, State, View, WallTime};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 use crate::io::Backend;
 use crate::options::PeerLabels;
@@ -17,9 +16,11 @@ use crate::orders::Inspection;
 
 mod families;
 mod round_trips;
+mod scraped;
 
-use families::{counter, counters, gauge, gauges, raise, raise_by};
+use families::{counter, counters, gauge, gauges};
 use round_trips::RoundTrips;
+use scraped::Scraped;
 
 /// Which side of a bulk exchange we were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,36 +54,6 @@ pub(crate) struct Metrics {
     /// Milliseconds since the epoch; zero: not known.
     certificate_not_after: AtomicU64,
     scraped: Scraped,
-}
-
-/// What is copied at a scrape.
-struct Scraped {
-    members: IntGaugeVec,
-    messages: IntCounterVec,
-    view_size: IntGauge,
-    fanout: IntGauge,
-    agreement: IntGauge,
-    awareness: IntGauge,
-    queue_depth: IntGauge,
-    sessions: IntGauge,
-    half_open: IntGauge,
-    probes: IntCounterVec,
-    indirect_pings: IntCounter,
-    nacks: IntCounter,
-    suspicions: IntCounter,
-    refutations: IntCounter,
-    declared_dead: IntCounter,
-    queue_dropped: IntCounter,
-    updates: IntCounter,
-    pulls: IntCounter,
-    digests: IntCounterVec,
-    handshakes: IntCounterVec,
-    dials: IntCounter,
-    dropped: IntCounterVec,
-    rejected: IntCounterVec,
-    bytes: IntCounterVec,
-    handshake_bytes: IntCounter,
-    io: IntCounterVec,
 }
 
 impl Metrics {
@@ -207,170 +178,6 @@ impl Metrics {
 
     fn with_round_trips(&self, act: impl FnOnce(&mut RoundTrips)) {
         act(&mut self.round_trips.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-impl Scraped {
-    fn new(r: &Registry) -> Self {
-        let outcome = &["mesh_outcome"];
-        let reason = &["mesh_reason"];
-        Self {
-            members: gauges(r, "mesh_gossip_members", "Members by status.", "mesh_status"),
-            messages: counters(
-                r,
-                "mesh_gossip_messages_total",
-                "Sealed datagrams by direction and outcome.",
-                &["mesh_direction", "mesh_outcome"],
-            ),
-            view_size: gauge(r, "mesh_gossip_view_size", "Members present in our view."),
-            fanout: gauge(r, "mesh_gossip_fanout", "Members that one gossip tick reaches."),
-            agreement: gauge(r, "mesh_gossip_view_agreement", "1: the last digest equals ours."),
-            awareness: gauge(r, "mesh_gossip_awareness", "Local health: 0 best, 8 worst."),
-            queue_depth: gauge(r, "mesh_gossip_queue_depth", "Updates waiting for gossip."),
-            sessions: gauge(r, "mesh_gossip_sessions", "Live sessions."),
-            half_open: gauge(r, "mesh_gossip_sessions_half_open", "Handshakes under way."),
-            probes: counters(r, "mesh_gossip_probes_total", "Probes by outcome.", outcome),
-            indirect_pings: counter(r, "mesh_gossip_indirect_pings_total", "Relays asked."),
-            nacks: counter(r, "mesh_gossip_nacks_total", "Nacks received."),
-            suspicions: counter(r, "mesh_gossip_suspicions_total", "Suspicions begun here."),
-            refutations: counter(
-                r,
-                "mesh_gossip_refutations_total",
-                "Claims about ourselves that we refuted.",
-            ),
-            declared_dead: counter(
-                r,
-                "mesh_gossip_declared_dead_total",
-                "Members declared failed by our own timer.",
-            ),
-            queue_dropped: counter(
-                r,
-                "mesh_gossip_queue_dropped_total",
-                "Updates dropped because the queue was full.",
-            ),
-            updates: counter(r, "mesh_gossip_updates_total", "Updates sent."),
-            pulls: counter(r, "mesh_gossip_pulls_total", "Records pulled."),
-            digests: counters(
-                r,
-                "mesh_gossip_digests_total",
-                "Digests received: equal to ours, or different.",
-                outcome,
-            ),
-            handshakes: counters(
-                r,
-                "mesh_gossip_handshakes_total",
-                "Handshakes by outcome and reason.",
-                &["mesh_outcome", "mesh_reason"],
-            ),
-            dials: counter(r, "mesh_gossip_handshakes_dialled_total", "Handshakes begun by us."),
-            dropped: counters(
-                r,
-                "mesh_gossip_datagrams_dropped_total",
-                "Datagrams dropped on arrival, by reason.",
-                reason,
-            ),
-            rejected: counters(
-                r,
-                "mesh_gossip_rejected_total",
-                "Messages and records rejected, by reason.",
-                reason,
-            ),
-            bytes: counters(
-                r,
-                "mesh_gossip_bytes_total",
-                "Bytes of UDP payload by direction.",
-                &["mesh_direction"],
-            ),
-            handshake_bytes: counter(
-                r,
-                "mesh_gossip_handshake_bytes_total",
-                "Bytes of UDP payload sent for handshakes.",
-            ),
-            io: counters(
-                r,
-                "mesh_gossip_io_total",
-                "The shard's datagram counters; agents of one shard share them.",
-                &["mesh_io"],
-            ),
-        }
-    }
-
-    fn copy(&self, view: &View, inspection: &Inspection) {
-        let counts = view.counts();
-        for (status, count) in [
-            ("alive", counts.alive),
-            ("suspect", counts.suspect),
-            ("left", counts.dead + counts.left),
-        ] {
-            self.members.with_label_values(&[status]).set(count as i64);
-        }
-        self.view_size.set(counts.present() as i64);
-        self.fanout.set(inspection.fanout as i64);
-        self.agreement.set(i64::from(inspection.agrees));
-        self.copy_protocol(inspection);
-        self.copy_links(inspection);
-        let io = &inspection.io;
-        for (name, total) in [
-            ("received", io.received),
-            ("sent", io.sent),
-            ("send_failed", io.send_failed),
-            ("truncated", io.truncated),
-            ("syscalls", io.syscalls),
-            ("out_of_buffers", io.out_of_buffers),
-        ] {
-            raise(&self.io.with_label_values(&[name]), total);
-        }
-    }
-
-    fn copy_protocol(&self, inspection: &Inspection) {
-        let stats = &inspection.stats;
-        self.awareness.set(i64::from(stats.awareness));
-        self.queue_depth.set(stats.queue_depth as i64);
-        for (outcome, total) in [("acked", stats.probes_acked), ("failed", stats.probes_failed)] {
-            raise(&self.probes.with_label_values(&[outcome]), total);
-        }
-        for (outcome, total) in [("equal", stats.digests_equal), ("differ", stats.digests_differ)] {
-            raise(&self.digests.with_label_values(&[outcome]), total);
-        }
-        for (counter, total) in [
-            (&self.indirect_pings, stats.indirect_pings),
-            (&self.nacks, stats.nacks),
-            (&self.suspicions, stats.suspicions),
-            (&self.refutations, stats.refutations),
-            (&self.declared_dead, stats.declared_dead),
-            (&self.queue_dropped, stats.queue_dropped),
-            (&self.updates, stats.updates_out),
-            (&self.pulls, stats.pulls),
-        ] {
-            raise(counter, total);
-        }
-        raise_by(&self.rejected, &stats.rejected);
-    }
-
-    fn copy_links(&self, inspection: &Inspection) {
-        let (links, io) = (&inspection.links, &inspection.io);
-        let dropped: u64 = links.dropped.values().sum();
-        for (direction, outcome, total) in [
-            ("inbound", "success", links.opened),
-            ("inbound", "failure", dropped),
-            ("outbound", "success", links.sealed),
-            ("outbound", "failure", links.unsent + io.send_failed),
-        ] {
-            raise(&self.messages.with_label_values(&[direction, outcome]), total);
-        }
-        for (direction, total) in [("inbound", links.bytes_in), ("outbound", links.bytes_out)] {
-            raise(&self.bytes.with_label_values(&[direction]), total);
-        }
-        self.sessions.set(links.sessions as i64);
-        self.half_open.set(links.half_open as i64);
-        raise(&self.dials, links.dials);
-        raise(&self.handshake_bytes, links.handshake_bytes_out);
-        raise(&self.handshakes.with_label_values(&["success", "confirmed"]), links.confirmed);
-        let failures: &BTreeMap<&'static str, u64> = &links.handshake_failures;
-        for (reason, total) in failures {
-            raise(&self.handshakes.with_label_values(&["failure", *reason]), *total);
-        }
-        raise_by(&self.dropped, &links.dropped);
     }
 }
 

@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use mesh_gossip_proto::{Event, MemberId, PeerError, SignedRecord};
+use mesh_gossip_proto::{Event, LeftReason, MemberId, PeerError, SignedRecord, State};
 
 use crate::control::peers::status;
 use crate::io::Backend;
@@ -20,13 +20,14 @@ use crate::wall::{Moment, rfc3339};
 /// Members and reasons remembered as told; beyond it everything repeatable goes to TRACE.
 const TOLD: usize = 1_024;
 
+// Event ids of the reference.
+const LISTENING: u32 = 1;
+const SCHEMA_REJECTED: u32 = 2;
 const JOINED: u32 = 3;
 const RECOVERED: u32 = 4;
 const SUSPECT: u32 = 5;
 const LEFT: u32 = 6;
-const SCHEMA_REJECTED: u32 = 2;
 const REQUEST_FAILED: u32 = 7;
-const LISTENING: u32 = 1;
 
 /// An agent listens.
 pub(crate) fn listening(node_id: &str, address: SocketAddr, fanout: usize, backend: Backend) {
@@ -87,46 +88,13 @@ impl Tracer {
         let node_id = self.node_id.as_str();
         match event {
             Event::Joined(record) => joined(node_id, record),
-            Event::Recovered { record, previous } => {
-                let peer = &record.record().metadata;
-                tracing::info!(
-                    target: "mesh_gossip",
-                    EventId = RECOVERED,
-                    NodeId = node_id,
-                    PeerId = peer.node_id,
-                    PreviousStatus = status(*previous),
-                    ClusterId = peer.cluster_id,
-                    Role = peer.role,
-                    "mesh peer recovered"
-                );
-            }
+            Event::Recovered { record, previous } => recovered(node_id, record, *previous),
             Event::Suspected { record, last_contact } => {
                 let moment = Moment { instant: published.view.taken(), wall: published.at };
-                let peer = &record.record().metadata;
-                tracing::warn!(
-                    target: "mesh_gossip",
-                    EventId = SUSPECT,
-                    NodeId = node_id,
-                    PeerId = peer.node_id,
-                    ClusterId = peer.cluster_id,
-                    Role = peer.role,
-                    LastSeen = last_contact.map(|last| rfc3339(moment.wall_of(last))),
-                    "mesh peer suspect"
-                );
+                let last_seen = last_contact.map(|last| rfc3339(moment.wall_of(last)));
+                suspected(node_id, record, last_seen.as_deref());
             }
-            Event::Left { record, reason } => {
-                let peer = &record.record().metadata;
-                tracing::warn!(
-                    target: "mesh_gossip",
-                    EventId = LEFT,
-                    NodeId = node_id,
-                    PeerId = peer.node_id,
-                    ClusterId = peer.cluster_id,
-                    Role = peer.role,
-                    Reason = reason.as_str(),
-                    "mesh peer left"
-                );
-            }
+            Event::Left { record, reason } => left(node_id, record, *reason),
             Event::Updated(record) => updated(node_id, record),
             Event::Refuted(record) => refuted(node_id, record),
             Event::RecordRejected { from, error } => self.rejected(*from, error, published),
@@ -243,6 +211,48 @@ fn joined(node_id: &str, record: &SignedRecord) {
     );
 }
 
+fn recovered(node_id: &str, record: &SignedRecord, previous: State) {
+    let peer = &record.record().metadata;
+    tracing::info!(
+        target: "mesh_gossip",
+        EventId = RECOVERED,
+        NodeId = node_id,
+        PeerId = peer.node_id,
+        PreviousStatus = status(previous),
+        ClusterId = peer.cluster_id,
+        Role = peer.role,
+        "mesh peer recovered"
+    );
+}
+
+fn suspected(node_id: &str, record: &SignedRecord, last_seen: Option<&str>) {
+    let peer = &record.record().metadata;
+    tracing::warn!(
+        target: "mesh_gossip",
+        EventId = SUSPECT,
+        NodeId = node_id,
+        PeerId = peer.node_id,
+        ClusterId = peer.cluster_id,
+        Role = peer.role,
+        LastSeen = last_seen,
+        "mesh peer suspect"
+    );
+}
+
+fn left(node_id: &str, record: &SignedRecord, reason: LeftReason) {
+    let peer = &record.record().metadata;
+    tracing::warn!(
+        target: "mesh_gossip",
+        EventId = LEFT,
+        NodeId = node_id,
+        PeerId = peer.node_id,
+        ClusterId = peer.cluster_id,
+        Role = peer.role,
+        Reason = reason.as_str(),
+        "mesh peer left"
+    );
+}
+
 fn updated(node_id: &str, record: &SignedRecord) {
     let peer = &record.record().metadata;
     tracing::debug!(
@@ -280,7 +290,7 @@ fn name(member: MemberId, published: &Published) -> String {
 mod tests {
     use std::time::Duration;
 
-    use mesh_gossip_proto::{LeftReason, State, WallTime};
+    use mesh_gossip_proto::WallTime;
 
     use super::*;
     use crate::control::testing::{Lines, Person, published, record};

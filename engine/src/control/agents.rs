@@ -92,7 +92,7 @@ struct Agent {
     /// Events that the host's queue had no room for since it was last told.
     lost: u64,
     /// Listener and resolver; they end with this.
-    tasks: JoinSet<()>,
+    _tasks: JoinSet<()>,
     /// Exchanges that we wished for.
     wishes: JoinSet<()>,
     outbound: Arc<Semaphore>,
@@ -132,7 +132,7 @@ impl Agent {
             tracer,
             events: port.events,
             lost: 0,
-            tasks,
+            _tasks: tasks,
             wishes,
             outbound,
             _http: http,
@@ -175,13 +175,12 @@ impl Agent {
             }
         }
         match self.events.try_send(HostEvent { at, event }) {
-            Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 self.lost += 1;
                 self.desk.site.metrics().events_lost(1);
             }
-            // The host does not listen, which is its right.
-            Err(TrySendError::Disconnected(_)) => {}
+            // A host that does not listen is within its rights.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
         }
     }
 }

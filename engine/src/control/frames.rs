@@ -46,7 +46,7 @@ pub(super) enum Frame {
 
 /// How a peer broke the framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameError {
+pub(crate) enum FrameError {
     /// A kind that this protocol does not have.
     Kind(u8),
     /// A reserved flag is set.

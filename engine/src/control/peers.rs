@@ -18,70 +18,74 @@ const SCHEMA_VERSION: &str = "v1";
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PeersDocument {
+pub(crate) struct PeersDocument {
     /// Version of the document's schema.
-    pub schema_version: &'static str,
+    pub(crate) schema_version: &'static str,
     /// When the answer was made, RFC 3339.
-    pub generated_at: String,
+    pub(crate) generated_at: String,
     /// Who answers.
-    pub local_node_id: String,
+    pub(crate) local_node_id: String,
     /// Every listed member, the local one first.
-    pub peers: Vec<Peer>,
+    pub(crate) peers: Vec<Peer>,
 }
 
 /// One member.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Name within the cluster.
-    pub node_id: String,
+    pub(crate) node_id: String,
     /// `Alive`, `Suspect` or `Left`.
-    pub status: &'static str,
+    pub(crate) status: &'static str,
     /// The view's time for an alive member, else our own last contact.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_seen: Option<String>,
+    pub(crate) last_seen: Option<String>,
     /// Smoothed round-trip time, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rtt_ms: Option<f64>,
+    pub(crate) rtt_ms: Option<f64>,
     /// What the member says of itself.
-    pub metadata: PeerMetadata,
+    pub(crate) metadata: PeerMetadata,
     /// Readiness.
-    pub lifecycle: &'static str,
+    pub(crate) lifecycle: &'static str,
     /// Life and version: generation and counter.
-    pub incarnation: String,
+    pub(crate) incarnation: String,
     /// Why it is no longer a member.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
+    pub(crate) reason: Option<&'static str>,
     /// When we last heard from it ourselves.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_contact: Option<String>,
+    pub(crate) last_contact: Option<String>,
 }
 
 /// A member's metadata document.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PeerMetadata {
+pub(crate) struct PeerMetadata {
     /// Role within the mesh.
-    pub role: String,
+    pub(crate) role: String,
     /// Cluster.
-    pub cluster_id: String,
+    pub(crate) cluster_id: String,
     /// Region.
-    pub region: String,
+    pub(crate) region: String,
     /// Version of the mesh software.
-    pub mesh_version: String,
+    pub(crate) mesh_version: String,
     /// Whether the host serves HTTP/3.
-    pub http3_support: bool,
+    pub(crate) http3_support: bool,
     /// Address that the host advertises.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
+    pub(crate) endpoint: Option<String>,
     /// Rises with every change.
-    pub metadata_version: u64,
+    pub(crate) metadata_version: u64,
     /// Free labels.
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// The document for `view`, with the contacts of `inspection`, as of `wall`.
-pub fn peers_document(view: &View, inspection: &Inspection, wall: WallTime) -> PeersDocument {
+pub(crate) fn peers_document(
+    view: &View,
+    inspection: &Inspection,
+    wall: WallTime,
+) -> PeersDocument {
     let moment = Moment { instant: inspection.now, wall };
     let contacts: HashMap<MemberId, Contact> = inspection.contacts.iter().copied().collect();
     let mut members: Vec<&Member> = view.members().collect();

@@ -1,0 +1,232 @@
+//! Families that are copied at a scrape from what the protocol, the links and the shard count.
+//!
+//! Invariant: no family here is touched outside a scrape, so the totals stand in one place.
+
+use mesh_gossip_proto::{Stats, View};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use super::families::{counter, counters, gauge, gauges, raise, raise_by};
+use crate::io::IoStats;
+use crate::link::stats::LinkStats;
+use crate::orders::Inspection;
+
+/// Everything that is copied.
+pub(super) struct Scraped {
+    members: IntGaugeVec,
+    view_size: IntGauge,
+    fanout: IntGauge,
+    agreement: IntGauge,
+    messages: IntCounterVec,
+    protocol: Protocol,
+    links: Links,
+    io: IntCounterVec,
+}
+
+impl Scraped {
+    pub(super) fn new(r: &Registry) -> Self {
+        Self {
+            members: gauges(r, "mesh_gossip_members", "Members by status.", "mesh_status"),
+            view_size: gauge(r, "mesh_gossip_view_size", "Members present in our view."),
+            fanout: gauge(r, "mesh_gossip_fanout", "Members that one gossip tick reaches."),
+            agreement: gauge(r, "mesh_gossip_view_agreement", "1: the last digest equals ours."),
+            messages: counters(
+                r,
+                "mesh_gossip_messages_total",
+                "Sealed datagrams by direction and outcome.",
+                &["mesh_direction", "mesh_outcome"],
+            ),
+            protocol: Protocol::new(r),
+            links: Links::new(r),
+            io: counters(
+                r,
+                "mesh_gossip_io_total",
+                "The shard's datagram counters; agents of one shard share them.",
+                &["mesh_io"],
+            ),
+        }
+    }
+
+    pub(super) fn copy(&self, view: &View, inspection: &Inspection) {
+        let counts = view.counts();
+        for (status, count) in [
+            ("alive", counts.alive),
+            ("suspect", counts.suspect),
+            ("left", counts.dead + counts.left),
+        ] {
+            self.members.with_label_values(&[status]).set(count as i64);
+        }
+        self.view_size.set(counts.present() as i64);
+        self.fanout.set(inspection.fanout as i64);
+        self.agreement.set(i64::from(inspection.agrees));
+        self.protocol.copy(&inspection.stats);
+        self.links.copy(&inspection.links);
+        self.copy_messages(&inspection.links, &inspection.io);
+        self.copy_io(&inspection.io);
+    }
+
+    fn copy_messages(&self, links: &LinkStats, io: &IoStats) {
+        let dropped: u64 = links.dropped.values().sum();
+        for (direction, outcome, total) in [
+            ("inbound", "success", links.opened),
+            ("inbound", "failure", dropped),
+            ("outbound", "success", links.sealed),
+            ("outbound", "failure", links.unsent + io.send_failed),
+        ] {
+            raise(&self.messages.with_label_values(&[direction, outcome]), total);
+        }
+    }
+
+    fn copy_io(&self, io: &IoStats) {
+        for (name, total) in [
+            ("received", io.received),
+            ("sent", io.sent),
+            ("send_failed", io.send_failed),
+            ("truncated", io.truncated),
+            ("syscalls", io.syscalls),
+            ("out_of_buffers", io.out_of_buffers),
+        ] {
+            raise(&self.io.with_label_values(&[name]), total);
+        }
+    }
+}
+
+/// The protocol's own counters.
+struct Protocol {
+    awareness: IntGauge,
+    queue_depth: IntGauge,
+    probes: IntCounterVec,
+    digests: IntCounterVec,
+    indirect_pings: IntCounter,
+    nacks: IntCounter,
+    suspicions: IntCounter,
+    refutations: IntCounter,
+    declared_dead: IntCounter,
+    queue_dropped: IntCounter,
+    updates: IntCounter,
+    pulls: IntCounter,
+    rejected: IntCounterVec,
+}
+
+impl Protocol {
+    fn new(r: &Registry) -> Self {
+        let outcome = &["mesh_outcome"];
+        let total = |name, help| counter(r, name, help);
+        Self {
+            awareness: gauge(r, "mesh_gossip_awareness", "Local health: 0 best, 8 worst."),
+            queue_depth: gauge(r, "mesh_gossip_queue_depth", "Updates waiting for gossip."),
+            probes: counters(r, "mesh_gossip_probes_total", "Probes by outcome.", outcome),
+            digests: counters(
+                r,
+                "mesh_gossip_digests_total",
+                "Digests received: equal to ours, or different.",
+                outcome,
+            ),
+            indirect_pings: total("mesh_gossip_indirect_pings_total", "Relays asked."),
+            nacks: total("mesh_gossip_nacks_total", "Nacks received."),
+            suspicions: total("mesh_gossip_suspicions_total", "Suspicions begun here."),
+            refutations: total(
+                "mesh_gossip_refutations_total",
+                "Claims about ourselves that we refuted.",
+            ),
+            declared_dead: total(
+                "mesh_gossip_declared_dead_total",
+                "Members declared failed by our own timer.",
+            ),
+            queue_dropped: total(
+                "mesh_gossip_queue_dropped_total",
+                "Updates dropped because the queue was full.",
+            ),
+            updates: total("mesh_gossip_updates_total", "Updates sent."),
+            pulls: total("mesh_gossip_pulls_total", "Records pulled."),
+            rejected: counters(
+                r,
+                "mesh_gossip_rejected_total",
+                "Messages and records rejected, by reason.",
+                &["mesh_reason"],
+            ),
+        }
+    }
+
+    fn copy(&self, stats: &Stats) {
+        self.awareness.set(i64::from(stats.awareness));
+        self.queue_depth.set(stats.queue_depth as i64);
+        for (outcome, total) in [("acked", stats.probes_acked), ("failed", stats.probes_failed)] {
+            raise(&self.probes.with_label_values(&[outcome]), total);
+        }
+        for (outcome, total) in [("equal", stats.digests_equal), ("differ", stats.digests_differ)] {
+            raise(&self.digests.with_label_values(&[outcome]), total);
+        }
+        for (counter, total) in [
+            (&self.indirect_pings, stats.indirect_pings),
+            (&self.nacks, stats.nacks),
+            (&self.suspicions, stats.suspicions),
+            (&self.refutations, stats.refutations),
+            (&self.declared_dead, stats.declared_dead),
+            (&self.queue_dropped, stats.queue_dropped),
+            (&self.updates, stats.updates_out),
+            (&self.pulls, stats.pulls),
+        ] {
+            raise(counter, total);
+        }
+        raise_by(&self.rejected, &stats.rejected);
+    }
+}
+
+/// The links' counters.
+struct Links {
+    sessions: IntGauge,
+    half_open: IntGauge,
+    dials: IntCounter,
+    handshakes: IntCounterVec,
+    handshake_bytes: IntCounter,
+    dropped: IntCounterVec,
+    bytes: IntCounterVec,
+}
+
+impl Links {
+    fn new(r: &Registry) -> Self {
+        Self {
+            sessions: gauge(r, "mesh_gossip_sessions", "Live sessions."),
+            half_open: gauge(r, "mesh_gossip_sessions_half_open", "Handshakes under way."),
+            dials: counter(r, "mesh_gossip_handshakes_dialled_total", "Handshakes begun by us."),
+            handshakes: counters(
+                r,
+                "mesh_gossip_handshakes_total",
+                "Handshakes by outcome and reason.",
+                &["mesh_outcome", "mesh_reason"],
+            ),
+            handshake_bytes: counter(
+                r,
+                "mesh_gossip_handshake_bytes_total",
+                "Bytes of UDP payload sent for handshakes.",
+            ),
+            dropped: counters(
+                r,
+                "mesh_gossip_datagrams_dropped_total",
+                "Datagrams dropped on arrival, by reason.",
+                &["mesh_reason"],
+            ),
+            bytes: counters(
+                r,
+                "mesh_gossip_bytes_total",
+                "Bytes of UDP payload by direction.",
+                &["mesh_direction"],
+            ),
+        }
+    }
+
+    fn copy(&self, links: &LinkStats) {
+        self.sessions.set(links.sessions as i64);
+        self.half_open.set(links.half_open as i64);
+        raise(&self.dials, links.dials);
+        raise(&self.handshake_bytes, links.handshake_bytes_out);
+        for (direction, total) in [("inbound", links.bytes_in), ("outbound", links.bytes_out)] {
+            raise(&self.bytes.with_label_values(&[direction]), total);
+        }
+        raise(&self.handshakes.with_label_values(&["success", "confirmed"]), links.confirmed);
+        for (reason, total) in &links.handshake_failures {
+            raise(&self.handshakes.with_label_values(&["failure", *reason]), *total);
+        }
+        raise_by(&self.dropped, &links.dropped);
+    }
+}
