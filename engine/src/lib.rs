@@ -21,7 +21,6 @@ mod wall;
 #[cfg(feature = "bootstrap")]
 pub mod bootstrap;
 
-pub use control::HostEvent;
 pub use mesh_gossip_proto as proto;
 
 pub use agent::Agent;

@@ -1,1 +1,141 @@
-fn main() {}
+//! The `omnirelay` command: a mesh to watch, a mesh agent as a daemon, its membership, its
+//! certificates.
+//!
+//! Invariant: the exit code is 0 for success, 1 for an error of any kind (a usage error
+//! included), 2 for an answer that did not come in time.
+
+mod agent;
+mod bootstrap;
+mod demo;
+mod duration;
+mod logging;
+mod peers;
+mod signals;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Gossip membership over mutual TLS: demo, agent, members, certificates.
+///
+/// Exit codes: 0 ok, 1 error (usage errors included), 2 timeout.
+#[derive(Parser, Debug)]
+#[command(name = "omnirelay", version)]
+struct Cli {
+    #[command(subcommand)]
+    area: Area,
+}
+
+#[derive(Subcommand, Debug)]
+enum Area {
+    /// The gossip mesh.
+    Mesh(Mesh),
+}
+
+#[derive(Args, Debug)]
+struct Mesh {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Starts a mesh of agents on loopback and shows its members, until Ctrl-C.
+    Demo(demo::DemoArgs),
+    /// Runs one agent until SIGTERM or SIGINT.
+    Agent(agent::AgentArgs),
+    /// Shows the members that an agent knows.
+    Peers(peers::PeersArgs),
+    /// Mints certificate authorities and node certificates.
+    Bootstrap(bootstrap::BootstrapArgs),
+}
+
+/// Why a command failed, by the verb that was asked.
+#[derive(Debug)]
+enum Failure {
+    Demo(demo::DemoError),
+    Agent(agent::AgentError),
+    Peers(peers::PeersError),
+    Bootstrap(bootstrap::BootstrapError),
+}
+
+impl Failure {
+    fn is_told(&self) -> bool {
+        match self {
+            Self::Demo(error) => error.is_told(),
+            Self::Agent(_) | Self::Peers(_) | Self::Bootstrap(_) => false,
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Peers(error) if error.is_timeout() => 2,
+            Self::Demo(_) | Self::Agent(_) | Self::Peers(_) | Self::Bootstrap(_) => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Demo(error) => error.fmt(f),
+            Self::Agent(error) => error.fmt(f),
+            Self::Peers(error) => error.fmt(f),
+            Self::Bootstrap(error) => error.fmt(f),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => {
+            // A closed pipe is the only way to fail here, and there is nobody to tell.
+            let _ = said.print();
+            // clap's own code for a usage error is 2, which means a timeout here.
+            return if said.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+        }
+    };
+    let Area::Mesh(Mesh { verb }) = cli.area;
+    let done = match verb {
+        Verb::Demo(args) => demo::run(&args).map_err(Failure::Demo),
+        Verb::Agent(args) => agent::run(&args).map_err(Failure::Agent),
+        Verb::Peers(args) => peers::run(&args).map_err(Failure::Peers),
+        Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_told() {
+                eprintln!("error: {failure}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_peers_stand_before_or_after_list() {
+        for line in [
+            "omnirelay mesh peers -u http://h:1 --format json",
+            "omnirelay mesh peers list -u http://h:1 --format json",
+            "omnirelay mesh peers -u http://h:1 list --format json",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+}

@@ -407,7 +407,7 @@ impl Site for StageSite {
 
 /// The way into a shard that nobody runs.
 fn shard(orders: &Arc<ArrayQueue<Order>>) -> ShardHandle {
-    ShardHandle::new(Arc::clone(orders), Waker)
+    ShardHandle::new(Arc::clone(orders), Waker::unheard())
 }
 
 fn bound() -> (TcpListener, SocketAddr) {

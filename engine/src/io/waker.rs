@@ -41,6 +41,15 @@ impl Waker {
     }
 }
 
+#[cfg(test)]
+impl Waker {
+    /// A bell that nobody listens to.
+    pub(crate) fn unheard() -> Self {
+        let parking = Parking::new().expect("a test has a descriptor to spare");
+        Self { bell: parking.bell }
+    }
+}
+
 /// The loop's end of the bell.
 #[derive(Debug)]
 pub(crate) struct Parking {

@@ -1,0 +1,126 @@
+//! `omnirelay mesh agent`: one member as a daemon.
+//!
+//! Its log goes to stderr. Stdout carries one line, once everything is bound: the ports may have
+//! been left to the kernel, and whoever starts an agent waits for that line.
+//!
+//! Invariant: the first SIGTERM or SIGINT says goodbye for at most [`GOODBYE`], then exit code 0;
+//! a second one ends the process at once.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use mesh_gossip::settings::{LogFormat, Settings, SettingsErrors, Sources};
+use mesh_gossip::{Agent, Engine, StartError};
+use serde::Serialize;
+
+use crate::logging::{self, LoggingError};
+use crate::signals::Stop;
+
+/// How long a leaving agent waits for others to acknowledge.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Runs one agent until SIGTERM or SIGINT.
+///
+/// Logs go to stderr (mesh:gossip:log:format, log:level); stdout carries one line, when the
+/// agent listens, with the addresses that were bound.
+#[derive(Args, Debug)]
+pub(crate) struct AgentArgs {
+    /// JSON settings, read after appsettings.json and before the environment.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Why an agent does not run.
+#[derive(Debug)]
+pub(crate) enum AgentError {
+    /// What people wrote cannot be.
+    Settings(SettingsErrors),
+    /// The log's settings cannot be.
+    Logging(LoggingError),
+    /// The engine or the agent did not start.
+    Start(StartError),
+    /// Signals could not be taken over, or stdout is closed.
+    Process(std::io::Error),
+}
+
+impl std::fmt::Display for AgentError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Settings(errors) => errors.fmt(f),
+            Self::Logging(error) => error.fmt(f),
+            Self::Start(error) if error.is_port_busy() => write!(
+                f,
+                "{error}\nhint: another process holds that port; free it or set mesh:gossip:port \
+                 (mesh:gossip:control:port for the control server) to another one"
+            ),
+            Self::Start(error) => error.fmt(f),
+            Self::Process(error) => write!(f, "cannot run as a daemon: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for AgentError {}
+
+/// What stdout says when the agent listens.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listening<'a> {
+    node_id: &'a str,
+    address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control: Option<String>,
+    backend: &'static str,
+}
+
+/// Starts, waits for a signal, leaves.
+pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
+    let sources = Sources::from_process(args.config.as_deref());
+    let settings = Settings::load(&sources).map_err(AgentError::Settings)?;
+    if !settings.enabled() {
+        eprintln!("mesh:gossip:enabled is false: there is nothing to run");
+        return Ok(());
+    }
+    let (engine_options, agent_options) = settings.resolve().map_err(AgentError::Settings)?;
+    let log = settings.log();
+    logging::start(log).map_err(AgentError::Logging)?;
+    for note in settings.notes() {
+        tracing::warn!("{note}");
+    }
+    let stop = Stop::on_signals().map_err(AgentError::Process)?;
+    let engine = Engine::start(engine_options).map_err(AgentError::Start)?;
+    let agent = Agent::start(&engine, agent_options).map_err(AgentError::Start)?;
+    announce(&engine, &agent, log.format).map_err(AgentError::Process)?;
+    stop.wait_until(None);
+    tracing::info!("leaving; a second signal ends the process at once");
+    match agent.leave(GOODBYE) {
+        Ok(acknowledged) => tracing::info!(acknowledged, "left the mesh"),
+        Err(error) => tracing::warn!(%error, "left without a full goodbye"),
+    }
+    drop(agent);
+    engine.shutdown();
+    Ok(())
+}
+
+fn announce(engine: &Engine, agent: &Agent, format: LogFormat) -> std::io::Result<()> {
+    let listening = Listening {
+        node_id: agent.node_id(),
+        address: agent.local_address().to_string(),
+        control: agent.control_address().map(|address| format!("http://{address}")),
+        backend: engine.backend().as_str(),
+    };
+    let line = match format {
+        LogFormat::Json => serde_json::to_string(&listening)?,
+        LogFormat::Text => format!(
+            "{} listens on {} ({}), control {}",
+            listening.node_id,
+            listening.address,
+            listening.backend,
+            listening.control.as_deref().unwrap_or("off"),
+        ),
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

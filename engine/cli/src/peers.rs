@@ -1,0 +1,312 @@
+//! `omnirelay mesh peers`: the members that an agent knows, asked over its control URL.
+//!
+//! Invariant: stdout carries the whole answer or nothing; JSON is passed on as the server wrote
+//! it, so that fields which this build does not know are kept.
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use ureq::http::Uri;
+
+use crate::{duration, table};
+
+const PATH: &str = "/control/peers";
+/// Room for a million members; a longer answer is refused rather than swallowed.
+const MAX_ANSWER_BYTES: u64 = 1 << 30;
+
+/// Shows the members that an agent knows.
+#[derive(Args, Debug)]
+pub(crate) struct PeersArgs {
+    #[command(subcommand)]
+    verb: Option<PeersVerb>,
+    /// Control URL of the agent.
+    #[arg(short, long, global = true, default_value = "http://127.0.0.1:8080", value_parser = base)]
+    url: String,
+    /// How the members are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// How long the whole answer may take; exit code 2 when it does not come in time.
+    #[arg(long, global = true, default_value = "10s", value_parser = duration::parse_positive)]
+    timeout: Duration,
+}
+
+#[derive(Subcommand, Clone, Copy, Debug)]
+enum PeersVerb {
+    /// Lists them once (the default).
+    List,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// Columns for people.
+    Table,
+    /// The server's document.
+    Json,
+    /// One member a line.
+    Ndjson,
+}
+
+/// Why the members could not be shown.
+#[derive(Debug)]
+pub(crate) enum PeersError {
+    /// The answer did not come in time.
+    Timeout { url: String, after: Duration },
+    /// Nobody listens there.
+    Refused { url: String },
+    /// Not reached, or the answer broke off.
+    Transport { url: String, error: ureq::Error },
+    /// The server answered with an error.
+    Status { url: String, status: u16 },
+    /// The server answered with something else than a list of members.
+    Document { url: String, error: serde_json::Error },
+    /// Our own output could not be written.
+    Output(std::io::Error),
+}
+
+impl PeersError {
+    /// Whether waiting longer might have helped.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout { .. })
+    }
+}
+
+impl std::fmt::Display for PeersError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Timeout { url, after } => {
+                write!(f, "{url} did not answer within {after:?}; --timeout allows it longer")
+            }
+            Self::Refused { url } => write!(
+                f,
+                "nobody listens at {url}: start an agent (omnirelay mesh agent --config FILE) or \
+                 name another one's control URL with -u URL"
+            ),
+            Self::Transport { url, error } => {
+                write!(f, "cannot reach {url}: {error}; check the URL given with -u")
+            }
+            Self::Status { url, status } => write!(
+                f,
+                "{url} answered with HTTP status {status}; check that -u names an agent's control \
+                 URL"
+            ),
+            Self::Document { url, error } => write!(
+                f,
+                "{url} did not answer with a list of members ({error}); check that -u names an \
+                 agent's control URL"
+            ),
+            Self::Output(error) => write!(f, "cannot write the answer: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for PeersError {}
+
+/// Asks and prints.
+pub(crate) fn run(args: &PeersArgs) -> Result<(), PeersError> {
+    match args.verb {
+        None | Some(PeersVerb::List) => {}
+    }
+    let url = format!("{}{PATH}", args.url);
+    let body = fetch(&url, args.timeout)?;
+    let text = render(&body, args.format).map_err(|error| PeersError::Document { url, error })?;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(PeersError::Output)
+}
+
+fn fetch(url: &str, timeout: Duration) -> Result<String, PeersError> {
+    let blame = |error: ureq::Error| match error {
+        ureq::Error::Timeout(_) => PeersError::Timeout { url: url.into(), after: timeout },
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            PeersError::Timeout { url: url.into(), after: timeout }
+        }
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            PeersError::Refused { url: url.into() }
+        }
+        error => PeersError::Transport { url: url.into(), error },
+    };
+    // No proxy: the control server is this machine's own, whatever http_proxy says.
+    let agent = ureq::Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .build()
+        .new_agent();
+    let mut answer = agent.get(url).header("accept", "application/json").call().map_err(blame)?;
+    let status = answer.status();
+    if status.as_u16() != 200 {
+        return Err(PeersError::Status { url: url.into(), status: status.as_u16() });
+    }
+    answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string().map_err(blame)
+}
+
+/// A control URL without its trailing slash.
+fn base(text: &str) -> Result<String, UrlError> {
+    let uri: Uri = text.parse().map_err(|_| UrlError::Shape)?;
+    if uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
+        return Err(UrlError::Shape);
+    }
+    match uri.scheme_str() {
+        Some("http") => Ok(text.trim_end_matches('/').to_owned()),
+        Some("https") => Err(UrlError::Https),
+        _ => Err(UrlError::Shape),
+    }
+}
+
+/// No control URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UrlError {
+    Shape,
+    Https,
+}
+
+impl std::fmt::Display for UrlError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Shape => "write it as http://HOST:PORT",
+            Self::Https => "this command speaks plain HTTP to a loopback control server only",
+        })
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+/// What the table needs of the document; the rest is ignored.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    generated_at: String,
+    local_node_id: String,
+    peers: Vec<Peer>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Peer {
+    node_id: String,
+    status: String,
+    rtt_ms: Option<f64>,
+    #[serde(default)]
+    metadata: PeerMetadata,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PeerMetadata {
+    role: String,
+    cluster_id: String,
+    region: String,
+    mesh_version: String,
+    http3_support: bool,
+}
+
+/// The members alone, each as the server wrote it.
+#[derive(Deserialize)]
+struct Members<'a> {
+    #[serde(borrow)]
+    peers: Vec<&'a RawValue>,
+}
+
+fn render(body: &str, format: Format) -> Result<String, serde_json::Error> {
+    match format {
+        Format::Table => Ok(as_table(&serde_json::from_str(body)?)),
+        Format::Json => {
+            serde_json::from_str::<Members<'_>>(body)?;
+            Ok(format!("{}\n", body.trim_end()))
+        }
+        Format::Ndjson => {
+            let members: Members<'_> = serde_json::from_str(body)?;
+            // A line break inside a JSON string is always escaped: any raw one is layout.
+            Ok(members
+                .peers
+                .iter()
+                .map(|peer| peer.get().replace(['\r', '\n'], "") + "\n")
+                .collect())
+        }
+    }
+}
+
+fn as_table(document: &Document) -> String {
+    let rows: Vec<_> = document.peers.iter().map(row).collect();
+    let header = ["Node", "Status", "Role", "Cluster", "Region", "Version", "HTTP/3", "rtt (ms)"];
+    let mut text = format!(
+        "Generated at: {}\nLocal node: {}\n\n",
+        table::harmless(&document.generated_at),
+        table::harmless(&document.local_node_id)
+    );
+    for line in table::lines(header, &rows) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+fn row(peer: &Peer) -> [String; 8] {
+    let metadata = &peer.metadata;
+    [
+        peer.node_id.clone(),
+        peer.status.clone(),
+        metadata.role.clone(),
+        metadata.cluster_id.clone(),
+        metadata.region.clone(),
+        metadata.mesh_version.clone(),
+        table::yes(metadata.http3_support),
+        table::rtt(peer.rtt_ms),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = r#"{
+  "schemaVersion": "v1", "generatedAt": "2026-01-02T03:04:05.678+00:00", "localNodeId": "gw-1",
+  "peers": [
+    {"nodeId": "gw-1", "status": "Alive", "lastSeen": "2026-01-02T03:04:05+00:00",
+     "metadata": {"role": "gateway", "clusterId": "prod", "region": "eu-1", "meshVersion": "1.4.0",
+                  "http3Support": true, "endpoint": "10.0.0.1:17421", "metadataVersion": 1}},
+    {"nodeId": "worker-12", "status": "Suspect", "rttMs": 0.4712, "later": {"b": 1, "a": 2},
+     "metadata": {"role": "worker", "clusterId": "prod", "region": "eu-1", "meshVersion": "dev",
+                  "http3Support": false}}
+  ]
+}"#;
+
+    #[test]
+    fn the_table_is_the_references() -> Result<(), serde_json::Error> {
+        let expected = "\
+Generated at: 2026-01-02T03:04:05.678+00:00
+Local node: gw-1
+
+Node       Status   Role     Cluster  Region  Version  HTTP/3  rtt (ms)
+gw-1       Alive    gateway  prod     eu-1    1.4.0    yes     -
+worker-12  Suspect  worker   prod     eu-1    dev      no      0.47
+";
+        assert_eq!(render(BODY, Format::Table)?, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn json_is_the_servers_document_and_ndjson_one_member_a_line() -> Result<(), serde_json::Error>
+    {
+        assert_eq!(render(BODY, Format::Json)?, format!("{BODY}\n"));
+        let lines = render(BODY, Format::Ndjson)?;
+        let lines: Vec<_> = lines.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[1].contains(r#""later": {"b": 1, "a": 2}"#), "order and unknown fields kept");
+        assert!(render("[]", Format::Json).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn urls_are_http_with_a_host() {
+        assert_eq!(base("http://127.0.0.1:8080/"), Ok("http://127.0.0.1:8080".into()));
+        assert_eq!(base("http://[::1]:8080"), Ok("http://[::1]:8080".into()));
+        assert_eq!(base("https://h"), Err(UrlError::Https));
+        for url in ["", "127.0.0.1:8080", "ftp://h", "http://", "http://h/?a=b", "not a url"] {
+            assert_eq!(base(url), Err(UrlError::Shape), "{url}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The built binary from outside: exit codes, and what is said where.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn omnirelay(arguments: &[&str]) -> std::io::Result<Output> {
+    Command::new(env!("CARGO_BIN_EXE_omnirelay")).args(arguments).stdin(Stdio::null()).output()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Answers one HTTP request with `body`; returns the URL and the thread, which ends with the
+/// request's first line.
+fn serve(
+    status: &'static str,
+    body: &'static str,
+) -> std::io::Result<(String, std::thread::JoinHandle<std::io::Result<String>>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
+            request.push(byte[0]);
+        }
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n{body}",
+            body.len()
+        )?;
+        let request = String::from_utf8_lossy(&request).into_owned();
+        Ok(request.lines().next().unwrap_or_default().to_owned())
+    });
+    Ok((url, answering))
+}
+
+#[test]
+fn usage_errors_exit_with_1_and_help_with_0() -> Outcome {
+    for line in [
+        "",
+        "mesh",
+        "mesh nonsense",
+        "mesh peers --format yaml",
+        "mesh peers --timeout 10",
+        "mesh peers --timeout 0s",
+        "mesh peers -u not-a-url",
+        "mesh peers -u https://127.0.0.1:1",
+        "mesh demo --nodes 0",
+        "mesh demo --io epoll",
+        "mesh bootstrap init",
+        "mesh bootstrap issue --days 0",
+    ] {
+        let arguments: Vec<_> = line.split_whitespace().collect();
+        let output = omnirelay(&arguments)?;
+        assert_eq!(output.status.code(), Some(1), "'{line}' said {}", stderr(&output));
+        assert!(stdout(&output).is_empty(), "'{line}'");
+        assert!(!stderr(&output).is_empty(), "'{line}'");
+    }
+    for line in ["--help", "--version", "mesh demo --help", "mesh peers list --help"] {
+        let arguments: Vec<_> = line.split_whitespace().collect();
+        let output = omnirelay(&arguments)?;
+        assert_eq!(output.status.code(), Some(0), "'{line}'");
+        assert!(!stdout(&output).is_empty(), "'{line}'");
+    }
+    Ok(())
+}
+
+#[test]
+fn peers_prints_the_table_of_the_agent_at_the_url() -> Outcome {
+    let body = r#"{"schemaVersion":"v1","generatedAt":"2026-01-02T03:04:05+00:00",
+        "localNodeId":"a","peers":[{"nodeId":"a","status":"Alive","rttMs":1.50,"metadata":{
+        "role":"worker","clusterId":"c","region":"r","meshVersion":"dev","http3Support":true}}]}"#;
+    let (url, answering) = serve("200 OK", body)?;
+    let output = omnirelay(&["mesh", "peers", "list", "-u", &url])?;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let expected = "\
+Generated at: 2026-01-02T03:04:05+00:00
+Local node: a
+
+Node  Status  Role    Cluster  Region  Version  HTTP/3  rtt (ms)
+a     Alive   worker  c        r       dev      yes     1.5
+";
+    assert_eq!(stdout(&output), expected);
+    let request = answering.join().map_err(|_| "the server panicked")??;
+    assert_eq!(request, "GET /control/peers HTTP/1.1");
+    Ok(())
+}
+
+#[test]
+fn peers_exits_with_1_when_nobody_listens_and_names_the_url_and_the_fix() -> Outcome {
+    let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let url = format!("http://{free}");
+    let output = omnirelay(&["mesh", "peers", "-u", &url])?;
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(
+        said.contains(&url) && said.contains("-u URL") && said.contains("mesh agent"),
+        "{said}"
+    );
+    assert!(stdout(&output).is_empty());
+    Ok(())
+}
+
+#[test]
+fn peers_exits_with_1_when_the_answer_is_something_else() -> Outcome {
+    for (status, body) in [("404 Not Found", "{}"), ("200 OK", "<html>"), ("200 OK", "{}")] {
+        let (url, answering) = serve(status, body)?;
+        let output = omnirelay(&["mesh", "peers", "-u", &url, "--format", "json"])?;
+        assert_eq!(output.status.code(), Some(1), "{status} {body}");
+        assert!(stderr(&output).contains(&url), "{}", stderr(&output));
+        answering.join().map_err(|_| "the server panicked")??;
+    }
+    Ok(())
+}
+
+#[test]
+fn peers_exits_with_2_when_the_answer_does_not_come_in_time() -> Outcome {
+    // Accepted by the kernel and never answered.
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", silent.local_addr()?);
+    let asked = Instant::now();
+    let output = omnirelay(&["mesh", "peers", "-u", &url, "--timeout", "200ms"])?;
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--timeout"), "{}", stderr(&output));
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    Ok(())
+}
+
+#[test]
+fn bootstrap_prints_the_settings_that_use_what_it_wrote() -> Outcome {
+    let home = tempfile::tempdir()?;
+    let ca = home.path().join("ca").to_string_lossy().into_owned();
+    let out = home.path().join("nodes").to_string_lossy().into_owned();
+    let init = ["mesh", "bootstrap", "init", "--dir", &ca, "--trust-domain", "t.local"];
+    let init = [&init[..], &["--cluster", "c"]].concat();
+    assert_eq!(omnirelay(&init)?.status.code(), Some(0));
+    let again = omnirelay(&init)?;
+    assert_eq!(again.status.code(), Some(1), "an authority is never replaced unasked");
+
+    let issue = ["mesh", "bootstrap", "issue", "--dir", &ca, "--node", "n1", "--role", "worker"];
+    let issued = omnirelay(&[&issue[..], &["--out", &out]].concat())?;
+    assert_eq!(issued.status.code(), Some(0), "{}", stderr(&issued));
+    let settings: serde_json::Value = serde_json::from_slice(&issued.stdout)?;
+    let gossip = &settings["mesh"]["gossip"];
+    assert_eq!(gossip["nodeId"], "n1");
+    assert_eq!(gossip["clusterId"], "c");
+    assert_eq!(gossip["tls"]["trustDomain"], "t.local");
+    for key in ["certificatePath", "keyPath", "caPath"] {
+        let path = gossip["tls"][key].as_str().ok_or(key)?;
+        assert!(std::path::Path::new(path).is_file(), "{key}: {path}");
+    }
+
+    let missing = omnirelay(
+        &[&issue[..3], &["--dir", "/nowhere", "--node", "n", "--role", "r"], &["--out", &out]]
+            .concat(),
+    )?;
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains("/nowhere"), "{}", stderr(&missing));
+    Ok(())
+}
+
+#[test]
+fn an_agent_without_a_certificate_or_with_a_busy_port_exits_with_1_and_names_the_key() -> Outcome {
+    let home = tempfile::tempdir()?;
+    let file = home.path().join("node.json");
+    let run = |text: &str| -> std::io::Result<Output> {
+        std::fs::write(&file, text)?;
+        omnirelay(&["mesh", "agent", "--config", &file.to_string_lossy()])
+    };
+    let output = run(r#"{"mesh":{"gossip":{"nodeId":"n1"}}}"#)?;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("mesh:gossip:tls:certificatePath"), "{}", stderr(&output));
+
+    let ca = home.path().join("ca").to_string_lossy().into_owned();
+    let out = home.path().to_string_lossy().into_owned();
+    let init = ["mesh", "bootstrap", "init", "--dir", &ca, "--trust-domain", "t.local"];
+    assert_eq!(omnirelay(&[&init[..], &["--cluster", "c"]].concat())?.status.code(), Some(0));
+    let issue = ["mesh", "bootstrap", "issue", "--dir", &ca, "--node", "n1", "--role", "worker"];
+    let issued = omnirelay(&[&issue[..], &["--out", &out]].concat())?;
+    let mut settings: serde_json::Value = serde_json::from_slice(&issued.stdout)?;
+    let busy = UdpSocket::bind("127.0.0.1:0")?;
+    settings["mesh"]["gossip"]["bindAddress"] = "127.0.0.1".into();
+    settings["mesh"]["gossip"]["port"] = busy.local_addr()?.port().into();
+    let output = run(&settings.to_string())?;
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("mesh:gossip:port"), "{}", stderr(&output));
+
+    let output = run("{ nonsense")?;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("node.json"), "{}", stderr(&output));
+    Ok(())
+}
+
+#[test]
+fn a_demo_that_cannot_start_still_ends_on_the_json_line() -> Outcome {
+    let output = omnirelay(&["mesh", "demo", "--assert", "--json", "--nodes", "1"])?;
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    let line: serde_json::Value = serde_json::from_str(text.lines().last().ok_or("no line")?)?;
+    assert_eq!(line["ok"], false);
+    assert_eq!(line["suspicion_interval_ms"], 5_000);
+    for key in ["backend", "converged_ms", "killed", "removed_ms"] {
+        assert!(line[key].is_null(), "{key}: {line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_demo_moves_off_busy_ports_converges_and_removes_the_killed_agent() -> Outcome {
+    let busy = UdpSocket::bind("127.0.0.1:0")?;
+    let port = busy.local_addr()?.port().to_string();
+    let control = TcpListener::bind("127.0.0.1:0")?;
+    let control_port = control.local_addr()?.port().to_string();
+    let demo = ["mesh", "demo", "--assert", "--json", "--io", "mmsg"];
+    let ports = ["--port", &port, "--control-port", &control_port];
+    let output = omnirelay(&[&demo[..], &ports[..]].concat())?;
+    let text = stdout(&output);
+    assert!(text.contains(&format!("port {port} is busy: demo-1 moved to")), "{text}");
+    assert!(text.contains(&format!("control port {control_port} is busy")), "{text}");
+    let line: serde_json::Value = serde_json::from_str(text.lines().last().ok_or("no line")?)?;
+    // Whether the budgets are met is asked of a release build on an idle machine; here, that the
+    // verdict and the exit code say the same of what was measured.
+    let ms = |key: &str| line[key].as_u64().ok_or_else(|| format!("{key} not reached: {text}"));
+    let (converged_ms, removed_ms) = (ms("converged_ms")?, ms("removed_ms")?);
+    let met = converged_ms < 2_000 && removed_ms <= ms("suspicion_interval_ms")?;
+    assert_eq!(line["ok"], met, "{text}");
+    assert_eq!(output.status.code(), Some(if met { 0 } else { 1 }), "{text}{}", stderr(&output));
+    assert_eq!(line["backend"], "mmsg");
+    assert_eq!(line["nodes"], 3);
+    assert_eq!(line["killed"], "demo-3");
+    assert_eq!(line["tls"]["version"], "TLSv1.3");
+    Ok(())
+}
+
+#[test]
+fn a_demo_that_is_over_ends_well_and_an_assertion_cut_short_does_not() -> Outcome {
+    let output = omnirelay(&["mesh", "demo", "--json", "--duration", "3s"])?;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    let events: Vec<serde_json::Value> =
+        text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let named = |name: &str| events.iter().filter(|event| event["event"] == name).count();
+    assert_eq!(named("started"), 1, "{text}");
+    assert_eq!(named("listening"), 3, "{text}");
+    assert_eq!(named("converged"), 1, "{text}");
+    assert_eq!(named("control"), 1, "{text}");
+    assert!(named("member") >= 3, "{text}");
+
+    let output = omnirelay(&["mesh", "demo", "--assert", "--json", "--duration", "1ms"])?;
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    let line: serde_json::Value = serde_json::from_str(text.lines().last().ok_or("no line")?)?;
+    assert_eq!(line["ok"], false, "{text}");
+    Ok(())
+}
