@@ -1,6 +1,6 @@
 //! Checks of single files and of the top level.
 
-use crate::lexer::{Line, is_word};
+use crate::lexer::{Line, first_test_line, is_word};
 
 /// Longest source file.
 const MOST_LINES: usize = 600;
@@ -8,7 +8,10 @@ const MOST_LINES: usize = 600;
 /// Where `unsafe` may stand.
 const UNSAFE_ALLOWED: [&str; 2] = ["engine/src/io/", "ffi/"];
 
-const TOP_LEVEL: [&str; 22] = [
+/// What ships: a surprise is an error there, never an `unwrap`.
+const SHIPPED: [&str; 4] = ["engine/src/", "engine/proto/src/", "engine/cli/src/", "ffi/src/"];
+
+const TOP_LEVEL: [&str; 24] = [
     ".cargo",
     ".ci",
     ".clippy.toml",
@@ -31,18 +34,22 @@ const TOP_LEVEL: [&str; 22] = [
     "docs",
     "engine",
     "ffi",
+    "hyperscale-tests",
+    "target",
 ];
-const TOP_LEVEL_REST: [&str; 2] = ["hyperscale-tests", "target"];
 
 /// Names that have no place at the top level.
 pub(crate) fn strangers(names: &[String]) -> Vec<String> {
     names
         .iter()
-        .filter(|name| {
-            !TOP_LEVEL.contains(&name.as_str()) && !TOP_LEVEL_REST.contains(&name.as_str())
-        })
+        .filter(|name| !TOP_LEVEL.contains(&name.as_str()))
         .map(|name| format!("{name} has no place at the top level"))
         .collect()
+}
+
+/// Whether all of the file is a test.
+pub(crate) fn is_test(path: &str) -> bool {
+    path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
 }
 
 /// What is wrong with the file at `path`, relative to the workspace.
@@ -52,6 +59,13 @@ pub(crate) fn wrong_source(path: &str, lines: &[Line]) -> Vec<String> {
     let length = lines.len().saturating_sub(1);
     if length >= MOST_LINES {
         wrong.push(format!("{path}: {length} lines; a small machine is missing"));
+    }
+    let ships = SHIPPED.iter().any(|place| path.starts_with(place)) && !is_test(path);
+    let shipped_lines = if ships { first_test_line(lines) } else { 0 };
+    for (index, line) in lines[..shipped_lines].iter().enumerate() {
+        if line.code.contains(".unwrap()") {
+            wrong.push(format!("{path}:{}: unwrap() outside tests", index + 1));
+        }
     }
     let may_be_unsafe = UNSAFE_ALLOWED.iter().any(|place| path.starts_with(place));
     for (index, line) in lines.iter().enumerate() {
@@ -104,6 +118,15 @@ mod tests {
         assert_eq!(wrong("ffi/src/lib.rs", code), 0);
         assert_eq!(wrong("engine/src/shard.rs", code), 1);
         assert_eq!(wrong("engine/src/shard.rs", "#![forbid(unsafe_code)] // unsafe"), 0);
+    }
+
+    #[test]
+    fn unwraps_are_found_where_they_ship() {
+        let code = "fn f() { g().unwrap() }\n#[cfg(test)]\nmod tests {\n h().unwrap()\n}";
+        assert_eq!(wrong("engine/src/a.rs", code), 1);
+        assert_eq!(wrong("engine/src/a_tests.rs", code), 0);
+        assert_eq!(wrong("engine/src/a/tests.rs", code), 0);
+        assert_eq!(wrong("hyperscale-tests/tests/a.rs", code), 0);
     }
 
     #[test]
