@@ -105,12 +105,12 @@ impl Agent {
             linger,
         });
         let metrics = Metrics::new(engine.backend(), options.peer_labels);
-        metrics.certificate_expires(WallTime(credentials.verified().leaf_not_after.as_secs() * 1_000));
+        metrics
+            .certificate_expires(WallTime(credentials.verified().leaf_not_after.as_secs() * 1_000));
         let view = node.view(now);
         let snapshot = Snapshot::new(Published { view, at: clock::wall() });
         let node_id = options.node_id.clone();
-        let shared =
-            Shared::new(node.id(), node_id, cluster_id, snapshot, metrics, credentials);
+        let shared = Shared::new(node.id(), node_id, cluster_id, snapshot, metrics, credentials);
         Self::place(engine, options, bound, node, links, Arc::new(shared))
     }
 
@@ -129,8 +129,15 @@ impl Agent {
         trace::listening(&shared.node_id, local, node.fanout(), engine.backend());
         let has_seeds = !options.seeds.is_empty() || options.seed_file.is_some();
         let (reply, opened) = answer();
-        let hosted =
-            Hosted { agent: id, node, links, socket: datagrams, shared: shared.clone(), has_seeds, reply };
+        let hosted = Hosted {
+            agent: id,
+            node,
+            links,
+            socket: datagrams,
+            shared: shared.clone(),
+            has_seeds,
+            reply,
+        };
         // The control thread has to know the agent before its shard has work for it.
         let (sender, events) = channel::bounded(EVENTS);
         let (http, control) = http.map_or((None, None), |(http, at)| (Some(http), Some(at)));
@@ -268,8 +275,7 @@ impl Agent {
     pub fn kill(self) {}
 
     fn command(&self, command: Command) -> Result<(), AgentError> {
-        let done =
-            self.ask(PATIENCE, |reply| Order::Command { agent: self.id, command, reply })?;
+        let done = self.ask(PATIENCE, |reply| Order::Command { agent: self.id, command, reply })?;
         Ok(done?)
     }
 
@@ -354,9 +360,9 @@ fn advertised(advertise: &Advertise, local: SocketAddr) -> Result<SocketAddr, St
     };
     let failed = |error| StartError::Advertise { host: host.clone(), error };
     let mut addresses = (host.as_str(), port).to_socket_addrs().map_err(failed)?;
-    addresses.next().ok_or_else(|| {
-        failed(std::io::Error::new(std::io::ErrorKind::NotFound, "no address"))
-    })
+    addresses
+        .next()
+        .ok_or_else(|| failed(std::io::Error::new(std::io::ErrorKind::NotFound, "no address")))
 }
 
 /// The address that this machine would send from; nothing is sent to find out. Loopback where it

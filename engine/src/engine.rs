@@ -102,6 +102,7 @@ impl Engine {
             target: "mesh_gossip",
             Backend = startup.backend.as_str(),
             Shards = count,
+            Streams = ?control.driver(),
             "mesh gossip engine: {startup}"
         );
         let (next_agent, next_shard) = (AtomicU32::new(0), AtomicUsize::new(0));

@@ -22,7 +22,7 @@ pub enum BackendChoice {
 }
 
 /// Parameters of an [`Engine`](crate::Engine).
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct EngineOptions {
     /// Datagram backend.
     pub backend: BackendChoice,

@@ -16,7 +16,7 @@ use crate::link::stats::LinkStats;
 
 /// An agent within its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AgentId(pub u32);
+pub(crate) struct AgentId(pub(crate) u32);
 
 /// Called once with an answer, on the shard's thread: hand it over and return.
 pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;

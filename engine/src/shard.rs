@@ -292,8 +292,7 @@ impl Shard {
 
     fn inspect(&mut self, agent: AgentId, reply: Reply<Inspection>) {
         let (now, wall, stats) = (self.clock.now(), clock::wall(), self.io.stats());
-        let inspection =
-            self.with(agent, |seat| seat.inspect(now, wall, stats));
+        let inspection = self.with(agent, |seat| seat.inspect(now, wall, stats));
         // Whoever asks about an agent that is gone learns it from the closed channel.
         if let Some(inspection) = inspection {
             reply(inspection);

@@ -293,7 +293,7 @@ mod tests {
     use mesh_gossip_proto::WallTime;
 
     use super::*;
-    use crate::control::testing::{Lines, Person, published, record};
+    use crate::control::stage_tests::{Lines, Person, published, record};
 
     fn lines(act: impl FnOnce(&mut Tracer, &Published)) -> String {
         let lines = Lines::default();

@@ -404,7 +404,7 @@ impl<T: MemberTable> World<T> {
                 let proven = self.now + delay * 2;
                 let seed = transmit.to == Destination::Seed;
                 self.schedule(proven, to, from, Happening::Proven { to: from, peer: to, seed });
-                at = at + delay * 4;
+                at += delay * 4;
             }
             let happening = Happening::Datagram { to, from, bytes: bytes.to_vec() };
             self.schedule(at, from, to, happening);

@@ -11,7 +11,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::*;
-use crate::tls::test_certificates::{
+use crate::tls::certificates_tests::{
     CLUSTER, DAY, ROLE, TRUST_DOMAIN, credentials, issue, mesh_ca, start, uri_of,
 };
 

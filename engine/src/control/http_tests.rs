@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use mesh_gossip_proto::State;
 
-use super::testing::{Person, Setting, Stage, TestMesh, inspection, published};
+use super::stage_tests::{Person, Setting, Stage, TestMesh, inspection, published};
 use crate::io::Backend;
 
 fn stage(backend: Backend) -> Stage {

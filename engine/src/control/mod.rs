@@ -20,9 +20,9 @@ mod http_tests;
 #[cfg(test)]
 mod runtime_tests;
 #[cfg(test)]
-mod sync_tests;
+pub(crate) mod stage_tests;
 #[cfg(test)]
-pub(crate) mod testing;
+mod sync_tests;
 
 use std::net::TcpListener;
 use std::path::PathBuf;

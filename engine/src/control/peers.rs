@@ -165,7 +165,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::control::testing::{Person, inspection, view};
+    use crate::control::stage_tests::{Person, inspection, view};
 
     const WALL: WallTime = WallTime(1_714_564_800_250);
 

@@ -7,7 +7,7 @@ use mesh_gossip_proto::{Command, Event, MemberId, WallTime};
 
 use super::ControlMessage;
 use super::runtime::Control;
-use super::testing::{AGENT, Lines, Setting, Stage, TestMesh, eventually, record};
+use super::stage_tests::{AGENT, Lines, Setting, Stage, TestMesh, eventually, record};
 use crate::io::Backend;
 use crate::orders::{Order, Refused, Work};
 
@@ -65,7 +65,7 @@ fn a_host_that_does_not_listen_is_told_how_much_it_missed() {
     (0..5).for_each(|number| stage.work(probe_failed(number)));
     eventually(|| {
         let view = &super::Site::published(&*stage.site).view;
-        let text = stage.site.metrics.render(view, &super::testing::inspection());
+        let text = stage.site.metrics.render(view, &super::stage_tests::inspection());
         text.contains("mesh_gossip_events_lost_total 3\n").then_some(())
     });
     assert_eq!(stage.events.try_iter().count(), 2);

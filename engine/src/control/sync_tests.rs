@@ -8,9 +8,9 @@ use mesh_gossip_proto::sync::snapshot::Entries;
 use mesh_gossip_proto::{MemberId, StreamRequest};
 
 use super::frames::{Frame, MAX_BODY};
+use super::stage_tests::{AGENT, Certified, Setting, Stage, TestMesh, id, stranger};
 use super::stream::Driver;
 use super::sync::SyncLimits;
-use super::testing::{AGENT, Certified, Setting, Stage, TestMesh, id, stranger};
 use crate::io::Backend;
 use crate::orders::{Order, Work};
 

@@ -9,8 +9,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mesh_gossip_proto::wire::header::{HandshakeHeader, RESP};
 use mesh_gossip_proto::Instant;
+use mesh_gossip_proto::wire::header::{HandshakeHeader, RESP};
 use rustls::{ServerConfig, ServerConnection};
 
 use super::established::{Attempt, Established, Side, Tunnel, Us};

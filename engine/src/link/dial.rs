@@ -72,8 +72,8 @@ impl Dial {
         index: u32,
         attempt: u64,
     ) -> Result<Self, Failure> {
-        let mut tls = ClientConnection::new(config, server_name())
-            .map_err(|error| Failure::from(&error))?;
+        let mut tls =
+            ClientConnection::new(config, server_name()).map_err(|error| Failure::from(&error))?;
         let mut tunnel = Tunnel::new();
         tunnel.pull(&mut tls)?;
         Ok(Self {

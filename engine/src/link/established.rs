@@ -9,8 +9,8 @@ use rustls::ConnectionCommon;
 use super::failure::Failure;
 use super::stats::TlsSummary;
 use crate::tls::authority::MeshAuthority;
-use crate::tls::{alpn, identity};
 use crate::tls::keys::{Binding, SessionKeys};
+use crate::tls::{alpn, identity};
 
 /// A TLS connection whose bytes travel in datagrams.
 pub(super) struct Tunnel {

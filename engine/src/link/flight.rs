@@ -1,9 +1,7 @@
 //! Handshake datagrams: how a TLS stream's unacknowledged bytes become a flight.
 
 use mesh_gossip_proto::session::stream::Sender;
-use mesh_gossip_proto::wire::header::{
-    FRAMING, HandshakeHeader, INIT, INIT_SIZE,
-};
+use mesh_gossip_proto::wire::header::{FRAMING, HandshakeHeader, INIT, INIT_SIZE};
 use zerocopy::IntoBytes;
 
 const HEADER: usize = size_of::<HandshakeHeader>();

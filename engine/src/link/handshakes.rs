@@ -119,11 +119,7 @@ impl Links {
     /// The server's flight is complete: it is authenticated, our last flight goes out.
     fn server_proven(&mut self, now: Instant, index: u32) {
         let mut outcome = None;
-        let us = Us {
-            local: self.local,
-            cluster_id: &self.cluster_id,
-            authority: &self.authority,
-        };
+        let us = Us { local: self.local, cluster_id: &self.cluster_id, authority: &self.authority };
         self.slots.replace_with(index, |entry| {
             let Entry::Dialing(dial) = entry else {
                 unreachable!("the caller saw a dial at this index");
@@ -269,11 +265,7 @@ impl Links {
     /// The client is authenticated: a session that its first sealed datagram will confirm.
     fn client_proven(&mut self, now: Instant, index: u32) {
         let mut outcome = None;
-        let us = Us {
-            local: self.local,
-            cluster_id: &self.cluster_id,
-            authority: &self.authority,
-        };
+        let us = Us { local: self.local, cluster_id: &self.cluster_id, authority: &self.authority };
         self.slots.replace_with(index, |entry| {
             let Entry::Answering(answer) = entry else {
                 unreachable!("the caller saw an answer at this index");

@@ -50,9 +50,12 @@ struct Net {
 impl Net {
     fn of(names: &[&str]) -> Self {
         let ca = ca("c");
-        Self::with(names.iter().enumerate().map(|(n, name)| {
-            links(credentials(&ca, "c", name), "c", n as u64 + 1)
-        }))
+        Self::with(
+            names
+                .iter()
+                .enumerate()
+                .map(|(n, name)| links(credentials(&ca, "c", name), "c", n as u64 + 1)),
+        )
     }
 
     fn with(ends: impl Iterator<Item = Links>) -> Self {
@@ -212,7 +215,8 @@ fn a_lossy_path_still_makes_sessions() {
             net.send(0, 1, &message(b"x"));
             net.run_for(Duration::from_secs(3));
         }
-        lost += net.datagrams - net.ends.iter().map(|end| end.stats().opened as usize).sum::<usize>();
+        lost +=
+            net.datagrams - net.ends.iter().map(|end| end.stats().opened as usize).sum::<usize>();
         made += usize::from(net.ends[0].stats().sessions == 1);
         assert!(net.ends.iter().all(|end| end.stats().half_open == 0), "seed {seed}");
     }
@@ -283,10 +287,7 @@ fn foreign_certificates_make_no_session() {
         (credentials(&other_cluster, "d", "b"), "d", "unknown-ca"),
     ];
     for (stranger, cluster, reason) in cases {
-        let ends = [
-            links(credentials(&home, "c", "a"), "c", 1),
-            links(stranger, cluster, 2),
-        ];
+        let ends = [links(credentials(&home, "c", "a"), "c", 1), links(stranger, cluster, 2)];
         let mut net = Net::with(ends.into_iter());
         net.send(0, 1, &message(b"secret"));
         net.send(1, 0, &message(b"intrusion"));
@@ -334,7 +335,10 @@ fn simultaneous_opens_settle_on_one_session() {
     net.send(0, 1, &message(b"from a"));
     net.send(1, 0, &message(b"from b"));
     net.settle();
-    assert_eq!((net.received(0), net.received(1)), (vec![&message(b"from b")[..]], vec![&message(b"from a")[..]]));
+    assert_eq!(
+        (net.received(0), net.received(1)),
+        (vec![&message(b"from b")[..]], vec![&message(b"from a")[..]])
+    );
     let lower = net.id(0).min(net.id(1));
     for end in &net.ends {
         let best = *end.members.values().next().unwrap().first().unwrap();
@@ -413,7 +417,13 @@ fn a_rewritten_index_gives_keys_that_differ() {
     net.run_for(Duration::from_secs(8));
     assert!(net.delivered.is_empty());
     assert_eq!(net.ends[0].stats().sessions + net.ends[1].stats().sessions, 0);
-    assert!(net.ends[1].stats().dropped.keys().any(|reason| *reason == "trailer" || *reason == "forged"));
+    assert!(
+        net.ends[1]
+            .stats()
+            .dropped
+            .keys()
+            .any(|reason| *reason == "trailer" || *reason == "forged")
+    );
 }
 
 /// Rule S-4: a cloned machine drops everything and starts afresh.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mesh_gossip_proto::{MemberId, PeerError};
 
 use super::*;
-use crate::control::testing::{Person, inspection, record, view};
+use crate::control::stage_tests::{Person, inspection, record, view};
 
 fn alive(names: &[&'static str]) -> View {
     let people: Vec<_> = names.iter().map(|name| Person { name, state: State::Alive }).collect();

@@ -9,12 +9,12 @@ use mesh_gossip_proto::{Incarnation, Metadata, NodeRecord, SignedRecord};
 use crate::bootstrap::CertificateAuthority;
 use crate::options::TlsOptions;
 use crate::tls::authority::{Intermediates, MISSING_INTERMEDIATE, MeshAuthority};
-use crate::tls::credentials::Credentials;
-use crate::tls::provider::sha256;
-use crate::tls::test_certificates::{
+use crate::tls::certificates_tests::{
     CLUSTER, DAY, LaxCa, ROLE, Still, TRUST_DOMAIN, bytes, credentials, credentials_at, issue,
     mesh_ca, start, unix, uri_of,
 };
+use crate::tls::credentials::Credentials;
+use crate::tls::provider::sha256;
 
 const METADATA_LIMIT: usize = 4_096;
 

@@ -13,11 +13,11 @@ use tempfile::TempDir;
 
 use crate::bootstrap::{CertificateAuthority, Existing, Subject};
 use crate::options::{Material, TlsOptions};
-use crate::tls::credentials::{Credentials, CredentialsError, Fault};
-use crate::tls::test_certificates::{
+use crate::tls::certificates_tests::{
     CLUSTER, DAY, LaxCa, ROLE, Still, TRUST_DOMAIN, bytes, credentials, issue, mesh_ca, start,
     uri_of,
 };
+use crate::tls::credentials::{Credentials, CredentialsError, Fault};
 
 fn load(options: &TlsOptions) -> Result<Credentials, CredentialsError> {
     Credentials::load_with_clock(options, CLUSTER, "n1", ROLE, Arc::new(Still(start())))

@@ -6,10 +6,10 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, Connection, ProtocolVersion, ServerConnection};
 
 use crate::tls::alpn;
+use crate::tls::certificates_tests::{DAY, credentials, credentials_at, mesh_ca, start, uri_of};
 use crate::tls::credentials::{Credentials, server_name};
 use crate::tls::identity::{IdentityError, peer_of};
 use crate::tls::provider::provider;
-use crate::tls::test_certificates::{DAY, credentials, credentials_at, mesh_ca, start, uri_of};
 use crate::tls::verifier::reason_of;
 
 /// How a handshake went, seen from each end.
@@ -172,7 +172,7 @@ fn foreign_expired_and_own_certificates_fail_on_either_end() {
 
     let later = credentials_at(&ca, "bob", start());
     let mut late = client_of(&alice);
-    late.time_provider = Arc::new(crate::tls::test_certificates::Still(start() + 2 * DAY));
+    late.time_provider = Arc::new(crate::tls::certificates_tests::Still(start() + 2 * DAY));
     assert_eq!(reasons(&shake(late, &later)), ("expired", "peer-alert"));
 
     let namesake = credentials(&ca, "alice");

@@ -232,7 +232,9 @@ mod tests {
             assert!(key.open(7, b"header", &mut body));
             assert_eq!(&body[..7], b"payload");
         }
-        assert_eq!(format!("{:?}", PacketKey::expand(&aead::AES_128_GCM, &[1; 32]).unwrap()),
-            "PacketKey(redacted)");
+        assert_eq!(
+            format!("{:?}", PacketKey::expand(&aead::AES_128_GCM, &[1; 32]).unwrap()),
+            "PacketKey(redacted)"
+        );
     }
 }

@@ -14,10 +14,10 @@ pub mod verifier;
 #[cfg(test)]
 mod authority_tests;
 #[cfg(test)]
+pub(crate) mod certificates_tests;
+#[cfg(test)]
 mod credentials_tests;
 #[cfg(test)]
 mod handshake_tests;
-#[cfg(test)]
-pub(crate) mod test_certificates;
 #[cfg(test)]
 mod verifier_tests;

@@ -3,11 +3,11 @@
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, SanType};
 use rustls_pki_types::CertificateDer;
 
-use crate::tls::identity::{Identity, IdentityError};
-use crate::tls::provider::{sha1_thumbprint, sha256};
-use crate::tls::test_certificates::{
+use crate::tls::certificates_tests::{
     CLUSTER, DAY, LaxCa, TRUST_DOMAIN, mesh_ca, san_uri, start, unix, uri_of,
 };
+use crate::tls::identity::{Identity, IdentityError};
+use crate::tls::provider::{sha1_thumbprint, sha256};
 use crate::tls::trust::{BundleError, Pin, Trust};
 use crate::tls::verifier::{MeshVerifier, TrustError, Usage, Verified, reason_of};
 
@@ -138,7 +138,7 @@ fn the_bundle_completes_chains_and_must_hold_a_root_and_no_leaf() {
     assert_eq!(bundle.len(), 2);
     let trust = Trust::of_bundle(bundle.clone()).unwrap();
     assert_eq!((trust.anchors().len(), trust.intermediates().len()), (1, 1));
-    let issued = crate::tls::test_certificates::issue(&ca, "n1");
+    let issued = crate::tls::certificates_tests::issue(&ca, "n1");
     let leaf = certificates(&issued.chain_pem).remove(0);
     let verifier = MeshVerifier::new(trust, TRUST_DOMAIN, CLUSTER, None);
     let short =

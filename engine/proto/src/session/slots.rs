@@ -106,7 +106,8 @@ impl<T> Slots<T> {
 
     fn vacate(&mut self, slot: u32) {
         let Some(place) = self.places.get_mut(slot as usize) else { return };
-        place.generation = if place.generation + 1 == GENERATIONS { 1 } else { place.generation + 1 };
+        place.generation =
+            if place.generation + 1 == GENERATIONS { 1 } else { place.generation + 1 };
         self.free.push(slot);
     }
 
