@@ -32,27 +32,41 @@ pub(crate) fn wall() -> WallTime {
     WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The kernel's name for this run of the machine; `None` where it tells none.
+pub(crate) fn boot_id() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()
+}
+
 /// Notices that the machine was cloned or restored: its two clocks part (rule S-4).
 ///
 /// A snapshot that is resumed elsewhere continues with the counters of its original; both would
 /// seal different plaintext under one nonce. The monotonic clock stands still while a machine is
 /// frozen and wall time does not, so a leap between the two is the signal. A stepped wall clock
-/// looks the same and costs a few handshakes.
-#[derive(Clone, Copy, Debug)]
+/// looks the same and costs a few handshakes. A process that was moved to another machine sees
+/// another boot id.
+#[derive(Clone, Debug)]
 pub(crate) struct CloneSignal {
     last: (Instant, WallTime),
+    boot: Option<String>,
 }
 
 /// The clocks may drift apart so much between two looks.
 const LEAP_MS: u64 = 10_000;
 
 impl CloneSignal {
-    pub(crate) fn new(now: Instant, wall: WallTime) -> Self {
-        Self { last: (now, wall) }
+    pub(crate) fn new(now: Instant, wall: WallTime, boot: Option<String>) -> Self {
+        Self { last: (now, wall), boot }
     }
 
-    /// Looks at both clocks; says whether they parted since the last look.
-    pub(crate) fn fires(&mut self, now: Instant, wall: WallTime) -> bool {
+    /// Looks at both clocks and the boot id; says whether the clocks parted since the last look or
+    /// the boot id is another one.
+    pub(crate) fn fires(&mut self, now: Instant, wall: WallTime, boot: Option<String>) -> bool {
+        let moved = self.boot != boot;
+        self.boot = boot;
+        self.clocks_parted(now, wall) || moved
+    }
+
+    fn clocks_parted(&mut self, now: Instant, wall: WallTime) -> bool {
         let (last_now, last_wall) = std::mem::replace(&mut self.last, (now, wall));
         let monotonic = now.since(last_now).as_millis();
         let expected = u128::from(last_wall.0) + monotonic;
@@ -68,11 +82,14 @@ mod tests {
     #[test]
     fn a_leap_between_the_clocks_is_a_signal_and_drift_is_not() {
         let at = |s: u64| Instant::from_nanos(s * 1_000_000_000);
-        let mut signal = CloneSignal::new(at(10), WallTime(1_000_000));
-        assert!(!signal.fires(at(11), WallTime(1_001_000)));
-        assert!(!signal.fires(at(12), WallTime(1_010_000)), "nine seconds of adjustment");
-        assert!(signal.fires(at(13), WallTime(9_010_000)), "resumed hours later");
-        assert!(!signal.fires(at(14), WallTime(9_011_000)), "once");
-        assert!(signal.fires(at(15), WallTime(1_000_000)), "set back");
+        let mut signal = CloneSignal::new(at(10), WallTime(1_000_000), Some("a".into()));
+        let mut fires = |now, wall| signal.fires(now, wall, Some("a".into()));
+        assert!(!fires(at(11), WallTime(1_001_000)));
+        assert!(!fires(at(12), WallTime(1_010_000)), "nine seconds of adjustment");
+        assert!(fires(at(13), WallTime(9_010_000)), "resumed hours later");
+        assert!(!fires(at(14), WallTime(9_011_000)), "once");
+        assert!(fires(at(15), WallTime(1_000_000)), "set back");
+        assert!(signal.fires(at(16), WallTime(1_001_000), Some("b".into())), "moved");
+        assert!(!signal.fires(at(17), WallTime(1_002_000), Some("b".into())), "once");
     }
 }

@@ -29,3 +29,8 @@ pub use engine::Engine;
 pub use error::{AgentError, StartError};
 pub use options::{AgentOptions, EngineOptions};
 pub use orders::{Inspection, Refused};
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -91,7 +91,7 @@ impl Shard {
             by_socket: HashMap::new(),
             deadlines: Timers::default(),
             touched: Vec::new(),
-            clones: CloneSignal::new(now, clock::wall()),
+            clones: CloneSignal::new(now, clock::wall(), clock::boot_id()),
             next_clone_check: now + CLONE_CHECK,
         }
     }
@@ -162,7 +162,7 @@ impl Shard {
         let now = self.clock.now();
         if now >= self.next_clone_check {
             self.next_clone_check = now + CLONE_CHECK;
-            if self.clones.fires(now, clock::wall()) {
+            if self.clones.fires(now, clock::wall(), clock::boot_id()) {
                 self.drop_all_sessions();
             }
         }

@@ -169,7 +169,9 @@ impl Links {
         self.stats.bytes_out += sealed.len() as u64;
         if doubted {
             // The copy on the old session costs little if the doubt was a lie.
-            self.hold_and_dial(now, Target::Member(peer), path, payload);
+            if self.dial(now, Target::Member(peer), path) {
+                self.targets.hold(Target::Member(peer), payload);
+            }
         } else if due {
             self.dial(now, Target::Member(peer), path);
         }

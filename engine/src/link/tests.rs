@@ -461,7 +461,22 @@ fn sends_stay_on_the_verified_path() {
     assert_eq!(path, Some(address(0)));
 }
 
-/// Strangers cannot make us hold more half-open handshakes than the limit.
+/// Rule S-9: a peer that never confirms may not accept our certificate; somebody should look.
+#[test]
+fn three_unconfirmed_flights_are_told() {
+    let mut net = Net::of(&["a", "b"]);
+    // Every confirmation is withheld, as a server that refuses our certificate would.
+    net.fault = Box::new(|from, bytes| from == 0 || bytes[0] != DATA);
+    net.send(0, 1, &message(b"x"));
+    net.run_for(Duration::from_secs(4));
+    let rejected = LinkEvent::Rejected { peer: net.id(1) };
+    assert!(net.ends[0].take_events().contains(&rejected));
+    let stats = net.ends[0].stats();
+    assert_eq!((stats.sessions, stats.handshake_failures.get("unconfirmed")), (0, Some(&1)));
+    assert_eq!(stats.unsent, 1);
+}
+
+/// Rule S-7: strangers cannot make us hold more half-open handshakes than the limit.
 #[test]
 fn half_open_handshakes_are_bounded() {
     let mut net = Net::of(&["a", "b"]);

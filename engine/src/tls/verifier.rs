@@ -1,4 +1,5 @@
-//! One judge for every certificate: handshakes in both roles, records, and our own credentials.
+//! One judge for every certificate (rule S-16): handshakes in both roles, records, and our own
+//! credentials.
 //!
 //! First the chain is proven, then the name is read, then our own restrictions are asked. The
 //! order matters: what an error reports beyond the chain is something that a CA has signed.

@@ -360,7 +360,9 @@ impl<T: MemberTable> Node<T> {
         if incarnation < own || self.departure.is_leaving() {
             return;
         }
-        self.awareness.refuted();
+        if self.config.detector == Detector::Lifeguard {
+            self.awareness.refuted();
+        }
         self.stats.refutations += 1;
         let above = incarnation.next();
         if self.republish(now, |record| record.incarnation = above) {

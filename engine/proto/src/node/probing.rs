@@ -154,7 +154,9 @@ impl<T: MemberTable> Node<T> {
             match timer {
                 Timer::ProbeEnd(sequence) => probes.push(sequence),
                 Timer::Suspicion(id) => suspects.push(id),
-                Timer::PingLate(_) | Timer::RelayLate(_) => {}
+                Timer::PingLate(_) => {}
+                // The requester has given up by now; its place is free.
+                Timer::RelayLate(sequence) => drop(self.relays.late(sequence)),
                 Timer::ProbeRound | Timer::Gossip | Timer::Reap | Timer::Leave => {
                     // Periodic work is due once, however long we were away.
                     self.timers.set(timer, now + Duration::from_nanos(1));
