@@ -47,6 +47,7 @@ pub struct Agent {
     local: SocketAddr,
     control: Option<SocketAddr>,
     events: Receiver<HostEvent>,
+    metadata_refresh: Duration,
     engine: Engine,
 }
 
@@ -124,21 +125,10 @@ impl Agent {
         shared: Arc<Shared>,
     ) -> Result<Self, StartError> {
         let id = engine.next_agent();
-        let shard = engine.next_shard();
+        let shard = engine.shard_of(id)?;
         let Bound { datagrams, streams, local, http } = bound;
         trace::listening(&shared.node_id, local, node.fanout(), engine.backend());
-        let has_seeds = !options.seeds.is_empty() || options.seed_file.is_some();
         let (reply, opened) = answer();
-        let hosted = Hosted {
-            agent: id,
-            node,
-            links,
-            socket: datagrams,
-            shared: shared.clone(),
-            has_seeds,
-            reply,
-        };
-        // The control thread has to know the agent before its shard has work for it.
         let (sender, events) = channel::bounded(EVENTS);
         let (http, control) = http.map_or((None, None), |(http, at)| (Some(http), Some(at)));
         let port = AgentPort {
@@ -151,8 +141,10 @@ impl Agent {
             seed_file: options.seed_file,
             events: sender,
         };
-        let message = ControlMessage::AddAgent(Box::new(port));
-        let agent = Self { id, shard, shared, local, control, events, engine: engine.clone() };
+        let hosted = Hosted { port, node, links, socket: datagrams, shared: shared.clone(), reply };
+        let metadata_refresh = options.metadata_refresh;
+        let engine = engine.clone();
+        let agent = Self { id, shard, shared, local, control, events, metadata_refresh, engine };
         agent.shard.order(Order::Start(Box::new(hosted))).map_err(StartError::Refused)?;
         match opened.recv_timeout(PATIENCE) {
             Ok(Ok(())) => {}
@@ -161,7 +153,6 @@ impl Agent {
             }
             Err(_) => return Err(StartError::Refused(Refused::Stopped)),
         }
-        engine.control().try_send(message).map_err(StartError::Refused)?;
         Ok(agent)
     }
 
@@ -244,6 +235,22 @@ impl Agent {
         let mut metadata = self.metadata().ok_or(AgentError::Stopped)?;
         change(&mut metadata);
         self.command(Command::SetMetadata(metadata))
+    }
+
+    /// Reads the host's description of itself from `source` now and every
+    /// `metadataRefreshPeriod`, and publishes what changed. `source` runs on the engine's control
+    /// thread and may not block; a later source replaces an earlier one.
+    ///
+    /// # Errors
+    /// [`AgentError`] when the control thread does not take it.
+    pub fn follow_metadata(
+        &self,
+        source: impl FnMut(&mut Metadata) + Send + 'static,
+    ) -> Result<(), AgentError> {
+        let (agent, period) = (self.id, self.metadata_refresh);
+        let source = Box::new(source);
+        let message = ControlMessage::FollowMetadata { agent, period, source };
+        Ok(self.engine.control().try_send(message)?)
     }
 
     /// Publishes a lifecycle (active, cordoned, draining, drained).

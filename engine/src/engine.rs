@@ -1,15 +1,16 @@
 //! The threads: shards and the control thread, their start and stop order.
 //!
-//! Start: shards make their backends on their own threads, then the control thread starts on the
-//! runtime that fits, then shards begin to turn. Stop: shards first, so that nothing asks a
-//! control thread that is gone.
+//! Start: a shard makes its backend on its own thread, then the control thread starts on the
+//! runtime that fits, then the shard begins to turn. Where the number of shards is left to the
+//! engine, one agent has one shard and more agents bring more shards, up to one a core. Stop:
+//! shards first, so that nothing asks a control thread that is gone.
 //!
 //! Invariant: when the last handle of an engine and of its agents is dropped, its threads have
 //! ended.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use crossbeam::queue::ArrayQueue;
@@ -36,13 +37,16 @@ pub struct Engine {
 }
 
 struct Inner {
-    shards: Vec<Running>,
+    /// Locked only while an agent starts.
+    shards: Mutex<Vec<Running>>,
     /// Declared after the shards and dropped after them.
     control: Control,
     clock: Clock,
     startup: Startup,
     next_agent: AtomicU32,
-    next_shard: AtomicUsize,
+    pin: bool,
+    /// Shards grow with the agents up to so many.
+    most_shards: usize,
 }
 
 struct Running {
@@ -54,8 +58,7 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine")
             .field("backend", &self.inner.startup.backend)
-            .field("shards", &self.inner.shards.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,28 +79,19 @@ impl Engine {
     pub fn start(options: EngineOptions) -> Result<Self, StartError> {
         let EngineOptions { backend, shards, pin } = options;
         let clock = Clock::start();
-        let count = shards.unwrap_or(1).clamp(1, MOST_SHARDS);
+        let most_shards = shards.unwrap_or_else(cores).clamp(1, MOST_SHARDS);
+        let count = shards.map_or(1, |_| most_shards);
         let first = Self::prepare(clock, backend, 0, pin)?;
         // The others follow the first: one engine, one backend.
-        let choice = match first.startup.backend {
-            Backend::Uring => BackendChoice::Uring,
-            Backend::Mmsg => BackendChoice::Mmsg,
-        };
+        let choice = same_again(first.startup.backend);
         let mut prepared = vec![first];
         for number in 1..count {
             prepared.push(Self::prepare(clock, choice, number, pin)?);
         }
         let startup = prepared[0].startup;
         let control = Control::start(startup.backend, MESSAGES).map_err(StartError::Thread)?;
-        let shards = prepared
-            .into_iter()
-            .map(|shard| {
-                // The shard waits for this; if it has died, its orders will say so.
-                let _ = shard.go.send(control.handle());
-                let handle = ShardHandle::new(shard.orders, shard.waker);
-                Running { handle, thread: Some(shard.thread) }
-            })
-            .collect();
+        let handle = control.handle();
+        let shards = prepared.into_iter().map(|shard| shard.run(handle.clone())).collect();
         tracing::info!(
             target: "mesh_gossip",
             Backend = startup.backend.as_str(),
@@ -105,8 +99,15 @@ impl Engine {
             Streams = ?control.driver(),
             "mesh gossip engine: {startup}"
         );
-        let (next_agent, next_shard) = (AtomicU32::new(0), AtomicUsize::new(0));
-        let inner = Inner { shards, control, clock, startup, next_agent, next_shard };
+        let inner = Inner {
+            shards: Mutex::new(shards),
+            control,
+            clock,
+            startup,
+            next_agent: AtomicU32::new(0),
+            pin,
+            most_shards,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -171,11 +172,39 @@ impl Engine {
         AgentId(self.inner.next_agent.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The shard of the next agent: each in turn.
-    pub(crate) fn next_shard(&self) -> ShardHandle {
-        let number = self.inner.next_shard.fetch_add(1, Ordering::Relaxed);
-        self.inner.shards[number % self.inner.shards.len()].handle.clone()
+    /// The shard of this agent: a new one while there are fewer than agents and cores, else each
+    /// in turn.
+    pub(crate) fn shard_of(&self, agent: AgentId) -> Result<ShardHandle, StartError> {
+        let Inner { shards, control, clock, startup, pin, most_shards, .. } = &*self.inner;
+        let mut shards = shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = agent.0 as usize;
+        if number >= shards.len() && shards.len() < *most_shards {
+            let choice = same_again(startup.backend);
+            let shard = Self::prepare(*clock, choice, shards.len(), *pin)?;
+            shards.push(shard.run(control.handle()));
+        }
+        Ok(shards[number % shards.len()].handle.clone())
     }
+}
+
+impl Prepared {
+    fn run(self, control: ControlHandle) -> Running {
+        // The shard waits for this; if it has died, its orders will say so.
+        let _ = self.go.send(control);
+        let handle = ShardHandle::new(self.orders, self.waker);
+        Running { handle, thread: Some(self.thread) }
+    }
+}
+
+fn same_again(backend: Backend) -> BackendChoice {
+    match backend {
+        Backend::Uring => BackendChoice::Uring,
+        Backend::Mmsg => BackendChoice::Mmsg,
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn prepare_thread(number: usize, pin: bool) -> io::Result<()> {
@@ -188,7 +217,8 @@ fn prepare_thread(number: usize, pin: bool) -> io::Result<()> {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for shard in &mut self.shards {
+        let shards = self.shards.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for shard in &mut *shards {
             while shard.handle.order(Order::Shutdown).is_err() {
                 let ended = shard.thread.as_ref().is_none_or(JoinHandle::is_finished);
                 if ended {
@@ -197,7 +227,7 @@ impl Drop for Inner {
                 thread::yield_now();
             }
         }
-        for shard in &mut self.shards {
+        for shard in shards {
             if let Some(thread) = shard.thread.take() {
                 // A panic there was reported by its own thread.
                 let _ = thread.join();

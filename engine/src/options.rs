@@ -26,7 +26,7 @@ pub enum BackendChoice {
 pub struct EngineOptions {
     /// Datagram backend.
     pub backend: BackendChoice,
-    /// Shard threads; `None`: one.
+    /// Shard threads; `None`: one for one agent, more with more agents, up to one a core.
     pub shards: Option<usize>,
     /// Pin each shard to a core of its own.
     pub pin: bool,

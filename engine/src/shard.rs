@@ -21,6 +21,7 @@ use mesh_gossip_proto::{Command, CommandError, DenseTable, Instant, Node};
 
 use crate::clock::{self, Clock, CloneSignal};
 use crate::control::runtime::ControlHandle;
+use crate::control::{AgentPort, ControlMessage};
 use crate::io::{AnyDatagrams, Datagrams, SocketId};
 use crate::link::Links;
 use crate::orders::{AgentId, Inspection, Order, Reply};
@@ -41,13 +42,12 @@ const CLONE_CHECK: Duration = Duration::from_secs(1);
 
 /// An agent on its way to its shard.
 pub(crate) struct Hosted {
-    pub(crate) agent: AgentId,
+    /// For the control thread, which must know the agent before there is work for it.
+    pub(crate) port: AgentPort,
     pub(crate) node: Node<DenseTable>,
     pub(crate) links: Links,
     pub(crate) socket: UdpSocket,
     pub(crate) shared: Arc<Shared>,
-    /// Whether it has anybody to join: it counts as joined only after it tried.
-    pub(crate) has_seeds: bool,
     pub(crate) reply: Reply<io::Result<()>>,
 }
 
@@ -243,11 +243,18 @@ impl Shard {
     }
 
     fn start(&mut self, hosted: Hosted) {
-        let Hosted { agent, node, links, socket, shared, has_seeds, reply } = hosted;
+        let Hosted { port, node, links, socket, shared, reply } = hosted;
+        let agent = port.agent;
+        // It counts as joined only after it has tried its seeds.
+        let has_seeds = !port.seeds.is_empty() || port.seed_file.is_some();
         let socket = match self.io.open(socket) {
             Ok(socket) => socket,
             Err(error) => return reply(Err(error)),
         };
+        if let Err(refused) = self.control.try_send(ControlMessage::AddAgent(Box::new(port))) {
+            self.io.close(socket);
+            return reply(Err(io::Error::other(refused)));
+        }
         let mut seat = Seat::new(agent, node, links, socket, shared, has_seeds);
         let touched = seat.touch();
         let index = match self.seats.iter().position(Option::is_none) {

@@ -7,13 +7,15 @@ use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam::channel::{Sender, TrySendError};
 use mesh_gossip_proto::{Event, StreamRequest, WallTime};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::refresh::{self, MetadataSource};
 use super::seeds::Seeds;
 use super::stream::Driver;
 use super::sync::{self, Crowd, SyncError, SyncLimits};
@@ -45,6 +47,11 @@ impl Agents {
             match message {
                 ControlMessage::AddAgent(port) => self.add(*port),
                 ControlMessage::RemoveAgent(agent) => drop(self.by_id.remove(&agent)),
+                ControlMessage::FollowMetadata { agent, period, source } => {
+                    if let Some(agent) = self.by_id.get_mut(&agent) {
+                        agent.follow_metadata(period, source);
+                    }
+                }
                 ControlMessage::Work(work) => self.work(work),
             }
         }
@@ -92,7 +99,9 @@ struct Agent {
     /// Events that the host's queue had no room for since it was last told.
     lost: u64,
     /// Listener and resolver; they end with this.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+    /// Reads the host's metadata source.
+    description: Option<AbortHandle>,
     /// Exchanges that we wished for.
     wishes: JoinSet<()>,
     outbound: Arc<Semaphore>,
@@ -132,11 +141,21 @@ impl Agent {
             tracer,
             events: port.events,
             lost: 0,
-            _tasks: tasks,
+            tasks,
+            description: None,
             wishes,
             outbound,
             _http: http,
         })
+    }
+
+    /// Reads the host's description from `source`, and from no earlier one any more.
+    fn follow_metadata(&mut self, period: Duration, source: MetadataSource) {
+        let following = refresh::follow(Arc::clone(&self.desk), period, source);
+        let before = self.description.replace(self.tasks.spawn_local(following));
+        if let Some(before) = before {
+            before.abort();
+        }
     }
 
     /// Exchanges state with a peer, when its turn comes.

@@ -10,6 +10,7 @@ mod agents;
 mod frames;
 mod http;
 pub(crate) mod peers;
+pub(crate) mod refresh;
 pub(crate) mod runtime;
 mod seeds;
 mod stream;
@@ -40,6 +41,7 @@ use crate::shared::Shared;
 use crate::snapshot::Published;
 use crate::tls::credentials::server_name;
 use crate::tls::identity::identity_of;
+use refresh::MetadataSource;
 use stream::Driver;
 use sync::{SyncLimits, Terms};
 
@@ -61,6 +63,8 @@ pub(crate) enum ControlMessage {
     AddAgent(Box<AgentPort>),
     /// Serve it no longer.
     RemoveAgent(AgentId),
+    /// Read this host's description of itself from here, every so often.
+    FollowMetadata { agent: AgentId, period: Duration, source: MetadataSource },
     /// Something that a shard wants done.
     Work(Work),
 }
