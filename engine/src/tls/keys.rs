@@ -169,6 +169,8 @@ impl Seal for PacketKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mesh_gossip_proto::wire::header::DataHeader;
+    use zerocopy::IntoBytes;
 
     fn binding(cluster_id: &str) -> Binding<'_> {
         Binding {
@@ -217,6 +219,24 @@ mod tests {
         expected.push(1);
         let hmac = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &[7; 32]);
         assert_eq!(key, ring::hmac::sign(&hmac, &expected).as_ref()[..16]);
+    }
+
+    /// Rule S-2: sealed bytes for a known secret, number and header; an independent
+    /// implementation of HKDF and both AEADs gave them.
+    #[test]
+    fn golden_datagrams_hold() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let golden = [
+            (&aead::AES_128_GCM, "d5a395198c4ec7b640b024b53fb330139e719e8a62a28a"),
+            (&aead::CHACHA20_POLY1305, "a1810542b7cbd94f4a5b5607b716676835bf12786c0345"),
+        ];
+        for (algorithm, expected) in golden {
+            let key = PacketKey::expand(algorithm, &[7; 32]).unwrap();
+            let header = DataHeader::new(0x0a0b_0c0d, 5);
+            let mut body = vec![2, 4, 0, 1, 2, 3, 4];
+            let tag = key.seal(5, header.as_bytes(), &mut body);
+            assert_eq!(hex(&body) + &hex(&tag), expected);
+        }
     }
 
     #[test]

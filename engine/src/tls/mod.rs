@@ -18,6 +18,8 @@ pub(crate) mod certificates_tests;
 #[cfg(test)]
 mod credentials_tests;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod handshake_tests;
 #[cfg(test)]
 mod verifier_tests;
