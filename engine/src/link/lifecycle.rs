@@ -16,6 +16,8 @@ pub(super) const CONFIRMATION: [u8; FRAME] = [kind::CONFIRM, 0, 0];
 const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 /// And asks again so often while none came about.
 const SUCCESSOR_AGAIN: Duration = Duration::from_secs(60);
+/// An old session whose peer has been silent for so long gets no successor: the peer is gone.
+const FORSAKEN: Duration = Duration::from_secs(3_600);
 /// Confirmed sessions with one member; the worst goes first.
 const MOST_A_MEMBER: usize = 4;
 
@@ -118,13 +120,13 @@ impl Links {
         }
     }
 
-    /// A live session's deadline: the best of its member wants a successor, another retires once
-    /// nothing arrives on it any more.
+    /// A live session's deadline: the best of its member wants a successor if the peer is still
+    /// there; any other retires once nothing arrives on it any more.
     fn session_aged(&mut self, now: Instant, index: u32) {
         let Some(Entry::Open(session)) = self.slots.get(index) else { return };
         let Session { peer, path, heard, .. } = **session;
         let best = self.members.get(&peer).and_then(|sessions| sessions.first());
-        if best == Some(&index) {
+        if best == Some(&index) && now.since(heard) < FORSAKEN {
             self.timers.set(index, now + SUCCESSOR_AGAIN);
             self.dial(now, Target::Member(peer), path);
         } else if now.since(heard) >= self.linger {

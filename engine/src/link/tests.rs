@@ -390,7 +390,11 @@ fn an_old_session_is_succeeded_without_a_loss() {
     let mut net = Net::of(&["a", "b"]);
     net.send(0, 1, &message(b"first"));
     net.settle();
-    net.run_for(Duration::from_secs(31 * 3_600));
+    for _ in 0..62 {
+        net.run_for(Duration::from_secs(1_800));
+        net.send(0, 1, &message(b"now and then"));
+        net.send(1, 0, &message(b"now and then"));
+    }
     assert!(net.ends[0].stats().confirmed >= 2, "{:?}", net.ends[0].stats());
     net.send(0, 1, &message(b"still here"));
     net.send(1, 0, &message(b"me too"));
@@ -398,6 +402,18 @@ fn an_old_session_is_succeeded_without_a_loss() {
     assert_eq!(net.received(1).last(), Some(&&message(b"still here")[..]));
     assert_eq!(net.received(0).last(), Some(&&message(b"me too")[..]));
     assert!(net.ends.iter().all(|end| end.stats().sessions <= 2));
+}
+
+/// A peer that has been silent for a day is not dialled for ever.
+#[test]
+fn a_forsaken_session_ends_without_a_successor() {
+    let mut net = Net::of(&["a", "b"]);
+    net.send(0, 1, &message(b"first"));
+    net.settle();
+    let dials = net.ends[0].stats().dials;
+    net.run_for(Duration::from_secs(31 * 3_600));
+    assert_eq!((net.ends[0].stats().sessions, net.ends[0].stats().dials), (0, dials));
+    assert_eq!(net.ends[0].poll_timeout(), None);
 }
 
 /// Rule S-2: an index rewritten on the way lets TLS finish with diverging keys; no session comes.
