@@ -346,7 +346,7 @@ fn gossip_of_one_change(config: Config) -> (Vec<(u64, usize)>, usize) {
         let sent = drain(&mut node, now);
         let carrying = |bytes: &[u8]| {
             let updates = |message| matches!(message, Ok(Message::Update(_)));
-            Messages::new(bytes).filter(|message| updates(message.clone())).count()
+            Messages::new(bytes).filter(|message| updates(*message)).count()
         };
         sends += sent.iter().map(|(_, bytes)| carrying(bytes)).sum::<usize>();
         let gossip = sent.iter().filter(|(_, bytes)| bytes[0] == kind::UPDATE).count();

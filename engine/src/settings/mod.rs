@@ -31,6 +31,7 @@ use pile::{Part, Pile, Written, invalid};
 use sources::FileSource;
 pub use sources::Sources;
 use value::Value;
+pub use value::span;
 
 /// Form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -128,8 +128,12 @@ fn choice(allowed: &'static [&'static str], text: &str) -> Result<&'static str, 
     Err(Problem::Choice { allowed, nearest: nearest.filter(|word| steps(word) <= 2) })
 }
 
-/// `[d.]hh:mm:ss[.fff]`, or a decimal number with a unit.
-fn span(text: &str) -> Result<Duration, Problem> {
+/// A duration as settings take it: `[d.]hh:mm:ss[.fff]`, or a decimal number with a unit (`ms`,
+/// `s`, `m`, `h`).
+///
+/// # Errors
+/// [`Problem`] says why it is none.
+pub fn span(text: &str) -> Result<Duration, Problem> {
     let parts: Vec<&str> = text.split(':').collect();
     let nanos = match parts[..] {
         [number] => with_unit(number)?,
