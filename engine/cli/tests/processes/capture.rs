@@ -16,7 +16,7 @@ use mesh_gossip::proto::MemberId;
 use serde_json::{Map, Value, json};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::stage::{Outcome, Process, Stage, until};
+use crate::stage::{Outcome, Process, Stage, skipped, until};
 
 const ETH_P_ALL: u16 = 0x0003;
 /// A frame of the loopback interface: segments are joined there before they are shown.
@@ -83,7 +83,7 @@ impl Capture {
         let socket = match Socket::new(Domain::PACKET, Type::RAW, Some(all)) {
             Ok(socket) => socket,
             Err(error) => {
-                println!("SKIPPED: no packet socket without CAP_NET_RAW: {error}");
+                skipped(&format!("no packet socket without CAP_NET_RAW: {error}"));
                 return Ok(None);
             }
         };

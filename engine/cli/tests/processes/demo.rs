@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::stage::{Outcome, omnirelay, stderr, stdout};
+use crate::stage::{Outcome, omnirelay, skipped, stderr, stdout};
 
 /// Runs the assertions on `io` and holds the verdict against its contract.
 fn assert_verdict(io: &str) -> Outcome {
@@ -13,7 +13,7 @@ fn assert_verdict(io: &str) -> Outcome {
     let last = text.lines().last().ok_or("nothing was said")?;
     let line: Value = serde_json::from_str(last)?;
     if line["backend"].is_null() && text.contains("mesh:gossip:io:backend") {
-        println!("SKIPPED: {io} is not usable here: {text}");
+        skipped(&format!("{io} is not usable here: {text}"));
         return Ok(());
     }
 
