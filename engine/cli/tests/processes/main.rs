@@ -1,0 +1,13 @@
+//! Processes of the built binary, from outside: separate certificates, separate settings files,
+//! real signals, and what the wire shows of it all.
+//!
+//! Limits on time are generous, because two busy cores must not fail a promise that is kept on
+//! idle ones; the measured times are printed (`cargo test -- --nocapture`).
+
+mod bad_input;
+#[cfg(target_os = "linux")]
+mod capture;
+mod demo;
+mod environment;
+mod lives;
+mod stage;
