@@ -135,6 +135,9 @@ struct Totals {
     syscalls: u64,
     suspicions: u64,
     sessions: u64,
+    /// Ordered pairs of agents that have exchanged a datagram. Two that met at the same moment
+    /// may hold a second session for some seconds, so that sessions alone do not tell.
+    met: u64,
     /// Handshakes and updates under way.
     pending: u64,
 }
@@ -302,7 +305,7 @@ fn settle(
     loop {
         look(agents, looks);
         let totals = totals(agents, shards)?;
-        if totals.sessions >= pairs && totals.pending == 0 {
+        if totals.met >= pairs && totals.sessions >= pairs && totals.pending == 0 {
             let took = started.elapsed();
             println!(
                 "settled after {} ms: every agent has a session with every other",
@@ -311,7 +314,7 @@ fn settle(
             return Ok(Some(took));
         }
         if Instant::now() >= limit {
-            println!("not settled: {} of {pairs} sessions", totals.sessions);
+            println!("not settled: {} of {pairs} pairs have met", totals.met);
             return Ok(None);
         }
         std::thread::sleep(LOOK_EVERY);
@@ -321,11 +324,12 @@ fn settle(
 fn totals(agents: &[Agent], shards: usize) -> Result<Totals, IdleError> {
     let mut totals = Totals::default();
     for (number, agent) in agents.iter().enumerate() {
-        let Inspection { stats, links, io, .. } = agent.inspect(ANSWER_WITHIN)?;
+        let Inspection { stats, contacts, links, io, .. } = agent.inspect(ANSWER_WITHIN)?;
         totals.bytes += links.bytes_out;
         totals.handshake_bytes += links.handshake_bytes_out;
         totals.opened += links.opened;
         totals.sessions += links.sessions;
+        totals.met += contacts.len() as u64;
         totals.suspicions += stats.suspicions;
         totals.pending += links.half_open + stats.queue_depth;
         // Agents are dealt out to the shards in turn, and those of one shard share its counters.
