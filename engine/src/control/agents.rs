@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use crossbeam::channel::{Sender, TrySendError};
 use mesh_gossip_proto::{Event, StreamRequest, WallTime};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
+use super::http::HttpServer;
 use super::seeds::Seeds;
 use super::stream::Driver;
 use super::sync::{self, Crowd, SyncError, SyncLimits};
@@ -44,7 +45,14 @@ impl Agents {
         while let Some(message) = inbox.recv().await {
             match message {
                 ControlMessage::AddAgent(port) => self.add(*port),
-                ControlMessage::RemoveAgent(agent) => drop(self.by_id.remove(&agent)),
+                ControlMessage::RemoveAgent { agent, done } => match self.by_id.remove(&agent) {
+                    // On its own, so that nobody waits for it but who asked.
+                    Some(agent) => drop(spawn_local(async move {
+                        agent.stop().await;
+                        done(());
+                    })),
+                    None => done(()),
+                },
                 ControlMessage::Work(work) => self.work(work),
             }
         }
@@ -92,12 +100,11 @@ struct Agent {
     /// Events that the host's queue had no room for since it was last told.
     lost: u64,
     /// Listener and resolver; they end with this.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     /// Exchanges that we wished for.
     wishes: JoinSet<()>,
     outbound: Arc<Semaphore>,
-    /// Dropped to end the HTTP server.
-    _http: Option<oneshot::Sender<()>>,
+    http: Option<HttpServer>,
 }
 
 impl Agent {
@@ -127,16 +134,15 @@ impl Agent {
         let tracer = Tracer::new(desk.site.node_id());
         let outbound = Arc::new(Semaphore::new(desk.limits.outbound));
         let wishes = JoinSet::new();
-        Ok(Self {
-            desk,
-            tracer,
-            events: port.events,
-            lost: 0,
-            _tasks: tasks,
-            wishes,
-            outbound,
-            _http: http,
-        })
+        Ok(Self { desk, tracer, events: port.events, lost: 0, tasks, wishes, outbound, http })
+    }
+
+    /// Ends everything; returns once both listeners are closed.
+    async fn stop(mut self) {
+        if let Some(http) = self.http.take() {
+            http.stop().await;
+        }
+        self.tasks.shutdown().await;
     }
 
     /// Exchanges state with a peer, when its turn comes.

@@ -35,7 +35,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::metrics::Metrics;
-use crate::orders::{AgentId, Inspection, Order, ShardHandle, Work};
+use crate::orders::{AgentId, Inspection, Order, Reply, ShardHandle, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
 use crate::tls::credentials::server_name;
@@ -59,8 +59,8 @@ pub struct HostEvent {
 pub(crate) enum ControlMessage {
     /// Serve this agent.
     AddAgent(Box<AgentPort>),
-    /// Serve it no longer.
-    RemoveAgent(AgentId),
+    /// Serve it no longer; `done` is called once its listeners are closed.
+    RemoveAgent { agent: AgentId, done: Reply<()> },
     /// Something that a shard wants done.
     Work(Work),
 }

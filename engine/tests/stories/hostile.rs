@@ -80,7 +80,7 @@ fn garbage_is_dropped_counted_and_hardly_answered() {
             attacker.send(&bytes);
         }
         for kind in [DATA, INIT, RESP, RETRY, RESET_HINT] {
-            for size in [1, 2, 15, 16, 17, 31, 63] {
+            for size in [1, 2, 15, 16, 17, 31, 63, 66] {
                 attacker.send(&[&[kind, 1][..], &[0; 64]].concat()[..size]);
             }
             attacker.send(&[&[kind, 9][..], &[0; 200]].concat());
