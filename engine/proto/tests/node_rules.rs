@@ -288,6 +288,23 @@ fn absent_seeds_are_dialled_for_ever() {
     assert!((595..=605).contains(&dialled), "{dialled} dials in 600 intervals");
 }
 
+/// Rule G-1: a greeting that waits for whoever may answer carries no updates and uses none up.
+#[test]
+fn updates_are_not_spent_on_seeds() {
+    let mut node = acquainted(&["b"]);
+    node.handle_command(at(1), Command::Join(vec![address("s")])).unwrap();
+    tell_body(&mut node, at(2), "b", &doubt("b", 0, "b"));
+    let sent = drain(&mut node, at(2));
+    let greetings: Vec<_> = sent.iter().filter(|(to, _)| to.to == Destination::Seed).collect();
+    assert_eq!(greetings.len(), 1);
+    let kinds = |m| match m {
+        Ok(Message::Ping(_)) => "ping",
+        Ok(Message::Record(_)) => "record",
+        _ => "other",
+    };
+    assert_eq!(Messages::new(&greetings[0].1).map(kinds).collect::<Vec<_>>(), ["ping", "record"]);
+}
+
 /// Rule F-8: after a stall of our own nobody is blamed, and a suspect gets time to refute.
 #[test]
 fn our_own_stall_blames_nobody() {
