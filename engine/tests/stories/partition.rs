@@ -41,6 +41,10 @@ fn a_member_that_is_cut_off_leaves_and_comes_back_by_itself() {
     on_both_backends(|stage| {
         let trio = Trio::together(stage);
         let [mike, alpha, zulu] = &trio.hosts;
+        for host in [mike, alpha] {
+            let heard = |id| host.inspect().contacts.iter().any(|(peer, _)| *peer == id);
+            until("it was heard once", || heard(zulu.agent.member_id()));
+        }
         for door in &trio.doors[..2] {
             trio.network.cut(door, &trio.doors[2]);
         }
