@@ -4,17 +4,17 @@
 //! to a shard; from then on this is a remote control: views are read from the snapshot, commands
 //! go over the shard's queue.
 //!
-//! Invariant: whatever way an agent goes, its sockets are closed and its threads' share is given
-//! back before the last handle's drop returns or soon after.
+//! Invariant: whatever way an agent goes, its ports are free again when its drop returns.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver};
 use mesh_gossip_proto::membership::record::Authority;
 use mesh_gossip_proto::node::Birth;
-use mesh_gossip_proto::{Command, Lifecycle, MemberId, Metadata, Node, WallTime};
+use mesh_gossip_proto::{Command, Instant, Lifecycle, MemberId, Metadata, Node, WallTime};
 
 use crate::clock;
 use crate::control::{AgentPort, ControlMessage, HostEvent};
@@ -281,6 +281,20 @@ impl Agent {
     /// Stops without a goodbye, as a crash would.
     pub fn kill(self) {}
 
+    /// Has the control thread serve this agent no longer.
+    fn remove(&self, done: Reply<()>, until: Instant) {
+        let control = self.engine.control();
+        let mut message = ControlMessage::RemoveAgent { agent: self.id, done };
+        while let Err((unsent, Refused::Busy)) = control.offer(message) {
+            // Left to the control thread it would be served for ever: nobody else knows its id.
+            if self.engine.clock().now() >= until {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+            message = unsent;
+        }
+    }
+
     fn command(&self, command: Command) -> Result<(), AgentError> {
         let done = self.ask(PATIENCE, |reply| Order::Command { agent: self.id, command, reply })?;
         Ok(done?)
@@ -302,12 +316,16 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        let _ = self.engine.control().try_send(ControlMessage::RemoveAgent(self.id));
+        let clock = self.engine.clock();
+        let until = clock.now() + PATIENCE;
+        let (done, removed) = answer();
+        self.remove(done, until);
         let (reply, stopped) = answer();
         if self.shard.order(Order::Stop { agent: self.id, reply }).is_ok() {
-            // Afterwards the port is free again.
-            let _ = stopped.recv_timeout(PATIENCE);
+            let _ = stopped.recv_timeout(until.since(clock.now()));
         }
+        // Afterwards the ports are free again. A thread that has ended hangs up at once.
+        let _ = removed.recv_timeout(until.since(clock.now()));
     }
 }
 

@@ -148,6 +148,29 @@ fn a_partition_splits_the_mesh_and_heals_by_itself() {
     }
 }
 
+/// Rule H-3: when a partition ends, neither side spreads that it buried the other: nobody leaves
+/// any view again, neither who was together all the time nor who has just come back.
+#[test]
+fn after_a_partition_the_returned_bury_nobody() {
+    for (nodes, left) in [(3, 1), (5, 2), (16, 1), (16, 8)] {
+        for seed in SEEDS {
+            let mut world = formed(seed, nodes);
+            world.run_for(secs(5));
+            let sides: (Vec<usize>, Vec<usize>) = (0..nodes).partition(|index| *index < left);
+            world.network.part(&sides.0, &sides.1);
+            world.run_for(secs(8 + 3 * seed));
+            let healed = world.now();
+            world.network.heal();
+            world.run_until(secs(60), World::converged);
+            world.run_for(secs(5));
+            for member in 0..nodes {
+                let removed = removal_times(&world, member, healed);
+                assert!(removed.is_empty(), "{}: {member} {removed:?}", world.replay());
+            }
+        }
+    }
+}
+
 /// Rule F-3: relays vouch for a member that one other cannot reach.
 #[test]
 fn a_cut_between_two_is_bridged_by_the_third() {

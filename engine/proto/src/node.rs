@@ -244,10 +244,12 @@ impl<T: MemberTable> Node<T> {
         loop {
             let outgoing = self.outbox.pop_front()?;
             let mut packet = outgoing.packet;
-            let sends = transmit_limit(self.config.retransmit_limit, self.members());
-            let limit = self.config.max_payload;
-            let updates = self.queue.fill(now, &mut packet, limit, sends);
-            self.stats.updates_out += updates as u64;
+            let updates = match outgoing.transmit.to {
+                Destination::Member(_) => self.fill_with_updates(now, &mut packet),
+                // It waits for a handshake, with nobody perhaps: updates in it would count as sent,
+                // and be yesterday's when it leaves.
+                Destination::Seed => 0,
+            };
             if outgoing.gossip && updates == 0 {
                 self.recycle(packet.into_bytes());
                 continue;
@@ -359,6 +361,13 @@ impl<T: MemberTable> Node<T> {
             self.overflow += 1;
         }
         self.events.push_back(event);
+    }
+
+    fn fill_with_updates(&mut self, now: Instant, packet: &mut Packet) -> usize {
+        let sends = transmit_limit(self.config.retransmit_limit, self.members());
+        let updates = self.queue.fill(now, packet, self.config.max_payload, sends);
+        self.stats.updates_out += updates as u64;
+        updates
     }
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mesh_gossip_proto::membership::record::{Claim, first_record};
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{
-    Body, Death, Message, Messages, Packet, Suspicion, WireIncarnation, kind,
+    Body, Death, Message, Messages, Notice, Packet, Suspicion, WireIncarnation, kind,
 };
 use mesh_gossip_proto::{
     Authority, Command, Config, Destination, Duration, Event, Fanout, Incarnation, Instant,
@@ -175,6 +175,55 @@ fn nobody_is_doubted_or_buried_above_its_signature() {
     assert_eq!(state(&buried, "b"), Some(State::Dead));
 }
 
+/// Rule H-3: who is held departed accuses and buries nobody, in gossip or in a state.
+#[test]
+fn the_word_of_the_departed_does_not_count() {
+    let mut node = acquainted(&["b", "c"]);
+    tell_body(&mut node, at(5), "b", &death("c", 0, "b"));
+    assert_eq!(state(&node, "c"), Some(State::Dead));
+    tell_body(&mut node, at(6), "c", &doubt("b", 0, "c"));
+    tell_body(&mut node, at(6), "c", &death("b", 0, "c"));
+    node.handle_sync(at(7), id("c"), &entry(State::Dead, &record("b", 0, "r")));
+    assert_eq!(state(&node, "b"), Some(State::Alive));
+    assert_eq!(node.stats().rejected.get("departed"), Some(&3));
+    tell_body(&mut node, at(8), "c", &death("a", 0, "c"));
+    assert_eq!(node.local().record().incarnation.counter, 1, "about ourselves it is answered");
+    tell(&mut node, at(9), "c", kind::RECORD, record("c", 1, "r").envelope());
+    tell_body(&mut node, at(9), "c", &doubt("b", 0, "c"));
+    assert_eq!(state(&node, "b"), Some(State::Suspect), "back again, it has a say");
+}
+
+/// Rule H-3: who was buried withdraws what it was about to say of others.
+#[test]
+fn the_buried_withdraw_their_verdicts() {
+    let verdicts = |sent: &[(Transmit, Vec<u8>)]| {
+        let messages = sent.iter().flat_map(|(_, bytes)| Messages::new(bytes));
+        messages.filter(|m| matches!(m, Ok(Message::Death(_) | Message::Suspicion(_)))).count()
+    };
+    let doubting = || {
+        let mut node = acquainted(&["b", "c", "d"]);
+        tell_body(&mut node, at(5), "d", &doubt("c", 0, "d"));
+        tell_body(&mut node, at(5), "d", &death("b", 0, "d"));
+        assert_eq!(
+            (state(&node, "b"), state(&node, "c")),
+            (Some(State::Dead), Some(State::Suspect))
+        );
+        node
+    };
+    let mut node = doubting();
+    tell(&mut node, at(6), "b", kind::PING, &[0; 12]);
+    assert!(verdicts(&drain(&mut node, at(6))) > 0, "they were on their way");
+
+    let mut node = doubting();
+    let notice = Notice { incarnation: wire(0), announcer: id("b").0 };
+    tell_body(&mut node, at(6), "b", &notice);
+    let sent = drain(&mut node, at(6));
+    assert!(!sent.is_empty(), "it says that it lives");
+    assert_eq!(verdicts(&sent), 0);
+    assert_eq!(node.local().record().incarnation.counter, 1);
+    assert_eq!(state(&node, "c"), Some(State::Suspect), "the doubt itself stays");
+}
+
 /// Rule R-3: whatever the order of arrival, the lower hash stays, and somebody is told.
 #[test]
 fn two_records_of_one_incarnation_settle_on_the_lower_hash() {
@@ -240,6 +289,23 @@ fn absent_seeds_are_dialled_for_ever() {
         dialled += sent.iter().filter(|(to, _)| to.to == Destination::Seed).count();
     }
     assert!((595..=605).contains(&dialled), "{dialled} dials in 600 intervals");
+}
+
+/// Rule G-1: a greeting that waits for whoever may answer carries no updates and uses none up.
+#[test]
+fn updates_are_not_spent_on_seeds() {
+    let mut node = acquainted(&["b"]);
+    node.handle_command(at(1), Command::Join(vec![address("s")])).unwrap();
+    tell_body(&mut node, at(2), "b", &doubt("b", 0, "b"));
+    let sent = drain(&mut node, at(2));
+    let greetings: Vec<_> = sent.iter().filter(|(to, _)| to.to == Destination::Seed).collect();
+    assert_eq!(greetings.len(), 1);
+    let kinds = |m| match m {
+        Ok(Message::Ping(_)) => "ping",
+        Ok(Message::Record(_)) => "record",
+        _ => "other",
+    };
+    assert_eq!(Messages::new(&greetings[0].1).map(kinds).collect::<Vec<_>>(), ["ping", "record"]);
 }
 
 /// Rule F-8: after a stall of our own nobody is blamed, and a suspect gets time to refute.

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use crossbeam::channel::{Sender, TrySendError};
 use mesh_gossip_proto::{Event, StreamRequest, WallTime};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
+use super::http::HttpServer;
 use super::refresh::{self, MetadataSource};
 use super::seeds::Seeds;
 use super::stream::Driver;
@@ -46,12 +47,19 @@ impl Agents {
         while let Some(message) = inbox.recv().await {
             match message {
                 ControlMessage::AddAgent(port) => self.add(*port),
-                ControlMessage::RemoveAgent(agent) => drop(self.by_id.remove(&agent)),
                 ControlMessage::FollowMetadata { agent, period, source } => {
                     if let Some(agent) = self.by_id.get_mut(&agent) {
                         agent.follow_metadata(period, source);
                     }
                 }
+                ControlMessage::RemoveAgent { agent, done } => match self.by_id.remove(&agent) {
+                    // On its own, so that nobody waits for it but who asked.
+                    Some(agent) => drop(spawn_local(async move {
+                        agent.stop().await;
+                        done(());
+                    })),
+                    None => done(()),
+                },
                 ControlMessage::Work(work) => self.work(work),
             }
         }
@@ -105,8 +113,7 @@ struct Agent {
     /// Exchanges that we wished for.
     wishes: JoinSet<()>,
     outbound: Arc<Semaphore>,
-    /// Dropped to end the HTTP server.
-    _http: Option<oneshot::Sender<()>>,
+    http: Option<HttpServer>,
 }
 
 impl Agent {
@@ -136,17 +143,17 @@ impl Agent {
         let tracer = Tracer::new(desk.site.node_id());
         let outbound = Arc::new(Semaphore::new(desk.limits.outbound));
         let wishes = JoinSet::new();
-        Ok(Self {
-            desk,
-            tracer,
-            events: port.events,
-            lost: 0,
-            tasks,
-            description: None,
-            wishes,
-            outbound,
-            _http: http,
-        })
+        let description = None;
+        let (events, lost) = (port.events, 0);
+        Ok(Self { desk, tracer, events, lost, tasks, description, wishes, outbound, http })
+    }
+
+    /// Ends everything; returns once both listeners are closed.
+    async fn stop(mut self) {
+        if let Some(http) = self.http.take() {
+            http.stop().await;
+        }
+        self.tasks.shutdown().await;
     }
 
     /// Reads the host's description from `source`, and from no earlier one any more.

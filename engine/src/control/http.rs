@@ -41,11 +41,27 @@ const MOST_CONNECTIONS: usize = 64;
 /// The text format that Prometheus scrapes.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Serves until the returned sender is dropped.
+/// A running server; it ends when this is dropped.
+pub(super) struct HttpServer {
+    stop: oneshot::Sender<()>,
+    /// Ends when the listener is closed.
+    closed: oneshot::Receiver<()>,
+}
+
+impl HttpServer {
+    /// Ends the server; returns once its port is free. Answers under way are still given.
+    pub(super) async fn stop(self) {
+        drop(self.stop);
+        // The other end is never used: it goes with the listener.
+        let _ = self.closed.await;
+    }
+}
+
+/// Serves until the returned server is dropped.
 ///
 /// # Errors
 /// The listener is not bound to a loopback address, or this runtime cannot take it.
-pub(super) fn serve(desk: Arc<Desk>, listener: TcpListener) -> io::Result<oneshot::Sender<()>> {
+pub(super) fn serve(desk: Arc<Desk>, listener: TcpListener) -> io::Result<HttpServer> {
     let address = listener.local_addr()?;
     if !address.ip().is_loopback() {
         return Err(io::Error::new(
@@ -54,14 +70,15 @@ pub(super) fn serve(desk: Arc<Desk>, listener: TcpListener) -> io::Result<onesho
         ));
     }
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let listener = BoundedListener { listener: listen(listener)?, places };
+    let (open, closed) = oneshot::channel();
+    let listener = BoundedListener { listener: listen(listener)?, places, _open: open };
     let (stop, stopped) = oneshot::channel::<()>();
     let server = axum::serve(listener, routes(desk)).with_graceful_shutdown(async {
         // The sender is never used: it is dropped.
         let _ = stopped.await;
     });
     tokio::spawn(server.into_future());
-    Ok(stop)
+    Ok(HttpServer { stop, closed })
 }
 
 fn routes(desk: Arc<Desk>) -> Router {
@@ -179,6 +196,8 @@ fn is_port(text: &str) -> bool {
 struct BoundedListener {
     listener: tokio::net::TcpListener,
     places: Arc<Semaphore>,
+    /// Declared after the listener and dropped after it.
+    _open: oneshot::Sender<()>,
 }
 
 impl axum::serve::Listener for BoundedListener {

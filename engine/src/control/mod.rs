@@ -36,7 +36,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::metrics::Metrics;
-use crate::orders::{AgentId, Inspection, Order, ShardHandle, Work};
+use crate::orders::{AgentId, Inspection, Order, Reply, ShardHandle, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
 use crate::tls::credentials::server_name;
@@ -61,10 +61,10 @@ pub struct HostEvent {
 pub(crate) enum ControlMessage {
     /// Serve this agent.
     AddAgent(Box<AgentPort>),
-    /// Serve it no longer.
-    RemoveAgent(AgentId),
     /// Read this host's description of itself from here, every so often.
     FollowMetadata { agent: AgentId, period: Duration, source: MetadataSource },
+    /// Serve it no longer; `done` is called once its listeners are closed.
+    RemoveAgent { agent: AgentId, done: Reply<()> },
     /// Something that a shard wants done.
     Work(Work),
 }

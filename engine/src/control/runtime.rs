@@ -39,9 +39,14 @@ pub(crate) struct ControlHandle(mpsc::Sender<ControlMessage>);
 impl ControlHandle {
     /// Queues a message.
     pub(crate) fn try_send(&self, message: ControlMessage) -> Result<(), Refused> {
+        self.offer(message).map_err(|(_unsent, refused)| refused)
+    }
+
+    /// Queues a message, or gives it back.
+    pub(crate) fn offer(&self, message: ControlMessage) -> Result<(), (ControlMessage, Refused)> {
         self.0.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refused::Busy,
-            mpsc::error::TrySendError::Closed(_) => Refused::Stopped,
+            mpsc::error::TrySendError::Full(unsent) => (unsent, Refused::Busy),
+            mpsc::error::TrySendError::Closed(unsent) => (unsent, Refused::Stopped),
         })
     }
 }

@@ -81,10 +81,18 @@ fn a_removed_agent_gives_its_ports_back() {
     for backend in BACKENDS {
         let stage = stage(Setting::new(backend, &["me"]));
         eventually(|| TcpStream::connect(stage.http).ok());
-        stage.control.handle().try_send(ControlMessage::RemoveAgent(AGENT)).unwrap();
-        eventually(|| TcpListener::bind(stage.sync).ok());
-        eventually(|| TcpListener::bind(stage.http).ok());
+        let (done, removed) = std::sync::mpsc::sync_channel(1);
+        let done = Box::new(move |()| done.send(()).unwrap());
+        let message = ControlMessage::RemoveAgent { agent: AGENT, done };
+        stage.control.handle().try_send(message).unwrap();
+        removed.recv_timeout(Duration::from_secs(10)).expect("it says when it is done");
+        TcpListener::bind(stage.sync).expect("the sync port is free by then");
+        TcpListener::bind(stage.http).expect("and so is the control port");
     }
+}
+
+fn removal() -> ControlMessage {
+    ControlMessage::RemoveAgent { agent: AGENT, done: Box::new(drop) }
 }
 
 #[test]
@@ -97,7 +105,7 @@ fn dropping_ends_the_thread_with_exchanges_under_way() {
         let begun = Instant::now();
         drop(stage);
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-        let late = handle.try_send(ControlMessage::RemoveAgent(AGENT));
+        let late = handle.try_send(removal());
         assert_eq!(late, Err(Refused::Stopped));
     }
 }
@@ -107,8 +115,7 @@ fn dropping_ends_the_thread_with_exchanges_under_way() {
 fn a_full_queue_refuses_at_once() {
     let control = Control::start(Backend::Mmsg, 1).unwrap();
     let handle = control.handle();
-    let refused = (0..100_000)
-        .any(|_| handle.try_send(ControlMessage::RemoveAgent(AGENT)) == Err(Refused::Busy));
+    let refused = (0..100_000).any(|_| handle.try_send(removal()) == Err(Refused::Busy));
     assert!(refused);
 }
 

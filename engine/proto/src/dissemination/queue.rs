@@ -92,6 +92,21 @@ impl Queue {
         dropped
     }
 
+    /// Drops every verdict about others: suspicions and deaths. Records stay.
+    pub fn retract_verdicts(&mut self) {
+        let order = &mut self.order;
+        self.entries.retain(|id, entry| {
+            let stays = match entry.claim {
+                Claim::Update(_) => true,
+                Claim::Suspicion(_) | Claim::Death { .. } => false,
+            };
+            if !stays {
+                order.remove(&entry.key(*id));
+            }
+            stays
+        });
+    }
+
     /// Fills what is left of a datagram; returns how many updates went in.
     pub fn fill(&mut self, now: Instant, packet: &mut Packet, limit: usize, sends: u32) -> usize {
         let mut sent = 0;
@@ -226,6 +241,19 @@ mod tests {
         let mut left: Vec<_> = take(&mut queue, 1_168, 8).iter().map(|(n, _)| *n).collect();
         left.sort_unstable();
         assert_eq!(left, [2, 3]);
+    }
+
+    /// Rule H-3.
+    #[test]
+    fn verdicts_are_retracted_and_records_stay() {
+        let mut queue = Queue::default();
+        let incarnation = Incarnation::default().into();
+        let doubt = Suspicion { id: id(2).0, incarnation, accuser: id(9).0 };
+        queue.push(id(1), update(1, 0), 10);
+        queue.push(id(2), Claim::Suspicion(doubt), 10);
+        queue.retract_verdicts();
+        assert_eq!((queue.len(), queue.order.len()), (1, 1));
+        assert_eq!(take(&mut queue, 1_168, 8), [(1, 0)]);
     }
 
     #[test]

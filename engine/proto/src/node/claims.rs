@@ -192,6 +192,10 @@ impl<T: MemberTable> Node<T> {
             self.refute_to(now, from, incarnation);
             return;
         }
+        if self.is_departed(from.id) {
+            self.stats.reject("departed");
+            return;
+        }
         // An accuser that we do not know as a member does not count.
         if self.table.get(accuser).is_some_and(|member| member.state.is_present()) {
             self.suspect(now, Some(from), id, incarnation, accuser);
@@ -300,7 +304,12 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn on_death(&mut self, now: Instant, from: Peer, claim: &Death) {
         let (id, incarnation) = (MemberId(claim.id), claim.incarnation.into());
         if id == self.local {
+            self.stand_corrected(now, incarnation);
             self.refute_to(now, from, incarnation);
+            return;
+        }
+        if self.is_departed(from.id) {
+            self.stats.reject("departed");
             return;
         }
         match self.table.get(id).map(Member::incarnation) {
@@ -311,6 +320,27 @@ impl<T: MemberTable> Node<T> {
                 self.bury(now, now - age, id, incarnation, announcer, claim.proof.get());
             }
             Some(_) | None => {}
+        }
+    }
+
+    /// Whether we hold `id` departed: it has been away, and what it makes of others is no
+    /// evidence (rule H-3).
+    fn is_departed(&self, id: MemberId) -> bool {
+        self.table.get(id).is_some_and(|member| !member.state.is_present())
+    }
+
+    /// Others buried us, so we were the one that was away (rule H-3): our verdicts do not leave,
+    /// and whom we doubt gets time for an answer to be read.
+    pub(super) fn stand_corrected(&mut self, now: Instant, incarnation: Incarnation) {
+        if incarnation < self.local().record().incarnation {
+            return;
+        }
+        self.queue.retract_verdicts();
+        let at = now + self.config.suspicion_interval / 4;
+        for id in self.suspicions.keys() {
+            if self.timers.deadline(Timer::Suspicion(*id)).is_some_and(|set| set < at) {
+                self.timers.set(Timer::Suspicion(*id), at);
+            }
         }
     }
 
@@ -398,7 +428,11 @@ impl<T: MemberTable> Node<T> {
             // Whom we never knew we need not bury.
             State::Suspect | State::Dead if id != self.local && !unknown => {
                 self.take_record(now, from, entry.envelope);
-                self.suspect(now, None, id, incarnation, from);
+                if self.is_departed(from) {
+                    self.stats.reject("departed");
+                } else {
+                    self.suspect(now, None, id, incarnation, from);
+                }
             }
             State::Suspect if id != self.local => {
                 self.take_record(now, from, entry.envelope);

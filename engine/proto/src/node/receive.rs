@@ -180,6 +180,7 @@ impl<T: MemberTable> Node<T> {
         if held < self.local().record().incarnation {
             self.send_own_record(from);
         } else {
+            self.stand_corrected(now, held);
             self.refute(now, held);
             self.send_own_record(from);
         }

@@ -1,0 +1,126 @@
+//! What the stories on real sockets share: hosts with certificates of their own, a network that
+//! can be cut and is recorded, log lines and metrics as values.
+//!
+//! Every story runs on both datagram backends at once, so that waits overlap. No story is decided
+//! by a clock: it waits for conditions, and the only durations in it are how long to wait at most
+//! and how long a thing that must not happen gets to happen.
+
+pub(crate) mod authority;
+pub(crate) mod host;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod network;
+pub(crate) mod recording;
+pub(crate) mod trio;
+pub(crate) mod uncertified;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mesh_gossip::options::{BackendChoice, EngineOptions};
+use mesh_gossip::{Engine, StartError};
+
+pub(crate) use authority::Authority;
+pub(crate) use host::{Host, Spec, everyone_alive};
+pub(crate) use log::Log;
+pub(crate) use metrics::Metrics;
+pub(crate) use network::{Door, Network};
+pub(crate) use trio::Trio;
+
+/// The longest that anything bound to come is waited for, on a machine that is busy otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The variable that sets every seed of a run.
+const SEED: &str = "MESH_SEED";
+
+/// What one run of a story stands on.
+pub(crate) struct Stage {
+    /// The datagram backend that it is about.
+    pub(crate) backend: BackendChoice,
+    /// Decides what the network loses and what attackers send.
+    pub(crate) seed: u64,
+}
+
+impl Stage {
+    /// Random numbers of this run.
+    pub(crate) fn random(&self) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.seed)
+    }
+
+    /// A network of this run.
+    pub(crate) fn network(&self) -> Network {
+        Network::seeded(self.seed)
+    }
+}
+
+/// Runs `story` on io_uring and on `mmsg`, at the same time. Where the kernel or a container
+/// refuses io_uring, a line says so.
+pub(crate) fn on_both_backends(story: impl Fn(&Stage) + Sync) {
+    let name = thread::current().name().unwrap_or("?").to_owned();
+    let seed = seed_of(&name);
+    let run = |backend| {
+        if backend == BackendChoice::Uring
+            && let Some(error) = uring_refusal()
+        {
+            // Past the test harness, which swallows what a passing test prints.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {name} on io_uring: {error}");
+            return Ok(());
+        }
+        catch_unwind(AssertUnwindSafe(|| story(&Stage { backend, seed })))
+            .map_err(|panic| (backend, panic))
+    };
+    let outcomes = thread::scope(|scope| {
+        [BackendChoice::Uring, BackendChoice::Mmsg]
+            .map(|backend| scope.spawn(move || run(backend)))
+            .map(|running| running.join().expect("panics are caught inside"))
+    });
+    for outcome in outcomes {
+        if let Err((backend, panic)) = outcome {
+            eprintln!(
+                "{name} failed on {backend:?}, seed {seed:#x}; replay (its faults, not its \
+                 timing): {SEED}={seed:#x} cargo test -p mesh-gossip --test stories -- --exact \
+                 {name}"
+            );
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// The seed from the environment, else one that follows from the test's name.
+fn seed_of(name: &str) -> u64 {
+    match std::env::var(SEED) {
+        Ok(text) => u64::from_str_radix(text.trim_start_matches("0x"), 16)
+            .unwrap_or_else(|error| panic!("{SEED}={text}: {error}; expected hexadecimal digits")),
+        Err(_) => {
+            let mut hasher = DefaultHasher::new();
+            name.hash(&mut hasher);
+            hasher.finish()
+        }
+    }
+}
+
+fn uring_refusal() -> Option<StartError> {
+    let options = EngineOptions { backend: BackendChoice::Uring, ..EngineOptions::default() };
+    Engine::start(options).err()
+}
+
+/// Waits for a value that is bound to come; `what` says what did not.
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "within {PATIENCE:?} it did not come about: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until a condition holds; returns how long that took.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    eventually(what, || holds().then_some(()));
+    begun.elapsed()
+}

@@ -1,0 +1,23 @@
+//! Real agents on real sockets, told as stories: what a host and its operator see of a mesh that
+//! forms, changes, is cut, heals, loses members and is attacked.
+
+mod mesh;
+
+#[path = "stories/crowd.rs"]
+mod crowd;
+#[path = "stories/departure.rs"]
+mod departure;
+#[path = "stories/discovery.rs"]
+mod discovery;
+#[path = "stories/hostile.rs"]
+mod hostile;
+#[path = "stories/metadata.rs"]
+mod metadata;
+#[path = "stories/partition.rs"]
+mod partition;
+#[path = "stories/secrecy.rs"]
+mod secrecy;
+#[path = "stories/start_errors.rs"]
+mod start_errors;
+#[path = "stories/strangers.rs"]
+mod strangers;

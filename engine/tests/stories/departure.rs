@@ -1,0 +1,80 @@
+//! Members that go: with a goodbye, and without.
+
+use std::time::Duration;
+
+use mesh_gossip::proto::{Incarnation, State};
+
+use crate::mesh::log::event_id;
+use crate::mesh::{Host, Spec, Trio, everyone_alive, on_both_backends, until};
+
+/// Rule L-1: a leave is acknowledged, nobody doubts who said goodbye, and it may come back at
+/// once, above its past (rule M-2).
+#[test]
+fn who_leaves_is_not_doubted_and_may_come_back_at_once() {
+    on_both_backends(|stage| {
+        let Trio { hosts: [mike, alpha, zulu], doors, network, .. } = Trio::together(stage);
+        let acknowledged = zulu.agent.leave(Duration::from_secs(10)).unwrap();
+        assert_eq!(acknowledged, 2, "both others know");
+        for host in [&mike, &alpha] {
+            until("it has left", || host.sees("zulu") == Some(State::Left));
+            until("it is told", || !host.log.about(event_id::LEFT, "zulu").is_empty());
+            let lines = host.log.about(event_id::LEFT, "zulu");
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert_eq!(lines[0].field("Reason"), "left");
+            assert!(host.log.about(event_id::SUSPECT, "zulu").is_empty());
+            let peer = host.peer("zulu");
+            assert_eq!((&peer["status"], &peer["reason"]), (&"Left".into(), &"left".into()));
+            let metrics = host.metrics();
+            assert_eq!((metrics.transitions("left"), metrics.transitions("failed")), (1, 0));
+        }
+        let past = incarnation(&mike, "zulu");
+        let successor = Spec::new(zulu.options.clone());
+        drop(zulu);
+
+        let zulu = successor.start_behind(&doors[2], stage.backend);
+        let took = until("it is back everywhere", || everyone_alive(&[&mike, &alpha, &zulu]));
+        println!("{:?}: back after {} ms", stage.backend, took.as_millis());
+        for host in [&mike, &alpha] {
+            assert!(incarnation(host, "zulu") > past, "a restart supersedes its past");
+            until("it is told", || !host.log.about(event_id::RECOVERED, "zulu").is_empty());
+            let lines = host.log.about(event_id::RECOVERED, "zulu");
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert_eq!(lines[0].field("PreviousStatus"), "Left");
+        }
+        drop(network);
+    });
+}
+
+/// Rule F-6 on real sockets: nobody says goodbye, and it is gone all the same.
+#[test]
+fn a_killed_member_is_gone_from_every_view() {
+    on_both_backends(|stage| {
+        let trio = Trio::together(stage);
+        let Trio { authority, hosts: [mike, alpha, zulu], doors, network } = trio;
+        let past = incarnation(&mike, "zulu");
+        drop(zulu);
+        let gone = || [&mike, &alpha].iter().all(|host| host.sees("zulu") == Some(State::Dead));
+        let took = until("it is gone from every view", gone);
+        // The promise of five seconds is held in virtual time; here a busy machine has its say.
+        println!("{:?}: gone after {} ms", stage.backend, took.as_millis());
+        assert!(took < Duration::from_secs(15), "{took:?}");
+        for host in [&mike, &alpha] {
+            until("it is told", || !host.log.about(event_id::LEFT, "zulu").is_empty());
+            let lines = host.log.about(event_id::LEFT, "zulu");
+            assert_eq!((lines.len(), lines[0].field("Reason")), (1, "failed"), "{lines:?}");
+            assert_eq!(host.log.about(event_id::SUSPECT, "zulu").len(), 1);
+        }
+
+        // Its successor has a certificate of its own, is no stranger, and above its past.
+        let spec = Spec::new(authority.options("zulu", "worker")).seed(doors[0].address());
+        let zulu = spec.start_behind(&doors[2], stage.backend);
+        let took = until("it is back everywhere", || everyone_alive(&[&mike, &alpha, &zulu]));
+        println!("{:?}: back after {} ms", stage.backend, took.as_millis());
+        assert!(incarnation(&mike, "zulu") > past);
+        drop(network);
+    });
+}
+
+fn incarnation(host: &Host, name: &str) -> Incarnation {
+    host.member(name).expect("it is known").incarnation()
+}

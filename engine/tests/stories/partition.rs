@@ -1,0 +1,114 @@
+//! Datagrams are withheld: between two of three, then between one and the others, then no more.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use mesh_gossip::proto::State;
+
+use crate::mesh::log::{Line, event_id};
+use crate::mesh::trio::CLUSTER;
+use crate::mesh::{Host, Trio, everyone_alive, on_both_backends, until};
+
+/// Longer than the suspicion interval: whoever is not vouched for has left by then.
+const LONG_ENOUGH: Duration = Duration::from_millis(6_500);
+
+/// Rule F-3: two members that cannot hear each other are kept by the third one's word.
+#[test]
+fn a_relay_vouches_for_whom_it_hears() {
+    on_both_backends(|stage| {
+        let trio = Trio::together(stage);
+        let [mike, alpha, zulu] = &trio.hosts;
+        trio.network.cut(&trio.doors[1], &trio.doors[2]);
+        for host in [alpha, zulu] {
+            until("relays are asked", || indirect_pings(host) >= 3);
+        }
+        sleep(LONG_ENOUGH);
+        assert!(trio.network.counts().withheld > 0, "without a cut this shows nothing");
+        for (seer, seen) in trio.pairs() {
+            assert!(seer.sees(seen.name()).is_some_and(State::is_present), "{}", seer.name());
+            assert!(seer.log.about(event_id::LEFT, seen.name()).is_empty(), "{}", seer.name());
+        }
+        assert!(mike.metrics().sum("mesh_gossip_declared_dead_total", &[]) == 0);
+        trio.network.heal();
+        trio.wait_until_whole();
+    });
+}
+
+/// Rules F-5 and H-2: who is cut off from everybody is doubted, then gone; when the cut ends, it
+/// is back everywhere, and nobody had to do anything. Each step is told once.
+#[test]
+fn a_member_that_is_cut_off_leaves_and_comes_back_by_itself() {
+    on_both_backends(|stage| {
+        let trio = Trio::together(stage);
+        let [mike, alpha, zulu] = &trio.hosts;
+        for host in [mike, alpha] {
+            let heard = |id| host.inspect().contacts.iter().any(|(peer, _)| *peer == id);
+            until("it was heard once", || heard(zulu.agent.member_id()));
+        }
+        for door in &trio.doors[..2] {
+            trio.network.cut(door, &trio.doors[2]);
+        }
+        let majority = [mike, alpha];
+        until("the majority holds it gone", || {
+            majority.iter().all(|host| host.sees("zulu") == Some(State::Dead))
+        });
+        until("it holds the others gone", || zulu.alive() == 1);
+        for host in majority {
+            until("the departure is told", || !told(host, event_id::LEFT).is_empty());
+            departure_is_told_once(host);
+            let peer = host.peer("zulu");
+            assert_eq!((&peer["status"], &peer["reason"]), (&"Left".into(), &"failed".into()));
+            let metrics = host.metrics();
+            assert_eq!((metrics.members("alive"), metrics.members("left")), (2, 1));
+            assert_eq!(metrics.transitions("suspected"), 1);
+            assert_eq!(metrics.transitions("failed"), 1);
+        }
+        assert!(everyone_alive(&[mike, alpha]) || mike.alive() == 2, "the majority stays whole");
+
+        trio.network.heal();
+        let took = trio.wait_until_whole();
+        println!("{:?}: whole {} ms after the heal", stage.backend, took.as_millis());
+        for host in majority {
+            until("the return is told", || !told(host, event_id::RECOVERED).is_empty());
+            let lines = told(host, event_id::RECOVERED);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            for (field, value) in
+                [("PreviousStatus", "Left"), ("ClusterId", CLUSTER), ("Role", "worker")]
+            {
+                assert_eq!(lines[0].field(field), value, "{field} in {lines:?}");
+            }
+            assert_eq!(told(host, event_id::JOINED).len(), 1, "a return is no second join");
+            assert_eq!(host.metrics().transitions("returned"), 1);
+            assert_eq!(host.peer("zulu")["status"], "Alive");
+        }
+        // The two never lost sight of each other, whatever the third one had come to think.
+        for (seer, seen) in [(mike, alpha), (alpha, mike)] {
+            let lines = seer.log.about(event_id::LEFT, seen.name());
+            assert!(lines.is_empty(), "{} told: {lines:?}", seer.name());
+        }
+    });
+}
+
+/// What `host` told of the member that is cut off.
+fn told(host: &Host, event: &str) -> Vec<Line> {
+    host.log.about(event, "zulu")
+}
+
+fn departure_is_told_once(host: &Host) {
+    let (suspect, left) = (told(host, event_id::SUSPECT), told(host, event_id::LEFT));
+    assert_eq!((suspect.len(), left.len()), (1, 1), "{suspect:?} {left:?}");
+    for (line, fields) in [
+        (&suspect[0], [("ClusterId", CLUSTER), ("Role", "worker")].as_slice()),
+        (&left[0], &[("ClusterId", CLUSTER), ("Role", "worker"), ("Reason", "failed")]),
+    ] {
+        assert_eq!(line.level, tracing::Level::WARN);
+        for (field, value) in fields {
+            assert_eq!(line.field(field), *value, "{field} in {line:?}");
+        }
+    }
+    assert!(suspect[0].field("LastSeen").starts_with("20"), "a moment: {suspect:?}");
+}
+
+fn indirect_pings(host: &Host) -> u64 {
+    host.metrics().sum("mesh_gossip_indirect_pings_total", &[])
+}
