@@ -184,9 +184,13 @@ impl Config {
         }
         counted("retransmitLimit", self.retransmit_limit as usize, 1, 32)?;
         counted("maxOutboundPerRound", self.max_outbound_per_round, 1, 1_024)?;
-        if self.max_payload < 512 {
-            return Err(bad("maxPayload", format!("{} is below 512", self.max_payload)));
-        }
+        counted("maxPayload", self.max_payload, 512, MAX_DATAGRAM - SEAL_OVERHEAD)?;
+        within(
+            "gossipInterval",
+            self.gossip_interval,
+            Duration::from_millis(10),
+            Duration::from_secs(60),
+        )?;
         Ok(self)
     }
 }
@@ -260,6 +264,8 @@ mod tests {
             (Config { suspicion_interval: Duration::from_secs(1), ..base() }, "suspicionInterval"),
             (Config { fanout: Fanout::Fixed(0), ..base() }, "fanout"),
             (Config { retransmit_limit: 0, ..base() }, "retransmitLimit"),
+            (Config { max_payload: 60_000, ..base() }, "maxPayload"),
+            (Config { gossip_interval: Duration::ZERO, ..base() }, "gossipInterval"),
         ];
         for (config, key) in cases {
             assert_eq!(config.validate().map_err(|error| error.key), Err(key));

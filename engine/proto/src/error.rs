@@ -94,6 +94,8 @@ pub enum CommandError {
     MetadataTooLarge(usize, usize),
     /// A required metadata field is empty; its name.
     MetadataMissing(&'static str),
+    /// The metadata has changed since it was read; read it again.
+    Stale,
     /// nodeId, clusterId and role come from the certificate and cannot change at run time.
     Immutable(&'static str),
     /// The credentials refused to sign.
@@ -109,6 +111,7 @@ impl fmt::Display for CommandError {
             }
             Self::MetadataMissing(name) => write!(f, "metadata field {name} must not be empty"),
             Self::Immutable(name) => write!(f, "metadata field {name} cannot change at run time"),
+            Self::Stale => f.write_str("the metadata has changed since it was read"),
             Self::Signing => f.write_str("the credentials could not sign the record"),
         }
     }

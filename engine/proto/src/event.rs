@@ -19,6 +19,9 @@ pub enum Command {
     Join(Vec<SocketAddr>),
     /// Publishes new metadata under the next incarnation, if it differs.
     SetMetadata(Metadata),
+    /// The same, but only if the metadata has not changed since the version that it was made
+    /// from, which its `metadata_version` names.
+    ReviseMetadata(Metadata),
     /// Publishes a new lifecycle under the next incarnation, if it differs.
     SetLifecycle(Lifecycle),
     /// Says goodbye; [`Event::LeaveComplete`] follows.

@@ -58,12 +58,12 @@ pub struct Incarnation {
 }
 
 impl Incarnation {
-    /// The next incarnation of the same life.
+    /// The next incarnation of the same life; the last one of all has none and stays.
     #[must_use]
     pub fn next(self) -> Self {
         match self.counter.checked_add(1) {
             Some(counter) => Self { generation: self.generation, counter },
-            None => Self { generation: self.generation + 1, counter: 0 },
+            None => Self { generation: self.generation.saturating_add(1), counter: 0 }.max(self),
         }
     }
 }
@@ -158,6 +158,8 @@ mod tests {
         let restarted = Incarnation { generation: 8, counter: 0 };
         assert!(restarted > before);
         assert_eq!(before.next(), restarted, "an exhausted counter moves to a new generation");
+        let last = Incarnation { generation: u64::MAX, counter: u32::MAX };
+        assert_eq!(last.next(), last, "the end of all numbers is no panic");
     }
 
     /// Rule M-3, exhaustively over every pair of claims from a small world.

@@ -183,6 +183,9 @@ impl<T: MemberTable> Node<T> {
         address: SocketAddr,
         seed: bool,
     ) {
+        if self.departure.is_stopped() {
+            return;
+        }
         self.contacts.heard(now, peer);
         if seed {
             self.joining.seed_is(address, peer);
@@ -195,6 +198,9 @@ impl<T: MemberTable> Node<T> {
 
     /// A state, or a piece of one, arrived over a stream of an authenticated member.
     pub fn handle_sync(&mut self, now: Instant, from: MemberId, entries: &[u8]) {
+        if self.departure.is_stopped() {
+            return;
+        }
         self.merge(now, from, entries);
     }
 
@@ -217,6 +223,7 @@ impl<T: MemberTable> Node<T> {
         match command {
             Command::Join(seeds) => self.join(now, seeds),
             Command::SetMetadata(metadata) => self.set_metadata(now, metadata),
+            Command::ReviseMetadata(metadata) => self.revise_metadata(now, metadata),
             Command::SetLifecycle(lifecycle) => self.set_lifecycle(now, lifecycle),
             Command::Leave => self.leave(now),
         }

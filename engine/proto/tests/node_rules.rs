@@ -6,11 +6,13 @@ use std::sync::Arc;
 use mesh_gossip_proto::membership::record::{Claim, first_record};
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{
-    Body, Death, Message, Messages, Notice, Packet, Suspicion, WireIncarnation, kind,
+    Body, Death, LeaveAck, Message, Messages, Nack, Notice, Packet, Suspicion, WireIncarnation,
+    kind,
 };
 use mesh_gossip_proto::{
-    Authority, Command, Config, Destination, Duration, Event, Fanout, Incarnation, Instant,
-    MemberId, Metadata, Node, PeerError, Signature, SignedRecord, State, Transmit, WallTime,
+    Authority, Command, CommandError, Config, Destination, Duration, Event, Fanout, Incarnation,
+    Instant, MemberId, Metadata, Node, PeerError, Signature, SignedRecord, State, Transmit,
+    WallTime,
 };
 
 const CLUSTER: &str = "c";
@@ -448,5 +450,85 @@ fn fan_out_pace_and_retransmit_limit_follow_the_configuration() {
             })
             .collect();
         assert_eq!(ticks, expected, "fan-out {fanout}, every {gossip_ms} ms");
+    }
+}
+
+/// Rules F-7 and M-4: a claim about ourselves above what we signed moves nothing, at the end of
+/// all numbers neither; the sender is asked for the record that would prove it.
+#[test]
+fn nobody_moves_our_incarnation_but_our_own_signature() {
+    let far = [
+        Incarnation { generation: u64::MAX, counter: u32::MAX },
+        Incarnation { generation: u64::MAX - 1, counter: 0 },
+        Incarnation { generation: BORN, counter: 7 },
+    ];
+    for incarnation in far {
+        let wire = WireIncarnation::from(incarnation);
+        let mut node = acquainted(&["b", "c"]);
+        let own = node.local().record().incarnation;
+        let doubt = Suspicion { incarnation: wire, ..doubt("a", 0, "c") };
+        tell_body(&mut node, at(10), "b", &doubt);
+        tell_body(&mut node, at(20), "b", &Death { incarnation: wire, ..death("a", 0, "c") });
+        let notice = Notice { incarnation: wire, announcer: id("c").0 };
+        tell_body(&mut node, at(30), "b", &notice);
+        assert_eq!(node.local().record().incarnation, own, "{incarnation}");
+        assert_eq!(pulls(&drain(&mut node, at(30)), "a"), 1, "asked once");
+        assert_eq!(node.stats().refutations, 0);
+    }
+}
+
+/// Rule M-2: our own signed record of a life whose clock was ahead does move it.
+#[test]
+fn our_own_later_record_is_superseded() {
+    let mut node = acquainted(&["b"]);
+    let later = Incarnation { generation: BORN + 500, counter: 3 };
+    let record = first_record(CLUSTER, later, vec![address("a")], metadata("a"));
+    let record = SignedRecord::author(record, &Names::of("a")).unwrap();
+    tell(&mut node, at(10), "b", kind::RECORD, record.envelope());
+    let above = Incarnation { generation: BORN + 501, counter: 0 };
+    assert_eq!(node.local().record().incarnation, above);
+}
+
+/// Rule L-1: whoever asks again after the leave is told again.
+#[test]
+fn a_second_leave_is_answered_too() {
+    let mut node = acquainted(&["b"]);
+    node.handle_command(at(10), Command::Leave).unwrap();
+    let ack = LeaveAck { incarnation: node.local().record().incarnation.into() };
+    tell_body(&mut node, at(20), "b", &ack);
+    let told = |node: &mut Node| {
+        let complete = |event: &Event| *event == Event::LeaveComplete { acknowledged: 1 };
+        events(node).iter().filter(|event| complete(event)).count()
+    };
+    assert_eq!(told(&mut node), 1);
+    node.handle_command(at(30), Command::Leave).unwrap();
+    assert_eq!(told(&mut node), 1);
+}
+
+/// Rule R-6: a revision of metadata that has changed meanwhile is refused, so none is lost.
+#[test]
+fn a_revision_of_stale_metadata_is_refused() {
+    let mut node = acquainted(&["b"]);
+    let read = node.local().record().metadata.clone();
+    let first = Metadata { mesh_version: "2".into(), ..read.clone() };
+    node.handle_command(at(10), Command::ReviseMetadata(first)).unwrap();
+    let second = Metadata { region: "r2".into(), ..read };
+    let refused = node.handle_command(at(20), Command::ReviseMetadata(second));
+    assert_eq!(refused, Err(CommandError::Stale));
+    assert_eq!(node.local().record().metadata.mesh_version, "2");
+}
+
+/// Rule J-2: a seed that we met without dialling it is known, and not greeted for ever.
+#[test]
+fn a_seed_that_spoke_first_is_known() {
+    let mut node = acquainted(&["b"]);
+    node.handle_command(at(10), Command::Join(vec![address("b")])).unwrap();
+    drain(&mut node, at(10));
+    tell_body(&mut node, at(20), "b", &Nack { sequence: 0.into() });
+    for round in 1..20 {
+        let now = at(round * 1_000);
+        node.handle_timeout(now);
+        let greeted = drain(&mut node, now).iter().any(|(to, _)| to.to == Destination::Seed);
+        assert!(!greeted, "round {round}");
     }
 }

@@ -60,6 +60,11 @@ impl Contacts {
         self.by_id.remove(&peer);
     }
 
+    /// Forgets whoever `stays` does not hold for.
+    pub fn retain(&mut self, mut stays: impl FnMut(MemberId, &Contact) -> bool) {
+        self.by_id.retain(|id, contact| stays(*id, contact));
+    }
+
     /// How long a ping to `peer` may take: srtt + 4·rttvar within 100 ms and `ceiling`; a peer
     /// never measured gets the ceiling, because its first answer contains a handshake.
     pub fn ping_timeout(&self, peer: MemberId, ceiling: Duration) -> Duration {

@@ -173,8 +173,11 @@ impl<T: MemberTable> Node<T> {
             self.emit(Event::Conflict(self.local));
             self.stats.reject("conflict");
         }
-        if seen >= own && !self.departure.is_leaving() {
-            let above = Incarnation { generation: seen.generation + 1, counter: 0 };
+        if seen >= own
+            && !self.departure.is_leaving()
+            && let Some(generation) = seen.generation.checked_add(1)
+        {
+            let above = Incarnation { generation, counter: 0 };
             self.republish(now, |record| record.incarnation = above);
         }
     }
@@ -332,7 +335,7 @@ impl<T: MemberTable> Node<T> {
     /// Others buried us, so we were the one that was away (rule H-3): our verdicts do not leave,
     /// and whom we doubt gets time for an answer to be read.
     pub(super) fn stand_corrected(&mut self, now: Instant, incarnation: Incarnation) {
-        if incarnation < self.local().record().incarnation {
+        if incarnation != self.local().record().incarnation {
             return;
         }
         self.queue.retract_verdicts();
@@ -377,25 +380,30 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// Refutes a claim about ourselves and gives whoever passed it on our record at once: the
-    /// accuser's clock is running.
-    fn refute_to(&mut self, now: Instant, from: Peer, incarnation: Incarnation) {
+    /// Answers a claim about ourselves (rule F-7). Whoever passed it on gets our record at once:
+    /// the accuser's clock is running. A claim above what we have signed is no claim (rule M-4):
+    /// if such a record exists it is ours, from a life whose clock was ahead, so we ask for it.
+    pub(super) fn refute_to(&mut self, now: Instant, from: Peer, incarnation: Incarnation) {
+        if incarnation > self.local().record().incarnation {
+            self.stats.reject("unsigned-incarnation");
+            self.pull(now, from, self.local, RecordHash(0));
+            return;
+        }
         self.refute(now, incarnation);
         self.send_own_record(from);
     }
 
-    /// Somebody doubts or buries us at `incarnation`: we live on above it (rule F-7).
-    pub(super) fn refute(&mut self, now: Instant, incarnation: Incarnation) {
+    /// Somebody doubts or buries us at our present incarnation: we live on under the next.
+    fn refute(&mut self, now: Instant, incarnation: Incarnation) {
         let own = self.local().record().incarnation;
-        if incarnation < own || self.departure.is_leaving() {
+        if incarnation != own || self.departure.is_leaving() {
             return;
         }
         if self.config.detector == Detector::Lifeguard {
             self.awareness.refuted();
         }
         self.stats.refutations += 1;
-        let above = incarnation.next();
-        if self.republish(now, |record| record.incarnation = above) {
+        if self.republish(now, |record| record.incarnation = own.next()) {
             let record = self.local().clone();
             self.emit(Event::Refuted(record));
         }
@@ -438,7 +446,10 @@ impl<T: MemberTable> Node<T> {
                 self.take_record(now, from, entry.envelope);
                 self.suspect(now, None, id, incarnation, from);
             }
-            State::Suspect | State::Dead if id == self.local => self.refute(now, incarnation),
+            State::Suspect | State::Dead if id == self.local => {
+                self.take_record(now, from, entry.envelope);
+                self.refute(now, incarnation);
+            }
             State::Left | State::Suspect | State::Dead => {}
         }
     }

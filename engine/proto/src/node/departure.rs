@@ -33,20 +33,20 @@ pub(super) enum Departure {
     Staying,
     /// The signed leave is out.
     Leaving { witnesses: Vec<MemberId>, acknowledged: Vec<MemberId>, repetitions: u32 },
-    /// Nothing is sent or heard any more.
-    Stopped,
+    /// Nothing is sent or heard any more; so many acknowledged the leave.
+    Stopped { acknowledged: usize },
 }
 
 impl Departure {
     pub(super) fn is_leaving(&self) -> bool {
         match self {
             Self::Staying => false,
-            Self::Leaving { .. } | Self::Stopped => true,
+            Self::Leaving { .. } | Self::Stopped { .. } => true,
         }
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        matches!(self, Self::Stopped)
+        matches!(self, Self::Stopped { .. })
     }
 }
 
@@ -88,6 +88,18 @@ impl<T: MemberTable> Node<T> {
         let metadata = Metadata { metadata_version: own.metadata_version + 1, ..metadata };
         check(&metadata, &self.config)?;
         self.change(now, |record| record.metadata = metadata)
+    }
+
+    /// As [`Node::set_metadata`], for metadata made from what was published last.
+    pub(super) fn revise_metadata(
+        &mut self,
+        now: Instant,
+        metadata: Metadata,
+    ) -> Result<(), CommandError> {
+        if metadata.metadata_version != self.local().record().metadata.metadata_version {
+            return Err(CommandError::Stale);
+        }
+        self.set_metadata(now, metadata)
     }
 
     pub(super) fn set_lifecycle(
@@ -146,8 +158,14 @@ impl<T: MemberTable> Node<T> {
     }
 
     pub(super) fn leave(&mut self, now: Instant) -> Result<(), CommandError> {
-        if self.departure.is_leaving() {
-            return Ok(());
+        match self.departure {
+            Departure::Staying => {}
+            Departure::Leaving { .. } => return Ok(()),
+            Departure::Stopped { acknowledged } => {
+                // Whoever asks again is told again.
+                self.emit(Event::LeaveComplete { acknowledged });
+                return Ok(());
+            }
         }
         // Drawn while we still count ourselves as present.
         let witnesses = self.draw_present(WITNESSES);
@@ -201,9 +219,9 @@ impl<T: MemberTable> Node<T> {
     fn stop(&mut self) {
         let acknowledged = match &self.departure {
             Departure::Leaving { acknowledged, .. } => acknowledged.len(),
-            Departure::Staying | Departure::Stopped => return,
+            Departure::Staying | Departure::Stopped { .. } => return,
         };
-        self.departure = Departure::Stopped;
+        self.departure = Departure::Stopped { acknowledged };
         while let Some((_, timer)) = self.timers.next() {
             self.timers.cancel(timer);
         }

@@ -67,7 +67,8 @@ impl<T: MemberTable> Node<T> {
         self.send(peer, &ping);
     }
 
-    /// Forgets departed members whose retention is over (rule L-2).
+    /// Forgets departed members whose retention is over (rule L-2), and acquaintances that never
+    /// became members.
     pub(super) fn reap(&mut self, now: Instant) {
         self.timers.set(Timer::Reap, now + REAP_EVERY);
         let keep = self.config.left_retention + self.config.dead_retention;
@@ -84,5 +85,9 @@ impl<T: MemberTable> Node<T> {
             self.noticed.remove(&id);
             self.emit(Event::Forgotten(id));
         }
+        let (table, patience) = (&self.table, self.config.left_retention);
+        let lives = |id| table.get(id).is_some();
+        self.contacts.retain(|id, contact| lives(id) || now.since(contact.last) < patience);
+        self.noticed.retain(|id, _| lives(*id));
     }
 }

@@ -47,6 +47,15 @@ impl Joining {
         }
     }
 
+    /// A member spoke from a path that its session verified: if that is a seed's address, the
+    /// seed needs no dial to be known.
+    pub(super) fn heard_at(&mut self, address: SocketAddr, id: MemberId) {
+        let unknown = |seed: &&mut Seed| seed.address == address && seed.id.is_none();
+        for seed in self.seeds.iter_mut().filter(unknown) {
+            seed.id = Some(id);
+        }
+    }
+
     /// Joined, or without anybody to join.
     pub(super) fn is_done(&self) -> bool {
         match self.progress {

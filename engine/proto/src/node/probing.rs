@@ -154,7 +154,11 @@ impl<T: MemberTable> Node<T> {
             match timer {
                 Timer::ProbeEnd(sequence) => probes.push(sequence),
                 Timer::Suspicion(id) => suspects.push(id),
-                Timer::PingLate(_) => {}
+                // Nobody was asked to relay: the probe as a whole is void.
+                Timer::PingLate(sequence) => {
+                    self.timers.cancel(Timer::ProbeEnd(sequence));
+                    probes.push(sequence);
+                }
                 // The requester has given up by now; its place is free.
                 Timer::RelayLate(sequence) => drop(self.relays.late(sequence)),
                 Timer::ProbeRound | Timer::Gossip | Timer::Reap | Timer::Leave => {

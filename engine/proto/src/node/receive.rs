@@ -25,6 +25,7 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.contacts.heard(now, from.id);
+        self.joining.heard_at(from.address, from.id);
         self.ask_for_state(now, from);
         for message in Messages::new(payload) {
             match message {
@@ -133,6 +134,9 @@ impl<T: MemberTable> Node<T> {
 
     fn on_ping_request(&mut self, now: Instant, from: Peer, request: &PingRequest) {
         let target = MemberId(request.target);
+        if target == self.local {
+            return;
+        }
         let Some(peer) = self.peer(target) else { return };
         let sequence = self.probes.sequence();
         let open = Request { requester: from.id, sequence: request.sequence.get(), target };
@@ -177,13 +181,8 @@ impl<T: MemberTable> Node<T> {
 
     fn on_notice(&mut self, now: Instant, from: Peer, notice: &Notice) {
         let held: Incarnation = notice.incarnation.into();
-        if held < self.local().record().incarnation {
-            self.send_own_record(from);
-        } else {
-            self.stand_corrected(now, held);
-            self.refute(now, held);
-            self.send_own_record(from);
-        }
+        self.stand_corrected(now, held);
+        self.refute_to(now, from, held);
     }
 
     fn on_record_pull(&mut self, from: Peer, pull: &RecordPull) {

@@ -36,7 +36,7 @@ pub struct Exhausted;
 pub enum OpenError {
     /// The packet number was seen, or is too old to tell.
     Replayed,
-    /// Not sealed by the peer.
+    /// Not sealed by the peer, or not as the rules allow.
     Forged,
 }
 
@@ -85,6 +85,10 @@ impl<K: Seal> Channel<K> {
         body: &'a mut [u8],
     ) -> Result<&'a [u8], OpenError> {
         let number = header.packet_number.get();
+        // No peer that keeps rule S-3 gets there.
+        if number >= EXHAUSTED {
+            return Err(OpenError::Forged);
+        }
         if !self.window.is_fresh(number) {
             return Err(OpenError::Replayed);
         }
@@ -183,6 +187,19 @@ mod tests {
         a.skip_to(EXHAUSTED - 1);
         assert_eq!(a.seal(b"last", &mut vec![]), Ok(()));
         assert_eq!(a.seal(b"one more", &mut vec![]), Err(Exhausted));
+    }
+
+    /// Rule S-3, on receipt: a number beyond the last is refused, however well it is sealed.
+    #[test]
+    fn a_number_beyond_the_last_is_refused() {
+        for number in [EXHAUSTED, u64::MAX] {
+            let (a, mut b) = pair();
+            let header = DataHeader::new(7, number);
+            let mut body = b"late".to_vec();
+            let tag = a.send.seal(number, header.as_bytes(), &mut body);
+            body.extend_from_slice(&tag);
+            assert_eq!(b.open(&header, &mut body), Err(OpenError::Forged));
+        }
     }
 
     #[test]

@@ -19,7 +19,8 @@ impl ReplayWindow {
     /// Whether `number` could still be accepted.
     pub fn is_fresh(&self, number: u64) -> bool {
         if number >= self.next {
-            return true;
+            // The last number has no successor to remember it by.
+            return number < u64::MAX;
         }
         let age = self.next - 1 - number;
         age < WIDTH && self.seen & (1 << age) == 0
@@ -29,9 +30,10 @@ impl ReplayWindow {
     pub fn accept(&mut self, number: u64) {
         assert!(self.is_fresh(number), "a packet number is accepted once");
         if number >= self.next {
-            let ahead = number - self.next + 1;
-            self.seen = if ahead < WIDTH { self.seen << ahead } else { 0 };
-            self.next = number.saturating_add(1);
+            let ahead = number - self.next;
+            // Shifted by one more: both steps stay below the width.
+            self.seen = if ahead < WIDTH - 1 { self.seen << ahead << 1 } else { 0 };
+            self.next = number + 1;
             self.seen |= 1;
         } else {
             self.seen |= 1 << (self.next - 1 - number);
@@ -74,5 +76,6 @@ mod tests {
         assert!(!window.is_fresh(0));
         assert!(window.is_fresh(u64::MAX - 2));
         assert!(!window.is_fresh(u64::MAX - 1));
+        assert!(!ReplayWindow::default().is_fresh(u64::MAX), "it would never be remembered");
     }
 }
