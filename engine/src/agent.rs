@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam::channel::{self, Receiver};
 use mesh_gossip_proto::membership::record::Authority;
 use mesh_gossip_proto::node::Birth;
-use mesh_gossip_proto::{Command, Instant, Lifecycle, MemberId, Metadata, Node, WallTime};
+use mesh_gossip_proto::{Command, CommandError, Lifecycle, MemberId, Metadata, Node, WallTime};
 
 use crate::clock;
 use crate::control::{AgentPort, ControlMessage, HostEvent};
@@ -125,7 +125,7 @@ impl Agent {
         shared: Arc<Shared>,
     ) -> Result<Self, StartError> {
         let id = engine.next_agent();
-        let shard = engine.shard_of(id)?;
+        let shard = engine.shard_of(id);
         let Bound { datagrams, streams, local, http } = bound;
         trace::listening(&shared.node_id, local, node.fanout(), engine.backend());
         let (reply, opened) = answer();
@@ -227,14 +227,23 @@ impl Agent {
     }
 
     /// Publishes metadata under a higher incarnation, if `change` changes it. Name, cluster and
-    /// role stand in the certificate and cannot change.
+    /// role stand in the certificate and cannot change. `change` is called again when somebody
+    /// else changed the metadata meanwhile, so that no change is lost. Afterwards the change
+    /// stands in the view.
     ///
     /// # Errors
     /// [`AgentError`] says why nothing changed.
-    pub fn update_metadata(&self, change: impl FnOnce(&mut Metadata)) -> Result<(), AgentError> {
-        let mut metadata = self.metadata().ok_or(AgentError::Stopped)?;
-        change(&mut metadata);
-        self.command(Command::SetMetadata(metadata))
+    pub fn update_metadata(&self, mut change: impl FnMut(&mut Metadata)) -> Result<(), AgentError> {
+        loop {
+            let mut metadata = self.metadata().ok_or(AgentError::Stopped)?;
+            let version = metadata.metadata_version;
+            change(&mut metadata);
+            metadata.metadata_version = version;
+            match self.command(Command::ReviseMetadata(metadata)) {
+                Err(AgentError::Command(CommandError::Stale)) => {}
+                done => return done,
+            }
+        }
     }
 
     /// Reads the host's description of itself from `source` now and every
@@ -281,18 +290,12 @@ impl Agent {
     /// Stops without a goodbye, as a crash would.
     pub fn kill(self) {}
 
-    /// Has the control thread serve this agent no longer.
-    fn remove(&self, done: Reply<()>, until: Instant) {
-        let control = self.engine.control();
-        let mut message = ControlMessage::RemoveAgent { agent: self.id, done };
-        while let Err((unsent, Refused::Busy)) = control.offer(message) {
-            // Left to the control thread it would be served for ever: nobody else knows its id.
-            if self.engine.clock().now() >= until {
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
-            message = unsent;
-        }
+    fn remove_without_shard(&self) -> mpsc::Receiver<()> {
+        let (done, gone) = answer();
+        let message = ControlMessage::RemoveAgent { agent: self.id, done };
+        // Refused, it hangs up on `gone`.
+        let _ = self.engine.control().try_send(message);
+        gone
     }
 
     fn command(&self, command: Command) -> Result<(), AgentError> {
@@ -318,14 +321,20 @@ impl Drop for Agent {
     fn drop(&mut self) {
         let clock = self.engine.clock();
         let until = clock.now() + PATIENCE;
-        let (done, removed) = answer();
-        self.remove(done, until);
-        let (reply, stopped) = answer();
-        if self.shard.order(Order::Stop { agent: self.id, reply }).is_ok() {
-            let _ = stopped.recv_timeout(until.since(clock.now()));
-        }
+        // The shard closes its socket and tells the control thread, which closes its listeners.
+        let gone = loop {
+            let (reply, gone) = answer();
+            match self.shard.order(Order::Stop { agent: self.id, reply }) {
+                Ok(()) => break gone,
+                Err(Refused::Busy) if clock.now() < until => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                // A shard that has ended took its sockets along.
+                Err(Refused::Busy | Refused::Stopped) => break self.remove_without_shard(),
+            }
+        };
         // Afterwards the ports are free again. A thread that has ended hangs up at once.
-        let _ = removed.recv_timeout(until.since(clock.now()));
+        let _ = gone.recv_timeout(until.since(clock.now()));
     }
 }
 
@@ -347,6 +356,9 @@ impl Bound {
         let local = datagrams.local_addr().map_err(failed("mesh:gossip:port", options.bind))?;
         let http = match &options.control {
             None => None,
+            Some(control) if !control.bind.ip().is_loopback() => {
+                return Err(StartError::ControlExposed(control.bind));
+            }
             Some(control) => {
                 let failed = |error| StartError::Bind {
                     key: "mesh:gossip:control:port",

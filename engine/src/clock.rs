@@ -58,15 +58,13 @@ impl CloneSignal {
         Self { last: (now, wall), boot }
     }
 
-    /// Looks at both clocks and the boot id; says whether the clocks parted since the last look or
-    /// the boot id is another one.
-    pub(crate) fn fires(&mut self, now: Instant, wall: WallTime, boot: Option<String>) -> bool {
-        let moved = self.boot != boot;
-        self.boot = boot;
-        self.clocks_parted(now, wall) || moved
+    /// Looks at the boot id; says whether it is another one.
+    pub(crate) fn moved(&mut self, boot: Option<String>) -> bool {
+        std::mem::replace(&mut self.boot, boot) != self.boot
     }
 
-    fn clocks_parted(&mut self, now: Instant, wall: WallTime) -> bool {
+    /// Looks at both clocks; says whether they parted since the last look.
+    pub(crate) fn clocks_parted(&mut self, now: Instant, wall: WallTime) -> bool {
         let (last_now, last_wall) = std::mem::replace(&mut self.last, (now, wall));
         let monotonic = now.since(last_now).as_millis();
         let expected = u128::from(last_wall.0) + monotonic;
@@ -83,13 +81,12 @@ mod tests {
     fn a_leap_between_the_clocks_is_a_signal_and_drift_is_not() {
         let at = |s: u64| Instant::from_nanos(s * 1_000_000_000);
         let mut signal = CloneSignal::new(at(10), WallTime(1_000_000), Some("a".into()));
-        let mut fires = |now, wall| signal.fires(now, wall, Some("a".into()));
-        assert!(!fires(at(11), WallTime(1_001_000)));
-        assert!(!fires(at(12), WallTime(1_010_000)), "nine seconds of adjustment");
-        assert!(fires(at(13), WallTime(9_010_000)), "resumed hours later");
-        assert!(!fires(at(14), WallTime(9_011_000)), "once");
-        assert!(fires(at(15), WallTime(1_000_000)), "set back");
-        assert!(signal.fires(at(16), WallTime(1_001_000), Some("b".into())), "moved");
-        assert!(!signal.fires(at(17), WallTime(1_002_000), Some("b".into())), "once");
+        assert!(!signal.clocks_parted(at(11), WallTime(1_001_000)));
+        assert!(!signal.clocks_parted(at(12), WallTime(1_010_000)), "nine seconds of adjustment");
+        assert!(signal.clocks_parted(at(13), WallTime(9_010_000)), "resumed hours later");
+        assert!(!signal.clocks_parted(at(14), WallTime(9_011_000)), "once");
+        assert!(signal.clocks_parted(at(15), WallTime(1_000_000)), "set back");
+        assert!(signal.moved(Some("b".into())), "moved");
+        assert!(!signal.moved(Some("b".into())), "once");
     }
 }

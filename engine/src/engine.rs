@@ -12,16 +12,16 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
-
-use crossbeam::queue::ArrayQueue;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::control::runtime::{Control, ControlHandle};
 use crate::error::StartError;
 use crate::io::{self as datagrams, Backend, Datagrams, Startup, Waker};
 use crate::options::{BackendChoice, EngineOptions};
-use crate::orders::{AgentId, Order, ShardHandle};
+use crate::orders::{AgentId, Order, Orders, Refused, ShardHandle};
 use crate::shard::Shard;
+use crate::trace;
 
 /// Orders that wait for one shard.
 const ORDERS: usize = 8_192;
@@ -67,7 +67,7 @@ struct Prepared {
     startup: Startup,
     waker: Waker,
     go: mpsc::Sender<ControlHandle>,
-    orders: Arc<ArrayQueue<Order>>,
+    orders: Arc<Orders>,
     thread: JoinHandle<()>,
 }
 
@@ -117,13 +117,13 @@ impl Engine {
         number: usize,
         pin: bool,
     ) -> Result<Prepared, StartError> {
-        let orders = Arc::new(ArrayQueue::new(ORDERS));
+        let orders = Arc::new(Orders::new(ORDERS));
         let (ready, started) = mpsc::sync_channel(1);
         let (go, control) = mpsc::channel::<ControlHandle>();
         let queue = Arc::clone(&orders);
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let body = move || {
-            let _log = tracing::dispatcher::set_default(&dispatch);
+            let _log = trace::follow(&dispatch);
             let io = prepare_thread(number, pin)
                 .map_err(StartError::Thread)
                 .and_then(|()| datagrams::start(backend).map_err(StartError::Io));
@@ -174,16 +174,23 @@ impl Engine {
 
     /// The shard of this agent: a new one while there are fewer than agents and cores, else each
     /// in turn.
-    pub(crate) fn shard_of(&self, agent: AgentId) -> Result<ShardHandle, StartError> {
+    pub(crate) fn shard_of(&self, agent: AgentId) -> ShardHandle {
         let Inner { shards, control, clock, startup, pin, most_shards, .. } = &*self.inner;
         let mut shards = shards.lock().unwrap_or_else(PoisonError::into_inner);
         let number = agent.0 as usize;
         if number >= shards.len() && shards.len() < *most_shards {
             let choice = same_again(startup.backend);
-            let shard = Self::prepare(*clock, choice, shards.len(), *pin)?;
-            shards.push(shard.run(control.handle()));
+            match Self::prepare(*clock, choice, shards.len(), *pin) {
+                Ok(shard) => shards.push(shard.run(control.handle())),
+                // Another ring may exceed a limit; the shards that run can host one more.
+                Err(error) => tracing::warn!(
+                    target: "mesh_gossip",
+                    Reason = %error,
+                    "no further shard, agents share those that run"
+                ),
+            }
         }
-        Ok(shards[number % shards.len()].handle.clone())
+        shards[number % shards.len()].handle.clone()
     }
 }
 
@@ -219,12 +226,9 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let shards = self.shards.get_mut().unwrap_or_else(PoisonError::into_inner);
         for shard in &mut *shards {
-            while shard.handle.order(Order::Shutdown).is_err() {
-                let ended = shard.thread.as_ref().is_none_or(JoinHandle::is_finished);
-                if ended {
-                    break;
-                }
-                thread::yield_now();
+            // A full queue is being emptied; a closed one needs no order.
+            while shard.handle.order(Order::Shutdown) == Err(Refused::Busy) {
+                thread::sleep(Duration::from_millis(1));
             }
         }
         for shard in shards {

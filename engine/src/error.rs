@@ -30,6 +30,8 @@ pub enum StartError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// The control server would be reachable from other machines.
+    ControlExposed(SocketAddr),
     /// The advertised host has no address: the setting's value and why.
     Advertise {
         /// Value of `mesh:gossip:advertiseHost`.
@@ -71,6 +73,11 @@ impl fmt::Display for StartError {
             Self::Bind { key, address, error } => {
                 write!(f, "{key}: {address} could not be bound: {error}")
             }
+            Self::ControlExposed(address) => write!(
+                f,
+                "mesh:gossip:control:address: {address} is not loopback; off loopback the control \
+                 server needs mTLS, which this version does not serve"
+            ),
             Self::Advertise { host, error } => write!(
                 f,
                 "mesh:gossip:advertiseHost: {host:?} has no address that others could dial \

@@ -3,6 +3,7 @@
 //! Invariant: both directions are bounded; a full queue refuses at once and never blocks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use mesh_gossip_proto::detector::contacts::Contact;
@@ -25,7 +26,8 @@ pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
 pub(crate) enum Order {
     /// Host this agent.
     Start(Box<crate::shard::Hosted>),
-    /// Drop this agent without a goodbye.
+    /// Drop this agent without a goodbye; the answer comes when the control thread has dropped it
+    /// too.
     Stop { agent: AgentId, reply: Reply<()> },
     /// A host's command.
     Command { agent: AgentId, command: Command, reply: Reply<Result<(), CommandError>> },
@@ -98,22 +100,86 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// Orders that wait for one shard.
+///
+/// Invariant: after `close` every order is refused, and the replies of those that waited are
+/// dropped, so that nobody waits for a shard that is gone.
+pub(crate) struct Orders {
+    queue: ArrayQueue<Order>,
+    closed: AtomicBool,
+}
+
+impl Orders {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { queue: ArrayQueue::new(capacity), closed: AtomicBool::new(false) }
+    }
+
+    /// The oldest order.
+    pub(crate) fn pop(&self) -> Option<Order> {
+        self.queue.pop()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Takes no more orders.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        while self.queue.pop().is_some() {}
+    }
+
+    pub(crate) fn push(&self, order: Order) -> Result<(), Refused> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Refused::Stopped);
+        }
+        self.queue.push(order).map_err(|_| Refused::Busy)?;
+        // Closed in between: either the closer saw the order, or we see that it closed.
+        if self.closed.load(Ordering::SeqCst) {
+            self.close();
+            return Err(Refused::Stopped);
+        }
+        Ok(())
+    }
+}
+
 /// The way into a shard; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct ShardHandle {
-    queue: Arc<ArrayQueue<Order>>,
+    orders: Arc<Orders>,
     waker: Waker,
 }
 
 impl ShardHandle {
-    pub(crate) fn new(queue: Arc<ArrayQueue<Order>>, waker: Waker) -> Self {
-        Self { queue, waker }
+    pub(crate) fn new(orders: Arc<Orders>, waker: Waker) -> Self {
+        Self { orders, waker }
     }
 
     /// Queues an order and rings the shard.
     pub(crate) fn order(&self, order: Order) -> Result<(), Refused> {
-        self.queue.push(order).map_err(|_| Refused::Busy)?;
+        self.orders.push(order)?;
         self.waker.wake();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inspect(reply: Reply<Inspection>) -> Order {
+        Order::Inspect { agent: AgentId(0), reply }
+    }
+
+    #[test]
+    fn a_closed_queue_refuses_and_drops_what_waited() {
+        let handle = ShardHandle::new(Arc::new(Orders::new(1)), Waker::unheard());
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let reply = Box::new(move |_| drop(sender.send(())));
+        assert_eq!(handle.order(inspect(reply)), Ok(()));
+        assert_eq!(handle.order(inspect(Box::new(drop))), Err(Refused::Busy));
+        handle.orders.close();
+        assert!(receiver.recv().is_err(), "whoever waits is told by a closed channel");
+        assert_eq!(handle.order(inspect(Box::new(drop))), Err(Refused::Stopped));
     }
 }

@@ -9,13 +9,12 @@
 //! before the shard sleeps; sockets are read before timers after a late wake-up, so that our own
 //! stall never looks like the silence of others (rule F-8).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::queue::ArrayQueue;
 use mesh_gossip_proto::timers::Timers;
 use mesh_gossip_proto::{Command, CommandError, DenseTable, Instant, Node};
 
@@ -24,7 +23,7 @@ use crate::control::runtime::ControlHandle;
 use crate::control::{AgentPort, ControlMessage};
 use crate::io::{AnyDatagrams, Datagrams, SocketId};
 use crate::link::Links;
-use crate::orders::{AgentId, Inspection, Order, Reply};
+use crate::orders::{AgentId, Inspection, Order, Orders, Refused, Reply};
 use crate::shared::Shared;
 
 mod seat;
@@ -37,8 +36,10 @@ const ORDERS_A_TURN: usize = 64;
 const LATE: Duration = Duration::from_millis(100);
 /// Reads before timers after a late wake-up, at most: a flood must not stop the clock.
 const CATCH_UP_TURNS: usize = 64;
-/// How often the two clocks are compared (rule S-4).
-const CLONE_CHECK: Duration = Duration::from_secs(1);
+/// How often the boot id is read (rule S-4); the clocks are compared every turn.
+const BOOT_CHECK: Duration = Duration::from_secs(1);
+/// The control thread is behind: it is offered the rest again after so long.
+const OFFER_AGAIN: Duration = Duration::from_millis(5);
 
 /// An agent on its way to its shard.
 pub(crate) struct Hosted {
@@ -55,15 +56,26 @@ pub(crate) struct Hosted {
 pub(crate) struct Shard {
     clock: Clock,
     io: AnyDatagrams,
-    orders: Arc<ArrayQueue<Order>>,
+    orders: Arc<Orders>,
     control: ControlHandle,
+    /// What the control thread had no room for; it keeps its order.
+    unsent: VecDeque<ControlMessage>,
     seats: Vec<Option<Seat>>,
     by_agent: HashMap<AgentId, usize>,
     by_socket: HashMap<SocketId, usize>,
     deadlines: Timers<usize>,
     touched: Vec<usize>,
     clones: CloneSignal,
-    next_clone_check: Instant,
+    next_boot_check: Instant,
+}
+
+/// Closes the orders of a shard whose thread ends, by a panic too.
+struct Closing(Arc<Orders>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Whether the loop goes on.
@@ -77,7 +89,7 @@ impl Shard {
     pub(crate) fn new(
         clock: Clock,
         io: AnyDatagrams,
-        orders: Arc<ArrayQueue<Order>>,
+        orders: Arc<Orders>,
         control: ControlHandle,
     ) -> Self {
         let now = clock.now();
@@ -86,19 +98,24 @@ impl Shard {
             io,
             orders,
             control,
+            unsent: VecDeque::new(),
             seats: Vec::new(),
             by_agent: HashMap::new(),
             by_socket: HashMap::new(),
             deadlines: Timers::default(),
             touched: Vec::new(),
             clones: CloneSignal::new(now, clock::wall(), clock::boot_id()),
-            next_clone_check: now + CLONE_CHECK,
+            next_boot_check: now + BOOT_CHECK,
         }
     }
 
     /// Runs until it is told to end or the backend fails.
     pub(crate) fn run(mut self) {
+        // However this ends, nobody waits for it afterwards.
+        let _closing = Closing(Arc::clone(&self.orders));
         loop {
+            self.watch_for_clones();
+            self.offer_unsent();
             if self.take_orders() == Next::End {
                 return;
             }
@@ -115,6 +132,8 @@ impl Shard {
                 );
                 return;
             }
+            // Nothing may be sealed before this has looked.
+            self.watch_for_clones();
             self.drain_touched();
         }
     }
@@ -124,7 +143,12 @@ impl Shard {
         if !self.orders.is_empty() {
             return Some(Duration::ZERO);
         }
-        self.deadlines.next().map(|(at, _)| at.since(self.clock.now()))
+        let next = self.deadlines.next().map(|(at, _)| at.since(self.clock.now()));
+        if self.unsent.is_empty() {
+            next
+        } else {
+            Some(next.map_or(OFFER_AGAIN, |next| next.min(OFFER_AGAIN)))
+        }
     }
 
     /// After a late wake-up everything that has arrived is read before any timer fires.
@@ -160,12 +184,6 @@ impl Shard {
 
     fn fire_deadlines(&mut self) {
         let now = self.clock.now();
-        if now >= self.next_clone_check {
-            self.next_clone_check = now + CLONE_CHECK;
-            if self.clones.fires(now, clock::wall(), clock::boot_id()) {
-                self.drop_all_sessions();
-            }
-        }
         while let Some(index) = self.deadlines.pop_due(now) {
             if let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) {
                 seat.fire(now);
@@ -176,8 +194,17 @@ impl Shard {
         }
     }
 
-    /// The machine may have been cloned: no counter of ours is safe any more (rule S-4).
-    fn drop_all_sessions(&mut self) {
+    /// If the machine was cloned, no counter of ours is safe any more (rule S-4).
+    fn watch_for_clones(&mut self) {
+        let now = self.clock.now();
+        let mut fired = self.clones.clocks_parted(now, clock::wall());
+        if now >= self.next_boot_check {
+            self.next_boot_check = now + BOOT_CHECK;
+            fired |= self.clones.moved(clock::boot_id());
+        }
+        if !fired {
+            return;
+        }
         tracing::warn!(
             target: "mesh_gossip",
             "the clocks parted, as when a machine is restored or cloned; all sessions start anew"
@@ -208,17 +235,21 @@ impl Shard {
                 Order::Start(hosted) => self.start(*hosted),
                 Order::Stop { agent, reply } => {
                     self.stop(agent);
-                    reply(());
+                    self.tell_control(ControlMessage::RemoveAgent { agent, done: reply });
                 }
                 Order::Command { agent, command, reply } => {
                     let now = self.clock.now();
                     let outcome = self.with(agent, |seat| seat.command(now, command));
+                    // Whoever is told that it is done finds it in the view.
+                    self.drain_touched();
                     reply(outcome.unwrap_or(Err(CommandError::Stopped)));
                 }
                 Order::Leave { agent, reply } => self.leave(agent, reply),
                 Order::Sync { agent, from, entries } => {
                     let now = self.clock.now();
                     self.with(agent, |seat| seat.sync(now, from, &entries));
+                    // Its records may have cost milliseconds: datagrams get their turn.
+                    break;
                 }
                 Order::StreamClosed { agent, peer, complete } => {
                     self.with(agent, |seat| seat.stream_closed(peer, complete));
@@ -229,6 +260,26 @@ impl Shard {
         }
         self.drain_touched();
         Next::Turn
+    }
+
+    /// Sends a message that must not be lost, in order.
+    fn tell_control(&mut self, message: ControlMessage) {
+        self.unsent.push_back(message);
+        self.offer_unsent();
+    }
+
+    fn offer_unsent(&mut self) {
+        while let Some(message) = self.unsent.pop_front() {
+            match self.control.offer(message) {
+                Ok(()) => {}
+                Err((message, Refused::Busy)) => {
+                    self.unsent.push_front(message);
+                    return;
+                }
+                // Its replies are dropped with it, which tells whoever waits.
+                Err((message, Refused::Stopped)) => drop(message),
+            }
+        }
     }
 
     /// Does something to an agent and marks it for the drain.
@@ -251,10 +302,7 @@ impl Shard {
             Ok(socket) => socket,
             Err(error) => return reply(Err(error)),
         };
-        if let Err(refused) = self.control.try_send(ControlMessage::AddAgent(Box::new(port))) {
-            self.io.close(socket);
-            return reply(Err(io::Error::other(refused)));
-        }
+        self.tell_control(ControlMessage::AddAgent(Box::new(port)));
         let mut seat = Seat::new(agent, node, links, socket, shared, has_seeds);
         let touched = seat.touch();
         let index = match self.seats.iter().position(Option::is_none) {
@@ -285,7 +333,11 @@ impl Shard {
         let now = self.clock.now();
         let mut reply = Some(reply);
         self.with(agent, |seat| match seat.command(now, Command::Leave) {
-            Ok(()) => seat.tell_when_left(reply.take()),
+            Ok(()) => {
+                if let Some(reply) = reply.take() {
+                    seat.tell_when_left(reply);
+                }
+            }
             Err(error) => {
                 if let Some(reply) = reply.take() {
                     reply(Err(error));

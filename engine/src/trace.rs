@@ -11,6 +11,10 @@ use std::net::SocketAddr;
 
 use mesh_gossip_proto::{Event, LeftReason, MemberId, PeerError, SignedRecord, State};
 
+use tracing::Dispatch;
+use tracing::dispatcher::DefaultGuard;
+use tracing::subscriber::NoSubscriber;
+
 use crate::control::peers::status;
 use crate::io::Backend;
 use crate::link::LinkEvent;
@@ -28,6 +32,12 @@ const RECOVERED: u32 = 4;
 const SUSPECT: u32 = 5;
 const LEFT: u32 = 6;
 const REQUEST_FAILED: u32 = 7;
+
+/// Makes a thread log where its starter logs. A process-wide subscriber, set before or after,
+/// needs no help.
+pub(crate) fn follow(dispatch: &Dispatch) -> Option<DefaultGuard> {
+    (!dispatch.is::<NoSubscriber>()).then(|| tracing::dispatcher::set_default(dispatch))
+}
 
 /// An agent listens.
 pub(crate) fn listening(node_id: &str, address: SocketAddr, fanout: usize, backend: Backend) {

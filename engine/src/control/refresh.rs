@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_gossip_proto::{Command, Metadata};
+use mesh_gossip_proto::{Command, CommandError, Metadata};
 use tokio::time::sleep;
 
 use super::Desk;
@@ -26,6 +26,7 @@ pub(super) async fn follow(desk: Arc<Desk>, period: Duration, mut source: Metada
         if let Some(own) = own.map(|member| member.record.record().metadata.clone()) {
             let mut metadata = own.clone();
             source(&mut metadata);
+            metadata.metadata_version = own.metadata_version;
             if metadata != own {
                 publish(&desk, metadata);
             }
@@ -37,7 +38,9 @@ pub(super) async fn follow(desk: Arc<Desk>, period: Duration, mut source: Metada
 fn publish(desk: &Desk, metadata: Metadata) {
     let node_id = desk.site.node_id().to_owned();
     let reply = Box::new(move |outcome| {
-        if let Err(error) = outcome {
+        if let Err(error) = outcome
+            && error != CommandError::Stale
+        {
             tracing::warn!(
                 target: "mesh_gossip",
                 NodeId = node_id,
@@ -46,7 +49,8 @@ fn publish(desk: &Desk, metadata: Metadata) {
             );
         }
     });
-    let command = Command::SetMetadata(metadata);
-    // A shard that is too busy now is asked again after the period.
+    // Stale when the host changed it by command meanwhile: the source is read again in a period.
+    let command = Command::ReviseMetadata(metadata);
+    // So is one that a busy shard refuses.
     let _ = desk.shard.order(Order::Command { agent: desk.agent, command, reply });
 }

@@ -11,14 +11,13 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tracing::Dispatch;
-use tracing::subscriber::NoSubscriber;
 
 use super::agents::Agents;
 use super::stream::Driver;
 use super::{ControlMessage, sync::SyncLimits};
 use crate::io::{Backend, signals};
 use crate::orders::Refused;
+use crate::trace;
 
 /// Entries of the control ring. Streams are few, and each has one operation at a time; a small
 /// ring fits the locked-memory limit of an unprivileged process beside those of the shards.
@@ -68,7 +67,7 @@ impl Control {
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let thread = thread::Builder::new().name("mesh-control".into()).spawn(move || {
-            let _log = follow(&dispatch);
+            let _log = trace::follow(&dispatch);
             let runtime = match signals::block_all().and_then(|()| Runtime::new(backend)) {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(ready.send(Err(error))),
@@ -103,17 +102,13 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        // A host's closure may hold the last handle: the thread cannot wait for itself.
+        let joinable = |thread: &JoinHandle<()>| thread.thread().id() != thread::current().id();
+        if let Some(thread) = self.thread.take().filter(joinable) {
             // A panic there was reported by its own thread.
             let _ = thread.join();
         }
     }
-}
-
-/// Makes the thread log where the starter logs. A process-wide subscriber, set before or after,
-/// needs no help.
-fn follow(dispatch: &Dispatch) -> Option<tracing::dispatcher::DefaultGuard> {
-    (!dispatch.is::<NoSubscriber>()).then(|| tracing::dispatcher::set_default(dispatch))
 }
 
 enum Runtime {

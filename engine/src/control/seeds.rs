@@ -5,7 +5,7 @@
 //!
 //! Invariant: seeds once found are never taken back by a resolver that fails.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -41,9 +41,33 @@ pub(super) struct Seeds {
 /// What one look found.
 #[derive(Debug, Default)]
 struct Found {
-    addresses: Vec<SocketAddr>,
+    /// The file's names, if it could be read.
+    listed: Option<Vec<String>>,
+    /// Addresses of each name that has some.
+    resolved: Vec<(String, Vec<SocketAddr>)>,
     /// Names and files that gave nothing, with the reason.
     failed: Vec<(String, String)>,
+}
+
+/// The newest answer for each name. A name that fails keeps its last one, and a file that cannot
+/// be read its last list.
+#[derive(Debug, Default)]
+struct Memory {
+    listed: Vec<String>,
+    addresses: HashMap<String, Vec<SocketAddr>>,
+}
+
+impl Memory {
+    /// Takes in what a look found; returns all addresses known for `names` and the file's.
+    fn take(&mut self, names: &[String], found: Found) -> Vec<SocketAddr> {
+        if let Some(listed) = found.listed {
+            self.listed = listed;
+        }
+        self.addresses.extend(found.resolved);
+        let wanted: HashSet<&String> = names.iter().chain(&self.listed).collect();
+        self.addresses.retain(|name, _| wanted.contains(name));
+        self.addresses.values().flatten().copied().collect()
+    }
 }
 
 impl Seeds {
@@ -60,10 +84,11 @@ impl Seeds {
             return;
         }
         let mut failing = HashSet::new();
+        let mut memory = Memory::default();
         loop {
-            let found = self.look(&resolvers).await;
+            let found = self.look(&resolvers, memory.listed.clone()).await;
             report(&desk, &found, &mut failing);
-            join(&desk, found.addresses, &mut told).await;
+            join(&desk, memory.take(&self.names, found), &mut told).await;
             sleep(if told.is_empty() { RETRY_EVERY } else { RENEW_EVERY }).await;
         }
     }
@@ -76,7 +101,7 @@ impl Seeds {
     /// Reads file and names on a thread of its own: the system's resolver blocks, for half a
     /// minute where a server is silent, and cannot be given up. The thread outlives an agent that
     /// ends meanwhile and then ends by itself.
-    async fn look(&self, resolvers: &Arc<Semaphore>) -> Found {
+    async fn look(&self, resolvers: &Arc<Semaphore>, listed: Vec<String>) -> Found {
         let Ok(permit) = Arc::clone(resolvers).acquire_owned().await else {
             return Found::default();
         };
@@ -84,7 +109,7 @@ impl Seeds {
         let seeds = self.clone();
         let look = move |permit: OwnedSemaphorePermit| {
             // Nobody waits for the answer any more if the agent is gone.
-            let _ = answer.send(seeds.look_blocking());
+            let _ = answer.send(seeds.look_blocking(listed));
             drop(permit);
         };
         let started = thread::Builder::new().name("mesh-resolver".into()).spawn(|| look(permit));
@@ -92,25 +117,31 @@ impl Seeds {
             Ok(_detached) => found.await.unwrap_or_default(),
             Err(error) => {
                 let failed = vec![("resolver thread".to_owned(), error.to_string())];
-                Found { addresses: Vec::new(), failed }
+                Found { failed, ..Found::default() }
             }
         }
     }
 
-    fn look_blocking(&self) -> Found {
+    /// `listed` are the file's names as they were read last.
+    fn look_blocking(&self, listed: Vec<String>) -> Found {
         let mut found = Found::default();
         let mut names = self.names.clone();
-        if let Some(file) = &self.file {
-            match read_bounded(file) {
-                Ok(text) => names.extend(lines(&text).map(str::to_owned)),
-                Err(error) => {
-                    found.failed.push((file.display().to_string(), error.to_string()));
-                }
+        match self.file.as_ref().map(|file| (file, read_bounded(file))) {
+            None => {}
+            Some((_, Ok(text))) => {
+                let read: Vec<String> = lines(&text).map(str::to_owned).collect();
+                names.extend(read.iter().cloned());
+                found.listed = Some(read);
+            }
+            Some((file, Err(error))) => {
+                names.extend(listed);
+                found.failed.push((file.display().to_string(), error.to_string()));
             }
         }
         for name in names {
-            match name.to_socket_addrs() {
-                Ok(addresses) => found.addresses.extend(addresses),
+            match name.to_socket_addrs().map(Vec::from_iter) {
+                Ok(addresses) if !addresses.is_empty() => found.resolved.push((name, addresses)),
+                Ok(_none) => found.failed.push((name, "no address".to_owned())),
                 Err(error) => found.failed.push((name, error.to_string())),
             }
         }
@@ -203,14 +234,33 @@ mod tests {
         std::fs::write(&file, "[::1]:3 # six\n").unwrap();
         let names = ["127.0.0.1:1", "localhost:2", "nothing", "no.invalid:9"];
         let seeds = Seeds::new(names.map(str::to_owned).to_vec(), Some(file));
-        let found = seeds.look_blocking();
-        for address in ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"] {
-            assert!(found.addresses.contains(&address.parse().unwrap()), "{address}: {found:?}");
-        }
+        let found = seeds.look_blocking(Vec::new());
         let failed: Vec<_> = found.failed.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(failed, ["nothing", "no.invalid:9"]);
         let gone = Seeds::new(Vec::new(), Some(directory.path().join("absent")));
-        assert_eq!(gone.look_blocking().failed.len(), 1);
+        assert_eq!(gone.look_blocking(Vec::new()).failed.len(), 1);
+        let known = Memory::default().take(&seeds.names, found);
+        for address in ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"] {
+            assert!(known.contains(&address.parse().unwrap()), "{address}: {known:?}");
+        }
+    }
+
+    /// What was found stays while its name fails, and goes when nobody names it any more.
+    #[test]
+    fn a_resolver_that_fails_takes_nothing_back() {
+        let names = ["a:1".to_owned(), "b:1".to_owned()];
+        let address = |n: u8| SocketAddr::from(([10, 0, 0, n], 1));
+        let resolved = |name: &str, n| (name.to_owned(), vec![address(n)]);
+        let mut memory = Memory::default();
+        let listed = Some(vec!["c:1".to_owned()]);
+        let all = vec![resolved("a:1", 1), resolved("b:1", 2), resolved("c:1", 3)];
+        memory.take(&names, Found { listed, resolved: all, failed: Vec::new() });
+        let moved = Found { resolved: vec![resolved("a:1", 9)], ..Found::default() };
+        let known = normal(memory.take(&names, moved));
+        assert_eq!(known, normal(vec![address(9), address(2), address(3)]));
+        let emptied = Found { listed: Some(Vec::new()), ..Found::default() };
+        let known = normal(memory.take(&names, emptied));
+        assert_eq!(known, normal(vec![address(9), address(2)]));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam::channel::Receiver;
-use crossbeam::queue::ArrayQueue;
 use mesh_gossip_proto::membership::record::{Authority, Claim, first_record};
 use mesh_gossip_proto::{
     DenseTable, Incarnation, Instant, Member, MemberId, MemberTable, Metadata, PeerError,
@@ -30,7 +29,7 @@ use crate::io::{Backend, IoStats, Waker};
 use crate::link::stats::LinkStats;
 use crate::metrics::Metrics;
 use crate::options::PeerLabels;
-use crate::orders::{AgentId, Inspection, Order, ShardHandle, Work};
+use crate::orders::{AgentId, Inspection, Order, Orders, ShardHandle, Work};
 use crate::snapshot::Published;
 
 /// A member of a made-up view; the first one is the local one.
@@ -237,7 +236,7 @@ pub(crate) fn stranger(
 /// An agent without a shard: its orders are read by the test.
 pub(crate) struct Stage {
     pub(crate) control: Control,
-    pub(crate) orders: Arc<ArrayQueue<Order>>,
+    pub(crate) orders: Arc<Orders>,
     pub(crate) site: Arc<StageSite>,
     pub(crate) sync: SocketAddr,
     pub(crate) http: SocketAddr,
@@ -282,7 +281,7 @@ impl Stage {
             joined: AtomicBool::new(true),
             certified,
         });
-        let orders = Arc::new(ArrayQueue::new(orders));
+        let orders = Arc::new(Orders::new(orders));
         let (sender, events) = crossbeam::channel::bounded(events);
         let control = Control::start_within(backend, 64, limits).unwrap();
         let (sync_listener, sync) = bound();
@@ -406,7 +405,7 @@ impl Site for StageSite {
 }
 
 /// The way into a shard that nobody runs.
-fn shard(orders: &Arc<ArrayQueue<Order>>) -> ShardHandle {
+fn shard(orders: &Arc<Orders>) -> ShardHandle {
     ShardHandle::new(Arc::clone(orders), Waker::unheard())
 }
 

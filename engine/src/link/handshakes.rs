@@ -16,7 +16,7 @@ use super::stats::TlsSummary;
 use super::targets::{Target, Targets};
 use super::{
     Delivery, Entry, Handshake, INIT, LinkEvent, Links, MOST_ENTRIES, MOST_HALF_OPEN,
-    decode_reason, lifecycle,
+    MOST_REJECTED, decode_reason, lifecycle,
 };
 use crate::entropy;
 use crate::link::established::Established;
@@ -159,7 +159,9 @@ impl Links {
         let Phase::Finishing(finishing) = &mut session.phase else { return };
         let (path, peer, begun) = (session.path, session.peer, session.begun);
         if now.since(begun) >= UNCONFIRMED {
-            if finishing.sent() >= super::session::REJECTED_AFTER {
+            let rejected = finishing.sent() >= super::session::REJECTED_AFTER;
+            // Told once until the peer confirms after all.
+            if rejected && self.rejected_by.len() < MOST_REJECTED && self.rejected_by.insert(peer) {
                 self.events.push_back(LinkEvent::Rejected { peer });
             }
             self.close(index);
@@ -215,7 +217,7 @@ impl Links {
             }
             Some(Entry::Open(session)) => {
                 // Our confirmation was lost (rule S-5).
-                if session.confirmed().is_some() {
+                if session.confirmed().is_some() && self.hints_out.take(now) {
                     self.send_confirmation(index);
                 }
                 self.open_trailer(now, from, index, parts.trailer)
@@ -395,6 +397,7 @@ fn finish_dial(
         channel: Channel::new(client_to_server, server_to_client, peer_index),
         phase: Phase::Finishing(Box::new(finishing)),
         heard: now,
+        asked: None,
         doubted: false,
     };
     Ok((session, tls))
@@ -418,6 +421,7 @@ fn finish_answer(
         channel: Channel::new(server_to_client, client_to_server, peer_index),
         phase: Phase::Awaited,
         heard: now,
+        asked: None,
         doubted: false,
     };
     Ok((session, tls))

@@ -28,6 +28,7 @@ impl Links {
         let (peer, path) = (session.peer, session.path);
         let before = std::mem::replace(&mut session.phase, Phase::Live { confirmed: now });
         self.stats.confirmed += 1;
+        self.rejected_by.remove(&peer);
         let waits_under = match before {
             Phase::Finishing(finishing) => {
                 self.targets.dialled(finishing.target, index);

@@ -15,14 +15,14 @@ mod failure;
 mod flight;
 mod handshakes;
 mod lifecycle;
-mod pacing;
+pub(crate) mod pacing;
 mod session;
 pub mod stats;
 mod targets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -48,6 +48,8 @@ use targets::{Target, Targets};
 const MOST_ENTRIES: usize = 131_072;
 /// Half-open handshakes that strangers can make us hold (rule S-7).
 const MOST_HALF_OPEN: u64 = 1_024;
+/// Peers remembered as told to reject us.
+const MOST_REJECTED: usize = 1_024;
 /// A hint answers a sealed datagram of at least this size, so that it never amplifies.
 const HINT_ANSWERS: usize = 33;
 /// A seed's session counts as alive so long after its last datagram.
@@ -105,11 +107,13 @@ pub(crate) struct Links {
     paths: HashMap<SocketAddr, u32>,
     /// Handshakes that strangers began, by source and attempt.
     attempts: HashMap<(SocketAddr, u64), u32>,
+    /// Peers that do not confirm our handshakes, as far as that was told.
+    rejected_by: HashSet<MemberId>,
     targets: Targets,
     timers: Timers<u32>,
     half_open: u64,
+    /// Answers that cost little but could be provoked without end.
     hints_out: Pace,
-    hints_in: Pace,
     outbox: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<LinkEvent>,
     stats: LinkStats,
@@ -118,7 +122,6 @@ pub(crate) struct Links {
 impl Links {
     pub(crate) fn new(options: LinkOptions) -> Self {
         let LinkOptions { local, cluster_id, authority, seed, linger } = options;
-        let hints = Pace::new(64, Duration::from_millis(20));
         Self {
             local,
             cluster_id,
@@ -129,11 +132,11 @@ impl Links {
             members: HashMap::new(),
             paths: HashMap::new(),
             attempts: HashMap::new(),
+            rejected_by: HashSet::new(),
             targets: Targets::default(),
             timers: Timers::default(),
             half_open: 0,
-            hints_out: hints,
-            hints_in: hints,
+            hints_out: Pace::new(64, Duration::from_millis(20)),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             stats: LinkStats::default(),
@@ -164,12 +167,15 @@ impl Links {
             return None;
         }
         let (path, peer) = (session.path, session.peer);
+        let moved = session.may_have_moved(now, transmit.address);
+        session.asked.get_or_insert(now);
         let (doubted, due) = (session.doubted, session.channel.wants_successor());
         self.stats.sealed += 1;
         self.stats.bytes_out += sealed.len() as u64;
-        if doubted {
-            // The copy on the old session costs little if the doubt was a lie.
-            if self.dial(now, Target::Member(peer), path) {
+        if doubted || moved {
+            // The copy on the old session costs little if there was no cause for doubt.
+            let newest = if moved { transmit.address } else { path };
+            if self.dial(now, Target::Member(peer), newest) {
                 self.targets.hold(Target::Member(peer), payload);
             }
         } else if due {
@@ -261,6 +267,7 @@ impl Links {
             Err(OpenError::Forged) => return self.drop_datagram("forged"),
         };
         session.heard = now;
+        session.asked = None;
         session.doubted = false;
         let (peer, path) = (session.peer, session.path);
         let unconfirmed = session.confirmed().is_none();
@@ -280,22 +287,15 @@ impl Links {
             Ok(hint) => hint,
             Err(error) => return self.count_drop(decode_reason(error)),
         };
-        if !self.hints_in.take(now) {
-            return self.count_drop("hint-rate");
-        }
         let (index, number) = (hint.receiver.get(), hint.packet_number.get());
-        let echoed = self.slots.iter().find_map(|(own, entry)| match entry {
-            Entry::Open(session) => {
-                let ours = session.path == from && session.channel.sent_recently(index, number);
-                ours.then_some((own, session.peer))
-            }
-            Entry::Dialing(_) | Entry::Answering(_) => None,
-        });
-        let Some((own, peer)) = echoed else { return self.count_drop("hint") };
-        // It ends nothing: until a new handshake has succeeded the session stays in use.
-        if let Some(Entry::Open(session)) = self.slots.get_mut(own) {
-            session.doubted = true;
+        let newest = self.paths.get(&from).and_then(|own| self.slots.get_mut(*own));
+        let Some(Entry::Open(session)) = newest else { return self.count_drop("hint") };
+        if !session.channel.sent_recently(index, number) {
+            return self.count_drop("hint");
         }
+        // It ends nothing: until a new handshake has succeeded the session stays in use.
+        session.doubted = true;
+        let peer = session.peer;
         self.dial(now, Target::Member(peer), from);
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Session {
     pub(super) phase: Phase,
     /// Last datagram opened.
     pub(super) heard: Instant,
+    /// First datagram sent since the last one was heard.
+    pub(super) asked: Option<Instant>,
     /// The peer says that it does not know this session; a new handshake is under way.
     pub(super) doubted: bool,
 }
@@ -53,6 +55,8 @@ pub(super) struct Finishing {
 
 /// First wait for the confirmation.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// A peer that is asked and says nothing for so long is looked for at its newest address.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Unconfirmed sessions end after so long (rule S-5).
 pub(super) const UNCONFIRMED: Duration = Duration::from_secs(3);
 /// So many last flights without a confirmation mean that the peer rejects us (rule S-9).
@@ -87,6 +91,13 @@ impl Finishing {
 }
 
 impl Session {
+    /// The peer has not answered for a while, and says elsewhere that it listens at `address`: it
+    /// may have moved.
+    pub(super) fn may_have_moved(&self, now: Instant, address: SocketAddr) -> bool {
+        let silent = self.asked.is_some_and(|asked| now.since(asked) >= SILENCE);
+        silent && self.path != address
+    }
+
     /// When both sides had confirmed.
     pub(super) fn confirmed(&self) -> Option<Instant> {
         match self.phase {

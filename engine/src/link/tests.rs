@@ -370,6 +370,30 @@ fn a_restarted_peer_is_reached_again_at_once() {
     assert_eq!(net.ends[0].stats().sessions, 1);
 }
 
+/// Rule S-10: a member that came back at another address is found there, although its old path
+/// is silent and nobody at it can say so.
+#[test]
+fn a_member_that_moved_is_found_at_its_new_address() {
+    let ca = ca("c");
+    let (a, b) = (credentials(&ca, "c", "a"), credentials(&ca, "c", "b"));
+    // The end at address 1 is the old b, the one at address 2 the new b.
+    let ends = [links(a, "c", 1), links(b.clone(), "c", 2), links(b, "c", 3)];
+    let mut net = Net::with(ends.into_iter());
+    net.send(0, 1, &message(b"one"));
+    net.settle();
+    // The old one is gone: what goes there is lost.
+    net.fault = Box::new(|from, _| from != 1);
+    let moved = Transmit { to: Destination::Member(net.id(2)), address: address(2) };
+    for _ in 0..3 {
+        net.run_for(Duration::from_secs(1));
+        net.send_as(0, &moved, &message(b"where are you"));
+        net.settle();
+    }
+    assert!(!net.received(2).is_empty(), "{:?}", net.ends[0].stats());
+    let path = net.ends[0].send(net.now, &moved, &message(b"there"), &mut Vec::new());
+    assert_eq!(path, Some(address(2)));
+}
+
 /// A hint that echoes nothing of ours is ignored.
 #[test]
 fn a_made_up_hint_starts_nothing() {

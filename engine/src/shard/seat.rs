@@ -7,17 +7,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mesh_gossip_proto::{
-    Command, CommandError, DenseTable, Event, Instant, MemberId, Node, WallTime,
+    Command, CommandError, DenseTable, Duration, Event, Instant, MemberId, Node, WallTime,
 };
 
 use crate::clock;
 use crate::control::ControlMessage;
 use crate::control::runtime::ControlHandle;
 use crate::io::{AnyDatagrams, Datagrams, IoStats, SocketId};
+use crate::link::pacing::Pace;
 use crate::link::{LinkEvent, Links};
 use crate::orders::{AgentId, Inspection, Reply, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
+
+/// Failed handshakes that are logged: so many at once, then one each refill. All are counted.
+const FAILURES_AT_ONCE: u32 = 16;
+const FAILURES_REFILL: Duration = Duration::from_secs(1);
 
 /// What a drain writes to.
 pub(super) struct Outside<'a> {
@@ -38,7 +43,12 @@ pub(super) struct Seat {
     touched: bool,
     plain: Vec<u8>,
     sealed: Vec<u8>,
-    leaving: Option<Reply<Result<usize, CommandError>>>,
+    /// Whoever waits for the leave to be complete.
+    leaving: Vec<Reply<Result<usize, CommandError>>>,
+    /// Events that the control thread had no room for since the host was last told.
+    lost: u64,
+    /// Strangers can make handshakes fail as often as they like; log lines they cannot.
+    failures: Pace,
 }
 
 impl Seat {
@@ -62,7 +72,9 @@ impl Seat {
             touched: false,
             plain: Vec::new(),
             sealed: Vec::new(),
-            leaving: None,
+            leaving: Vec::new(),
+            lost: 0,
+            failures: Pace::new(FAILURES_AT_ONCE, FAILURES_REFILL),
         }
     }
 
@@ -97,8 +109,8 @@ impl Seat {
         self.node.handle_command(now, command)
     }
 
-    pub(super) fn tell_when_left(&mut self, reply: Option<Reply<Result<usize, CommandError>>>) {
-        self.leaving = reply;
+    pub(super) fn tell_when_left(&mut self, reply: Reply<Result<usize, CommandError>>) {
+        self.leaving.push(reply);
     }
 
     pub(super) fn sync(&mut self, now: Instant, from: MemberId, entries: &[u8]) {
@@ -174,6 +186,7 @@ impl Seat {
                 LinkEvent::Proven { peer, path, seed } => {
                     self.node.handle_peer_proven(now, peer, path, seed);
                 }
+                LinkEvent::Failed { .. } if !self.failures.take(now) => {}
                 LinkEvent::Rejected { .. } | LinkEvent::Failed { .. } => {
                     let work = Work::Link { agent: self.agent, event };
                     // A log line that is lost is counted by the links all the same.
@@ -190,7 +203,7 @@ impl Seat {
                 // Frequent, and told by metrics alone.
                 Event::RoundTrip { .. } | Event::ProbeFailed(_) => continue,
                 Event::LeaveComplete { acknowledged } => {
-                    if let Some(reply) = self.leaving.take() {
+                    for reply in self.leaving.drain(..) {
                         reply(Ok(acknowledged));
                     }
                 }
@@ -206,13 +219,27 @@ impl Seat {
                 | Event::JoinComplete
                 | Event::Overflow(_) => {}
             }
-            let work = Work::Event { agent: self.agent, at: clock::wall(), event };
-            if outside.control.try_send(ControlMessage::Work(work)).is_err() {
-                self.shared.metrics.events_lost(1);
-            }
+            self.tell(event, outside);
         }
         if !self.awaits_seeds && self.node.is_joined() && !self.shared.is_joined() {
             self.shared.set_joined();
+        }
+    }
+
+    /// Passes an event to the control thread; what it has no room for is counted, and the host is
+    /// told with the next event.
+    fn tell(&mut self, event: Event, outside: &Outside<'_>) {
+        let (agent, at) = (self.agent, clock::wall());
+        let send = |event| {
+            let work = Work::Event { agent, at, event };
+            outside.control.try_send(ControlMessage::Work(work)).is_ok()
+        };
+        if self.lost > 0 && send(Event::Overflow(self.lost)) {
+            self.lost = 0;
+        }
+        if !send(event) {
+            self.lost += 1;
+            self.shared.metrics.events_lost(1);
         }
     }
 
