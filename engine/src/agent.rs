@@ -34,8 +34,6 @@ use crate::tls::authority::{Intermediates, MeshAuthority};
 use crate::tls::credentials::Credentials;
 use crate::trace;
 
-/// Events that wait for the host; further ones are dropped and counted, and the host is told.
-const EVENTS: usize = 4_096;
 /// A shard answers orders within microseconds; one that takes this long is in trouble.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -129,7 +127,8 @@ impl Agent {
         let Bound { datagrams, streams, local, http } = bound;
         trace::listening(&shared.node_id, local, node.fanout(), engine.backend());
         let (reply, opened) = answer();
-        let (sender, events) = channel::bounded(EVENTS);
+        // Bounded by its one sender: a bounded channel would reserve all places at once.
+        let (sender, events) = channel::unbounded();
         let (http, control) = http.map_or((None, None), |(http, at)| (Some(http), Some(at)));
         let port = AgentPort {
             agent: id,
@@ -140,6 +139,7 @@ impl Agent {
             seeds: options.seeds,
             seed_file: options.seed_file,
             events: sender,
+            most_events: options.protocol.limits.events,
         };
         let hosted = Hosted { port, node, links, socket: datagrams, shared: shared.clone(), reply };
         let metadata_refresh = options.metadata_refresh;
@@ -184,6 +184,12 @@ impl Agent {
     /// The newest view. Never blocks; costs an atomic load and a reference count.
     pub fn view(&self) -> Arc<Published> {
         self.shared.snapshot.load()
+    }
+
+    /// Whether the agent's shard has ended, which only a failure of the datagram backend or a
+    /// defect can cause: the agent is deaf then and has to be started anew.
+    pub fn has_ended(&self) -> bool {
+        self.shard.has_ended()
     }
 
     /// Whether the first full exchange with the mesh is done, or there was nobody to have it
@@ -397,9 +403,9 @@ fn advertised(advertise: &Advertise, local: SocketAddr) -> Result<SocketAddr, St
     };
     let failed = |error| StartError::Advertise { host: host.clone(), error };
     let mut addresses = (host.as_str(), port).to_socket_addrs().map_err(failed)?;
-    addresses
-        .next()
-        .ok_or_else(|| failed(std::io::Error::new(std::io::ErrorKind::NotFound, "no address")))
+    addresses.next().ok_or_else(|| {
+        failed(std::io::Error::new(std::io::ErrorKind::NotFound, "no address to dial"))
+    })
 }
 
 /// The address that this machine would send from; nothing is sent to find out. Loopback where it

@@ -70,6 +70,20 @@ impl fmt::Display for StartError {
                     address.ip()
                 )
             }
+            Self::Bind { key, address, error }
+                if error.kind() == io::ErrorKind::AddrNotAvailable =>
+            {
+                // The address is wrong, not the port.
+                let key = key.replace(
+                    ":port",
+                    if key.contains("control") { ":address" } else { ":bindAddress" },
+                );
+                write!(
+                    f,
+                    "{key}: {} is no address of this machine; set one that is, or 0.0.0.0 for all",
+                    address.ip()
+                )
+            }
             Self::Bind { key, address, error } => {
                 write!(f, "{key}: {address} could not be bound: {error}")
             }
@@ -82,6 +96,11 @@ impl fmt::Display for StartError {
                 f,
                 "mesh:gossip:advertiseHost: {host:?} has no address that others could dial \
                  ({error}); set an address or a name that resolves"
+            ),
+            Self::Metadata(error @ CommandError::MetadataTooLarge(..)) => write!(
+                f,
+                "mesh:gossip:labels: {error}; shorten labels or region, or raise \
+                 mesh:gossip:limits:metadataBytes in the whole mesh"
             ),
             Self::Metadata(error) => write!(f, "mesh:gossip: {error}"),
             Self::Entropy => f.write_str("the operating system gave no random bytes"),

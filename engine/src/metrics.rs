@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use mesh_gossip_proto::{Event, LeftReason, State, View, WallTime};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 use crate::io::Backend;
 use crate::options::PeerLabels;
@@ -19,7 +19,7 @@ mod round_trips;
 mod scraped;
 
 use families::{counter, counters, gauge, gauges};
-use round_trips::RoundTrips;
+pub(crate) use round_trips::RoundTrips;
 use scraped::Scraped;
 
 /// Which side of a bulk exchange we were.
@@ -45,7 +45,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     /// Held while totals are copied: two copies at a time would count twice.
     rendering: Mutex<()>,
-    round_trips: Mutex<RoundTrips>,
+    round_trip_family: HistogramVec,
+    labels: PeerLabels,
     transitions: IntCounterVec,
     conflicts: IntCounter,
     events_lost: IntCounter,
@@ -69,7 +70,8 @@ impl Metrics {
             .set(0);
         Self {
             rendering: Mutex::new(()),
-            round_trips: Mutex::new(RoundTrips::new(r, labels)),
+            round_trip_family: RoundTrips::family(r),
+            labels,
             transitions: counters(
                 r,
                 "mesh_gossip_transitions_total",
@@ -103,37 +105,35 @@ impl Metrics {
         }
     }
 
+    /// The recorder of round-trip times, which the shard owns: nobody shares a lock with it.
+    pub(crate) fn round_trips(&self) -> RoundTrips {
+        RoundTrips::new(self.round_trip_family.clone(), self.labels)
+    }
+
     /// Counts what happened. Called on the shard's thread for every event.
     pub(crate) fn observe(&self, event: &Event) {
         match event {
-            Event::Joined(record) => {
-                self.transition("joined");
-                self.with_round_trips(|trips| trips.known(record));
-            }
-            Event::Recovered { record, previous } => {
+            Event::Joined(_) => self.transition("joined"),
+            Event::Recovered { record: _, previous } => {
                 self.transition(match previous {
                     State::Alive | State::Suspect => "recovered",
                     State::Dead | State::Left => "returned",
                 });
-                self.with_round_trips(|trips| trips.known(record));
             }
             Event::Suspected { record: _, last_contact: _ } => self.transition("suspected"),
-            Event::Left { record, reason } => {
+            Event::Left { record: _, reason } => {
                 self.transition(match reason {
                     LeftReason::Left => "left",
                     LeftReason::Failed => "failed",
                 });
-                self.with_round_trips(|trips| trips.gone(record.record().id));
-            }
-            Event::Updated(record) => self.with_round_trips(|trips| trips.known(record)),
-            Event::Forgotten(member) => self.with_round_trips(|trips| trips.gone(*member)),
-            Event::RoundTrip { peer, rtt } => {
-                self.with_round_trips(|trips| trips.observe(*peer, *rtt));
             }
             Event::Conflict(_) => self.conflicts.inc(),
             Event::Overflow(lost) => self.events_lost(*lost),
             // Their totals are in the protocol's own counters and copied from there.
-            Event::Refuted(_)
+            Event::Updated(_)
+            | Event::Forgotten(_)
+            | Event::RoundTrip { peer: _, rtt: _ }
+            | Event::Refuted(_)
             | Event::RecordRejected { from: _, error: _ }
             | Event::ProbeFailed(_)
             | Event::JoinComplete
@@ -162,7 +162,6 @@ impl Metrics {
     /// The text that Prometheus scrapes, as of `inspection`.
     pub(crate) fn render(&self, view: &View, inspection: &Inspection) -> String {
         let _one_at_a_time = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
-        self.with_round_trips(|trips| trips.reconcile(view));
         self.scraped.copy(view, inspection);
         let not_after = self.certificate_not_after.load(Ordering::Relaxed);
         let left_ms = i128::from(not_after) - i128::from(inspection.wall.0);
@@ -174,10 +173,6 @@ impl Metrics {
 
     fn transition(&self, name: &str) {
         self.transitions.with_label_values(&[name]).inc();
-    }
-
-    fn with_round_trips(&self, act: impl FnOnce(&mut RoundTrips)) {
-        act(&mut self.round_trips.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

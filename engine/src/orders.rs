@@ -155,6 +155,11 @@ impl ShardHandle {
         Self { orders, waker }
     }
 
+    /// Whether the shard has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.orders.closed.load(Ordering::SeqCst)
+    }
+
     /// Queues an order and rings the shard.
     pub(crate) fn order(&self, order: Order) -> Result<(), Refused> {
         self.orders.push(order)?;
@@ -175,7 +180,7 @@ mod tests {
     fn a_closed_queue_refuses_and_drops_what_waited() {
         let handle = ShardHandle::new(Arc::new(Orders::new(1)), Waker::unheard());
         let (sender, receiver) = std::sync::mpsc::channel::<()>();
-        let reply = Box::new(move |_| drop(sender.send(())));
+        let reply = Box::new(move |_| sender.send(()).unwrap());
         assert_eq!(handle.order(inspect(reply)), Ok(()));
         assert_eq!(handle.order(inspect(Box::new(drop))), Err(Refused::Busy));
         handle.orders.close();

@@ -302,7 +302,8 @@ impl Shard {
             Ok(socket) => socket,
             Err(error) => return reply(Err(error)),
         };
-        self.tell_control(ControlMessage::AddAgent(Box::new(port)));
+        let port = Box::new(port);
+        self.tell_control(ControlMessage::AddAgent { port, done: reply });
         let mut seat = Seat::new(agent, node, links, socket, shared, has_seeds);
         let touched = seat.touch();
         let index = match self.seats.iter().position(Option::is_none) {
@@ -318,7 +319,6 @@ impl Shard {
         if touched {
             self.touched.push(index);
         }
-        reply(Ok(()));
     }
 
     fn stop(&mut self, agent: AgentId) {

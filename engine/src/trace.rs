@@ -65,32 +65,18 @@ pub(crate) fn request_failed(node_id: &str, target: &str, why: &dyn std::fmt::Di
     );
 }
 
-/// A handshake came to nothing.
-pub(crate) fn link(node_id: &str, event: &LinkEvent) {
-    match event {
-        LinkEvent::Proven { .. } => {}
-        LinkEvent::Rejected { peer } => tracing::warn!(
-            target: "mesh_gossip",
-            NodeId = node_id,
-            Peer = %peer,
-            "a peer does not confirm our handshakes; it may not accept our certificate"
-        ),
-        LinkEvent::Failed { path, reason } => {
-            request_failed(node_id, &path.to_string(), reason);
-        }
-    }
-}
-
 /// The log of one agent.
 pub(crate) struct Tracer {
     node_id: String,
     told: HashSet<(MemberId, &'static str)>,
+    /// Paths and reasons of handshakes that came to nothing.
+    failed: HashSet<(SocketAddr, &'static str)>,
 }
 
 impl Tracer {
     /// For the agent of this name.
     pub(crate) fn new(node_id: &str) -> Self {
-        Self { node_id: node_id.to_owned(), told: HashSet::new() }
+        Self { node_id: node_id.to_owned(), told: HashSet::new(), failed: HashSet::new() }
     }
 
     /// Writes what `event` is worth; `published` maps the shard's clock to wall time.
@@ -133,7 +119,8 @@ impl Tracer {
                 Members = published.view.counts().present(),
                 "mesh joined"
             ),
-            Event::LeaveComplete { acknowledged } => tracing::info!(
+            // Its host asked for it and tells the outcome.
+            Event::LeaveComplete { acknowledged } => tracing::debug!(
                 target: "mesh_gossip",
                 NodeId = node_id,
                 Acknowledged = acknowledged,
@@ -145,6 +132,35 @@ impl Tracer {
                 Lost = lost,
                 "mesh events lost: the view is the truth"
             ),
+        }
+    }
+
+    /// Writes what a handshake that came to nothing is worth. Why a member cannot join is told
+    /// once a path and reason; `joined` ones have other ways to their peers.
+    pub(crate) fn link(&mut self, event: &LinkEvent, joined: bool) {
+        let node_id = self.node_id.clone();
+        match event {
+            LinkEvent::Proven { .. } | LinkEvent::Ourselves { .. } => {}
+            LinkEvent::Rejected { peer } => tracing::warn!(
+                target: "mesh_gossip",
+                NodeId = node_id,
+                Peer = %peer,
+                "a peer does not confirm our handshakes; it may not accept our certificate"
+            ),
+            LinkEvent::Failed { path, reason } => {
+                let fresh = self.failed.len() < TOLD && self.failed.insert((*path, reason));
+                if fresh && !joined {
+                    tracing::warn!(
+                        target: "mesh_gossip",
+                        NodeId = node_id,
+                        Target = %path,
+                        Reason = reason,
+                        "not joined yet: a handshake came to nothing; it is tried again"
+                    );
+                } else {
+                    request_failed(&node_id, &path.to_string(), reason);
+                }
+            }
         }
     }
 

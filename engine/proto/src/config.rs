@@ -62,7 +62,8 @@ pub struct Limits {
     pub pulls: usize,
     /// Indirect probes carried out for others at one time; a further one gets no nack.
     pub relays: usize,
-    /// Events not yet taken by the driver; the oldest goes, counted, and an overflow is marked.
+    /// Events not yet taken, by the driver and again by the host; at the limit some go, counted,
+    /// and an overflow is marked.
     pub events: usize,
 }
 
@@ -74,7 +75,7 @@ impl Default for Limits {
             queue_entries: 65_536,
             pulls: 1_024,
             relays: 256,
-            events: 65_536,
+            events: 4_096,
         }
     }
 }

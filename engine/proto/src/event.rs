@@ -191,6 +191,8 @@ pub struct Stats {
     pub queue_dropped: u64,
     /// Updates waiting (gauge).
     pub queue_depth: u64,
+    /// Stalls of our own that were forgiven (rule F-8).
+    pub stalls: u64,
     /// Records pulled.
     pub pulls: u64,
     /// Relay requests refused because too many were open.

@@ -88,6 +88,8 @@ pub struct Node<T: MemberTable = DenseTable> {
     agreement: Agreement,
     joining: Joining,
     departure: Departure,
+    /// A signed record of ours above our own has been seen.
+    superseded: bool,
     outbox: VecDeque<Outgoing>,
     spare: Vec<Vec<u8>>,
     events: VecDeque<Event>,
@@ -146,6 +148,7 @@ impl<T: MemberTable> Node<T> {
             agreement: Agreement::default(),
             joining: Joining::default(),
             departure: Departure::default(),
+            superseded: false,
             outbox: VecDeque::new(),
             spare: Vec::new(),
             events: VecDeque::new(),
@@ -194,6 +197,11 @@ impl<T: MemberTable> Node<T> {
         if let Some((sequence, acked)) = self.probes.proven(peer) {
             self.probe_answered(now, sequence, acked);
         }
+    }
+
+    /// We answered ourselves at `address`: it is one of ours, and no seed (rule J-1).
+    pub fn handle_own_address(&mut self, address: SocketAddr) {
+        self.joining.strike(address);
     }
 
     /// A state, or a piece of one, arrived over a stream of an authenticated member.

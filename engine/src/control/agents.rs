@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Sender, TrySendError};
+use crossbeam::channel::Sender;
 use mesh_gossip_proto::{Event, StreamRequest, WallTime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
@@ -46,7 +46,7 @@ impl Agents {
     pub(super) async fn serve(mut self, mut inbox: mpsc::Receiver<ControlMessage>) {
         while let Some(message) = inbox.recv().await {
             match message {
-                ControlMessage::AddAgent(port) => self.add(*port),
+                ControlMessage::AddAgent { port, done } => done(self.add(*port)),
                 ControlMessage::FollowMetadata { agent, period, source } => {
                     if let Some(agent) = self.by_id.get_mut(&agent) {
                         agent.follow_metadata(period, source);
@@ -65,17 +65,11 @@ impl Agents {
         }
     }
 
-    fn add(&mut self, port: AgentPort) {
+    fn add(&mut self, port: AgentPort) -> io::Result<()> {
         let id = port.agent;
-        match Agent::start(port, self.driver, &self.limits, &self.resolvers) {
-            Ok(agent) => drop(self.by_id.insert(id, agent)),
-            Err(error) => tracing::error!(
-                target: "mesh_gossip",
-                Agent = id.0,
-                Reason = %error,
-                "the control thread cannot serve an agent"
-            ),
-        }
+        let agent = Agent::start(port, self.driver, &self.limits, &self.resolvers)?;
+        self.by_id.insert(id, agent);
+        Ok(())
     }
 
     fn work(&mut self, work: Work) {
@@ -91,8 +85,9 @@ impl Agents {
                 }
             }
             Work::Link { agent, event } => {
-                if let Some(agent) = self.by_id.get(&agent) {
-                    trace::link(agent.desk.site.node_id(), &event);
+                if let Some(agent) = self.by_id.get_mut(&agent) {
+                    let joined = agent.desk.site.is_joined();
+                    agent.tracer.link(&event, joined);
                 }
             }
         }
@@ -104,6 +99,7 @@ struct Agent {
     desk: Arc<Desk>,
     tracer: Tracer,
     events: Sender<HostEvent>,
+    most_events: usize,
     /// Events that the host's queue had no room for since it was last told.
     lost: u64,
     /// Listener and resolver; they end with this.
@@ -144,8 +140,19 @@ impl Agent {
         let outbound = Arc::new(Semaphore::new(desk.limits.outbound));
         let wishes = JoinSet::new();
         let description = None;
-        let (events, lost) = (port.events, 0);
-        Ok(Self { desk, tracer, events, lost, tasks, description, wishes, outbound, http })
+        let (events, most_events, lost) = (port.events, port.most_events, 0);
+        Ok(Self {
+            desk,
+            tracer,
+            events,
+            most_events,
+            lost,
+            tasks,
+            description,
+            wishes,
+            outbound,
+            http,
+        })
     }
 
     /// Ends everything; returns once both listeners are closed.
@@ -194,20 +201,24 @@ impl Agent {
     /// Logs an event and passes it to the host.
     fn event(&mut self, at: WallTime, event: Event) {
         self.tracer.event(&event, &self.desk.site.published());
-        if self.lost > 0 {
-            let overflow = HostEvent { at, event: Event::Overflow(self.lost) };
-            if self.events.try_send(overflow).is_ok() {
-                self.lost = 0;
-            }
+        if self.lost > 0 && self.offer(HostEvent { at, event: Event::Overflow(self.lost) }) {
+            self.lost = 0;
         }
-        match self.events.try_send(HostEvent { at, event }) {
-            Err(TrySendError::Full(_)) => {
-                self.lost += 1;
-                self.desk.site.metrics().events_lost(1);
-            }
-            // A host that does not listen is within its rights.
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+        if !self.offer(HostEvent { at, event }) {
+            self.lost += 1;
+            self.desk.site.metrics().events_lost(1);
         }
+    }
+
+    /// Passes an event to the host if it has room; a host that does not listen has all of it.
+    fn offer(&self, event: HostEvent) -> bool {
+        // Nobody else sends, so the queue only gets shorter in between.
+        let room = self.events.len() < self.most_events;
+        if room {
+            // The host's end is gone: it does not listen, which is its right.
+            let _ = self.events.send(event);
+        }
+        room
     }
 }
 

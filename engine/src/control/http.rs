@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -94,7 +94,11 @@ fn routes(desk: Arc<Desk>) -> Router {
         .with_state(desk)
 }
 
-async fn peers(State(desk): State<Arc<Desk>>) -> Response {
+async fn peers(State(desk): State<Arc<Desk>>, RawQuery(query): RawQuery) -> Response {
+    if query.is_some_and(|query| !query.is_empty()) {
+        // Silence would pass everybody off as the selection that was asked for.
+        return refusal(StatusCode::BAD_REQUEST, "filters are not supported by this version");
+    }
     let Some(inspection) = desk.inspect().await else { return unwell() };
     let published = desk.site.published();
     Json(peers_document(&published.view, &inspection, inspection.wall)).into_response()

@@ -103,6 +103,7 @@ fn web_pages_foreign_names_and_changes_are_refused() {
         ("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n", 200),
         ("GET /healthz HTTP/1.1\r\nHost: localhost:8080\r\n", 200),
         ("HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n", 200),
+        ("GET /control/peers?status=Left HTTP/1.1\r\nHost: localhost\r\n", 400),
         ("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n", 403),
         ("GET /healthz HTTP/1.1\r\nHost: localhost.evil.example\r\n", 403),
         ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n", 403),

@@ -25,6 +25,7 @@ pub(crate) mod stage_tests;
 #[cfg(test)]
 mod sync_tests;
 
+use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,8 +60,8 @@ pub struct HostEvent {
 
 /// To the control thread.
 pub(crate) enum ControlMessage {
-    /// Serve this agent.
-    AddAgent(Box<AgentPort>),
+    /// Serve this agent; `done` tells whether that is so.
+    AddAgent { port: Box<AgentPort>, done: Reply<io::Result<()>> },
     /// Read this host's description of itself from here, every so often.
     FollowMetadata { agent: AgentId, period: Duration, source: MetadataSource },
     /// Serve it no longer; `done` is called once its listeners are closed.
@@ -85,6 +86,8 @@ pub(crate) struct AgentPort {
     pub(crate) seeds: Vec<String>,
     /// A file of more seeds.
     pub(crate) seed_file: Option<PathBuf>,
+    /// Events that wait for the host; further ones are dropped, and it is told how many.
+    pub(crate) most_events: usize,
     /// Where the host takes its events from.
     pub(crate) events: Sender<HostEvent>,
 }

@@ -282,7 +282,8 @@ impl Stage {
             certified,
         });
         let orders = Arc::new(Orders::new(orders));
-        let (sender, events) = crossbeam::channel::bounded(events);
+        let most_events = events;
+        let (sender, events) = crossbeam::channel::unbounded();
         let control = Control::start_within(backend, 64, limits).unwrap();
         let (sync_listener, sync) = bound();
         let (http_listener, http) = bound();
@@ -294,14 +295,15 @@ impl Stage {
             http: Some(http_listener),
             seeds,
             seed_file: None,
+            most_events,
             events: sender,
         };
-        control.handle().try_send(ControlMessage::AddAgent(Box::new(port))).unwrap();
+        add(&control, port).unwrap();
         Self { control, orders, site, sync, http, events }
     }
 
     /// Adds another agent that differs by where it serves HTTP.
-    pub(crate) fn add_with_http(&self, http: TcpListener) {
+    pub(crate) fn add_with_http(&self, http: TcpListener) -> io::Result<()> {
         let port = AgentPort {
             agent: AgentId(AGENT.0 + 1),
             shard: shard(&self.orders),
@@ -310,9 +312,10 @@ impl Stage {
             http: Some(http),
             seeds: Vec::new(),
             seed_file: None,
-            events: crossbeam::channel::bounded(1).0,
+            most_events: 1,
+            events: crossbeam::channel::unbounded().0,
         };
-        self.control.handle().try_send(ControlMessage::AddAgent(Box::new(port))).unwrap();
+        add(&self.control, port)
     }
 
     /// Hands the control thread some work.
@@ -402,6 +405,15 @@ impl Site for StageSite {
             member_of,
         }
     }
+}
+
+/// Adds an agent and waits for the answer.
+fn add(control: &Control, port: AgentPort) -> io::Result<()> {
+    let (sender, added) = std::sync::mpsc::channel();
+    let done = Box::new(move |outcome| sender.send(outcome).unwrap());
+    let message = ControlMessage::AddAgent { port: Box::new(port), done };
+    control.handle().try_send(message).unwrap();
+    added.recv().unwrap()
 }
 
 /// The way into a shard that nobody runs.

@@ -2,7 +2,7 @@
 //! (rules S-3, S-5 and S-18).
 
 use mesh_gossip_proto::wire::message::{FRAME, kind};
-use mesh_gossip_proto::{Duration, Instant};
+use mesh_gossip_proto::{Duration, Instant, MemberId};
 
 use super::failure::Failure;
 use super::flight::TRAILER_LIMIT;
@@ -41,7 +41,7 @@ impl Links {
             }
             Phase::Live { .. } => unreachable!("a session is confirmed once"),
         };
-        let lifetime = LIFETIME.mul_f64(0.75 + self.rng.f64() * 0.5);
+        let lifetime = self.lifetime();
         self.timers.set(index, now + lifetime);
         self.paths.insert(path, index);
         self.rank(now, index);
@@ -71,6 +71,26 @@ impl Links {
         for index in surplus {
             self.close(index);
         }
+    }
+
+    /// A datagram came on a session that we do not send on. If the one that we do send on has
+    /// been silent although asked, its path is dead: the one that is heard takes its place.
+    pub(super) fn prefer_if_better_heard(&mut self, now: Instant, peer: MemberId, heard: u32) {
+        let Some(order) = self.members.get_mut(&peer) else { return };
+        let Some(best) = order.first().copied().filter(|best| *best != heard) else { return };
+        let Some(Entry::Open(session)) = self.slots.get(best) else { return };
+        if !session.is_silent(now) {
+            return;
+        }
+        order.retain(|index| *index != heard);
+        order.insert(0, heard);
+        self.timers.set(best, now + self.linger);
+        let lifetime = self.lifetime();
+        self.timers.set(heard, now + lifetime);
+    }
+
+    fn lifetime(&mut self) -> Duration {
+        LIFETIME.mul_f64(0.75 + self.rng.f64() * 0.5)
     }
 
     /// Seals and sends what waited for `target` on the session `index`.

@@ -52,6 +52,8 @@ const MOST_HALF_OPEN: u64 = 1_024;
 const MOST_REJECTED: usize = 1_024;
 /// A hint answers a sealed datagram of at least this size, so that it never amplifies.
 const HINT_ANSWERS: usize = 33;
+/// The verifier's word for a certificate that names ourselves.
+const OWN_ID: &str = "own-id";
 /// A seed's session counts as alive so long after its last datagram.
 const SEED_IS_FRESH: Duration = Duration::from_millis(2_500);
 
@@ -82,6 +84,8 @@ pub(crate) enum LinkEvent {
     Proven { peer: MemberId, path: SocketAddr, seed: bool },
     /// Three of our last flights went unconfirmed: the peer may not accept us (rule S-9).
     Rejected { peer: MemberId },
+    /// We answered ourselves there.
+    Ourselves { path: SocketAddr },
     /// A handshake failed, ours to begin or not.
     Failed { path: SocketAddr, reason: &'static str },
 }
@@ -274,6 +278,8 @@ impl Links {
         self.stats.opened += 1;
         if unconfirmed {
             self.confirm(now, index);
+        } else {
+            self.prefer_if_better_heard(now, peer, index);
         }
         if from != path {
             // Rule S-10: another source is not sent to; it may only earn a handshake.
@@ -348,6 +354,9 @@ impl Links {
 
     fn fail(&mut self, path: SocketAddr, failure: Failure) {
         let reason = failure.reason();
+        if reason == OWN_ID {
+            self.events.push_back(LinkEvent::Ourselves { path });
+        }
         *self.stats.handshake_failures.entry(reason).or_default() += 1;
         self.events.push_back(LinkEvent::Failed { path, reason });
     }

@@ -91,11 +91,15 @@ impl Finishing {
 }
 
 impl Session {
+    /// The peer has been sent something and has said nothing for a while.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        self.asked.is_some_and(|asked| now.since(asked) >= SILENCE)
+    }
+
     /// The peer has not answered for a while, and says elsewhere that it listens at `address`: it
     /// may have moved.
     pub(super) fn may_have_moved(&self, now: Instant, address: SocketAddr) -> bool {
-        let silent = self.asked.is_some_and(|asked| now.since(asked) >= SILENCE);
-        silent && self.path != address
+        self.is_silent(now) && self.path != address
     }
 
     /// When both sides had confirmed.

@@ -394,6 +394,31 @@ fn a_member_that_moved_is_found_at_its_new_address() {
     assert_eq!(path, Some(address(2)));
 }
 
+/// The session that is sent on loses its path while the peer goes on talking on an older one: the
+/// older one is sent on again.
+#[test]
+fn a_dead_path_gives_way_to_the_one_that_is_heard() {
+    let ca = ca("c");
+    let (a, b) = (credentials(&ca, "c", "a"), credentials(&ca, "c", "b"));
+    // Two processes live under b's certificate, at addresses 1 and 2.
+    let ends = [links(a, "c", 1), links(b.clone(), "c", 2), links(b, "c", 3)];
+    let mut net = Net::with(ends.into_iter());
+    net.send(1, 0, &message(b"first"));
+    net.settle();
+    net.now += Duration::from_secs(2);
+    net.send(2, 0, &message(b"second"));
+    net.settle();
+    let path = |net: &mut Net| {
+        let transmit = Transmit { to: Destination::Member(net.id(1)), address: address(1) };
+        net.ends[0].send(net.now, &transmit, &message(b"to b"), &mut Vec::new())
+    };
+    assert_eq!(path(&mut net), Some(address(2)), "the newest supersedes");
+    net.now += Duration::from_millis(1_500);
+    net.send(1, 0, &message(b"I am still here"));
+    net.settle();
+    assert_eq!(path(&mut net), Some(address(1)), "the newest is silent");
+}
+
 /// A hint that echoes nothing of ours is ignored.
 #[test]
 fn a_made_up_hint_starts_nothing() {

@@ -4,12 +4,15 @@
 //! bear in a large one. Without labels everything goes to the series whose label is empty, which
 //! Prometheus treats as having none.
 //!
+//! The shard owns the recorder; a scrape sees the same histograms through the registry. Only
+//! naming a peer takes the family's lock, and peers are named when they come.
+//!
 //! Invariant: a labelled series exists only for members in `named`, and those are bounded.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mesh_gossip_proto::{MemberId, SignedRecord, View};
+use mesh_gossip_proto::{Event, MemberId, SignedRecord, View};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, Registry};
 
 use super::families::register;
@@ -36,7 +39,7 @@ struct Named {
 }
 
 /// The histogram and whom its labels name.
-pub(super) struct RoundTrips {
+pub(crate) struct RoundTrips {
     family: HistogramVec,
     everybody: Histogram,
     policy: PeerLabels,
@@ -45,11 +48,18 @@ pub(super) struct RoundTrips {
 }
 
 impl RoundTrips {
-    pub(super) fn new(registry: &Registry, policy: PeerLabels) -> Self {
+    /// The family, registered.
+    pub(super) fn family(registry: &Registry) -> HistogramVec {
         let options = HistogramOpts::new("mesh_gossip_rtt_ms", "Round-trip time of probes, ms.")
             .buckets(BUCKETS_MS.to_vec());
         let family = HistogramVec::new(options, &["mesh_peer"]).expect("the name is well formed");
         let family = register(registry, family);
+        // A family shows only once it has a series.
+        let _everybody = family.with_label_values(&[""]);
+        family
+    }
+
+    pub(super) fn new(family: HistogramVec, policy: PeerLabels) -> Self {
         let naming = match policy {
             PeerLabels::Auto | PeerLabels::On => true,
             PeerLabels::Off => false,
@@ -58,8 +68,41 @@ impl RoundTrips {
         Self { family, everybody, policy, naming, named: HashMap::new() }
     }
 
+    /// Records a round trip, and follows who comes and goes.
+    pub(crate) fn observe(&mut self, event: &Event) {
+        match event {
+            Event::RoundTrip { peer, rtt } => self.measured(*peer, *rtt),
+            Event::Joined(record) | Event::Recovered { record, previous: _ } => self.known(record),
+            Event::Left { record, reason: _ } => self.gone(record.record().id),
+            Event::Forgotten(member) => self.gone(*member),
+            Event::Updated(_)
+            | Event::Suspected { record: _, last_contact: _ }
+            | Event::Refuted(_)
+            | Event::Conflict(_)
+            | Event::RecordRejected { from: _, error: _ }
+            | Event::ProbeFailed(_)
+            | Event::JoinComplete
+            | Event::LeaveComplete { acknowledged: _ }
+            | Event::Overflow(_) => {}
+        }
+    }
+
+    /// Names peers again once they are few enough.
+    pub(crate) fn resume_naming(&mut self, view: &View) {
+        let few = view.counts().present() <= AUTO_AGAIN;
+        if self.naming || self.policy != PeerLabels::Auto || !few {
+            return;
+        }
+        self.naming = true;
+        for member in view.members() {
+            if member.state.is_present() && member.id() != view.local() {
+                self.known(&member.record);
+            }
+        }
+    }
+
     /// A member is present under this record.
-    pub(super) fn known(&mut self, record: &SignedRecord) {
+    fn known(&mut self, record: &SignedRecord) {
         if !self.naming || self.named.contains_key(&record.record().id) {
             return;
         }
@@ -72,32 +115,16 @@ impl RoundTrips {
     }
 
     /// A member is present no longer.
-    pub(super) fn gone(&mut self, member: MemberId) {
+    fn gone(&mut self, member: MemberId) {
         if let Some(named) = self.named.remove(&member) {
             self.forget(&named);
         }
     }
 
     /// A probe of `peer` took `rtt`.
-    pub(super) fn observe(&mut self, peer: MemberId, rtt: Duration) {
+    fn measured(&mut self, peer: MemberId, rtt: Duration) {
         let histogram = self.named.get(&peer).map_or(&self.everybody, |named| &named.histogram);
         histogram.observe(rtt.as_secs_f64() * 1_000.0);
-    }
-
-    /// Follows the view where events were lost, and names peers again once they are few.
-    pub(super) fn reconcile(&mut self, view: &View) {
-        let present = view.counts().present();
-        self.naming |= self.policy == PeerLabels::Auto && present <= AUTO_AGAIN;
-        if !self.naming {
-            return;
-        }
-        for member in view.members() {
-            if !member.state.is_present() {
-                self.gone(member.id());
-            } else if member.id() != view.local() {
-                self.known(&member.record);
-            }
-        }
     }
 
     fn name(&mut self, record: &SignedRecord) {

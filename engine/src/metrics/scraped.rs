@@ -98,6 +98,7 @@ struct Protocol {
     digests: IntCounterVec,
     indirect_pings: IntCounter,
     nacks: IntCounter,
+    stalls: IntCounter,
     suspicions: IntCounter,
     refutations: IntCounter,
     declared_dead: IntCounter,
@@ -123,6 +124,7 @@ impl Protocol {
             ),
             indirect_pings: total("mesh_gossip_indirect_pings_total", "Relays asked."),
             nacks: total("mesh_gossip_nacks_total", "Nacks received."),
+            stalls: total("mesh_gossip_stalls_total", "Stalls of our own that were forgiven."),
             suspicions: total("mesh_gossip_suspicions_total", "Suspicions begun here."),
             refutations: total(
                 "mesh_gossip_refutations_total",
@@ -159,6 +161,7 @@ impl Protocol {
         for (counter, total) in [
             (&self.indirect_pings, stats.indirect_pings),
             (&self.nacks, stats.nacks),
+            (&self.stalls, stats.stalls),
             (&self.suspicions, stats.suspicions),
             (&self.refutations, stats.refutations),
             (&self.declared_dead, stats.declared_dead),

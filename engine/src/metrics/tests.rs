@@ -82,11 +82,12 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
 #[test]
 fn round_trips_are_labelled_until_their_member_goes() {
     let metrics = metrics(PeerLabels::On);
+    let mut trips = metrics.round_trips();
     let peer = record("p");
-    metrics.observe(&Event::Joined(peer.clone()));
+    trips.observe(&Event::Joined(peer.clone()));
     let rtt = Duration::from_micros(400);
-    metrics.observe(&Event::RoundTrip { peer: peer.record().id, rtt });
-    metrics.observe(&Event::RoundTrip { peer: MemberId([9; 16]), rtt });
+    trips.observe(&Event::RoundTrip { peer: peer.record().id, rtt });
+    trips.observe(&Event::RoundTrip { peer: MemberId([9; 16]), rtt });
     let everybody_once = "mesh_gossip_rtt_ms_count{mesh_peer=\"\"} 1";
     let text = metrics.render(&alive(&["me", "p"]), &inspection());
     assert_lines(
@@ -98,7 +99,9 @@ fn round_trips_are_labelled_until_their_member_goes() {
             everybody_once,
         ],
     );
-    metrics.observe(&Event::Left { record: peer, reason: LeftReason::Failed });
+    let left = Event::Left { record: peer, reason: LeftReason::Failed };
+    metrics.observe(&left);
+    trips.observe(&left);
     let text = metrics.render(&alive(&["me"]), &inspection());
     assert!(!text.contains("mesh_peer=\"p\""), "{text}");
     assert_lines(&text, &["mesh_gossip_transitions_total{mesh_transition=\"failed\"} 1"]);
@@ -107,27 +110,31 @@ fn round_trips_are_labelled_until_their_member_goes() {
 #[test]
 fn automatic_labels_end_above_a_hundred_members_and_return_when_they_are_few() {
     let metrics = metrics(PeerLabels::Auto);
+    let mut trips = metrics.round_trips();
     let first = record("p0");
     for number in 0..101 {
-        metrics.observe(&Event::Joined(record(&format!("p{number}"))));
+        trips.observe(&Event::Joined(record(&format!("p{number}"))));
     }
     let rtt = Duration::from_millis(3);
-    metrics.observe(&Event::RoundTrip { peer: first.record().id, rtt });
+    trips.observe(&Event::RoundTrip { peer: first.record().id, rtt });
     let names: Vec<&'static str> =
         (0..101).map(|number| &*Box::leak(format!("p{number}").into_boxed_str())).collect();
     let text = metrics.render(&alive(&names), &inspection());
     assert!(!text.contains("mesh_peer=\"p"), "{text}");
     assert_lines(&text, &["mesh_gossip_rtt_ms_count{mesh_peer=\"\"} 1"]);
-    let text = metrics.render(&alive(&["me", "p0"]), &inspection());
+    let few = alive(&["me", "p0"]);
+    trips.resume_naming(&few);
+    let text = metrics.render(&few, &inspection());
     assert_lines(&text, &["mesh_gossip_rtt_ms_count{mesh_peer=\"p0\"} 0"]);
 }
 
 #[test]
 fn no_labels_means_no_names() {
     let metrics = metrics(PeerLabels::Off);
+    let mut trips = metrics.round_trips();
     let peer = record("p");
-    metrics.observe(&Event::Joined(peer.clone()));
-    metrics.observe(&Event::RoundTrip { peer: peer.record().id, rtt: Duration::from_millis(1) });
+    trips.observe(&Event::Joined(peer.clone()));
+    trips.observe(&Event::RoundTrip { peer: peer.record().id, rtt: Duration::from_millis(1) });
     let text = metrics.render(&alive(&["me", "p"]), &inspection());
     assert!(!text.contains("mesh_peer=\"p\""), "{text}");
     assert_lines(&text, &["mesh_gossip_rtt_ms_count{mesh_peer=\"\"} 1"]);

@@ -10,12 +10,15 @@ use mesh_gossip_proto::{
     Command, CommandError, DenseTable, Duration, Event, Instant, MemberId, Node, WallTime,
 };
 
+use tracing::Level;
+
 use crate::clock;
 use crate::control::ControlMessage;
 use crate::control::runtime::ControlHandle;
 use crate::io::{AnyDatagrams, Datagrams, IoStats, SocketId};
 use crate::link::pacing::Pace;
 use crate::link::{LinkEvent, Links};
+use crate::metrics::RoundTrips;
 use crate::orders::{AgentId, Inspection, Reply, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
@@ -40,6 +43,7 @@ pub(super) struct Seat {
     /// Seeds are configured and no address of theirs has been dialled yet.
     awaits_seeds: bool,
     published: u64,
+    round_trips: RoundTrips,
     touched: bool,
     plain: Vec<u8>,
     sealed: Vec<u8>,
@@ -61,6 +65,7 @@ impl Seat {
         has_seeds: bool,
     ) -> Self {
         let published = shared.snapshot.load().view.version();
+        let round_trips = shared.metrics.round_trips();
         Self {
             agent,
             node,
@@ -69,6 +74,7 @@ impl Seat {
             shared,
             awaits_seeds: has_seeds,
             published,
+            round_trips,
             touched: false,
             plain: Vec::new(),
             sealed: Vec::new(),
@@ -149,6 +155,8 @@ impl Seat {
                 break;
             }
         }
+        // Whoever is told of a change finds it in the view.
+        self.publish(now);
         self.take_events(outside);
         while let Some(request) = self.node.poll_stream() {
             let peer = request.peer;
@@ -158,7 +166,6 @@ impl Seat {
                 self.node.handle_stream_closed(peer, false);
             }
         }
-        self.publish(now);
         let node = self.node.poll_timeout().map(|(at, _)| at);
         Instant::earliest(node, self.links.poll_timeout())
     }
@@ -186,6 +193,7 @@ impl Seat {
                 LinkEvent::Proven { peer, path, seed } => {
                     self.node.handle_peer_proven(now, peer, path, seed);
                 }
+                LinkEvent::Ourselves { path } => self.node.handle_own_address(path),
                 LinkEvent::Failed { .. } if !self.failures.take(now) => {}
                 LinkEvent::Rejected { .. } | LinkEvent::Failed { .. } => {
                     let work = Work::Link { agent: self.agent, event };
@@ -199,15 +207,24 @@ impl Seat {
     fn take_events(&mut self, outside: &Outside<'_>) {
         while let Some(event) = self.node.poll_event() {
             self.shared.metrics.observe(&event);
+            self.round_trips.observe(&event);
             match event {
-                // Frequent, and told by metrics alone.
-                Event::RoundTrip { .. } | Event::ProbeFailed(_) => continue,
+                // Frequent: they cross only for somebody who reads them.
+                Event::RoundTrip { .. } if !tracing::enabled!(target: "mesh_gossip", Level::TRACE) =>
+                {
+                    continue;
+                }
+                Event::ProbeFailed(_) if !tracing::enabled!(target: "mesh_gossip", Level::DEBUG) => {
+                    continue;
+                }
                 Event::LeaveComplete { acknowledged } => {
                     for reply in self.leaving.drain(..) {
                         reply(Ok(acknowledged));
                     }
                 }
-                Event::Joined(_)
+                Event::RoundTrip { .. }
+                | Event::ProbeFailed(_)
+                | Event::Joined(_)
                 | Event::Recovered { .. }
                 | Event::Suspected { .. }
                 | Event::Left { .. }
@@ -250,6 +267,7 @@ impl Seat {
         }
         self.published = version;
         let view = self.node.view(now);
+        self.round_trips.resume_naming(&view);
         self.shared.snapshot.publish(Published { view, at: clock::wall() });
     }
 }

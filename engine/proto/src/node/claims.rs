@@ -165,14 +165,17 @@ impl<T: MemberTable> Node<T> {
     }
 
     /// Our own signed record with a higher generation: our clock stepped back since an earlier
-    /// life, so this life continues above it (rule M-2).
+    /// life, so this life continues above it (rule M-2). When that repeats, another holder of our
+    /// certificate does the same.
     fn supersede_own_past(&mut self, now: Instant, record: &SignedRecord) {
         let seen = record.record().incarnation;
         let own = self.local().record().incarnation;
-        if seen == own {
+        // Once may be our own past; a second time it is somebody who lives now, under our name.
+        if seen == own || (seen > own && self.superseded) {
             self.emit(Event::Conflict(self.local));
             self.stats.reject("conflict");
         }
+        self.superseded |= seen > own;
         if seen >= own
             && !self.departure.is_leaving()
             && let Some(generation) = seen.generation.checked_add(1)

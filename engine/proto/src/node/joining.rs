@@ -36,6 +36,8 @@ enum Progress {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Joining {
     seeds: Vec<Seed>,
+    /// Addresses that turned out to be ours, beside those of our record.
+    own: Vec<SocketAddr>,
     progress: Progress,
 }
 
@@ -53,6 +55,14 @@ impl Joining {
         let unknown = |seed: &&mut Seed| seed.address == address && seed.id.is_none();
         for seed in self.seeds.iter_mut().filter(unknown) {
             seed.id = Some(id);
+        }
+    }
+
+    /// This address is our own.
+    pub(super) fn strike(&mut self, address: SocketAddr) {
+        self.seeds.retain(|seed| seed.address != address);
+        if !self.own.contains(&address) {
+            self.own.push(address);
         }
     }
 
@@ -106,7 +116,7 @@ impl<T: MemberTable> Node<T> {
         let known: Vec<Seed> = core::mem::take(&mut self.joining.seeds);
         self.joining.seeds = seeds
             .into_iter()
-            .filter(|address| !own.contains(address))
+            .filter(|address| !own.contains(address) && !self.joining.own.contains(address))
             .map(|address| Seed {
                 address,
                 id: known.iter().find(|seed| seed.address == address).and_then(|seed| seed.id),

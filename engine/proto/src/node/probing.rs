@@ -147,7 +147,7 @@ impl<T: MemberTable> Node<T> {
         if now.since(due) <= self.config.interval {
             return;
         }
-        self.stats.reject("stall");
+        self.stats.stalls += 1;
         let mut probes = alloc::vec::Vec::new();
         let mut suspects = alloc::vec::Vec::new();
         while let Some(timer) = self.timers.pop_due(now) {
