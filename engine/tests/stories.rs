@@ -15,6 +15,8 @@ mod hostile;
 mod metadata;
 #[path = "stories/partition.rs"]
 mod partition;
+#[path = "stories/promises.rs"]
+mod promises;
 #[path = "stories/secrecy.rs"]
 mod secrecy;
 #[path = "stories/start_errors.rs"]

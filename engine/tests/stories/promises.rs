@@ -1,0 +1,141 @@
+//! What a host may count on when it calls: a change that is reported done is done, an event is
+//! about what the view shows, and whoever asks twice is answered twice.
+
+use std::time::Duration;
+
+use mesh_gossip::proto::{Event, State};
+
+use crate::mesh::host::ANSWER;
+use crate::mesh::{Authority, Spec, on_both_backends, until};
+
+/// One after the other, and from two threads at once: no update is lost (rule R-6).
+#[test]
+fn no_metadata_update_is_lost() {
+    on_both_backends(|stage| {
+        let authority = Authority::of("promises");
+        let host = Spec::new(authority.options("alpha", "worker")).start(stage.backend);
+        let label = |name: &str, round: u32| {
+            let set = |metadata: &mut mesh_gossip::proto::Metadata| {
+                metadata.labels.insert(name.to_owned(), round.to_string());
+            };
+            host.agent.update_metadata(set).unwrap();
+        };
+        for round in 0..50 {
+            label("first", round);
+            label("second", round);
+            let labels = host.agent.metadata().unwrap().labels;
+            assert_eq!(labels["first"], round.to_string(), "what is done stands in the view");
+            assert_eq!(labels["second"], round.to_string());
+        }
+        std::thread::scope(|scope| {
+            for name in ["left", "right"] {
+                scope.spawn(move || (0..50).for_each(|round| label(name, round)));
+            }
+        });
+        let labels = host.agent.metadata().unwrap().labels;
+        assert_eq!((labels["left"].as_str(), labels["right"].as_str()), ("49", "49"));
+    });
+}
+
+/// A followed source is published when it changes, and does not undo what a command said.
+#[test]
+fn a_metadata_source_is_followed() {
+    on_both_backends(|stage| {
+        let authority = Authority::of("promises");
+        let mut options = authority.options("alpha", "worker");
+        options.metadata_refresh = Duration::from_millis(20);
+        let host = Spec::new(options).start(stage.backend);
+        let mut reads = 0;
+        let source = move |metadata: &mut mesh_gossip::proto::Metadata| {
+            reads += 1;
+            metadata.mesh_version = format!("2.{}", (reads / 3).min(2));
+        };
+        host.agent.follow_metadata(source).unwrap();
+        host.agent.update_metadata(|metadata| metadata.region = "moved".into()).unwrap();
+        until("the source's last word is published", || {
+            host.agent.metadata().is_some_and(|metadata| metadata.mesh_version == "2.2")
+        });
+        let metadata = host.agent.metadata().unwrap();
+        assert_eq!(metadata.region, "moved");
+        assert_eq!(metadata.metadata_version, 5, "one change of ours and three of the source's");
+    });
+}
+
+/// Whoever is told that a member joined finds it in the view.
+#[test]
+fn an_event_is_about_what_the_view_shows() {
+    on_both_backends(|stage| {
+        let authority = Authority::of("promises");
+        let host = Spec::new(authority.options("alpha", "worker")).start(stage.backend);
+        let seed = host.agent.local_address();
+        for name in ["beta", "gamma", "delta", "epsilon"] {
+            let joiner = Spec::new(authority.options(name, "worker")).seed(seed);
+            let joiner = joiner.start(stage.backend);
+            let mut told = false;
+            while !told {
+                let event = host.agent.next_event(ANSWER).expect("it joins").event;
+                if let Event::Joined(record) = event {
+                    let view = host.agent.view();
+                    assert_eq!(view.view.state(record.record().id), Some(State::Alive));
+                    told = record.record().metadata.node_id == name;
+                }
+            }
+            drop(joiner);
+        }
+    });
+}
+
+/// A seed list that names ourselves under another address is no reason to wait (rule J-1).
+#[test]
+fn a_seed_that_is_ourselves_is_struck() {
+    on_both_backends(|stage| {
+        let authority = Authority::of("promises");
+        let mut options = authority.options("alpha", "worker");
+        options.bind = ([0, 0, 0, 0], 0).into();
+        let (_, streams) = mesh_gossip::io::bind_pair(options.bind).unwrap();
+        let port = streams.local_addr().unwrap().port();
+        drop(streams);
+        options.bind.set_port(port);
+        // Advertised is another address of this machine than the one that the seed names.
+        options.advertise.host = Some("127.0.0.2".into());
+        let host = Spec::new(options).seed(([127, 0, 0, 1], port).into()).start(stage.backend);
+        until("it knows that there is nobody to wait for", || host.agent.is_joined());
+        let failures = host.inspect().links.handshake_failures;
+        assert!(failures.contains_key("own-id"), "{failures:?}");
+    });
+}
+
+/// Two processes under one certificate: both say so, once.
+#[test]
+fn two_holders_of_one_name_are_told() {
+    on_both_backends(|stage| {
+        let authority = Authority::of("promises");
+        let seed = Spec::new(authority.options("alpha", "worker")).start(stage.backend);
+        let at = seed.agent.local_address();
+        let options = authority.options("beta", "worker");
+        let first = Spec::new(options.clone()).seed(at).start(stage.backend);
+        until("the first has joined", || seed.alive() == 2 && first.alive() == 2);
+        let second = Spec::new(options).seed(at).start(stage.backend);
+        let told = "two holders of one node id";
+        until("one of the two notices the other", || {
+            first.log.text().contains(told) || second.log.text().contains(told)
+        });
+        for host in [&first, &second] {
+            assert!(host.log.text().matches(told).count() <= 1, "once a process");
+        }
+    });
+}
+
+/// Rule L-1.
+#[test]
+fn a_second_leave_is_answered_with_the_first_ones_count() {
+    on_both_backends(|stage| {
+        let authority = Authority::of("promises");
+        let seed = Spec::new(authority.options("alpha", "worker")).start(stage.backend);
+        let at = seed.agent.local_address();
+        let leaver = Spec::new(authority.options("beta", "worker")).seed(at).start(stage.backend);
+        until("they have met", || seed.alive() == 2 && leaver.alive() == 2);
+        assert_eq!(leaver.agent.leave(ANSWER), Ok(1));
+        assert_eq!(leaver.agent.leave(ANSWER), Ok(1));
+    });
+}
