@@ -15,7 +15,7 @@ use super::session::{Finishing, Phase, Session, UNCONFIRMED};
 use super::stats::TlsSummary;
 use super::targets::{Target, Targets};
 use super::{
-    Delivery, Entry, Handshake, INIT, LinkEvent, Links, MOST_ENTRIES, MOST_HALF_OPEN,
+    Delivery, Entry, Handshake, INIT, INIT_SIZE, LinkEvent, Links, MOST_ENTRIES, MOST_HALF_OPEN,
     MOST_REJECTED, decode_reason, lifecycle,
 };
 use crate::entropy;
@@ -188,6 +188,10 @@ impl Links {
             Ok(parts) => parts,
             Err(error) => return self.drop_datagram(decode_reason(error)),
         };
+        if size < INIT_SIZE {
+            // Every client pads (rule S-6); a short one only wants work done cheaply.
+            return self.drop_datagram("short-init");
+        }
         if parts.header.flags & (FLAG_COOKIE | FLAG_PROOF) != 0 {
             return self.drop_datagram("token");
         }

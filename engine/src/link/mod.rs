@@ -30,7 +30,7 @@ use mesh_gossip_proto::session::channel::OpenError;
 use mesh_gossip_proto::session::slots::Slots;
 use mesh_gossip_proto::timers::Timers;
 use mesh_gossip_proto::wire::header::{
-    DATA, DataHeader, Handshake, INIT, RESET_HINT, RESP, RETRY, ResetHint,
+    DATA, DataHeader, Handshake, INIT, INIT_SIZE, RESET_HINT, RESP, RETRY, ResetHint,
 };
 use mesh_gossip_proto::{Destination, Duration, Instant, MemberId, Transmit};
 use zerocopy::IntoBytes;
