@@ -210,10 +210,9 @@ impl Settings {
     fn detector(&self) -> Detector {
         match self.word("detector") {
             "swim" => Detector::Swim,
-            "lifeguard" => Detector::Lifeguard,
-            // Refused by name, so that nothing runs on it; the other bounds are checked all the
-            // same, to tell everything at once.
-            "observers" => Detector::Lifeguard,
+            // `observers` is refused by name, so that nothing runs on the stand-in; the other
+            // bounds are checked all the same, to tell everything at once.
+            "lifeguard" | "observers" => Detector::Lifeguard,
             other => unadmitted(other),
         }
     }
