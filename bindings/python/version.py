@@ -2,13 +2,17 @@
 
     python3 bindings/python/version.py target/debug/libmesh_gossip.so
 
-Without an argument the loader searches for it.
+Without an argument the release and the debug build of this checkout are tried, then wherever the
+system's loader looks.
 """
 
 import ctypes
+import pathlib
 import sys
 
 ABI_VERSION = 1
+NAME = "libmesh_gossip.so"
+TARGET = pathlib.Path(__file__).resolve().parents[2] / "target"
 
 
 def load(path):
@@ -26,8 +30,25 @@ def load(path):
     return library
 
 
+def find(arguments):
+    """Loads the library that was named, else the first one found; exits with 1 when there is none."""
+    places = arguments[:1] or [str(TARGET / build / NAME) for build in ("release", "debug")] + [NAME]
+    tried = []
+    for place in places:
+        try:
+            return load(place)
+        except (OSError, AttributeError, ImportError) as error:
+            tried.append(f"  {place}: {error}")
+    print(f"{NAME} was not loaded. Tried:", *tried, sep="\n", file=sys.stderr)
+    print(
+        "Build it with `cargo build --release -p mesh-gossip-ffi`, or name it as the argument.",
+        file=sys.stderr,
+    )
+    sys.exit(1)
+
+
 def main():
-    library = load(sys.argv[1] if len(sys.argv) > 1 else "libmesh_gossip.so")
+    library = find(sys.argv[1:])
     version = library.mesh_gossip_version_string().decode("utf-8")
     abi, features = library.mesh_gossip_abi_version(), library.mesh_gossip_features()
     print(f"mesh-gossip {version} abi {abi} features {features}")

@@ -288,6 +288,7 @@ fn doubts_under_loss_are_refuted() {
         assert!(died.is_none(), "{}: {died:?}", world.replay());
     }
     assert!(lost > 0, "the fault never fired");
+    assert!(refuted > 0, "nobody was doubted, so that nothing was refuted");
     println!("{lost} datagrams lost, {refuted} doubts refuted");
 }
 

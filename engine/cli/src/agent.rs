@@ -4,11 +4,11 @@
 //! been left to the kernel, and whoever starts an agent waits for that line.
 //!
 //! Invariant: the first SIGTERM or SIGINT says goodbye for at most [`GOODBYE`], then exit code 0;
-//! a second one ends the process at once.
+//! a second one ends the process at once. SIGHUP ends nothing.
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use mesh_gossip::settings::{LogFormat, Settings, SettingsErrors, Sources};
@@ -16,15 +16,19 @@ use mesh_gossip::{Agent, Engine, StartError};
 use serde::Serialize;
 
 use crate::logging::{self, LoggingError};
-use crate::signals::Stop;
+use crate::signals::{Hangup, Stop};
 
 /// How long a leaving agent waits for others to acknowledge.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// How often a running agent looks whether a SIGHUP has come.
+const HANGUP_LOOK: Duration = Duration::from_millis(250);
 
 /// Runs one agent until SIGTERM or SIGINT.
 ///
 /// Logs go to stderr (mesh:gossip:log:format, log:level); stdout carries one line, when the
-/// agent listens, with the addresses that were bound.
+/// agent listens, with the addresses that were bound. The agent stays in the foreground. The
+/// first SIGTERM or SIGINT says goodbye to the mesh, a second one ends the process at once;
+/// SIGHUP is logged and changes nothing: settings are read at start.
 #[derive(Args, Debug)]
 pub(crate) struct AgentArgs {
     /// JSON settings, read after appsettings.json and before the environment.
@@ -76,6 +80,8 @@ struct Listening<'a> {
 
 /// Starts, waits for a signal, leaves.
 pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
+    // First of all: whoever tells daemons to reload need not know how far this one has come.
+    let hangup = Hangup::on_signal().map_err(AgentError::Process)?;
     let sources = Sources::from_process(args.config.as_deref());
     let settings = Settings::load(&sources).map_err(AgentError::Settings)?;
     if !settings.enabled() {
@@ -92,15 +98,28 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     let engine = Engine::start(engine_options).map_err(AgentError::Start)?;
     let agent = Agent::start(&engine, agent_options).map_err(AgentError::Start)?;
     announce(&engine, &agent, log.format).map_err(AgentError::Process)?;
-    stop.wait_until(None);
-    tracing::info!("leaving; a second signal ends the process at once");
+    wait(&stop, &hangup);
+    tracing::debug!("leaving; a second signal ends the process at once");
+    // The one line at info about the departure: the engine's own may be lost at shutdown.
     match agent.leave(GOODBYE) {
-        Ok(acknowledged) => tracing::info!(acknowledged, "left the mesh"),
+        Ok(acknowledged) => {
+            tracing::info!(NodeId = agent.node_id(), Acknowledged = acknowledged, "left the mesh");
+        }
         Err(error) => tracing::warn!(%error, "left without a full goodbye"),
     }
     drop(agent);
     engine.shutdown();
     Ok(())
+}
+
+/// Returns when the process was asked to end; SIGHUPs are told meanwhile.
+fn wait(stop: &Stop, hangup: &Hangup) {
+    while !stop.is_asked() {
+        if hangup.take() {
+            tracing::warn!("SIGHUP changes nothing: reload is not there yet; restart to reload");
+        }
+        stop.wait_until(Some(Instant::now() + HANGUP_LOOK));
+    }
 }
 
 fn announce(engine: &Engine, agent: &Agent, format: LogFormat) -> std::io::Result<()> {

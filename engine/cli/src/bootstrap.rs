@@ -1,7 +1,11 @@
 //! `omnirelay mesh bootstrap`: certificate authorities and node certificates.
 //!
-//! What was written is told on stderr; stdout carries the settings that use it, as a JSON file
-//! for `mesh agent --config`, so that the output can be redirected into one.
+//! A passport office: the files are the passports, and the receipt says how to use them. What was
+//! written is told on stderr; stdout carries the settings that use it, as a JSON file for
+//! `mesh agent --config`, so that the output can be redirected into one.
+//!
+//! Invariant: stdout carries settings that an agent takes or nothing at all, and no key is ever
+//! printed.
 
 use std::io::Write;
 use std::path::{Path, PathBuf, absolute};
@@ -12,6 +16,7 @@ use mesh_gossip::bootstrap::{
     BootstrapError as MintError, CaValidity, CertificateAuthority, Existing, ROOT_KEY, Subject,
     TRUST_BUNDLE,
 };
+use mesh_gossip::tls::identity::RESERVED_ROLES;
 use serde_json::json;
 
 /// Mints certificate authorities and node certificates.
@@ -56,7 +61,7 @@ struct IssueArgs {
     /// Name of the node within the cluster.
     #[arg(long, value_name = "ID")]
     node: String,
-    /// Role of the node.
+    /// Role of the node; `operator` and `bootstrap` are reserved.
     #[arg(long)]
     role: String,
     /// Where the certificate and its key are written.
@@ -79,6 +84,8 @@ fn days() -> clap::builder::RangedI64ValueParser<u32> {
 pub(crate) enum BootstrapError {
     /// Minting, reading or writing failed.
     Mint(MintError),
+    /// A role that no agent may have.
+    Reserved(&'static str),
     /// Something is there already and may not be replaced.
     Exists(PathBuf),
     /// A path of ours could not be made absolute, or stdout is closed.
@@ -89,6 +96,12 @@ impl std::fmt::Display for BootstrapError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Mint(error) => error.fmt(f),
+            Self::Reserved(role) => write!(
+                f,
+                "--role {role} is reserved for certificates that never gossip, so that `mesh \
+                 agent` refuses them; this build has no verb that issues one. Name the role that \
+                 the node has in the mesh, such as worker"
+            ),
             Self::Exists(path) => {
                 write!(f, "{} exists; --force replaces it", path.display())
             }
@@ -130,6 +143,9 @@ fn init(args: &InitArgs) -> Result<(), BootstrapError> {
 }
 
 fn issue(args: &IssueArgs) -> Result<(), BootstrapError> {
+    if let Some(role) = RESERVED_ROLES.into_iter().find(|role| *role == args.role) {
+        return Err(BootstrapError::Reserved(role));
+    }
     let authority = CertificateAuthority::load(&args.dir).map_err(BootstrapError::Mint)?;
     let subject = Subject::new(&args.node, &args.role);
     let issued = authority

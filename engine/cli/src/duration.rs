@@ -1,4 +1,7 @@
-//! Durations as people type them on a command line, read as settings read them.
+//! Durations as people type them on a command line, read as settings read them: whoever has
+//! learned one of the two has learned both.
+//!
+//! Invariant: what is parsed is above zero, so that waiting for it is waiting.
 
 use std::time::Duration;
 

@@ -1,7 +1,10 @@
 //! Where log lines go: stderr, one line each, as text or JSON.
 //!
-//! Stdout belongs to what a caller asked for (a table, a document, the address that was bound),
-//! so that it can be piped while the log is kept.
+//! Two drawers: stdout belongs to what a caller asked for (a table, a document, the address that
+//! was bound), so that it can be piped while the log is kept in the other.
+//!
+//! Invariant: nothing is logged to stdout, the log is set up once a process, and a log that cannot
+//! be written stops nobody.
 
 use std::io::IsTerminal;
 
@@ -27,6 +30,8 @@ pub(crate) fn start(options: LogOptions) -> Result<(), LoggingError> {
     let builder = tracing_subscriber::fmt()
         .with_max_level(options.level)
         .with_writer(std::io::stderr)
+        // A complaint about a closed stderr would go to stderr, and its failure is a panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let started = match options.format {
         LogFormat::Text => builder.try_init(),

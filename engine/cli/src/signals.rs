@@ -1,13 +1,15 @@
-//! SIGINT and SIGTERM: the first asks for an orderly end, the second ends at once.
+//! SIGINT and SIGTERM: the first asks for an orderly end, the second ends at once. SIGHUP, where
+//! it is taken over, is a note on the door that is read and ends nothing.
 //!
-//! Invariant: the first signal never ends the process by itself.
+//! Invariant: the first signal never ends the process by itself, and a SIGHUP that was taken over
+//! never does.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// How often a waiting thread looks whether it was asked to stop.
@@ -51,6 +53,27 @@ impl Stop {
     }
 }
 
+/// Whether a SIGHUP has come: daemons read their settings again then.
+#[derive(Clone, Debug)]
+pub(crate) struct Hangup(Arc<AtomicBool>);
+
+impl Hangup {
+    /// Takes over SIGHUP, which ends a process otherwise.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(crate) fn on_signal() -> io::Result<Self> {
+        let come = Arc::new(AtomicBool::new(false));
+        flag::register(SIGHUP, come.clone())?;
+        Ok(Self(come))
+    }
+
+    /// Whether one has come since the last call.
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +86,12 @@ mod tests {
         stop.0.store(true, Ordering::Relaxed);
         stop.wait_until(None);
         assert!(stop.is_asked());
+    }
+
+    #[test]
+    fn a_hangup_is_taken_once() {
+        let hangup = Hangup(Arc::new(AtomicBool::new(true)));
+        assert!(hangup.take());
+        assert!(!hangup.take());
     }
 }

@@ -1,7 +1,7 @@
 //! The built binary from outside: exit codes, and what is said where.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -162,6 +162,15 @@ fn bootstrap_prints_the_settings_that_use_what_it_wrote() -> Outcome {
         assert!(std::path::Path::new(path).is_file(), "{key}: {path}");
     }
 
+    for role in ["operator", "bootstrap"] {
+        let reserved = [&issue[..7], &["--role", role, "--out", &out, "--force"]].concat();
+        let refused = omnirelay(&reserved)?;
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(stdout(&refused).is_empty(), "no settings that no agent takes");
+        let said = stderr(&refused);
+        assert!(said.contains(role) && said.contains("never gossip"), "{said}");
+    }
+
     let missing = omnirelay(
         &[&issue[..3], &["--dir", "/nowhere", "--node", "n", "--role", "r"], &["--out", &out]]
             .concat(),
@@ -171,76 +180,22 @@ fn bootstrap_prints_the_settings_that_use_what_it_wrote() -> Outcome {
     Ok(())
 }
 
-#[test]
-fn an_agent_without_a_certificate_or_with_a_busy_port_exits_with_1_and_names_the_key() -> Outcome {
-    let home = tempfile::tempdir()?;
-    let file = home.path().join("node.json");
-    let run = |text: &str| -> std::io::Result<Output> {
-        std::fs::write(&file, text)?;
-        omnirelay(&["mesh", "agent", "--config", &file.to_string_lossy()])
-    };
-    let output = run(r#"{"mesh":{"gossip":{"nodeId":"n1"}}}"#)?;
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("mesh:gossip:tls:certificatePath"), "{}", stderr(&output));
-
-    let ca = home.path().join("ca").to_string_lossy().into_owned();
-    let out = home.path().to_string_lossy().into_owned();
-    let init = ["mesh", "bootstrap", "init", "--dir", &ca, "--trust-domain", "t.local"];
-    assert_eq!(omnirelay(&[&init[..], &["--cluster", "c"]].concat())?.status.code(), Some(0));
-    let issue = ["mesh", "bootstrap", "issue", "--dir", &ca, "--node", "n1", "--role", "worker"];
-    let issued = omnirelay(&[&issue[..], &["--out", &out]].concat())?;
-    let mut settings: serde_json::Value = serde_json::from_slice(&issued.stdout)?;
-    let busy = UdpSocket::bind("127.0.0.1:0")?;
-    settings["mesh"]["gossip"]["bindAddress"] = "127.0.0.1".into();
-    settings["mesh"]["gossip"]["port"] = busy.local_addr()?.port().into();
-    let output = run(&settings.to_string())?;
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert!(stderr(&output).contains("mesh:gossip:port"), "{}", stderr(&output));
-
-    let output = run("{ nonsense")?;
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("node.json"), "{}", stderr(&output));
-    Ok(())
-}
-
+/// Rule F-6: the promise ends at 16 members, and the demo does not judge beyond it.
 #[test]
 fn a_demo_that_cannot_start_still_ends_on_the_json_line() -> Outcome {
-    let output = omnirelay(&["mesh", "demo", "--assert", "--json", "--nodes", "1"])?;
-    assert_eq!(output.status.code(), Some(1));
-    let text = stdout(&output);
-    let line: serde_json::Value = serde_json::from_str(text.lines().last().ok_or("no line")?)?;
-    assert_eq!(line["ok"], false);
-    assert_eq!(line["suspicion_interval_ms"], 5_000);
-    for key in ["backend", "converged_ms", "killed", "removed_ms"] {
-        assert!(line[key].is_null(), "{key}: {line}");
+    for (nodes, why) in [("1", "--nodes 2 at least"), ("17", "suspicionInterval"), ("17", "16")] {
+        let output = omnirelay(&["mesh", "demo", "--assert", "--json", "--nodes", nodes])?;
+        assert_eq!(output.status.code(), Some(1));
+        let text = stdout(&output);
+        assert!(text.starts_with("error: ") && text.contains(why), "{text}");
+        let line: serde_json::Value = serde_json::from_str(text.lines().last().ok_or("no line")?)?;
+        assert_eq!(line["ok"], false);
+        assert_eq!(line["nodes"].to_string(), nodes);
+        assert_eq!(line["suspicion_interval_ms"], 5_000);
+        for key in ["backend", "converged_ms", "killed", "removed_ms"] {
+            assert!(line[key].is_null(), "{key}: {line}");
+        }
     }
-    Ok(())
-}
-
-#[test]
-fn the_demo_moves_off_busy_ports_converges_and_removes_the_killed_agent() -> Outcome {
-    let busy = UdpSocket::bind("127.0.0.1:0")?;
-    let port = busy.local_addr()?.port().to_string();
-    let control = TcpListener::bind("127.0.0.1:0")?;
-    let control_port = control.local_addr()?.port().to_string();
-    let demo = ["mesh", "demo", "--assert", "--json", "--io", "mmsg"];
-    let ports = ["--port", &port, "--control-port", &control_port];
-    let output = omnirelay(&[&demo[..], &ports[..]].concat())?;
-    let text = stdout(&output);
-    assert!(text.contains(&format!("port {port} is busy: demo-1 moved to")), "{text}");
-    assert!(text.contains(&format!("control port {control_port} is busy")), "{text}");
-    let line: serde_json::Value = serde_json::from_str(text.lines().last().ok_or("no line")?)?;
-    // Whether the budgets are met is asked of a release build on an idle machine; here, that the
-    // verdict and the exit code say the same of what was measured.
-    let ms = |key: &str| line[key].as_u64().ok_or_else(|| format!("{key} not reached: {text}"));
-    let (converged_ms, removed_ms) = (ms("converged_ms")?, ms("removed_ms")?);
-    let met = converged_ms < 2_000 && removed_ms <= ms("suspicion_interval_ms")?;
-    assert_eq!(line["ok"], met, "{text}");
-    assert_eq!(output.status.code(), Some(if met { 0 } else { 1 }), "{text}{}", stderr(&output));
-    assert_eq!(line["backend"], "mmsg");
-    assert_eq!(line["nodes"], 3);
-    assert_eq!(line["killed"], "demo-3");
-    assert_eq!(line["tls"]["version"], "TLSv1.3");
     Ok(())
 }
 

@@ -113,6 +113,11 @@ pub enum SettingsError {
         /// What was met.
         why: String,
     },
+    /// A variable of ours holds bytes that are no text.
+    NotText {
+        /// The variable.
+        origin: Origin,
+    },
     /// No such key.
     UnknownKey {
         /// Below `mesh:gossip`, as it was written.
@@ -168,7 +173,7 @@ impl SettingsError {
     /// The full key, where the error is about one.
     pub fn key(&self) -> Option<String> {
         match self {
-            Self::Unreadable { .. } | Self::Syntax { .. } => None,
+            Self::Unreadable { .. } | Self::Syntax { .. } | Self::NotText { .. } => None,
             Self::UnknownKey { key, .. }
             | Self::SetTwice { key, .. }
             | Self::Invalid { key, .. } => Some(format!("{ROOT}:{key}")),
@@ -184,6 +189,9 @@ impl fmt::Display for SettingsError {
                 write!(f, "{}: cannot be read: {why}", path.display())
             }
             Self::Syntax { at, column, why } => write!(f, "{at}:{column}: not valid JSON: {why}"),
+            Self::NotText { origin } => {
+                write!(f, "{origin}: not valid UTF-8; write the value as UTF-8 text")
+            }
             Self::UnknownKey { key, value, origin, nearest } => {
                 write!(f, "{ROOT}:{key} = {value} ({origin}): no such key")?;
                 match (nearest, origin) {
@@ -259,6 +267,8 @@ pub enum Problem {
     Base64,
     /// The secret names no variable that is set.
     SecretVariable,
+    /// The secret names a variable that holds bytes that are no text.
+    SecretNotText,
     /// The file of a secret cannot be read.
     SecretFile(std::io::ErrorKind),
     /// A value stands where a section belongs.
@@ -343,6 +353,9 @@ impl fmt::Display for Problem {
             Self::Base64 => f.write_str("neither base64 nor PEM; encode the file with base64"),
             Self::SecretVariable => f.write_str(
                 "names no environment variable that is set; set it, or give the path of a file",
+            ),
+            Self::SecretNotText => f.write_str(
+                "names an environment variable that is not valid UTF-8; write it as UTF-8 text",
             ),
             Self::SecretFile(why) => write!(f, "names a file that cannot be read: {why}"),
             Self::Section => f.write_str("a section, not a value; its keys stand below it"),

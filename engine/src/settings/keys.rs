@@ -149,6 +149,8 @@ const LIMIT: Kind = Kind::Count { least: 1, most: 16_777_216 };
 const LISTENING_PORT: Kind = Kind::Count { least: 0, most: 65_535 };
 
 const NO_RELOAD: &str = "certificates are read at start; this build does not read them again";
+const NO_PASSWORD: &str =
+    "private keys are read from PEM without a password; this build opens no encrypted store";
 const NO_SHUFFLE: &str = "this membership protocol keeps a full view and does not shuffle views";
 const CONTROL_TLS: &str =
     "mTLS on the control address is not served by this build; keep the address on loopback";
@@ -229,7 +231,8 @@ pub static KEYS: &[Key] = &[
         "suspicionInterval",
         Kind::Span,
         "00:00:05",
-        "Budget from the end of a member to its removal; at least two intervals.",
+        "Budget from the end of a member to its removal; at least two intervals. Kept by \
+         `lifeguard`, from five intervals on, up to 16 members.",
     ),
     used("indirectPings", COUNT, "3", "Relays asked when a direct ping is late."),
     used(
@@ -282,8 +285,22 @@ pub static KEYS: &[Key] = &[
         "The same as base64, or as PEM text; wins over the path.",
     ),
     unset("tls:certificateDataSecret", Kind::SecretName, "Where the certificate's data is found."),
-    unset("tls:certificatePassword", Kind::Secret, "Password of a PKCS#12 store."),
-    unset("tls:certificatePasswordSecret", Kind::SecretName, "Where the password is found."),
+    noted(
+        unset(
+            "tls:certificatePassword",
+            Kind::Secret,
+            "Password of a PKCS#12 store; without effect, since this build reads PEM alone.",
+        ),
+        NO_PASSWORD,
+    ),
+    noted(
+        unset(
+            "tls:certificatePasswordSecret",
+            Kind::SecretName,
+            "Where the password is found; without effect likewise.",
+        ),
+        NO_PASSWORD,
+    ),
     unset(
         "tls:keyPath",
         Kind::Path,
@@ -429,7 +446,8 @@ pub static KEYS: &[Key] = &[
         "limits:events",
         LIMIT,
         "65536",
-        "Events not yet taken by the host; the oldest goes and is counted.",
+        "Events not yet taken by the host; when full, the newest are dropped and the host is told \
+         how many.",
     ),
 ];
 

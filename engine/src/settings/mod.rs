@@ -105,6 +105,9 @@ impl Settings {
     pub fn load(sources: &Sources) -> Result<Self, SettingsErrors> {
         let mut errors = Vec::new();
         let mut pile = Pile::default();
+        for variable in sources.garbled.iter().filter(|name| concerns_us(name)) {
+            errors.push(SettingsError::NotText { origin: Origin::Variable(variable.clone()) });
+        }
         for file in &sources.files {
             match statements_of(file) {
                 Ok(statements) => pile.cover(statements, &mut errors),
@@ -116,7 +119,7 @@ impl Settings {
         }
         let mut entries = BTreeMap::new();
         for ((name, part), written) in pile.written {
-            match written.parse(keys::known(name), &sources.variables) {
+            match written.parse(keys::known(name), sources) {
                 Ok(entry) => {
                     entries.insert((name, part), entry);
                 }
@@ -136,16 +139,18 @@ impl Settings {
     pub fn log(&self) -> LogOptions {
         use tracing::level_filters::LevelFilter;
         let format = match self.word("log:format") {
+            "text" => LogFormat::Text,
             "json" => LogFormat::Json,
-            _ => LogFormat::Text,
+            other => resolve::unadmitted(other),
         };
         let level = match self.word("log:level") {
             "off" => LevelFilter::OFF,
             "error" => LevelFilter::ERROR,
             "warn" => LevelFilter::WARN,
+            "info" => LevelFilter::INFO,
             "debug" => LevelFilter::DEBUG,
             "trace" => LevelFilter::TRACE,
-            _ => LevelFilter::INFO,
+            other => resolve::unadmitted(other),
         };
         LogOptions { format, level }
     }
@@ -225,16 +230,19 @@ fn statements_of(file: &FileSource) -> Result<Vec<Statement>, SettingsError> {
     }
 }
 
+/// Whether a variable of this name says something here: a setting, or which files are read.
+fn concerns_us(variable: &str) -> bool {
+    let nothing = [(variable.to_owned(), Zeroizing::new(String::new()))];
+    sources::ENVIRONMENT_NAMES.contains(&variable)
+        || layer::of_environment(&nothing).iter().any(|statements| !statements.is_empty())
+}
+
 impl Written {
-    fn parse(
-        self,
-        key: &Key,
-        variables: &[(String, Zeroizing<String>)],
-    ) -> Result<Entry, SettingsError> {
+    fn parse(self, key: &Key, sources: &Sources) -> Result<Entry, SettingsError> {
         let Self { name, text, origin } = self;
         let shown = Shown::of(key, &text);
         let parsed = match key.kind {
-            Kind::SecretName => look_up(&text, variables).map(Value::Secret),
+            Kind::SecretName => look_up(&text, sources).map(Value::Secret),
             kind => value::parse(kind, &text),
         };
         match parsed {
@@ -245,16 +253,16 @@ impl Written {
 }
 
 /// Finds a secret: in the file when the name contains a slash, else in the variable of that name.
-fn look_up(
-    name: &str,
-    variables: &[(String, Zeroizing<String>)],
-) -> Result<Zeroizing<String>, Problem> {
+fn look_up(name: &str, sources: &Sources) -> Result<Zeroizing<String>, Problem> {
     let name = name.trim();
     if name.contains('/') {
         let text = std::fs::read_to_string(name).map(Zeroizing::new);
         let text = text.map_err(|error| Problem::SecretFile(error.kind()))?;
         return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).into()));
     }
-    let found = variables.iter().find(|(variable, _)| variable == name);
+    if sources.garbled.iter().any(|variable| variable == name) {
+        return Err(Problem::SecretNotText);
+    }
+    let found = sources.variables.iter().find(|(variable, _)| variable == name);
     found.map(|(_, value)| value.clone()).ok_or(Problem::SecretVariable)
 }

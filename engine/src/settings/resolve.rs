@@ -37,6 +37,9 @@ const NO_UNTRUSTED: &str =
 const NOT_LOOPBACK: &str =
     "a control address off loopback needs mTLS, which this build does not serve yet; use 127.0.0.1";
 
+/// The suspicion interval is a promise from so many probe intervals on (rule F-6).
+const PROMISED_FROM: u32 = 5;
+
 impl Settings {
     /// Turns the settings into options. Only asked when [`Settings::enabled`].
     ///
@@ -70,9 +73,10 @@ impl Settings {
                 bind: SocketAddr::new(self.address("control:address"), self.port("control:port")),
             }),
             peer_labels: match self.word("metrics:peerLabels") {
+                "auto" => PeerLabels::Auto,
                 "on" => PeerLabels::On,
                 "off" => PeerLabels::Off,
-                _ => PeerLabels::Auto,
+                other => unadmitted(other),
             },
         };
         SettingsErrors::check(errors, (self.engine(), agent))
@@ -99,6 +103,19 @@ impl Settings {
             !self.fixed_fanout(),
             "without effect while adaptiveFanout is true; set adaptiveFanout to false",
         );
+        let swim = self.detector() == Detector::Swim;
+        note(
+            "suspicionInterval",
+            swim,
+            "without effect: the detector `swim` derives the wait from interval alone",
+        );
+        let short = self.span("suspicionInterval") < self.span("interval") * PROMISED_FROM;
+        const SHORT: &str = "suspicionInterval is below five intervals, so that removals keep no \
+                             budget: the wait follows from interval alone";
+        note("suspicionInterval", short && !swim, SHORT);
+        // The default budget can be undercut without a word about it.
+        let alone = self.entry("suspicionInterval").is_none();
+        note("interval", short && !swim && alone, SHORT);
         note(
             "io:spin",
             self.span("io:spin") > Duration::ZERO,
@@ -145,9 +162,10 @@ impl Settings {
     fn engine(&self) -> EngineOptions {
         EngineOptions {
             backend: match self.word("io:backend") {
+                "auto" => BackendChoice::Auto,
                 "uring" => BackendChoice::Uring,
                 "mmsg" => BackendChoice::Mmsg,
-                _ => BackendChoice::Auto,
+                other => unadmitted(other),
             },
             shards: self.entry("io:shards").map(|_| self.count("io:shards")),
             pin: self.switch("io:pin"),
@@ -171,10 +189,7 @@ impl Settings {
             },
             retransmit_limit: u32::try_from(self.count("retransmitLimit")).unwrap_or(u32::MAX),
             max_outbound_per_round: self.count("maxOutboundPerRound"),
-            detector: match self.word("detector") {
-                "swim" => Detector::Swim,
-                _ => Detector::Lifeguard,
-            },
+            detector: self.detector(),
             left_retention: self.span("leftRetention"),
             limits: Limits {
                 members: self.count("limits:members"),
@@ -190,6 +205,16 @@ impl Settings {
             let (value, origin) = self.stands(error.key);
             invalid(error.key, value, origin, Problem::Protocol(error.message))
         })
+    }
+
+    fn detector(&self) -> Detector {
+        match self.word("detector") {
+            "swim" => Detector::Swim,
+            // `observers` is refused by name, so that nothing runs on the stand-in; the other
+            // bounds are checked all the same, to tell everything at once.
+            "lifeguard" | "observers" => Detector::Lifeguard,
+            other => unadmitted(other),
+        }
     }
 
     /// Written as fixed, or written alone: who sets only `fanout` means it.
@@ -329,6 +354,11 @@ impl Settings {
             (None, Default::Derived(_) | Default::Unset) => (Shown::nothing(), Origin::Default),
         }
     }
+}
+
+/// A word that no match of ours names.
+pub(super) fn unadmitted(word: &str) -> ! {
+    unreachable!("the table of keys admits no {word:?}: parsing has refused it")
 }
 
 fn is_loopback(address: IpAddr) -> bool {

@@ -6,6 +6,7 @@
 //!
 //! Invariant: nothing here looks at the process by itself, save [`Sources::from_process`].
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +17,13 @@ use zeroize::Zeroizing;
 pub struct Sources {
     pub(super) files: Vec<FileSource>,
     pub(super) variables: Vec<(String, Zeroizing<String>)>,
+    /// Names of variables that are no text; what they hold is kept nowhere.
+    pub(super) garbled: Vec<String>,
     pub(super) host_name: Option<String>,
 }
+
+/// What names the environment, strongest first.
+pub(super) const ENVIRONMENT_NAMES: [&str; 2] = ["DOTNET_ENVIRONMENT", "ASPNETCORE_ENVIRONMENT"];
 
 #[derive(Clone)]
 pub(super) enum FileSource {
@@ -41,25 +47,20 @@ impl Sources {
     /// The environment's name is `DOTNET_ENVIRONMENT`, else `ASPNETCORE_ENVIRONMENT`, else
     /// `Production`.
     pub fn from_process(config: Option<&Path>) -> Self {
-        let variables: Vec<(String, String)> = std::env::vars_os()
-            .map(|(name, value)| {
-                (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
-            })
-            .collect();
+        let sources = Self::new().environment_os(std::env::vars_os());
         let named = |wanted: &str| {
-            let found = variables.iter().find(|(name, _)| name == wanted);
-            found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+            let found = sources.variables.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.to_string()).filter(|value| !value.is_empty())
         };
-        let environment = named("DOTNET_ENVIRONMENT")
-            .or_else(|| named("ASPNETCORE_ENVIRONMENT"))
-            .unwrap_or_else(|| "Production".into());
-        let mut sources = Self::new()
+        let environment =
+            ENVIRONMENT_NAMES.into_iter().find_map(named).unwrap_or_else(|| "Production".into());
+        let sources = sources
             .directory(Path::new(""), &environment)
             .host_name(&gethostname::gethostname().to_string_lossy());
-        if let Some(path) = config {
-            sources = sources.file(path);
+        match config {
+            Some(path) => sources.file(path),
+            None => sources,
         }
-        sources.environment(variables)
     }
 
     /// Adds `appsettings.json` and `appsettings.{environment}.json` of a directory, where they
@@ -92,6 +93,22 @@ impl Sources {
     {
         let owned = variables.into_iter().map(|(n, v)| (n.into(), Zeroizing::new(v.into())));
         self.variables.extend(owned);
+        self
+    }
+
+    /// Adds variables as the system holds them. One of ours that is not UTF-8 is an error on load;
+    /// of others only those matter that a `…Secret` key names.
+    pub fn environment_os(
+        mut self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Self {
+        for (name, value) in variables {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => self.variables.push((name, Zeroizing::new(value))),
+                (Ok(name), Err(_)) => self.garbled.push(name),
+                (Err(name), _) => self.garbled.push(name.to_string_lossy().into_owned()),
+            }
+        }
         self
     }
 

@@ -7,6 +7,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use mesh_gossip::proto::detector::order::KEEPS_ORDER;
 use mesh_gossip::{Agent, Engine};
 
 use super::follow::{CONVERGE_LIMIT, Follower};
@@ -55,6 +56,9 @@ fn drive(
 ) -> Result<(), DemoError> {
     if args.nodes < 2 {
         return Err(DemoError::TooFewToKill);
+    }
+    if usize::from(args.nodes) > KEEPS_ORDER {
+        return Err(DemoError::TooManyToPromise { nodes: args.nodes, most: KEEPS_ORDER });
     }
     let identities = options::mint(args.nodes)?;
     let started = Instant::now();
@@ -121,6 +125,8 @@ fn kill(
     let gone = || mesh::removed(survivors, id);
     let follow = || follower.look(survivors, voice);
     let took = mesh::wait(killed, deadline(killed), stop, gone, follow)?;
+    // What ended the wait is worth its line too.
+    follower.look(survivors, voice)?;
     let removal = match took {
         Some(took) => Removal::Done(took),
         None => {

@@ -58,7 +58,8 @@ impl std::fmt::Display for Change {
             Some(previous) => write!(f, "{node}: {previous} -> {status}")?,
             None => write!(f, "{node}: {status}")?,
         }
-        write!(f, " (Alive in {alive_in} of {views} views)")
+        let noun = if *views == 1 { "view" } else { "views" };
+        write!(f, " (Alive in {alive_in} of {views} {noun})")
     }
 }
 

@@ -3,6 +3,8 @@
 //! An ephemeral certificate authority lives in memory for as long as the demo does, so that even
 //! a demo speaks nothing but mutual TLS. Everything here reads the mesh as a host would: through
 //! the agents' views.
+//!
+//! Invariant: with `--assert` the last line is the verdict, also when nothing could be started.
 
 mod assertion;
 mod board;
@@ -43,7 +45,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_enum)]
     io: Option<Io>,
     /// Converges, kills the last agent without a goodbye, waits for its removal from every view,
-    /// and exits with 0 if both took no longer than promised, else 1.
+    /// and exits with 0 if both took no longer than promised, else 1. For 2 to 16 agents.
     #[arg(long)]
     assert: bool,
     /// With --assert: the last line is one JSON object. Without: every line is one.
@@ -95,6 +97,8 @@ pub(crate) enum DemoError {
     Interrupted,
     /// There is nobody left to notice a death among fewer than two agents.
     TooFewToKill,
+    /// More agents than the suspicion interval is promised for.
+    TooManyToPromise { nodes: u16, most: usize },
     /// A promise was broken; stdout has told which one.
     Asserted,
     /// The log could not be set up.
@@ -135,6 +139,11 @@ impl std::fmt::Display for DemoError {
             Self::TooFewToKill => {
                 f.write_str("--assert kills an agent and asks the others: --nodes 2 at least")
             }
+            Self::TooManyToPromise { nodes, most } => write!(
+                f,
+                "--assert holds removals to suspicionInterval, which is promised up to {most} \
+                 members: --nodes {most} at most, not {nodes}"
+            ),
             Self::Asserted => f.write_str("a promise was broken"),
             Self::Logging(error) => error.fmt(f),
             Self::Process(error) => write!(f, "the demo's own process failed: {error}"),

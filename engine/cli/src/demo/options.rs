@@ -1,4 +1,8 @@
-//! What the demo's agents are started with: the defaults of a real agent, on loopback.
+//! What the demo's agents are started with: the defaults of a real agent, on loopback. What the
+//! demo shows is what a deployment gets, at the same speeds.
+//!
+//! Invariant: protocol parameters are the defaults, no agent leaves loopback, and no key is
+//! written to a file.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};

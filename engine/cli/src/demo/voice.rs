@@ -46,7 +46,8 @@ impl std::fmt::Display for Notice<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Started { backend, nodes } => {
-                write!(f, "Starting {nodes} agents over mutual TLS on {backend}")
+                let agents = if *nodes == 1 { "agent" } else { "agents" };
+                write!(f, "Starting {nodes} {agents} over mutual TLS on {backend}")
             }
             Self::Moved { node, port, from, to } => {
                 let what = match port {
@@ -56,6 +57,9 @@ impl std::fmt::Display for Notice<'_> {
                 write!(f, "{what} {from} is busy: {node} moved to {to}")
             }
             Self::Listening { node, address } => write!(f, "{node} listens on {address}"),
+            Self::Converged { nodes: 1, ms, .. } => {
+                write!(f, "The only agent sees itself after {ms} ms")
+            }
             Self::Converged { nodes, ms, budget_ms } => {
                 write!(f, "All {nodes} agents see each other after {ms} ms (budget {budget_ms} ms)")
             }
@@ -203,6 +207,10 @@ mod tests {
             serde_json::to_string(&moved).ok().as_deref(),
             Some(r#"{"event":"moved","node":"demo-1","port":"control","from":8080,"to":8081}"#)
         );
+        let alone = Notice::Converged { nodes: 1, ms: 41, budget_ms: 2_000 };
+        assert_eq!(alone.to_string(), "The only agent sees itself after 41 ms");
+        let one = Notice::Started { backend: "mmsg", nodes: 1 };
+        assert_eq!(one.to_string(), "Starting 1 agent over mutual TLS on mmsg");
         let converged = Notice::Converged { nodes: 3, ms: 41, budget_ms: 2_000 };
         assert_eq!(
             serde_json::to_string(&converged).ok().as_deref(),

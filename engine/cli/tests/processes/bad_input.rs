@@ -1,8 +1,10 @@
 //! What an agent says of settings that cannot be: exit code 1, the key and the fix on stderr,
 //! nothing on stdout.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
 
 use serde_json::{Map, Value, json};
@@ -159,6 +161,12 @@ fn values_that_cannot_be_are_named_by_key_origin_and_fix() -> Outcome {
         assert_says(variable, &said, &parts);
         assert_says(variable, &said, &[variable]);
     }
+    let garbled = OsStr::from_bytes(b"caf\xe9");
+    let said = refusal("no text", stage.agent(&file).env("MESH__GOSSIP__REGION", garbled))?;
+    assert_says("no text", &said, &["MESH__GOSSIP__REGION", "UTF-8"]);
+    fs::write(stage.home().join("broken.json"), "{ nonsense")?;
+    let said = refusal("no JSON", &mut stage.agent(&stage.home().join("broken.json")))?;
+    assert_says("no JSON", &said, &["broken.json:1", "not valid JSON"]);
     let said = refusal("no file", &mut stage.agent(&stage.home().join("nowhere.json")))?;
     assert_says("no file", &said, &["nowhere.json", "cannot be read"]);
     Ok(())

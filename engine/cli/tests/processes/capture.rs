@@ -166,7 +166,7 @@ fn live(stage: &Stage) -> Outcome<([u16; 3], Process)> {
     let known = a.log().len();
     c.kill()?;
     logged(&a, known, left, NODES[2])?;
-    let c = stage.start(&files[2], &[("MESH__GOSSIP__REGION", REGIONS[1])])?;
+    let mut c = stage.start(&files[2], &[("MESH__GOSSIP__REGION", REGIONS[1])])?;
     logged(&a, known, recovered, NODES[2])?;
     for node in &NODES[..2] {
         logged(&c, 0, joined, node)?;

@@ -17,6 +17,11 @@ fn assert_verdict(io: &str) -> Outcome {
         return Ok(());
     }
 
+    let gone = text.lines().any(|line| {
+        line.starts_with("demo-3: Suspect -> Left ") && line.ends_with("(Alive in 0 of 2 views)")
+    });
+    assert!(gone, "the change that ends the wait is told too: {text}");
+
     // A debug build on a busy machine may miss a budget; the verdict must then say so.
     let ms = |key: &str| line[key].as_u64().ok_or_else(|| format!("{key} not reached: {text}"));
     let (converged, removed) = (ms("converged_ms")?, ms("removed_ms")?);
@@ -61,5 +66,17 @@ fn off_a_terminal_the_demo_speaks_plain_lines() -> Outcome {
         assert!(row.is_some_and(|row| row.contains(" Alive ")), "no row of {node} in {text}");
     }
     assert_eq!(stderr(&output), "", "the log is off unless asked for");
+    Ok(())
+}
+
+#[test]
+fn one_agent_alone_is_spoken_of_as_one() -> Outcome {
+    let home = tempfile::tempdir()?;
+    let alone = ["mesh", "demo", "--duration", "1s", "--nodes", "1"];
+    let output = omnirelay(home.path()).args(alone).output()?;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("Starting 1 agent over") && text.contains("The only agent"), "{text}");
+    assert!(!text.contains("1 agents"), "{text}");
     Ok(())
 }

@@ -29,7 +29,7 @@ fn variables_alone_change_role_region_and_fanout() -> Outcome {
     let file = stage.write("node.json", &settings)?;
 
     let observer = stage.start(&seed_file, &[])?;
-    let node = stage.start(&file, &[])?;
+    let mut node = stage.start(&file, &[])?;
     let found = until("the node is Alive", || seen(&observer, &node))?;
     assert_eq!(found, ("worker".into(), "from-the-file".into(), 3.0), "as the file says");
     assert_eq!(node.terminate()?.code(), Some(0));

@@ -164,7 +164,7 @@ fn the_dead_return(
 }
 
 /// SIGTERM: Left by its own word, exit code 0, and nobody doubts it afterwards.
-fn a_goodbye_is_heard(others: [&Process; 2], leaving: Process) -> Outcome {
+fn a_goodbye_is_heard(others: [&Process; 2], mut leaving: Process) -> Outcome {
     let node = NODES[1];
     let known = others.map(|other| other.log().len());
     let asked = Instant::now();

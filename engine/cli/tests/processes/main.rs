@@ -10,4 +10,5 @@ mod capture;
 mod demo;
 mod environment;
 mod lives;
+mod signals;
 mod stage;

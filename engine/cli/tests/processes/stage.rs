@@ -221,6 +221,15 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) -> Outcome {
+        // The shell's own `kill`: a program of that name is not installed everywhere.
+        let pid = self.child.id().to_string();
+        let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$0\"", &pid, name]).status()?;
+        assert!(sent.success());
+        Ok(())
+    }
+
     /// Ends it without a goodbye (SIGKILL).
     pub(crate) fn kill(mut self) -> Outcome<ExitStatus> {
         self.child.kill()?;
@@ -228,11 +237,8 @@ impl Process {
     }
 
     /// Asks it to end (SIGTERM) and waits until it has.
-    pub(crate) fn terminate(mut self) -> Outcome<ExitStatus> {
-        // The shell's own `kill`: a program of that name is not installed everywhere.
-        let pid = self.child.id().to_string();
-        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
-        assert!(sent.success());
+    pub(crate) fn terminate(&mut self) -> Outcome<ExitStatus> {
+        self.signal("TERM")?;
         until("the process ends after SIGTERM", || Ok(self.child.try_wait()?))
     }
 }

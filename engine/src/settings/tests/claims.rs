@@ -248,16 +248,71 @@ fn what_this_build_does_not_do_is_refused_by_name() {
 fn keys_without_effect_give_a_note_with_their_origin() {
     let subtree = r#"{"passiveViewSize": 64, "shuffleInterval": "2s", "grace": "2s",
         "control": {"socket": "/run/s"}, "io": {"spin": "20ms"},
-        "tls": {"checkCertificateRevocation": true, "reloadIntervalOverride": "1m"}}"#;
+        "tls": {"checkCertificateRevocation": true, "reloadIntervalOverride": "1m",
+        "certificatePassword": "x"}}"#;
     let settings = load(&with_file(subtree));
     settings.resolve().unwrap();
     let keys: Vec<String> = settings.notes().iter().map(|note| note.key.clone()).collect();
-    for key in ["passiveViewSize", "shuffleInterval", "grace", "control:socket", "io:spin"] {
+    for key in [
+        "passiveViewSize",
+        "shuffleInterval",
+        "grace",
+        "control:socket",
+        "io:spin",
+        "tls:certificatePassword",
+    ] {
         assert!(keys.contains(&format!("mesh:gossip:{key}")), "{key}: {keys:?}");
     }
-    assert_eq!(keys.len(), 7, "{keys:?}");
+    assert_eq!(keys.len(), 8, "{keys:?}");
     assert!(settings.notes()[0].to_string().contains("(app.json:"));
     assert_eq!(settings.certificate_reload_interval(), Duration::from_secs(60));
+}
+
+/// Rule F-6: the promise that the settings cannot keep is told where it was asked for.
+#[test]
+fn a_suspicion_interval_without_effect_gives_a_note() {
+    let notes = |subtree: &str| -> Vec<String> {
+        load(&with_file(subtree)).notes().iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(notes(r#"{"suspicionInterval": "5s"}"#), [""; 0]);
+    assert_eq!(notes(r#"{"detector": "swim"}"#), [""; 0], "nobody asked for a budget");
+    assert_eq!(notes(r#"{"suspicionInterval": "10s", "interval": "2s"}"#), [""; 0]);
+    for (subtree, key, part) in [
+        (r#"{"suspicionInterval": "5s", "detector": "swim"}"#, "suspicionInterval", "`swim`"),
+        (r#"{"suspicionInterval": "2s", "detector": "swim"}"#, "suspicionInterval", "`swim`"),
+        (r#"{"suspicionInterval": "4.9s"}"#, "suspicionInterval", "below five intervals"),
+        (r#"{"interval": "1.1s"}"#, "interval", "suspicionInterval is below five intervals"),
+    ] {
+        let found = notes(subtree);
+        assert_eq!(found.len(), 1, "{subtree}: {found:?}");
+        assert!(found[0].starts_with(&format!("mesh:gossip:{key} (app.json:")), "{found:?}");
+        assert!(found[0].contains(part), "{found:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_an_error_when_it_is_ours() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+    let garbled = || OsString::from_vec(b"a\xffb".to_vec());
+    let with = |name: &str| least().environment_os([(name.into(), garbled())]);
+    for name in ["MESH__GOSSIP__REGION", "mesh_gossip_cert_path", "DOTNET_ENVIRONMENT"] {
+        let expected =
+            format!("environment variable {name}: not valid UTF-8; write the value as UTF-8 text");
+        assert_eq!(errors(&with(name)), [expected]);
+    }
+    for name in ["OTHERS", "MESH_GOSSIP_PORT"] {
+        assert_eq!(load(&with(name)).notes(), [], "{name} is not ours");
+    }
+    let label = OsString::from_vec(b"MESH__GOSSIP__LABELS__a\xff".to_vec());
+    let found = errors(&least().environment_os([(label, "x".into())]));
+    assert!(found[0].contains("LABELS__a\u{fffd}: not valid UTF-8"), "{found:?}");
+    let secret = [("MESH_GOSSIP_CERT_DATA_SECRET", "OTHERS")];
+    let found = errors(&with("OTHERS").environment(secret));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("certificateDataSecret") && found[0].contains("UTF-8"), "{found:?}");
+    let taken = load(&least().environment_os([("MESH__GOSSIP__REGION".into(), "ü".into())]));
+    assert_eq!(described(&taken, "region").value, "ü");
 }
 
 /// Rule S-21.

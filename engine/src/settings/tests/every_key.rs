@@ -143,3 +143,21 @@ fn without_sources_every_key_has_its_default() {
     assert!(settings.enabled());
     assert_eq!(settings.notes(), []);
 }
+
+/// Each word of the table is one that our matches name: none of them panics.
+#[test]
+fn every_word_of_every_choice_is_understood() {
+    let required =
+        "{\"mesh:gossip:tls\": {\"certificatePath\": \"a.pem\", \"caPath\": \"ca.pem\"}}";
+    for key in KEYS {
+        let Kind::Choice(words) = key.kind else { continue };
+        for word in words {
+            let text = format!("{{\"{ROOT}:{}\": {word:?}}}", key.name);
+            let settings =
+                load(&Sources::new().json("least.json", required).json("app.json", &text));
+            let (_, _) = (settings.log(), settings.notes());
+            let refused = matches!(*word, "observers" | "dns");
+            assert_eq!(settings.resolve().is_err(), refused, "{} = {word}", key.name);
+        }
+    }
+}
