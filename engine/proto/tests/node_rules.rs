@@ -78,13 +78,17 @@ fn record(node: &str, counter: u32, region: &str) -> SignedRecord {
 }
 
 fn node(name: &str) -> Node {
+    seeded(name, 7)
+}
+
+fn seeded(name: &str, seed: u64) -> Node {
     let birth = Birth {
         config: Config::new(CLUSTER),
         metadata: metadata(name),
         addresses: vec![address(name)],
         born: WallTime(BORN),
         authority: Arc::new(Names::of(name)),
-        seed: 7,
+        seed,
     };
     Node::new(at(0), birth).unwrap()
 }
@@ -101,7 +105,10 @@ fn tell_body<B: Body>(node: &mut Node, now: Instant, from: &str, body: &B) {
 
 /// A node `a` that knows `others`.
 fn acquainted(others: &[&str]) -> Node {
-    let mut node = node("a");
+    introduced(node("a"), others)
+}
+
+fn introduced(mut node: Node, others: &[&str]) -> Node {
     for other in others {
         let record = record(other, 0, "r");
         tell(&mut node, at(0), other, kind::RECORD, record.envelope());
@@ -267,6 +274,22 @@ fn a_merged_death_is_only_a_doubt() {
     assert_eq!(state(&node, "d"), None);
     node.handle_sync(at(6), id("c"), &entry(State::Alive, &record("d", 0, "r")));
     assert_eq!(state(&node, "d"), Some(State::Alive), "a living one is");
+}
+
+/// Rule L-1: in a small mesh everybody is told of a leave, however the dice fall.
+#[test]
+fn a_leave_misses_nobody_in_a_small_mesh() {
+    for others in [&["b"][..], &["b", "c"], &["b", "c", "d", "e", "f", "g", "h", "i"]] {
+        for seed in 0..500 {
+            let mut node = introduced(seeded("a", seed), others);
+            node.handle_command(at(1), Command::Leave).unwrap();
+            let sent = drain(&mut node, at(1));
+            let told = others
+                .iter()
+                .filter(|other| sent.iter().any(|(to, _)| to.to == Destination::Member(id(other))));
+            assert_eq!(told.count(), others.len(), "seed {seed}");
+        }
+    }
 }
 
 /// Rule J-2: an absent seed is dialled every interval, long after the join.
