@@ -6,7 +6,8 @@ use std::sync::Arc;
 use mesh_gossip_proto::membership::record::{Claim, first_record};
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{
-    Body, Death, Message, Messages, Notice, Packet, Suspicion, WireIncarnation, kind,
+    Body, Death, Message, Messages, Notice, Packet, RecordByStream, Suspicion, WireIncarnation,
+    kind,
 };
 use mesh_gossip_proto::{
     Authority, Command, Config, Destination, Duration, Event, Incarnation, Instant, MemberId,
@@ -290,6 +291,22 @@ fn a_leave_misses_nobody_in_a_small_mesh() {
             assert_eq!(told.count(), others.len(), "seed {seed}");
         }
     }
+}
+
+/// Rule A-3: streams go to where a member listens; what it sends from may be a translated port.
+#[test]
+fn streams_go_to_the_advertised_address() {
+    let translated = SocketAddr::from(([192, 0, 2, 1], 40_000));
+    let mut packet = Packet::default();
+    assert!(packet.push(1_000, &RecordByStream { id: id("c").0 }));
+    let mut node = acquainted(&["b"]);
+    node.handle_stream_closed(id("b"), true);
+    while node.poll_stream().is_some() {}
+    node.handle_datagram(at(5), id("b"), translated, packet.as_bytes());
+    node.handle_datagram(at(5), id("z"), translated, packet.as_bytes());
+    let wished: Vec<_> = std::iter::from_fn(|| node.poll_stream()).collect();
+    let to: Vec<_> = wished.iter().map(|request| (request.peer, request.address)).collect();
+    assert_eq!(to, [(id("b"), address("b")), (id("z"), translated)], "a stranger has only that");
 }
 
 /// Rule J-2: an absent seed is dialled every interval, long after the join.
