@@ -6,8 +6,8 @@ use std::sync::Arc;
 use mesh_gossip_proto::membership::record::{Claim, first_record};
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{
-    Body, Death, LeaveAck, Message, Messages, Nack, Notice, Packet, Suspicion, WireIncarnation,
-    kind,
+    Body, Death, LeaveAck, Message, Messages, Nack, Notice, Packet, RecordByStream, Suspicion,
+    WireIncarnation, kind,
 };
 use mesh_gossip_proto::{
     Authority, Command, CommandError, Config, Destination, Duration, Event, Fanout, Incarnation,
@@ -94,6 +94,10 @@ fn node(name: &str) -> Node {
     Node::new(at(0), birth(name)).unwrap()
 }
 
+fn seeded(name: &str, seed: u64) -> Node {
+    Node::new(at(0), Birth { seed, ..birth(name) }).unwrap()
+}
+
 fn tell(node: &mut Node, now: Instant, from: &str, kind: u8, body: &[u8]) {
     let mut packet = Packet::default();
     assert!(packet.push_raw(32_000, kind, body));
@@ -106,7 +110,10 @@ fn tell_body<B: Body>(node: &mut Node, now: Instant, from: &str, body: &B) {
 
 /// A node `a` that knows `others`.
 fn acquainted(others: &[&str]) -> Node {
-    let mut node = node("a");
+    introduced(node("a"), others)
+}
+
+fn introduced(mut node: Node, others: &[&str]) -> Node {
     for other in others {
         let record = record(other, 0, "r");
         tell(&mut node, at(0), other, kind::RECORD, record.envelope());
@@ -272,6 +279,38 @@ fn a_merged_death_is_only_a_doubt() {
     assert_eq!(state(&node, "d"), None);
     node.handle_sync(at(6), id("c"), &entry(State::Alive, &record("d", 0, "r")));
     assert_eq!(state(&node, "d"), Some(State::Alive), "a living one is");
+}
+
+/// Rule L-1: in a small mesh everybody is told of a leave, however the dice fall.
+#[test]
+fn a_leave_misses_nobody_in_a_small_mesh() {
+    for others in [&["b"][..], &["b", "c"], &["b", "c", "d", "e", "f", "g", "h", "i"]] {
+        for seed in 0..500 {
+            let mut node = introduced(seeded("a", seed), others);
+            node.handle_command(at(1), Command::Leave).unwrap();
+            let sent = drain(&mut node, at(1));
+            let told = others
+                .iter()
+                .filter(|other| sent.iter().any(|(to, _)| to.to == Destination::Member(id(other))));
+            assert_eq!(told.count(), others.len(), "seed {seed}");
+        }
+    }
+}
+
+/// Rule A-3: streams go to where a member listens; what it sends from may be a translated port.
+#[test]
+fn streams_go_to_the_advertised_address() {
+    let translated = SocketAddr::from(([192, 0, 2, 1], 40_000));
+    let mut packet = Packet::default();
+    assert!(packet.push(1_000, &RecordByStream { id: id("c").0 }));
+    let mut node = acquainted(&["b"]);
+    node.handle_stream_closed(id("b"), true);
+    while node.poll_stream().is_some() {}
+    node.handle_datagram(at(5), id("b"), translated, packet.as_bytes());
+    node.handle_datagram(at(5), id("z"), translated, packet.as_bytes());
+    let wished: Vec<_> = std::iter::from_fn(|| node.poll_stream()).collect();
+    let to: Vec<_> = wished.iter().map(|request| (request.peer, request.address)).collect();
+    assert_eq!(to, [(id("b"), address("b")), (id("z"), translated)], "a stranger has only that");
 }
 
 /// Rule J-2: an absent seed is dialled every interval, long after the join.

@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 
 use super::{Node, Peer};
 use crate::error::CommandError;
-use crate::event::{Destination, StreamRequest, Transmit};
+use crate::event::{Destination, Transmit};
 use crate::member::MemberId;
 use crate::membership::table::MemberTable;
 use crate::time::{Duration, Instant};
@@ -164,9 +164,7 @@ impl<T: MemberTable> Node<T> {
     /// The first member in touch is asked for the whole state.
     pub(super) fn ask_for_state(&mut self, now: Instant, peer: Peer) {
         if self.joining.should_ask(now) {
-            let request =
-                StreamRequest { peer: peer.id, address: peer.address, members: Vec::new() };
-            self.wish_stream(request);
+            self.wish_stream(peer, Vec::new());
         }
     }
 }

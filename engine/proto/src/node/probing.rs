@@ -10,7 +10,7 @@ use crate::detector::probe::{Acked, MAX_RELAYS};
 use crate::event::{Event, Timer};
 use crate::member::{MemberId, State};
 use crate::membership::roster::List;
-use crate::membership::table::MemberTable;
+use crate::membership::table::{Member, MemberTable};
 use crate::time::{Duration, Instant};
 use crate::wire::message::{self, PingRequest};
 
@@ -98,12 +98,20 @@ impl<T: MemberTable> Node<T> {
 
     /// Up to `wanted` distinct present members other than ourselves, at random.
     pub(super) fn draw_present(&mut self, wanted: usize) -> alloc::vec::Vec<MemberId> {
-        let mut drawn = alloc::vec::Vec::with_capacity(wanted);
         let others = self.members().saturating_sub(1);
-        // Rejection is cheap while few are wanted of many; in a small cluster a bounded number of
-        // draws finds nearly all, and a missed one is drawn the next time.
-        for _ in 0..(wanted.min(others) * 8) {
-            if drawn.len() == wanted.min(others) {
+        // Rejection is cheap while few are wanted of many; of few, everybody is looked at, lest a
+        // small mesh be told of a leave by chance.
+        if others <= wanted * 4 {
+            let mut drawn: alloc::vec::Vec<MemberId> =
+                self.table.members(List::Present).map(Member::id).collect();
+            drawn.retain(|id| *id != self.local);
+            self.rng.shuffle(&mut drawn);
+            drawn.truncate(wanted);
+            return drawn;
+        }
+        let mut drawn = alloc::vec::Vec::with_capacity(wanted);
+        for _ in 0..(wanted * 8) {
+            if drawn.len() == wanted {
                 break;
             }
             let Some(member) = self.table.sample(List::Present, &mut self.rng) else { break };

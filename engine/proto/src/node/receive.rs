@@ -26,7 +26,6 @@ impl<T: MemberTable> Node<T> {
         }
         self.contacts.heard(now, from.id);
         self.joining.heard_at(from.address, from.id);
-        self.ask_for_state(now, from);
         for message in Messages::new(payload) {
             match message {
                 Ok(message) => {
@@ -36,6 +35,8 @@ impl<T: MemberTable> Node<T> {
                 Err(_) => self.stats.reject("decode"),
             }
         }
+        // Afterwards: a greeting brings the record that tells where its sender listens.
+        self.ask_for_state(now, from);
         self.greet(now, from);
     }
 
@@ -68,8 +69,7 @@ impl<T: MemberTable> Node<T> {
             Message::RecordPull(pull) => self.on_record_pull(from, pull),
             Message::Record(envelope) => self.on_record(now, from, envelope),
             Message::RecordByStream(by_stream) => {
-                let members = alloc::vec![MemberId(by_stream.id)];
-                self.wish_stream(StreamRequest { peer: from.id, address: from.address, members });
+                self.wish_stream(from, alloc::vec![MemberId(by_stream.id)]);
             }
             Message::LeaveAck(ack) => self.on_leave_ack(from, ack),
             // The session layer has acted on it.
@@ -228,13 +228,15 @@ impl<T: MemberTable> Node<T> {
         }
         self.stats.digests_differ += 1;
         if self.agreement.differed(now, self.members()) {
-            let request =
-                StreamRequest { peer: from.id, address: from.address, members: alloc::vec![] };
-            self.wish_stream(request);
+            self.wish_stream(from, alloc::vec![]);
         }
     }
 
-    pub(super) fn wish_stream(&mut self, request: StreamRequest) {
+    /// Wishes for an exchange with `peer`, at the address that it advertises: what it sends from
+    /// may be a translated port that nobody listens on. Only of a stranger no other is known.
+    pub(super) fn wish_stream(&mut self, peer: Peer, members: alloc::vec::Vec<MemberId>) {
+        let Peer { id, address } = self.peer(peer.id).unwrap_or(peer);
+        let request = StreamRequest { peer: id, address, members };
         // A wish that was not taken up is repeated by its cause; a queue of them serves nobody.
         if self.streams.len() < 16 && !self.streams.contains(&request) {
             self.stats.syncs += 1;
