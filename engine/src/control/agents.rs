@@ -201,6 +201,10 @@ impl Agent {
     /// Logs an event and passes it to the host.
     fn event(&mut self, at: WallTime, event: Event) {
         self.tracer.event(&event, &self.desk.site.published());
+        if matches!(event, Event::RoundTrip { .. } | Event::ProbeFailed(_)) {
+            // They are here for the log alone; a host must not get them depending on its level.
+            return;
+        }
         if self.lost > 0 && self.offer(HostEvent { at, event: Event::Overflow(self.lost) }) {
             self.lost = 0;
         }
