@@ -1,15 +1,22 @@
 //! What a host is told when it cannot start, and what is left of the attempt: nothing.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use mesh_gossip::options::{AgentOptions, BackendChoice, ControlOptions, EngineOptions, Material};
 use mesh_gossip::{Agent, Engine, StartError};
 
-use crate::mesh::authority::ANY_PORT;
 use crate::mesh::{Authority, Spec, on_both_backends};
 
 const CLUSTER: &str = "start-errors";
+
+/// Any free port of a loopback address that no other story uses: a port that was free a moment ago
+/// is free still.
+fn own_address() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    (Ipv4Addr::new(127, 77, 0, NEXT.fetch_add(1, Ordering::Relaxed)), 0).into()
+}
 
 fn refused(options: AgentOptions, backend: BackendChoice) -> StartError {
     Spec::new(options).try_start(backend).map(|host| host.agent.local_address()).unwrap_err()
@@ -32,7 +39,7 @@ fn a_busy_gossip_port_is_named_for_either_protocol() {
     on_both_backends(|stage| {
         let authority = Authority::of(CLUSTER);
         let mut options = authority.options("late", "worker");
-        let datagrams = UdpSocket::bind(ANY_PORT).unwrap();
+        let datagrams = UdpSocket::bind(own_address()).unwrap();
         options.bind = datagrams.local_addr().unwrap();
         let taken = options.bind.port().to_string();
         let words = ["mesh:gossip:port", &taken, "taken", "choose another port"];
@@ -57,11 +64,10 @@ fn a_busy_control_port_is_named_and_the_gossip_port_given_back() {
     on_both_backends(|stage| {
         let authority = Authority::of(CLUSTER);
         let mut options = authority.options("late", "worker");
-        // A port of which it is known that it was free.
-        let free = UdpSocket::bind(ANY_PORT).unwrap();
+        let free = UdpSocket::bind(own_address()).unwrap();
         options.bind = free.local_addr().unwrap();
         drop(free);
-        let holder = TcpListener::bind(ANY_PORT).unwrap();
+        let holder = TcpListener::bind(own_address()).unwrap();
         let bind = holder.local_addr().unwrap();
         options.control = Some(ControlOptions { bind });
         let error = refused(options.clone(), stage.backend);
@@ -113,6 +119,8 @@ fn a_dropped_agent_gives_its_ports_back_at_once() {
         let engine = EngineOptions { backend: stage.backend, ..EngineOptions::default() };
         let engine = Engine::start(engine).unwrap();
         let mut options = authority.options("again", "worker");
+        options.bind = own_address();
+        options.control = Some(ControlOptions { bind: options.bind });
         let first = Agent::start(&engine, options.clone()).unwrap();
         options.bind = first.local_address();
         options.control = first.control_address().map(|bind| ControlOptions { bind });
