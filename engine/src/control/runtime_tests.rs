@@ -57,23 +57,29 @@ fn events_reach_the_host_and_the_starters_log() {
 #[test]
 fn a_host_that_does_not_listen_is_told_how_much_it_missed() {
     let stage = stage(Setting { events: 2, ..Setting::new(Backend::Mmsg, &["me"]) });
-    let probe_failed = |number| Work::Event {
+    let forgotten = |number| Work::Event {
         agent: AGENT,
         at: WallTime(1),
-        event: Event::ProbeFailed(MemberId([number; 16])),
+        event: Event::Forgotten(MemberId([number; 16])),
     };
-    (0..5).for_each(|number| stage.work(probe_failed(number)));
+    (0..5).for_each(|number| stage.work(forgotten(number)));
     eventually(|| {
         let view = &super::Site::published(&*stage.site).view;
         let text = stage.site.metrics.render(view, &super::stage_tests::inspection());
         text.contains("mesh_gossip_events_lost_total 3\n").then_some(())
     });
     assert_eq!(stage.events.try_iter().count(), 2);
-    stage.work(probe_failed(9));
+    stage.work(forgotten(9));
     let next = stage.events.recv_timeout(Duration::from_secs(10)).unwrap();
     assert_eq!(next.event, Event::Overflow(3));
     let next = stage.events.recv_timeout(Duration::from_secs(10)).unwrap();
-    assert_eq!(next.event, Event::ProbeFailed(MemberId([9; 16])));
+    assert_eq!(next.event, Event::Forgotten(MemberId([9; 16])));
+    // What crosses for the log alone is not the host's.
+    let failed = Event::ProbeFailed(MemberId([1; 16]));
+    stage.work(Work::Event { agent: AGENT, at: WallTime(1), event: failed });
+    stage.work(forgotten(8));
+    let next = stage.events.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert_eq!(next.event, Event::Forgotten(MemberId([8; 16])));
 }
 
 #[test]
