@@ -17,6 +17,7 @@ use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::{Command, CommandError, Lifecycle, MemberId, Metadata, Node, WallTime};
 
 use crate::clock;
+use crate::control::runtime;
 use crate::control::{AgentPort, ControlMessage, HostEvent};
 use crate::engine::Engine;
 use crate::entropy;
@@ -339,8 +340,16 @@ impl Drop for Agent {
                 Err(Refused::Busy | Refused::Stopped) => break self.remove_without_shard(),
             }
         };
-        // Afterwards the ports are free again. A thread that has ended hangs up at once.
-        let _ = gone.recv_timeout(until.since(clock.now()));
+        if runtime::is_control_thread() {
+            // A host's closure dropped it there: what is waited for is this very thread.
+            return;
+        }
+        // Afterwards the ports are free again.
+        let left = || until.since(clock.now());
+        if gone.recv_timeout(left()) == Err(mpsc::RecvTimeoutError::Disconnected) {
+            // The shard ended before it told the control thread.
+            let _ = self.remove_without_shard().recv_timeout(left());
+        }
     }
 }
 

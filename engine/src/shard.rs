@@ -110,9 +110,15 @@ impl Shard {
     }
 
     /// Runs until it is told to end or the backend fails.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(self) {
         // However this ends, nobody waits for it afterwards.
         let _closing = Closing(Arc::clone(&self.orders));
+        // Dropped before that: who is told that the shard has ended finds its ports free.
+        let mut shard = self;
+        shard.turns();
+    }
+
+    fn turns(&mut self) {
         loop {
             self.watch_for_clones();
             self.offer_unsent();
@@ -219,7 +225,8 @@ impl Shard {
         let now = self.clock.now();
         for index in touched.drain(..) {
             let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) else { continue };
-            let mut outside = Outside { io: &mut self.io, control: &self.control };
+            let behind = !self.unsent.is_empty();
+            let mut outside = Outside { io: &mut self.io, control: &self.control, behind };
             match seat.drain(now, &mut outside) {
                 Some(at) => self.deadlines.set(index, at),
                 None => drop(self.deadlines.cancel(index)),

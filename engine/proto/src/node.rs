@@ -88,6 +88,8 @@ pub struct Node<T: MemberTable = DenseTable> {
     agreement: Agreement,
     joining: Joining,
     departure: Departure,
+    /// When we were last told that we had been buried (rule H-3).
+    corrected: Option<Instant>,
     /// A signed record of ours above our own has been seen.
     superseded: bool,
     outbox: VecDeque<Outgoing>,
@@ -148,6 +150,7 @@ impl<T: MemberTable> Node<T> {
             agreement: Agreement::default(),
             joining: Joining::default(),
             departure: Departure::default(),
+            corrected: None,
             superseded: false,
             outbox: VecDeque::new(),
             spare: Vec::new(),
@@ -199,9 +202,9 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// We answered ourselves at `address`: it is one of ours, and no seed (rule J-1).
-    pub fn handle_own_address(&mut self, address: SocketAddr) {
-        self.joining.strike(address);
+    /// A seed at `address` showed our own certificate: most likely it is ourselves (rule J-1).
+    pub fn handle_own_address(&mut self, now: Instant, address: SocketAddr) {
+        self.joining.is_ours(now, address);
     }
 
     /// A state, or a piece of one, arrived over a stream of an authenticated member.

@@ -6,6 +6,7 @@
 //!
 //! Invariant: when [`Control`] is dropped its thread has ended.
 
+use std::cell::Cell;
 use std::io;
 use std::thread::{self, JoinHandle};
 
@@ -22,6 +23,15 @@ use crate::trace;
 /// Entries of the control ring. Streams are few, and each has one operation at a time; a small
 /// ring fits the locked-memory limit of an unprivileged process beside those of the shards.
 const RING_ENTRIES: u32 = 64;
+
+thread_local! {
+    static IS_CONTROL_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is an engine's control thread, which must not wait for itself.
+pub(crate) fn is_control_thread() -> bool {
+    IS_CONTROL_THREAD.get()
+}
 
 /// The control thread of one engine.
 pub(crate) struct Control {
@@ -67,6 +77,7 @@ impl Control {
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let thread = thread::Builder::new().name("mesh-control".into()).spawn(move || {
+            IS_CONTROL_THREAD.set(true);
             let _log = trace::follow(&dispatch);
             let runtime = match signals::block_all().and_then(|()| Runtime::new(backend)) {
                 Ok(runtime) => runtime,

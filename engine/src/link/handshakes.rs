@@ -16,7 +16,7 @@ use super::stats::TlsSummary;
 use super::targets::{Target, Targets};
 use super::{
     Delivery, Entry, Handshake, INIT, INIT_SIZE, LinkEvent, Links, MOST_ENTRIES, MOST_HALF_OPEN,
-    MOST_REJECTED, decode_reason, lifecycle,
+    MOST_REJECTED, OWN_ID, decode_reason, lifecycle,
 };
 use crate::entropy;
 use crate::link::established::Established;
@@ -97,10 +97,14 @@ impl Links {
         let attempt = parts.header.attempt.get();
         match self.slots.get_mut(index) {
             Some(Entry::Dialing(dial)) if dial.attempt == attempt && dial.path == from => {
+                let seed = matches!(dial.target(), Target::Address(_));
                 match dial.take(now, &parts.header, parts.fragment) {
                     Ok(false) => self.timers.set(index, dial.due()),
                     Ok(true) => self.server_proven(now, index),
                     Err(failure) => {
+                        if seed && failure.reason() == OWN_ID {
+                            self.events.push_back(LinkEvent::Ourselves { path: from });
+                        }
                         self.close(index);
                         self.fail(from, failure);
                     }
@@ -221,7 +225,7 @@ impl Links {
             }
             Some(Entry::Open(session)) => {
                 // Our confirmation was lost (rule S-5).
-                if session.confirmed().is_some() && self.hints_out.take(now) {
+                if session.confirmed().is_some() && self.confirmations.take(now) {
                     self.send_confirmation(index);
                 }
                 self.open_trailer(now, from, index, parts.trailer)
@@ -361,6 +365,9 @@ impl Links {
         }
         if self.paths.get(&path) == Some(&index) {
             self.paths.remove(&path);
+            if let Some(other) = self.sessions_at(peer, path).first() {
+                self.paths.insert(path, *other);
+            }
         }
     }
 }
@@ -402,6 +409,7 @@ fn finish_dial(
         phase: Phase::Finishing(Box::new(finishing)),
         heard: now,
         asked: None,
+        tried: None,
         doubted: false,
     };
     Ok((session, tls))
@@ -426,6 +434,7 @@ fn finish_answer(
         phase: Phase::Awaited,
         heard: now,
         asked: None,
+        tried: None,
         doubted: false,
     };
     Ok((session, tls))

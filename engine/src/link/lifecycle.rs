@@ -86,7 +86,11 @@ impl Links {
         order.insert(0, heard);
         self.timers.set(best, now + self.linger);
         let lifetime = self.lifetime();
-        self.timers.set(heard, now + lifetime);
+        let Some(Entry::Open(session)) = self.slots.get(heard) else { return };
+        // Its age counts from its own beginning (rule S-3).
+        let due = session.begun + lifetime;
+        self.paths.insert(session.path, heard);
+        self.timers.set(heard, due.max(now + SUCCESSOR_AGAIN));
     }
 
     fn lifetime(&mut self) -> Duration {
@@ -162,6 +166,20 @@ impl Links {
     pub(super) fn take_events(&mut self) -> Vec<super::LinkEvent> {
         self.events.drain(..).collect()
     }
+}
+
+/// Whether `payload` contains a PING.
+pub(super) fn has_ping(payload: &[u8]) -> bool {
+    let mut unread = payload;
+    while let [message_kind, low, high, ..] = *unread {
+        if message_kind == kind::PING {
+            return true;
+        }
+        let length = FRAME + usize::from(u16::from_le_bytes([low, high]));
+        let Some((_, tail)) = unread.split_at_checked(length) else { break };
+        unread = tail;
+    }
+    false
 }
 
 /// Moves the PING messages of `payload` behind `greeting`, as far as a trailer has room.

@@ -84,7 +84,7 @@ pub(crate) enum LinkEvent {
     Proven { peer: MemberId, path: SocketAddr, seed: bool },
     /// Three of our last flights went unconfirmed: the peer may not accept us (rule S-9).
     Rejected { peer: MemberId },
-    /// We answered ourselves there.
+    /// A seed that we dialled showed our own certificate: most likely we dialled ourselves.
     Ourselves { path: SocketAddr },
     /// A handshake failed, ours to begin or not.
     Failed { path: SocketAddr, reason: &'static str },
@@ -118,6 +118,7 @@ pub(crate) struct Links {
     half_open: u64,
     /// Answers that cost little but could be provoked without end.
     hints_out: Pace,
+    confirmations: Pace,
     outbox: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<LinkEvent>,
     stats: LinkStats,
@@ -141,6 +142,7 @@ impl Links {
             timers: Timers::default(),
             half_open: 0,
             hints_out: Pace::new(64, Duration::from_millis(20)),
+            confirmations: Pace::new(64, Duration::from_millis(5)),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             stats: LinkStats::default(),
@@ -172,7 +174,13 @@ impl Links {
         }
         let (path, peer) = (session.path, session.peer);
         let moved = session.may_have_moved(now, transmit.address);
-        session.asked.get_or_insert(now);
+        if lifecycle::has_ping(payload) {
+            // Only a ping is owed an answer.
+            session.asked.get_or_insert(now);
+        }
+        if moved {
+            session.tried = Some(transmit.address);
+        }
         let (doubted, due) = (session.doubted, session.channel.wants_successor());
         self.stats.sealed += 1;
         self.stats.bytes_out += sealed.len() as u64;
@@ -294,15 +302,19 @@ impl Links {
             Err(error) => return self.count_drop(decode_reason(error)),
         };
         let (index, number) = (hint.receiver.get(), hint.packet_number.get());
-        let newest = self.paths.get(&from).and_then(|own| self.slots.get_mut(*own));
-        let Some(Entry::Open(session)) = newest else { return self.count_drop("hint") };
-        if !session.channel.sent_recently(index, number) {
-            return self.count_drop("hint");
+        let newest = self.paths.get(&from).and_then(|own| self.slots.get(*own));
+        let Some(Entry::Open(newest)) = newest else { return self.count_drop("hint") };
+        let peer = newest.peer;
+        for own in self.sessions_at(peer, from) {
+            let Some(Entry::Open(session)) = self.slots.get_mut(own) else { continue };
+            if session.channel.sent_recently(index, number) {
+                // It ends nothing: until a new handshake has succeeded the session stays in use.
+                session.doubted = true;
+                self.dial(now, Target::Member(peer), from);
+                return;
+            }
         }
-        // It ends nothing: until a new handshake has succeeded the session stays in use.
-        session.doubted = true;
-        let peer = session.peer;
-        self.dial(now, Target::Member(peer), from);
+        self.count_drop("hint");
     }
 
     /// The next handshake datagram to send.
@@ -337,6 +349,16 @@ impl Links {
 
     // --- shared by the parts ---
 
+    /// The confirmed sessions with `peer` over `path`, the best first; a handful at most.
+    fn sessions_at(&self, peer: MemberId, path: SocketAddr) -> Vec<u32> {
+        let over_path = |index: &u32| match self.slots.get(*index) {
+            Some(Entry::Open(session)) => session.path == path,
+            Some(Entry::Dialing(_) | Entry::Answering(_)) | None => false,
+        };
+        let sessions = self.members.get(&peer).map(Vec::as_slice).unwrap_or_default();
+        sessions.iter().copied().filter(over_path).collect()
+    }
+
     fn push(&mut self, to: SocketAddr, datagram: Vec<u8>) {
         self.stats.bytes_out += datagram.len() as u64;
         self.stats.handshake_bytes_out += datagram.len() as u64;
@@ -354,9 +376,6 @@ impl Links {
 
     fn fail(&mut self, path: SocketAddr, failure: Failure) {
         let reason = failure.reason();
-        if reason == OWN_ID {
-            self.events.push_back(LinkEvent::Ourselves { path });
-        }
         *self.stats.handshake_failures.entry(reason).or_default() += 1;
         self.events.push_back(LinkEvent::Failed { path, reason });
     }

@@ -26,8 +26,10 @@ pub(super) struct Session {
     pub(super) phase: Phase,
     /// Last datagram opened.
     pub(super) heard: Instant,
-    /// First datagram sent since the last one was heard.
+    /// First ping sent since the last datagram was heard.
     pub(super) asked: Option<Instant>,
+    /// Where the peer was looked for because this path was silent.
+    pub(super) tried: Option<SocketAddr>,
     /// The peer says that it does not know this session; a new handshake is under way.
     pub(super) doubted: bool,
 }
@@ -91,7 +93,7 @@ impl Finishing {
 }
 
 impl Session {
-    /// The peer has been sent something and has said nothing for a while.
+    /// The peer has been pinged and has said nothing for a while.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         self.asked.is_some_and(|asked| now.since(asked) >= SILENCE)
     }
@@ -99,7 +101,7 @@ impl Session {
     /// The peer has not answered for a while, and says elsewhere that it listens at `address`: it
     /// may have moved.
     pub(super) fn may_have_moved(&self, now: Instant, address: SocketAddr) -> bool {
-        self.is_silent(now) && self.path != address
+        self.is_silent(now) && self.path != address && self.tried != Some(address)
     }
 
     /// When both sides had confirmed.

@@ -387,7 +387,7 @@ fn a_member_that_moved_is_found_at_its_new_address() {
     let moved = Transmit { to: Destination::Member(net.id(2)), address: address(2) };
     for _ in 0..3 {
         net.run_for(Duration::from_secs(1));
-        net.send_as(0, &moved, &message(b"where are you"));
+        net.send_as(0, &moved, &[ping(), message(b"where are you")].concat());
         net.settle();
     }
     assert!(!net.received(2).is_empty(), "{:?}", net.ends[0].stats());
@@ -411,13 +411,49 @@ fn a_dead_path_gives_way_to_the_one_that_is_heard() {
     net.settle();
     let path = |net: &mut Net| {
         let transmit = Transmit { to: Destination::Member(net.id(1)), address: address(1) };
-        net.ends[0].send(net.now, &transmit, &message(b"to b"), &mut Vec::new())
+        net.ends[0].send(net.now, &transmit, &ping(), &mut Vec::new())
     };
     assert_eq!(path(&mut net), Some(address(2)), "the newest supersedes");
     net.now += Duration::from_millis(1_500);
     net.send(1, 0, &message(b"I am still here"));
     net.settle();
     assert_eq!(path(&mut net), Some(address(1)), "the newest is silent");
+}
+
+/// Of two sessions that opened at once one retires; a hint about the other is heeded all the same.
+#[test]
+fn a_restart_after_a_simultaneous_open_is_noticed() {
+    let ca = ca("c");
+    let certificates = [credentials(&ca, "c", "a"), credentials(&ca, "c", "b")];
+    let ends = certificates.iter().enumerate().map(|(n, own)| links(own.clone(), "c", n as u64));
+    let mut net = Net::with(ends);
+    net.send(0, 1, &message(b"from a"));
+    net.send(1, 0, &message(b"from b"));
+    net.run_for(Duration::from_secs(60));
+    for restarted in [0, 1] {
+        let other = 1 - restarted;
+        net.ends[restarted] = links(certificates[restarted].clone(), "c", 77 + restarted as u64);
+        net.send(other, restarted, &message(b"lost"));
+        net.settle();
+        net.send(other, restarted, &message(b"found"));
+        net.run_for(Duration::from_secs(60));
+        assert_eq!(net.received(restarted).last(), Some(&&message(b"found")[..]), "{restarted}");
+    }
+}
+
+/// Talk that is owed no answer is no silence: no session is doubted for it.
+#[test]
+fn one_way_talk_starts_no_handshake() {
+    let mut net = Net::of(&["a", "b"]);
+    net.send(0, 1, &message(b"one"));
+    net.settle();
+    let elsewhere = Transmit { to: Destination::Member(net.id(1)), address: address(9) };
+    for _ in 0..20 {
+        net.run_for(Duration::from_secs(1));
+        net.send_as(0, &elsewhere, &message(b"gossip"));
+        net.settle();
+    }
+    assert_eq!(net.ends[0].stats().dials, 1);
 }
 
 /// A hint that echoes nothing of ours is ignored.

@@ -31,6 +31,15 @@ const FAILURES_REFILL: Duration = Duration::from_secs(1);
 pub(super) struct Outside<'a> {
     pub(super) io: &'a mut AnyDatagrams,
     pub(super) control: &'a ControlHandle,
+    /// Something waits for room in the control thread's queue; nothing may overtake it.
+    pub(super) behind: bool,
+}
+
+impl Outside<'_> {
+    /// Hands work to the control thread; says whether it had room.
+    fn tell(&self, work: Work) -> bool {
+        !self.behind && self.control.try_send(ControlMessage::Work(work)).is_ok()
+    }
 }
 
 /// One agent.
@@ -161,7 +170,7 @@ impl Seat {
         while let Some(request) = self.node.poll_stream() {
             let peer = request.peer;
             let work = Work::Stream { agent: self.agent, request };
-            if outside.control.try_send(ControlMessage::Work(work)).is_err() {
+            if !outside.tell(work) {
                 // The control thread is behind; the node asks again when the cause persists.
                 self.node.handle_stream_closed(peer, false);
             }
@@ -193,12 +202,12 @@ impl Seat {
                 LinkEvent::Proven { peer, path, seed } => {
                     self.node.handle_peer_proven(now, peer, path, seed);
                 }
-                LinkEvent::Ourselves { path } => self.node.handle_own_address(path),
+                LinkEvent::Ourselves { path } => self.node.handle_own_address(now, path),
                 LinkEvent::Failed { .. } if !self.failures.take(now) => {}
                 LinkEvent::Rejected { .. } | LinkEvent::Failed { .. } => {
                     let work = Work::Link { agent: self.agent, event };
                     // A log line that is lost is counted by the links all the same.
-                    let _ = outside.control.try_send(ControlMessage::Work(work));
+                    let _ = outside.tell(work);
                 }
             }
         }
@@ -249,7 +258,7 @@ impl Seat {
         let (agent, at) = (self.agent, clock::wall());
         let send = |event| {
             let work = Work::Event { agent, at, event };
-            outside.control.try_send(ControlMessage::Work(work)).is_ok()
+            outside.tell(work)
         };
         if self.lost > 0 && send(Event::Overflow(self.lost)) {
             self.lost = 0;

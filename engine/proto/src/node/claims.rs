@@ -341,6 +341,12 @@ impl<T: MemberTable> Node<T> {
         if incarnation != self.local().record().incarnation {
             return;
         }
+        // Once in a while: a member that claims it again and again must not keep us from judging.
+        let pause = self.config.suspicion_interval;
+        if self.corrected.is_some_and(|last| now.since(last) < pause) {
+            return;
+        }
+        self.corrected = Some(now);
         self.queue.retract_verdicts();
         let at = now + self.config.suspicion_interval / 4;
         for id in self.suspicions.keys() {
@@ -447,7 +453,9 @@ impl<T: MemberTable> Node<T> {
             }
             State::Suspect if id != self.local => {
                 self.take_record(now, from, entry.envelope);
-                self.suspect(now, None, id, incarnation, from);
+                if !self.is_departed(from) {
+                    self.suspect(now, None, id, incarnation, from);
+                }
             }
             State::Suspect | State::Dead if id == self.local => {
                 self.take_record(now, from, entry.envelope);

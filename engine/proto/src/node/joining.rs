@@ -17,11 +17,17 @@ use crate::wire::message::kind;
 /// An exchange that has not ended by then is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A seed that seemed to be ourselves is asked again after so long: an address changes hands, and
+/// a shared one leads elsewhere the next time.
+const OURS_FOR: Duration = Duration::from_secs(60);
+
 #[derive(Clone, Copy, Debug)]
 struct Seed {
     address: SocketAddr,
     /// Who answered there last.
     id: Option<MemberId>,
+    /// When we seemed to answer there ourselves.
+    ours: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,8 +42,6 @@ enum Progress {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Joining {
     seeds: Vec<Seed>,
-    /// Addresses that turned out to be ours, beside those of our record.
-    own: Vec<SocketAddr>,
     progress: Progress,
 }
 
@@ -46,6 +50,7 @@ impl Joining {
     pub(super) fn seed_is(&mut self, address: SocketAddr, id: MemberId) {
         for seed in self.seeds.iter_mut().filter(|seed| seed.address == address) {
             seed.id = Some(id);
+            seed.ours = None;
         }
     }
 
@@ -58,18 +63,18 @@ impl Joining {
         }
     }
 
-    /// This address is our own.
-    pub(super) fn strike(&mut self, address: SocketAddr) {
-        self.seeds.retain(|seed| seed.address != address);
-        if !self.own.contains(&address) {
-            self.own.push(address);
+    /// Whoever answers at this address has our certificate. Nothing of this is proven, so the seed
+    /// is not struck: it is asked again after a while, and nobody waits for it meanwhile.
+    pub(super) fn is_ours(&mut self, now: Instant, address: SocketAddr) {
+        for seed in self.seeds.iter_mut().filter(|seed| seed.address == address) {
+            seed.ours = Some(now);
         }
     }
 
     /// Joined, or without anybody to join.
     pub(super) fn is_done(&self) -> bool {
         match self.progress {
-            Progress::Alone => self.seeds.is_empty(),
+            Progress::Alone => self.seeds.iter().all(|seed| seed.ours.is_some()),
             Progress::Asked(_) => false,
             Progress::Done => true,
         }
@@ -116,13 +121,13 @@ impl<T: MemberTable> Node<T> {
         let known: Vec<Seed> = core::mem::take(&mut self.joining.seeds);
         self.joining.seeds = seeds
             .into_iter()
-            .filter(|address| !own.contains(address) && !self.joining.own.contains(address))
-            .map(|address| Seed {
-                address,
-                id: known.iter().find(|seed| seed.address == address).and_then(|seed| seed.id),
+            .filter(|address| !own.contains(address))
+            .map(|address| {
+                let before = known.iter().find(|seed| seed.address == address);
+                before.copied().unwrap_or(Seed { address, id: None, ours: None })
             })
             .collect();
-        for seed in self.absent_seeds() {
+        for seed in self.absent_seeds(now) {
             self.hello(now, seed);
         }
         Ok(())
@@ -130,7 +135,7 @@ impl<T: MemberTable> Node<T> {
 
     /// Before the join is done every absent seed is dialled each interval, afterwards one.
     pub(super) fn dial_an_absent_seed(&mut self, now: Instant) {
-        let absent = self.absent_seeds();
+        let absent = self.absent_seeds(now);
         if absent.is_empty() {
             return;
         }
@@ -144,9 +149,12 @@ impl<T: MemberTable> Node<T> {
         self.hello(now, seed);
     }
 
-    fn absent_seeds(&self) -> Vec<SocketAddr> {
+    fn absent_seeds(&self, now: Instant) -> Vec<SocketAddr> {
         let present = |id| self.table.get(id).is_some_and(|member| member.state.is_present());
-        let absent = |seed: &&Seed| !seed.id.is_some_and(present);
+        let absent = |seed: &&Seed| {
+            let ours = seed.ours.is_some_and(|since| now.since(since) < OURS_FOR);
+            !ours && !seed.id.is_some_and(present)
+        };
         self.joining.seeds.iter().filter(absent).map(|seed| seed.address).collect()
     }
 

@@ -1,5 +1,8 @@
 //! Rules that show best on one node: its peers are bytes, its time is an argument.
 
+mod gossip;
+mod seeds;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -313,25 +316,6 @@ fn streams_go_to_the_advertised_address() {
     assert_eq!(to, [(id("b"), address("b")), (id("z"), translated)], "a stranger has only that");
 }
 
-/// Rule J-2: an absent seed is dialled every interval, long after the join.
-#[test]
-fn absent_seeds_are_dialled_for_ever() {
-    let mut node = node("a");
-    node.handle_command(at(0), Command::Join(vec![address("s")])).unwrap();
-    node.handle_peer_proven(at(1), id("s"), address("s"), true);
-    assert!(node.poll_stream().is_some());
-    node.handle_stream_closed(id("s"), true);
-    assert!(node.is_joined(), "the seed answered once, then vanished");
-    drain(&mut node, at(1));
-    let mut dialled = 0;
-    while let Some((due, _)) = node.poll_timeout().filter(|(due, _)| *due < at(600_000)) {
-        node.handle_timeout(due);
-        let sent = drain(&mut node, due);
-        dialled += sent.iter().filter(|(to, _)| to.to == Destination::Seed).count();
-    }
-    assert!((595..=605).contains(&dialled), "{dialled} dials in 600 intervals");
-}
-
 /// Rule G-1: a greeting that waits for whoever may answer carries no updates and uses none up.
 #[test]
 fn updates_are_not_spent_on_seeds() {
@@ -424,74 +408,6 @@ fn the_record_hash_excludes_the_signature() {
     assert_ne!(signed(1, "r").hash(), signed(1, "s").hash());
 }
 
-/// Gossip of one change: how many members each tick reached, and how often the update was sent.
-fn gossip_of_one_change(config: Config) -> (Vec<(u64, usize)>, usize) {
-    const MEMBERS: [&str; 20] = [
-        "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s",
-        "t", "u",
-    ];
-    let birth = Birth { config, ..birth("a") };
-    let mut node = Node::new(at(0), birth).unwrap();
-    for other in MEMBERS {
-        tell(&mut node, at(0), other, kind::RECORD, record(other, 0, "r").envelope());
-    }
-    // Everything of the beginning is sent out before the change.
-    let mut now = at(0);
-    while node.stats().queue_depth > 0 {
-        now = node.poll_timeout().unwrap().0.max(now);
-        node.handle_timeout(now);
-        drain(&mut node, now);
-    }
-    let changed =
-        Metadata { mesh_version: "2".into(), cluster_id: CLUSTER.into(), ..metadata("a") };
-    let started = now;
-    node.handle_command(now, Command::SetMetadata(changed)).unwrap();
-    let (mut ticks, mut sends) = (Vec::new(), 0);
-    while node.stats().queue_depth > 0 {
-        now = node.poll_timeout().unwrap().0.max(now);
-        node.handle_timeout(now);
-        let sent = drain(&mut node, now);
-        let carrying = |bytes: &[u8]| {
-            let updates = |message| matches!(message, Ok(Message::Update(_)));
-            Messages::new(bytes).filter(|message| updates(*message)).count()
-        };
-        sends += sent.iter().map(|(_, bytes)| carrying(bytes)).sum::<usize>();
-        let gossip = sent.iter().filter(|(_, bytes)| bytes[0] == kind::UPDATE).count();
-        if gossip > 0 {
-            ticks.push((now.since(started).as_millis() as u64, gossip));
-        }
-    }
-    (ticks, sends)
-}
-
-/// Rules G-1 and G-3: a change leaves soon, then every gossip interval, to as many members as the
-/// fan-out says, and as often as the retransmit limit says.
-#[test]
-fn fan_out_pace_and_retransmit_limit_follow_the_configuration() {
-    for (fanout, retransmit_limit, gossip_ms) in [(3, 4, 200), (5, 8, 100), (2, 10, 500)] {
-        let config = Config {
-            fanout: Fanout::Fixed(fanout),
-            retransmit_limit,
-            gossip_interval: Duration::from_millis(gossip_ms),
-            // No probe mixes in: its datagrams would carry the update too.
-            interval: Duration::from_secs(3_600),
-            suspicion_interval: Duration::from_secs(36_000),
-            ..Config::new(CLUSTER)
-        };
-        let (ticks, sends) = gossip_of_one_change(config);
-        // 21 members have two digits: the limit is max(8, 2·λ).
-        let limit = 8.max(2 * retransmit_limit as usize);
-        assert_eq!(sends, limit, "λ = {retransmit_limit}");
-        let expected: Vec<(u64, usize)> = (0..limit.div_ceil(fanout))
-            .map(|tick| {
-                let at = if tick == 0 { 20 } else { 20 + tick as u64 * gossip_ms };
-                (at, fanout.min(limit - tick * fanout))
-            })
-            .collect();
-        assert_eq!(ticks, expected, "fan-out {fanout}, every {gossip_ms} ms");
-    }
-}
-
 /// Rules F-7 and M-4: a claim about ourselves above what we signed moves nothing, at the end of
 /// all numbers neither; the sender is asked for the record that would prove it.
 #[test]
@@ -557,18 +473,23 @@ fn a_revision_of_stale_metadata_is_refused() {
     assert_eq!(node.local().record().metadata.mesh_version, "2");
 }
 
-/// Rule J-2: a seed that we met without dialling it is known, and not greeted for ever.
+/// Rule H-3: whoever says again and again that we are dead does not keep us from judging others.
 #[test]
-fn a_seed_that_spoke_first_is_known() {
-    let mut node = acquainted(&["b"]);
-    node.handle_command(at(10), Command::Join(vec![address("b")])).unwrap();
-    drain(&mut node, at(10));
-    tell_body(&mut node, at(20), "b", &Nack { sequence: 0.into() });
-    // Within this time its silence is no death yet.
-    for round in 1..4 {
-        let now = at(round * 1_000);
+fn being_buried_again_and_again_delays_no_verdict_for_ever() {
+    let mut node = acquainted(&["b", "c", "d"]);
+    // c is silent from the beginning, d lies.
+    let mut buried = None;
+    for round in 0..200 {
+        let now = at(100 + round * 100);
+        let incarnation = node.local().record().incarnation;
+        let notice = Notice { incarnation: incarnation.into(), announcer: id("d").0 };
+        tell_body(&mut node, now, "d", &notice);
         node.handle_timeout(now);
-        let greeted = drain(&mut node, now).iter().any(|(to, _)| to.to == Destination::Seed);
-        assert!(!greeted, "round {round}");
+        drain(&mut node, now);
+        if state(&node, "c") == Some(State::Dead) {
+            buried = Some(round);
+            break;
+        }
     }
+    assert!(buried.is_some(), "c is still {:?}", state(&node, "c"));
 }

@@ -1,0 +1,71 @@
+//! How a change is gossiped: to how many, how often, at what pace.
+
+use super::*;
+
+/// Gossip of one change: how many members each tick reached, and how often the update was sent.
+fn gossip_of_one_change(config: Config) -> (Vec<(u64, usize)>, usize) {
+    const MEMBERS: [&str; 20] = [
+        "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s",
+        "t", "u",
+    ];
+    let birth = Birth { config, ..birth("a") };
+    let mut node = Node::new(at(0), birth).unwrap();
+    for other in MEMBERS {
+        tell(&mut node, at(0), other, kind::RECORD, record(other, 0, "r").envelope());
+    }
+    // Everything of the beginning is sent out before the change.
+    let mut now = at(0);
+    while node.stats().queue_depth > 0 {
+        now = node.poll_timeout().unwrap().0.max(now);
+        node.handle_timeout(now);
+        drain(&mut node, now);
+    }
+    let changed =
+        Metadata { mesh_version: "2".into(), cluster_id: CLUSTER.into(), ..metadata("a") };
+    let started = now;
+    node.handle_command(now, Command::SetMetadata(changed)).unwrap();
+    let (mut ticks, mut sends) = (Vec::new(), 0);
+    while node.stats().queue_depth > 0 {
+        now = node.poll_timeout().unwrap().0.max(now);
+        node.handle_timeout(now);
+        let sent = drain(&mut node, now);
+        let carrying = |bytes: &[u8]| {
+            let updates = |message| matches!(message, Ok(Message::Update(_)));
+            Messages::new(bytes).filter(|message| updates(*message)).count()
+        };
+        sends += sent.iter().map(|(_, bytes)| carrying(bytes)).sum::<usize>();
+        let gossip = sent.iter().filter(|(_, bytes)| bytes[0] == kind::UPDATE).count();
+        if gossip > 0 {
+            ticks.push((now.since(started).as_millis() as u64, gossip));
+        }
+    }
+    (ticks, sends)
+}
+
+/// Rules G-1 and G-3: a change leaves soon, then every gossip interval, to as many members as the
+/// fan-out says, and as often as the retransmit limit says.
+#[test]
+fn fan_out_pace_and_retransmit_limit_follow_the_configuration() {
+    for (fanout, retransmit_limit, gossip_ms) in [(3, 4, 200), (5, 8, 100), (2, 10, 500)] {
+        let config = Config {
+            fanout: Fanout::Fixed(fanout),
+            retransmit_limit,
+            gossip_interval: Duration::from_millis(gossip_ms),
+            // No probe mixes in: its datagrams would carry the update too.
+            interval: Duration::from_secs(3_600),
+            suspicion_interval: Duration::from_secs(36_000),
+            ..Config::new(CLUSTER)
+        };
+        let (ticks, sends) = gossip_of_one_change(config);
+        // 21 members have two digits: the limit is max(8, 2·λ).
+        let limit = 8.max(2 * retransmit_limit as usize);
+        assert_eq!(sends, limit, "λ = {retransmit_limit}");
+        let expected: Vec<(u64, usize)> = (0..limit.div_ceil(fanout))
+            .map(|tick| {
+                let at = if tick == 0 { 20 } else { 20 + tick as u64 * gossip_ms };
+                (at, fanout.min(limit - tick * fanout))
+            })
+            .collect();
+        assert_eq!(ticks, expected, "fan-out {fanout}, every {gossip_ms} ms");
+    }
+}
