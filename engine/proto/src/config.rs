@@ -10,6 +10,8 @@ use crate::time::Duration;
 /// Which failure detector runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Detector {
+    /// Ring observers, one statistic, one quorum, one announcement.
+    Observers,
     /// SWIM with Lifeguard's dynamic timeouts and local health.
     #[default]
     Lifeguard,
@@ -103,6 +105,12 @@ pub struct Config {
     pub max_outbound_per_round: usize,
     /// Failure detector.
     pub detector: Detector,
+    /// Rings on which members stand for the detector `observers`.
+    pub rings: u8,
+    /// Observers of a member, where so many others exist.
+    pub observers: usize,
+    /// A silence of so long is forgiven by the detector `observers`.
+    pub grace: Duration,
     /// How long a departed member stays listed.
     pub left_retention: Duration,
     /// How long its record is kept after that, to be redialled.
@@ -133,6 +141,9 @@ impl Config {
             gossip_interval: Duration::from_millis(200),
             max_outbound_per_round: 20,
             detector: Detector::default(),
+            rings: 8,
+            observers: 8,
+            grace: Duration::from_millis(2_050),
             left_retention: Duration::from_secs(600),
             dead_retention: Duration::from_secs(24 * 3_600),
             max_payload: MAX_DATAGRAM - SEAL_OVERHEAD,

@@ -121,6 +121,16 @@ impl<T: MemberTable> Node<T> {
     /// [`CommandError`] when the metadata is incomplete or too large, or the authority refuses
     /// to sign.
     pub fn new(now: Instant, birth: Birth) -> Result<Self, CommandError> {
+        let table = T::for_cluster(&birth.config.cluster_id, birth.config.rings);
+        Self::on_table(now, birth, table)
+    }
+
+    /// A node that knows the members of `table` from the start: one that was saved, or one that
+    /// many nodes share. Its own record in it, if there is one, is replaced.
+    ///
+    /// # Errors
+    /// As [`Node::new`].
+    pub fn on_table(now: Instant, birth: Birth, table: T) -> Result<Self, CommandError> {
         let Birth { config, metadata, addresses, born, authority, seed } = birth;
         let metadata =
             Metadata { metadata_version: 1, cluster_id: config.cluster_id.clone(), ..metadata };
@@ -135,7 +145,7 @@ impl<T: MemberTable> Node<T> {
             config,
             authority,
             local,
-            table: T::default(),
+            table,
             version: 0,
             timers: Timers::default(),
             order: ProbeOrder::default(),

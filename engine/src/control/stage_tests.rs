@@ -84,7 +84,7 @@ pub(crate) fn record(name: &str) -> Arc<SignedRecord> {
 
 /// A view whose owner is the first person.
 pub(crate) fn view(people: &[Person]) -> View {
-    let mut table = DenseTable::default();
+    let mut table = DenseTable::for_cluster("c", 1);
     for person in people {
         let record = record(person.name);
         table.put(Member { record, state: person.state, since: Instant::ORIGIN });

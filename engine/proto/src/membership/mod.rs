@@ -5,6 +5,7 @@ pub mod digest;
 pub mod record;
 #[cfg(test)]
 pub(crate) mod record_tests;
+pub mod ring;
 pub mod roster;
 pub mod table;
 pub mod view;

@@ -94,6 +94,17 @@ pub trait Authority: Send + Sync {
     /// # Errors
     /// [`PeerError::Signature`] or [`PeerError::Incarnation`] with the reason.
     fn verify(&self, claim: &Claim<'_>) -> Result<(), PeerError>;
+
+    /// A record that was verified before, byte for byte: many nodes of one process share it.
+    fn interned(&self, envelope: &[u8]) -> Option<Arc<SignedRecord>> {
+        let _ = envelope;
+        None
+    }
+
+    /// Offers a verified record for sharing.
+    fn intern(&self, record: &Arc<SignedRecord>) {
+        let _ = record;
+    }
 }
 
 /// What a member says of itself, decoded.

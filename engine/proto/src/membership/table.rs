@@ -3,6 +3,7 @@
 //! Invariants: a member's incarnation is that of its signed record and stands nowhere else;
 //! counts and digest follow every change, so that reading them is O(1).
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::{BuildHasherDefault, Hasher};
@@ -13,6 +14,7 @@ use crate::member::{Incarnation, MemberId, Precedence, State};
 use crate::membership::chunks::Chunks;
 use crate::membership::digest;
 use crate::membership::record::SignedRecord;
+use crate::membership::ring::Rings;
 use crate::membership::roster::{List, Roster, Slot};
 use crate::membership::view::View;
 use crate::time::Instant;
@@ -84,7 +86,13 @@ impl Counts {
 
 /// What a node needs of its table. Production keeps every member ([`DenseTable`]); a simulation
 /// of many nodes may share a base and keep differences.
-pub trait MemberTable: Default {
+///
+/// Whatever the implementation, equal content gives equal answers: draws and walks depend on who
+/// is a member, never on the order in which members came.
+pub trait MemberTable {
+    /// An empty table for a cluster whose members stand on `rings` rings (rule D-1).
+    fn for_cluster(cluster_id: &str, rings: u8) -> Self;
+
     /// The member with this id.
     fn get(&self, id: MemberId) -> Option<&Member>;
 
@@ -108,14 +116,29 @@ pub trait MemberTable: Default {
     /// Digest of the present members (rule A-1).
     fn digest(&self) -> u64;
 
-    /// Draws a member from a list; `None` when the list is empty.
+    /// Draws a member from a list, close to uniformly; `None` when the list is empty. One call
+    /// takes the same numbers from `rng` in every implementation.
     fn sample(&self, list: List, rng: &mut fastrand::Rng) -> Option<&Member>;
+
+    /// Present members that precede `id` on ring `ring`, the nearest first, around the whole ring
+    /// and without `id`, which need not be a member.
+    fn before(&self, ring: u8, id: MemberId) -> impl Iterator<Item = MemberId>;
+
+    /// Present members that follow `id` on ring `ring`, the nearest first, around the whole ring
+    /// and without `id`, which need not be a member.
+    fn after(&self, ring: u8, id: MemberId) -> impl Iterator<Item = MemberId>;
 
     /// Every member of a list.
     fn members(&self, list: List) -> impl Iterator<Item = &Member>;
 
     /// An immutable copy that shares what did not change.
     fn view(&self, local: MemberId, version: u64, now: Instant) -> View;
+}
+
+/// The numbers of one draw: a ring, a point on it and a number of steps from there. A point alone
+/// would favour members behind wide gaps; 64 places (eight steps on eight rings) even that out.
+pub fn draw(rng: &mut fastrand::Rng, rings: u8) -> (u8, u64, usize) {
+    (rng.u8(0..rings), rng.u64(..), rng.usize(0..64 / usize::from(rings)))
 }
 
 /// Member ids are hashes already: their prefix is a hash of full quality.
@@ -144,9 +167,11 @@ impl Hasher for IdHasher {
 pub(crate) type IdMap<V> = HashMap<MemberId, V, BuildHasherDefault<IdHasher>>;
 
 /// Every member in a slot; lookup, change and draw are O(1).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct DenseTable {
     index: IdMap<Slot>,
+    rings: Rings,
+    departed: BTreeSet<MemberId>,
     slots: Chunks<Option<Member>>,
     free: Vec<Slot>,
     roster: Roster,
@@ -168,6 +193,19 @@ impl DenseTable {
 }
 
 impl MemberTable for DenseTable {
+    fn for_cluster(cluster_id: &str, rings: u8) -> Self {
+        Self {
+            index: IdMap::default(),
+            rings: Rings::new(cluster_id, rings),
+            departed: BTreeSet::new(),
+            slots: Chunks::default(),
+            free: Vec::new(),
+            roster: Roster::default(),
+            counts: Counts::default(),
+            digest: 0,
+        }
+    }
+
     fn get(&self, id: MemberId) -> Option<&Member> {
         self.at(*self.index.get(&id)?)
     }
@@ -190,6 +228,16 @@ impl MemberTable for DenseTable {
         *self.counts.of(member.state) += 1;
         self.digest ^= member.digest_share();
         self.roster.put(slot, member.list());
+        match member.list() {
+            List::Present => {
+                self.departed.remove(&member.id());
+                self.rings.insert(member.id());
+            }
+            List::Departed => {
+                self.rings.remove(member.id());
+                self.departed.insert(member.id());
+            }
+        }
         if let Some(place) = self.slots.get_mut(slot as usize) {
             *place = Some(member);
         }
@@ -199,6 +247,8 @@ impl MemberTable for DenseTable {
         let Some(slot) = self.index.remove(&id) else { return };
         self.uncount(slot);
         self.roster.remove(slot);
+        self.rings.remove(id);
+        self.departed.remove(&id);
         if let Some(place) = self.slots.get_mut(slot as usize) {
             *place = None;
         }
@@ -218,11 +268,26 @@ impl MemberTable for DenseTable {
     }
 
     fn sample(&self, list: List, rng: &mut fastrand::Rng) -> Option<&Member> {
-        let slots = self.roster.slots(list);
-        if slots.is_empty() {
-            return None;
-        }
-        self.at(slots[rng.usize(..slots.len())])
+        let (ring, point, steps) = draw(rng, self.rings.count());
+        let id = match list {
+            List::Present => {
+                self.rings.from_point(ring, point).nth(steps % self.counts.present().max(1))
+            }
+            List::Departed => {
+                let from = MemberId((u128::from(point) << 64).to_be_bytes());
+                let steps = steps % self.departed.len().max(1);
+                self.departed.range(from..).chain(self.departed.iter()).nth(steps).copied()
+            }
+        }?;
+        self.get(id)
+    }
+
+    fn before(&self, ring: u8, id: MemberId) -> impl Iterator<Item = MemberId> {
+        self.rings.before(ring, id)
+    }
+
+    fn after(&self, ring: u8, id: MemberId) -> impl Iterator<Item = MemberId> {
+        self.rings.after(ring, id)
     }
 
     fn members(&self, list: List) -> impl Iterator<Item = &Member> {

@@ -82,13 +82,7 @@ impl<T: MemberTable> Node<T> {
             self.stats.members_refused += 1;
             return None;
         }
-        let verified = SignedRecord::verify(
-            envelope,
-            &self.config.cluster_id,
-            self.config.limits.metadata_bytes,
-            self.authority.as_ref(),
-        );
-        match verified {
+        match self.verified(envelope) {
             Ok(record) => {
                 self.pulls.done(id);
                 let leaving = record.record().lifecycle == Lifecycle::Leaving;
@@ -102,12 +96,27 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
+    /// The record in an envelope, from those that this process has verified or by verifying it.
+    fn verified(&self, envelope: &[u8]) -> Result<Arc<SignedRecord>, PeerError> {
+        if let Some(record) = self.authority.interned(envelope) {
+            return Ok(record);
+        }
+        let record = Arc::new(SignedRecord::verify(
+            envelope,
+            &self.config.cluster_id,
+            self.config.limits.metadata_bytes,
+            self.authority.as_ref(),
+        )?);
+        self.authority.intern(&record);
+        Ok(record)
+    }
+
     fn reject(&mut self, from: MemberId, error: PeerError) {
         self.stats.reject(error.reason());
         self.emit(Event::RecordRejected { from, error });
     }
 
-    fn apply_record(&mut self, now: Instant, record: SignedRecord) {
+    fn apply_record(&mut self, now: Instant, record: Arc<SignedRecord>) {
         let content = record.record();
         let (id, incarnation) = (content.id, content.incarnation);
         if id == self.local {
@@ -120,10 +129,9 @@ impl<T: MemberTable> Node<T> {
         if let Some(before) = &before
             && incarnation == before.incarnation()
         {
-            self.settle_conflict(now, before, record);
+            self.settle_conflict(now, before, &record);
             return;
         }
-        let record = Arc::new(record);
         self.end_suspicion(id);
         self.noticed.remove(&id);
         self.put(Member { record: record.clone(), state, since: now });
@@ -151,15 +159,14 @@ impl<T: MemberTable> Node<T> {
 
     /// Two records for one incarnation: the lower hash wins everywhere, and somebody is told
     /// (rule R-3).
-    fn settle_conflict(&mut self, now: Instant, before: &Member, record: SignedRecord) {
+    fn settle_conflict(&mut self, now: Instant, before: &Member, record: &Arc<SignedRecord>) {
         let id = before.id();
         self.emit(Event::Conflict(id));
         self.stats.reject("conflict");
         if record.hash() < before.record.hash() {
-            let record = Arc::new(record);
             self.put(Member { record: record.clone(), ..before.clone() });
             if before.state.is_present() {
-                self.announce(now, &record, State::Alive);
+                self.announce(now, record, State::Alive);
             }
         }
     }

@@ -150,7 +150,7 @@ mod tests {
     use std::format;
 
     fn view_of(members: usize) -> View {
-        let mut table = DenseTable::default();
+        let mut table = DenseTable::for_cluster("c", 1);
         for number in 0..members {
             let metadata = Metadata {
                 node_id: format!("n{number}"),
