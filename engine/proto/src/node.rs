@@ -40,11 +40,13 @@ mod claims;
 mod departure;
 mod gossip;
 mod joining;
+mod observing;
 mod probing;
 mod receive;
 
 use departure::Departure;
 use joining::Joining;
+use observing::Observing;
 
 /// With few updates queued a new one leaves after so long, together with its neighbours.
 const SOON: Duration = Duration::from_millis(20);
@@ -81,6 +83,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     relays: Relays,
     awareness: Awareness,
     contacts: Contacts,
+    observing: Observing,
     suspicions: IdMap<Suspicion>,
     noticed: IdMap<Instant>,
     queue: Queue,
@@ -153,6 +156,7 @@ impl<T: MemberTable> Node<T> {
             relays: Relays::default(),
             awareness: Awareness::default(),
             contacts: Contacts::default(),
+            observing: Observing::default(),
             suspicions: IdMap::default(),
             noticed: IdMap::default(),
             queue: Queue::default(),
@@ -170,12 +174,17 @@ impl<T: MemberTable> Node<T> {
             stats: Stats::default(),
         };
         let record = Arc::new(record);
-        node.put(Member { record: record.clone(), state: State::Alive, since: now });
+        node.put(now, Member { record: record.clone(), state: State::Alive, since: now });
         node.announce(now, &record, State::Alive);
         // A random first offset keeps nodes that start together from probing in step.
         let offset = node.config.interval.mul_f64(node.rng.f64());
         node.timers.set(Timer::ProbeRound, now + offset);
         node.timers.set(Timer::Reap, now + REAP_EVERY);
+        if node.observes() {
+            node.begin_observing(now);
+        } else {
+            node.order_all();
+        }
         Ok(node)
     }
 
@@ -203,12 +212,16 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.contacts.heard(now, peer);
+        self.heard_from(now, peer);
         if seed {
             self.joining.seed_is(address, peer);
         }
         self.ask_for_state(now, Peer { id: peer, address });
         if let Some((sequence, acked)) = self.probes.proven(peer) {
             self.probe_answered(now, sequence, acked);
+        }
+        if self.observes() {
+            self.observed_proof_of_life(now, peer);
         }
     }
 
@@ -256,10 +269,15 @@ impl<T: MemberTable> Node<T> {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::ProbeRound => self.probe_round(now),
+                Timer::PingLate(sequence) if self.observes() => self.watch_late(now, sequence),
                 Timer::PingLate(sequence) => self.ping_late(now, sequence),
                 Timer::ProbeEnd(sequence) => self.probe_ended(now, sequence),
                 Timer::RelayLate(sequence) => self.relay_late(sequence),
                 Timer::Suspicion(id) => self.suspicion_matured(now, id),
+                Timer::Ring => self.look_at_rings(now),
+                Timer::Watch => self.watch_due(now),
+                Timer::Test(id) => self.drive_test(now, id),
+                Timer::Audit => self.audit(now),
                 Timer::Gossip => self.gossip_tick(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
@@ -378,9 +396,14 @@ impl<T: MemberTable> Node<T> {
         self.table.counts().present()
     }
 
-    fn put(&mut self, member: Member) {
+    fn put(&mut self, now: Instant, member: Member) {
         self.version += 1;
+        let before = self.table.get(member.id()).is_some_and(|known| known.state.is_present());
+        let moved = before != member.state.is_present();
         self.table.put(member);
+        if moved && self.observes() {
+            self.ring_changed(now);
+        }
     }
 
     fn emit(&mut self, event: Event) {

@@ -20,6 +20,10 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.timers.set(Timer::ProbeRound, now + self.awareness.stretch(self.config.interval));
+        if self.observes() {
+            self.redial(now);
+            return;
+        }
         for _ in 0..ProbeOrder::probes_per_interval(self.members()) {
             if !self.probe_next(now) {
                 break;
@@ -123,6 +127,16 @@ impl<T: MemberTable> Node<T> {
         drawn
     }
 
+    /// Whoever is in the table from the start is probed too.
+    pub(super) fn order_all(&mut self) {
+        let mut ids: alloc::vec::Vec<MemberId> =
+            self.table.members(List::Present).map(Member::id).collect();
+        ids.sort_unstable();
+        for id in ids.into_iter().filter(|id| *id != self.local) {
+            self.order.insert(id, &mut self.rng);
+        }
+    }
+
     pub(super) fn probe_answered(&mut self, _now: Instant, sequence: u32, acked: Acked) {
         self.timers.cancel(Timer::PingLate(sequence));
         self.timers.cancel(Timer::ProbeEnd(sequence));
@@ -152,7 +166,9 @@ impl<T: MemberTable> Node<T> {
     /// Open probes are dropped, and suspicions get time for an answer to be read.
     pub(super) fn forgive_a_stall(&mut self, now: Instant) {
         let Some((due, _)) = self.timers.next() else { return };
-        if now.since(due) <= self.config.interval {
+        let pause = now.since(due);
+        let late = if self.observes() { super::observing::LATE } else { self.config.interval };
+        if pause <= late {
             return;
         }
         self.stats.stalls += 1;
@@ -162,6 +178,7 @@ impl<T: MemberTable> Node<T> {
             match timer {
                 Timer::ProbeEnd(sequence) => probes.push(sequence),
                 Timer::Suspicion(id) => suspects.push(id),
+                Timer::PingLate(sequence) if self.observes() => self.forget_ping(sequence),
                 // Nobody was asked to relay: the probe as a whole is void.
                 Timer::PingLate(sequence) => {
                     self.timers.cancel(Timer::ProbeEnd(sequence));
@@ -169,12 +186,20 @@ impl<T: MemberTable> Node<T> {
                 }
                 // The requester has given up by now; its place is free.
                 Timer::RelayLate(sequence) => drop(self.relays.late(sequence)),
-                Timer::ProbeRound | Timer::Gossip | Timer::Reap | Timer::Leave => {
+                Timer::Test(_) => {}
+                Timer::ProbeRound
+                | Timer::Gossip
+                | Timer::Reap
+                | Timer::Leave
+                | Timer::Ring
+                | Timer::Watch
+                | Timer::Audit => {
                     // Periodic work is due once, however long we were away.
                     self.timers.set(timer, now + Duration::from_nanos(1));
                 }
             }
         }
+        self.forgive_in_tests(now, pause);
         for sequence in probes {
             self.probes.ended(sequence);
         }
