@@ -66,6 +66,8 @@ pub(super) struct Observing {
     tests: BTreeMap<MemberId, Test>,
     cases: BTreeMap<MemberId, Case>,
     proofs: Proofs,
+    /// Whom we show as Suspect.
+    doubted: BTreeSet<MemberId>,
     unreachable: BTreeSet<MemberId>,
     exile: Exile,
     acquaintances: Acquaintances,
@@ -90,6 +92,7 @@ impl Default for Observing {
             tests: BTreeMap::new(),
             cases: BTreeMap::new(),
             proofs: Proofs::default(),
+            doubted: BTreeSet::new(),
             unreachable: BTreeSet::new(),
             exile: Exile::default(),
             acquaintances: Acquaintances::default(),
@@ -220,6 +223,7 @@ impl<T: MemberTable> Node<T> {
         let present = |id| table.get(id).is_some_and(|member| member.state.is_present());
         self.observing.acquaintances.retain(present);
         self.observing.active.clear();
+        self.leave_lost_subjects(now);
         self.plan_watch();
     }
 

@@ -65,6 +65,7 @@ impl<T: MemberTable> Node<T> {
         if self.observing.tests.contains_key(&id) {
             self.drop_test(id);
         }
+        self.observing.doubted.remove(&id);
         self.observing.unreachable.remove(&id);
     }
 

@@ -145,6 +145,7 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         let record = member.record.clone();
+        self.observing.doubted.remove(&id);
         self.put(now, Member { record: record.clone(), state: State::Alive, since: now });
         self.emit(Event::Recovered { record, previous: State::Suspect });
     }
@@ -158,6 +159,7 @@ impl<T: MemberTable> Node<T> {
         let record = member.record.clone();
         let last_contact = self.contacts.of(id).map(|contact| contact.last);
         self.stats.suspicions += 1;
+        self.observing.doubted.insert(id);
         self.put(now, Member { record: record.clone(), state: State::Suspect, since: now });
         self.emit(Event::Suspected { record, last_contact });
     }
