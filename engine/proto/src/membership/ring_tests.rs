@@ -58,7 +58,7 @@ impl<L: Layout> Model<L> {
         }
     }
 
-    pub(crate) fn from_point(&self, ring: u8, point: u64) -> Vec<MemberId> {
+    pub(crate) fn onward(&self, ring: u8, point: u64) -> Vec<MemberId> {
         let places = &self.rings[usize::from(ring)];
         let from = (u128::from(point) << 64, MemberId([0; 16]));
         places.range(from..).chain(places.range(..from)).map(|(_, id)| *id).collect()
@@ -129,7 +129,7 @@ fn same_walks(
         }
         for point in [0, 1, 1 << 61, 7 << 32, u64::MAX / 3, u64::MAX] {
             let walk = rings.from_point(ring, point, name).map(|place| name(place.handle));
-            prop_assert_eq!(walk.collect::<Vec<_>>(), model.from_point(ring, point));
+            prop_assert_eq!(walk.collect::<Vec<_>>(), model.onward(ring, point));
         }
     }
     Ok(())
@@ -172,7 +172,7 @@ fn growth_and_decline_leave_order_and_room_as_they_should_be() {
     let name = |handle: Handle| id(handle as u16);
     let agree = |rings: &Rings, model: &Model<Places>| {
         let walk = rings.from_point(0, 0, name).map(|place| name(place.handle));
-        assert!(walk.eq(model.from_point(0, 0)));
+        assert!(walk.eq(model.onward(0, 0)));
     };
     for (step, number) in order.iter().enumerate() {
         rings.insert(Handle::from(*number), id(*number), name);

@@ -217,7 +217,7 @@ impl DenseTable {
     }
 
     /// A list from a point on, once around: the present by their ring, the departed by their ids.
-    fn from_point(&self, list: List, ring: u8, point: u64) -> Forward<'_> {
+    fn walk(&self, list: List, ring: u8, point: u64) -> Forward<'_> {
         match list {
             List::Present => self.rings.from_point(ring, point, |slot| self.slots.id(slot)),
             List::Departed => {
@@ -302,7 +302,7 @@ impl MemberTable for DenseTable {
 
     fn sample(&self, list: List, rng: &mut fastrand::Rng) -> Option<&Member> {
         let (ring, point, steps) = draw(rng, self.rings.count());
-        let mut places = self.from_point(list, ring, point);
+        let mut places = self.walk(list, ring, point);
         let steps = steps % places.len().max(1);
         self.slots.at(places.nth(steps)?.handle)
     }
@@ -319,7 +319,7 @@ impl MemberTable for DenseTable {
 
     fn members(&self, list: List) -> impl Iterator<Item = &Member> {
         // In the order of the first ring, or of the ids: no trace of who came when.
-        self.from_point(list, 0, 0).map(|place| match self.slots.at(place.handle) {
+        self.walk(list, 0, 0).map(|place| match self.slots.at(place.handle) {
             Some(member) => member,
             None => unreachable!("whoever is on a list is in a slot"),
         })

@@ -62,7 +62,7 @@ impl Model {
     fn sample(&self, list: List, rng: &mut fastrand::Rng) -> Option<MemberId> {
         let (ring, point, steps) = draw(rng, RINGS);
         let walk = match list {
-            List::Present => self.rings.from_point(ring, point),
+            List::Present => self.rings.onward(ring, point),
             List::Departed => {
                 let from = MemberId((u128::from(point) << 64).to_be_bytes());
                 let departed = self.of(list);
@@ -104,7 +104,7 @@ fn same(table: &DenseTable, model: &Model, seed: u64) -> Result<(), TestCaseErro
     for list in [List::Present, List::Departed] {
         let mut listed: Vec<_> = table.members(list).map(Member::id).collect();
         let canonical = match list {
-            List::Present => model.rings.from_point(0, 0),
+            List::Present => model.rings.onward(0, 0),
             List::Departed => model.of(list),
         };
         prop_assert_eq!(&listed, &canonical);
