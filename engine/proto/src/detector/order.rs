@@ -22,6 +22,13 @@ pub struct ProbeOrder {
 }
 
 impl ProbeOrder {
+    /// A shuffled round over these members, whose order does not matter.
+    pub fn of(mut ids: Vec<MemberId>, rng: &mut fastrand::Rng) -> Self {
+        ids.sort_unstable();
+        rng.shuffle(&mut ids);
+        Self { ids, next: 0 }
+    }
+
     /// Adds a member at a random place among those whose turn is still to come, or anywhere when
     /// the round is nearly over.
     pub fn insert(&mut self, id: MemberId, rng: &mut fastrand::Rng) {
