@@ -1,4 +1,4 @@
-//! Which parts of Lifeguard run, and whether what this project adds to it runs as well.
+//! Which parts of Lifeguard run, and whether what this project adds to it runs as well (rule F-9).
 //!
 //! A baseline that was quietly improved flatters nobody: with [`Baseline::paper`] the detectors
 //! `lifeguard` and `swim` are those of the papers and of hashicorp/memberlist, formula by formula,

@@ -1,5 +1,5 @@
 //! What hashicorp/memberlist does where this project does otherwise: gossip to the recently dead
-//! and periodic exchanges. It runs for the baselines alone, when [`Baseline::extras`] is off.
+//! and periodic exchanges (rule F-9). It runs for the baselines alone, without [`Baseline::extras`].
 //!
 //! Invariant: none of this is reached with the extras on.
 //!
