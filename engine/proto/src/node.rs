@@ -22,7 +22,7 @@ use crate::detector::order::ProbeOrder;
 use crate::detector::probe::Probes;
 use crate::detector::relay::Relays;
 use crate::detector::suspicion::Suspicion;
-use crate::dissemination::queue::{Queue, transmit_limit};
+use crate::dissemination::queue::{LEAST_SENDS, Queue, transmit_limit};
 use crate::error::CommandError;
 use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Transmit};
 use crate::member::{Incarnation, MemberId, State};
@@ -32,6 +32,7 @@ use crate::membership::view::View;
 use crate::metadata::Metadata;
 use crate::sync::agreement::Agreement;
 use crate::sync::pulls::Pulls;
+use crate::sync::push_pull::PushPull;
 use crate::time::{Duration, Instant, WallTime};
 use crate::timers::Timers;
 use crate::wire::message::{Body, Packet};
@@ -40,6 +41,7 @@ mod claims;
 mod departure;
 mod gossip;
 mod joining;
+mod memberlist;
 mod probing;
 mod receive;
 
@@ -86,6 +88,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     queue: Queue,
     pulls: Pulls,
     agreement: Agreement,
+    push_pull: PushPull,
     joining: Joining,
     departure: Departure,
     /// When we were last told that we had been buried (rule H-3).
@@ -158,6 +161,7 @@ impl<T: MemberTable> Node<T> {
             queue: Queue::default(),
             pulls: Pulls::default(),
             agreement: Agreement::default(),
+            push_pull: PushPull::default(),
             joining: Joining::default(),
             departure: Departure::default(),
             corrected: None,
@@ -392,7 +396,8 @@ impl<T: MemberTable> Node<T> {
     }
 
     fn fill_with_updates(&mut self, now: Instant, packet: &mut Packet) -> usize {
-        let sends = transmit_limit(self.config.retransmit_limit, self.members());
+        let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
+        let sends = transmit_limit(self.config.retransmit_limit, self.members(), least);
         let updates = self.queue.fill(now, packet, self.config.max_payload, sends);
         self.stats.updates_out += updates as u64;
         updates
