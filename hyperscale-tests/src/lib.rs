@@ -4,9 +4,21 @@
 //! hash](World::trace_hash) proves that it was.
 
 mod authority;
-mod network;
+pub mod fault;
+mod hash;
+pub mod ledger;
+pub mod network;
+mod pool;
+mod sessions;
+mod table;
 mod trace;
+pub mod watch;
+mod wheel;
 mod world;
 
+pub use fault::{Fault, Fired};
+pub use ledger::{Ledger, Sessions, Spent};
 pub use network::Network;
-pub use world::{Told, World};
+pub use table::SimTable;
+pub use watch::{Roll, Told, Watch};
+pub use world::World;

@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::config::Config;
+use crate::config::{Config, Detector};
 use crate::detector::awareness::Awareness;
 use crate::detector::contacts::{Contact, Contacts};
 use crate::detector::order::ProbeOrder;
@@ -27,6 +27,7 @@ use crate::error::CommandError;
 use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Transmit};
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::{Authority, SignedRecord, first_record};
+use crate::membership::roster::List;
 use crate::membership::table::{DenseTable, IdMap, Member, MemberTable};
 use crate::membership::view::View;
 use crate::metadata::Metadata;
@@ -129,7 +130,8 @@ impl<T: MemberTable> Node<T> {
     }
 
     /// A node that knows the members of `table` from the start: one that was saved, or one that
-    /// many nodes share. Its own record in it, if there is one, is replaced.
+    /// many nodes share. Its own record in it, if there is one, is replaced, unless it is the very
+    /// record that this life begins with: then there is nothing to announce.
     ///
     /// # Errors
     /// As [`Node::new`].
@@ -173,9 +175,7 @@ impl<T: MemberTable> Node<T> {
             streams: VecDeque::new(),
             stats: Stats::default(),
         };
-        let record = Arc::new(record);
-        node.put(Member { record: record.clone(), state: State::Alive, since: now });
-        node.announce(now, &record, State::Alive);
+        node.take_place(now, record);
         // A random first offset keeps nodes that start together from probing in step.
         let offset = node.config.interval.mul_f64(node.rng.f64());
         node.timers.set(Timer::ProbeRound, now + offset);
@@ -373,6 +373,25 @@ impl<T: MemberTable> Node<T> {
             queue_depth: self.queue.len() as u64,
             awareness: self.awareness.score(),
             ..self.stats.clone()
+        }
+    }
+
+    /// Enters our first record and the members that the table brought along.
+    fn take_place(&mut self, now: Instant, record: SignedRecord) {
+        let known = self.table.get(self.local).is_some_and(|own| *own.record == record);
+        if !known {
+            let record = Arc::new(record);
+            self.put(Member { record: record.clone(), state: State::Alive, since: now });
+            self.announce(now, &record, State::Alive);
+        }
+        match self.config.detector {
+            // It probes along the rings of the table.
+            Detector::Observers => {}
+            Detector::Lifeguard | Detector::Swim => {
+                let others = self.table.members(List::Present).map(Member::id);
+                let others = others.filter(|id| *id != self.local).collect();
+                self.order = ProbeOrder::of(others, &mut self.rng);
+            }
         }
     }
 
