@@ -100,9 +100,9 @@ impl Flags {
         replace(&mut plan.variant, self.variant);
         replace(&mut plan.table, self.table);
         replace(&mut plan.rings, self.rings);
-        replace(&mut plan.interval, self.interval);
-        replace(&mut plan.ping_timeout, self.ping_timeout);
-        replace(&mut plan.grace, self.grace);
+        plan.interval = self.interval;
+        plan.ping_timeout = self.ping_timeout;
+        plan.grace = self.grace;
         replace(&mut plan.regions, self.regions);
         plan.impaired = self.impaired.unwrap_or(impaired(self.scenario, self.nodes));
         replace(&mut plan.block, self.block.or(self.cell.map(|cell| cell.block)));
@@ -144,9 +144,9 @@ impl Plan {
         add(self.variant != usual.variant, "variant", self.variant.name().into());
         add(self.table != usual.table, "table", self.table.name().into());
         add(self.rings != usual.rings, "rings", self.rings.to_string());
-        add(self.interval != usual.interval, "interval", ms(self.interval));
-        add(self.ping_timeout != usual.ping_timeout, "ping-timeout", ms(self.ping_timeout));
-        add(self.grace != usual.grace, "grace", ms(self.grace));
+        add(self.interval.is_some(), "interval", ms(self.interval.unwrap_or_default()));
+        add(self.ping_timeout.is_some(), "ping-timeout", ms(self.ping_timeout.unwrap_or_default()));
+        add(self.grace.is_some(), "grace", ms(self.grace.unwrap_or_default()));
         add(self.regions != usual.regions, "regions", self.regions.to_string());
         add(self.impaired != usual.impaired, "impaired", self.impaired.to_string());
         add(self.block != usual.block, "block", ms(self.block));

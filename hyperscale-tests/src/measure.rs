@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use mesh_gossip_proto::{Event, Instant, LeftReason, MemberId, SignedRecord};
 
+use crate::watch::{Roll, Watch};
+
 use crate::measure::bits::Bits;
-pub use crate::measure::spread::{Curve, Spread};
+pub use crate::measure::spread::{Curve, Spread, ms};
 
 mod bits;
 mod spread;
@@ -70,6 +72,21 @@ struct Host {
     membership_changes: u32,
     batch: Option<(Instant, Instant)>,
     batches: u32,
+}
+
+impl Host {
+    fn new(now: Instant) -> Self {
+        Self {
+            live: true,
+            since: now,
+            fault: Fault::None,
+            victim: None,
+            status_changes: 0,
+            membership_changes: 0,
+            batch: None,
+            batches: 0,
+        }
+    }
 }
 
 struct Victim {
@@ -157,18 +174,8 @@ impl Measure {
         for (node, id) in ids.into_iter().enumerate() {
             index.insert(id, node);
         }
-        let host = |_| Host {
-            live: true,
-            since: now,
-            fault: Fault::None,
-            victim: None,
-            status_changes: 0,
-            membership_changes: 0,
-            batch: None,
-            batches: 0,
-        };
         Self {
-            hosts: (0..index.len()).map(host).collect(),
+            hosts: (0..index.len()).map(|_| Host::new(now)).collect(),
             index,
             unsound: BTreeSet::new(),
             victims: Vec::new(),
@@ -196,7 +203,7 @@ impl Measure {
             host.live = false;
             self.lived += now.since(host.since);
         }
-        self.fail(nodes);
+        self.fail(now, nodes);
         for node in nodes {
             self.expect_gone(now, *node, Cause::Killed);
         }
@@ -217,13 +224,13 @@ impl Measure {
     }
 
     /// These are at fault from here on, and live.
-    pub fn impaired(&mut self, nodes: &[usize]) {
-        self.fail(nodes);
+    pub fn impaired(&mut self, now: Instant, nodes: &[usize]) {
+        self.fail(now, nodes);
     }
 
     /// These are at fault from here on, live, and are to be expelled.
     pub fn outcast(&mut self, now: Instant, nodes: &[usize]) {
-        self.fail(nodes);
+        self.fail(now, nodes);
         for node in nodes {
             self.expect_gone(now, *node, Cause::Outcast);
         }
@@ -258,7 +265,7 @@ impl Measure {
     }
 
     /// Takes one event of one node.
-    pub fn event(&mut self, now: Instant, by: usize, event: &Event) {
+    pub fn told(&mut self, now: Instant, by: usize, event: &Event) {
         match event {
             Event::Joined(record) => {
                 self.changed(now, by, record, true);
@@ -276,7 +283,9 @@ impl Measure {
                     LeftReason::Left => {}
                 }
             }
-            Event::Updated(_)
+            // A member that is Unreachable was told of as Suspect before.
+            Event::Unreachable(_)
+            | Event::Updated(_)
             | Event::Forgotten(_)
             | Event::Refuted(_)
             | Event::Conflict(_)
@@ -289,8 +298,18 @@ impl Measure {
         }
     }
 
+    /// The window opens again, here: returns the deaths of members without fault so far.
+    pub fn reopen(&mut self, now: Instant) -> u64 {
+        let ids = std::mem::take(&mut self.index);
+        let pairs = self.pairs.take().map(|_| HashMap::new());
+        let false_deaths = self.totals.false_deaths;
+        *self = Self { index: ids, pairs, ..Self::new(now, []) };
+        self.hosts = (0..self.index.len()).map(|_| Host::new(now)).collect();
+        false_deaths
+    }
+
     /// What the window showed, at its end.
-    pub fn findings(mut self, now: Instant) -> Findings {
+    pub fn findings(&mut self, now: Instant) -> Findings {
         let totals = self.totals;
         let mut found = Findings {
             false_deaths: totals.false_deaths,
@@ -334,19 +353,19 @@ impl Measure {
             }
         }
         found.lived = self.lived;
-        found.curve = self.curve;
+        found.curve = self.curve.clone();
         found
     }
 
     /// Marks members as faulty; they no longer have to notice anything.
-    fn fail(&mut self, nodes: &[usize]) {
+    fn fail(&mut self, now: Instant, nodes: &[usize]) {
         for node in nodes {
             self.hosts[*node].fault = Fault::Lasting;
             self.unsound.insert(*node);
         }
         for victim in &mut self.victims {
             for node in nodes {
-                victim.excuse(*node);
+                victim.excuse(now, *node);
                 if !self.hosts[*node].live {
                     victim.unhold(*node);
                 }
@@ -449,6 +468,12 @@ impl Measure {
     }
 }
 
+impl Watch for Measure {
+    fn event(&mut self, at: Instant, by: usize, event: &Event, _roll: &Roll) {
+        self.told(at, by, event);
+    }
+}
+
 impl Victim {
     /// Returns how long it took when a required observer learns of the fault.
     fn hold(&mut self, now: Instant, by: usize) -> Option<Duration> {
@@ -477,9 +502,10 @@ impl Victim {
     }
 
     /// An observer that is at fault itself is waited for no longer.
-    fn excuse(&mut self, by: usize) {
+    fn excuse(&mut self, now: Instant, by: usize) {
         if self.required.clear(by) && !self.holding.contains(by) && self.back.is_none() {
             self.missing -= 1;
+            self.complete(now);
         }
     }
 

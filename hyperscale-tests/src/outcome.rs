@@ -29,8 +29,8 @@ pub struct Load {
     pub cross_region_bytes: u64,
     /// Bytes a node and second, second by second.
     pub series: Vec<f64>,
-    /// Sessions of each node at the end.
-    pub sessions: Vec<u32>,
+    /// Sessions at the end: the median node's, and the most at one node.
+    pub sessions: (usize, usize),
 }
 
 /// One run, or several of one plan under different seeds.
@@ -116,7 +116,6 @@ impl Run {
         let plan = &self.plan;
         let found = &self.found;
         let checks = criteria::judge(self);
-        let sessions = self.load.sessions.iter().map(|count| f64::from(*count)).collect();
         let batches = found.batches.iter().map(|count| f64::from(*count)).collect();
         Outcome {
             scenario: plan.scenario.name(),
@@ -152,7 +151,7 @@ impl Run {
             cross_region_share: rounded(
                 self.load.cross_region_bytes as f64 / self.load.bytes.max(1) as f64,
             ),
-            sessions_per_node: Spread::of(sessions),
+            sessions_per_node: Sessions { p50: self.load.sessions.0, max: self.load.sessions.1 },
             view_changes_max: found.view_changes_max,
             membership_changes_max: found.membership_changes_max,
             changes_of_one_max: found.changes_of_one_max,
@@ -196,7 +195,8 @@ impl Load {
         for (mine, theirs) in self.series.iter_mut().zip(other.series) {
             *mine = mine.max(theirs);
         }
-        self.sessions.extend(other.sessions);
+        let (mine, theirs) = (self.sessions, other.sessions);
+        self.sessions = (mine.0.max(theirs.0), mine.1.max(theirs.1));
     }
 }
 
@@ -221,6 +221,15 @@ impl Findings {
         self.batches.extend(other.batches);
         Curve::merge(&mut self.curve, &other.curve);
     }
+}
+
+/// Sessions that nodes hold at the end of a run.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Sessions {
+    /// The median node's.
+    pub p50: usize,
+    /// The most at one node.
+    pub max: usize,
 }
 
 /// What is printed of a run, as one JSON object.
@@ -258,7 +267,7 @@ pub struct Outcome {
     pub stream_bytes_per_node_s: f64,
     pub messages_per_node_s: f64,
     pub cross_region_share: f64,
-    pub sessions_per_node: Spread,
+    pub sessions_per_node: Sessions,
     pub view_changes_max: u32,
     pub membership_changes_max: u32,
     pub changes_of_one_max: u32,

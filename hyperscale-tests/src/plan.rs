@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use mesh_gossip_proto::config::Baseline;
 use mesh_gossip_proto::{Config, Detector};
 
 pub use crate::flags::Flags;
@@ -170,11 +171,24 @@ pub enum Contender {
     Lifeguard,
     /// SWIM as published.
     Swim,
+    /// SWIM with Lifeguard's local health alone.
+    LhaProbe,
+    /// SWIM with Lifeguard's dynamic suspicion alone.
+    LhaSuspicion,
+    /// SWIM with Lifeguard's buddy system alone.
+    Buddy,
 }
 
 impl Contender {
     /// All of them, the default first.
-    pub const ALL: [Self; 3] = [Self::Observers, Self::Lifeguard, Self::Swim];
+    pub const ALL: [Self; 6] = [
+        Self::Observers,
+        Self::Lifeguard,
+        Self::Swim,
+        Self::LhaProbe,
+        Self::LhaSuspicion,
+        Self::Buddy,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -182,6 +196,19 @@ impl Contender {
             Self::Observers => "observers",
             Self::Lifeguard => "lifeguard",
             Self::Swim => "swim",
+            Self::LhaProbe => "lha-probe",
+            Self::LhaSuspicion => "lha-suspicion",
+            Self::Buddy => "buddy",
+        }
+    }
+
+    /// Whether it is the default, of which something is promised.
+    pub fn is_ours(self) -> bool {
+        match self {
+            Self::Observers => true,
+            Self::Lifeguard | Self::Swim | Self::LhaProbe | Self::LhaSuspicion | Self::Buddy => {
+                false
+            }
         }
     }
 
@@ -195,12 +222,18 @@ impl Contender {
         })
     }
 
-    fn configure(self, config: &mut Config) {
-        config.detector = match self {
-            Self::Observers => Detector::Observers,
-            Self::Lifeguard => Detector::Lifeguard,
-            Self::Swim => Detector::Swim,
-        };
+    /// Parameters of a cluster: our defaults, or memberlist's with the papers' formulas.
+    fn config(self, cluster_id: &str) -> Config {
+        let lan = Config::memberlist_lan(cluster_id);
+        let part = |baseline| Config { detector: Detector::Lifeguard, baseline, ..lan.clone() };
+        match self {
+            Self::Observers => Config { detector: Detector::Observers, ..Config::new(cluster_id) },
+            Self::Lifeguard => part(Baseline::paper()),
+            Self::Swim => Config { detector: Detector::Swim, ..part(Baseline::plain()) },
+            Self::LhaProbe => part(Baseline::probe_only()),
+            Self::LhaSuspicion => part(Baseline::suspicion_only()),
+            Self::Buddy => part(Baseline::buddy_only()),
+        }
     }
 }
 
@@ -321,12 +354,12 @@ pub struct Plan {
     pub table: Table,
     /// Rings of the default detector.
     pub rings: u8,
-    /// Time between probes.
-    pub interval: Duration,
+    /// Time between probes; the detector's own where none is given.
+    pub interval: Option<Duration>,
     /// Ceiling of the ping timeout.
-    pub ping_timeout: Duration,
+    pub ping_timeout: Option<Duration>,
     /// Silence that the default detector forgives.
-    pub grace: Duration,
+    pub grace: Option<Duration>,
     /// Regions, far from each other.
     pub regions: u8,
     /// Members that are impaired, blocked or slow.
@@ -340,7 +373,6 @@ pub struct Plan {
 impl Plan {
     /// A plan with the defaults of its scenario.
     pub fn new(scenario: Scenario, nodes: usize) -> Self {
-        let config = Config::new("defaults");
         let duration = scenario.duration();
         let wan = scenario == Scenario::Wan;
         let crash = usize::from(scenario == Scenario::Crash);
@@ -357,10 +389,10 @@ impl Plan {
             partition: stands(duration),
             variant: Variant::Egress,
             table: Table::Auto,
-            rings: config.rings,
-            interval: config.interval,
-            ping_timeout: config.ping_timeout,
-            grace: config.grace,
+            rings: Config::new("defaults").rings,
+            interval: None,
+            ping_timeout: None,
+            grace: None,
             regions: if wan { 8 } else { 1 },
             impaired: impaired(scenario, nodes),
             block: if scenario == Scenario::LifeguardInterval {
@@ -386,14 +418,15 @@ impl Plan {
         }
     }
 
-    /// Writes the plan into the nodes' parameters.
-    pub fn configure(&self, config: &mut Config) {
-        self.detector.configure(config);
+    /// The nodes' parameters.
+    pub fn config(&self, cluster_id: &str) -> Config {
+        let mut config = self.detector.config(cluster_id);
         config.rings = self.rings;
-        config.interval = self.interval;
-        config.ping_timeout = self.ping_timeout;
-        config.grace = self.grace;
-        config.suspicion_interval = config.suspicion_interval.max(self.interval * 2);
+        config.interval = self.interval.unwrap_or(config.interval);
+        config.ping_timeout = self.ping_timeout.unwrap_or(config.ping_timeout);
+        config.grace = self.grace.unwrap_or(config.grace);
+        config.suspicion_interval = config.suspicion_interval.max(config.interval * 2);
+        config
     }
 
     /// Checks what no single flag can.
@@ -427,9 +460,7 @@ impl Plan {
             let allowed = format!("the partition heals at {healed:?}: measure longer than that");
             return refuse("--duration", format!("{:?}", self.duration), allowed);
         }
-        let mut config = Config::new("checked");
-        self.configure(&mut config);
-        match config.validate() {
+        match self.config("checked").validate() {
             Ok(_) => Ok(self),
             Err(error) => refuse("--interval, --ping-timeout, --grace", "as given".into(), error.to_string()),
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::measure::{Spread, ms};
 use crate::outcome::{Run, rounded};
-use crate::plan::{Contender, Plan, Scenario};
+use crate::plan::{Plan, Scenario, Variant};
 
 /// One figure against one threshold.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -60,9 +60,9 @@ fn deadlines(plan: &Plan) -> Deadlines {
     let longest = |max| Deadlines { max: Some(max), ..Deadlines::default() };
     let share = plan.crashes() as f64 / plan.nodes as f64;
     let survivors = plan.nodes - plan.crashes();
-    let fast = plan.interval <= Duration::from_millis(500)
-        && plan.ping_timeout <= Duration::from_millis(250)
-        && plan.grace <= Duration::from_secs(1);
+    let within = |given: Option<Duration>, ms| given.is_some_and(|span| span.as_millis() <= ms);
+    let fast =
+        within(plan.interval, 500) && within(plan.ping_timeout, 250) && within(plan.grace, 1_000);
     if plan.nodes <= 16 {
         return longest(match (plan.nodes, survivors) {
             (2, _) => 9_000.0,
@@ -71,7 +71,7 @@ fn deadlines(plan: &Plan) -> Deadlines {
             (_, _) => 5_000.0,
         });
     }
-    if share >= 0.05 {
+    if share >= 0.1 {
         return longest(if share > 0.25 { 15_000.0 } else { 10_000.0 });
     }
     if plan.loss > 0.0 {
@@ -161,14 +161,39 @@ pub fn judge(run: &Run) -> Vec<Check> {
     let mut checks = Vec::new();
     checks.push(Check::none("missed", found.missed as u64));
     nobody_buried_alive(run, &mut checks);
-    let promised = match plan.detector {
-        Contender::Observers => true,
-        Contender::Lifeguard | Contender::Swim => false,
-    };
-    if promised {
+    checks.extend(fired(run));
+    if plan.detector.is_ours() {
         promises(run, &mut checks);
     }
     checks
+}
+
+/// What must have happened for a run to show anything.
+pub fn fired(run: &Run) -> Vec<Check> {
+    let plan = &run.plan;
+    let mut kinds = Vec::new();
+    if plan.crashes() > 0 {
+        kinds.push("crashes");
+    }
+    if plan.loss > 0.0 {
+        kinds.push("lost");
+    }
+    match plan.scenario {
+        Scenario::Steady | Scenario::Crash => {}
+        Scenario::Asymmetric => kinds.push(match plan.variant {
+            Variant::Egress => "lost_egress",
+            Variant::Ingress => "lost_ingress",
+        }),
+        Scenario::FlipFlop => kinds.push("lost_ingress"),
+        Scenario::LifeguardInterval | Scenario::Threshold => kinds.extend(["pauses", "held"]),
+        Scenario::Partition | Scenario::Wan => kinds.push("withheld"),
+        Scenario::RollingRestart | Scenario::Churn => kinds.extend(["crashes", "restarts"]),
+    }
+    let times = |kind: &str| run.fired.get(kind).map(|times| *times as f64);
+    kinds
+        .into_iter()
+        .map(|kind| Check::at_least(&format!("fault fired: {kind}"), times(kind), 1.0))
+        .collect()
 }
 
 fn promises(run: &Run, checks: &mut Vec<Check>) {

@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant as Clock};
 
-use mesh_gossip_proto::{DenseTable, MemberTable};
+use mesh_gossip_proto::DenseTable;
 
+use crate::ledger::rss_bytes;
 use crate::outcome::{Load, Run};
 use crate::plan::{Plan, Scenario};
 use crate::progress::Progress;
+use crate::SimTable;
 use crate::scenario::script::{Act, Script};
 use crate::scenario::stage::{Stage, Tally};
 
@@ -33,7 +35,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Run {
 }
 
 /// A run under way.
-struct Play<'a, T: MemberTable> {
+struct Play<'a, T: SimTable> {
     plan: &'a Plan,
     script: Script,
     stage: Stage<T>,
@@ -45,7 +47,7 @@ struct Play<'a, T: MemberTable> {
     errors: (f64, u32),
 }
 
-impl<'a, T: MemberTable> Play<'a, T> {
+impl<'a, T: SimTable> Play<'a, T> {
     fn new(plan: &'a Plan) -> Self {
         Self {
             plan,
@@ -63,19 +65,18 @@ impl<'a, T: MemberTable> Play<'a, T> {
     fn run(mut self, progress: &Progress) -> Run {
         let started = Clock::now();
         self.advance(self.plan.warmup, Duration::ZERO, progress);
-        let warmup_false_deaths = self.stage.open(self.plan);
-        let opening = self.stage.tally();
-        self.last = opening.clone();
+        let warmed = self.stage.tally().events;
+        let warmup_false_deaths = self.stage.open(&self.script);
         self.play(progress);
         progress.end();
         let wall = started.elapsed();
         let closing = self.stage.tally();
-        self.load.datagrams = closing.datagrams - opening.datagrams;
-        self.load.bytes = closing.bytes - opening.bytes;
-        self.load.handshakes = closing.handshakes - opening.handshakes;
-        self.load.handshake_bytes = closing.handshake_bytes - opening.handshake_bytes;
-        self.load.stream_bytes = closing.stream_bytes - opening.stream_bytes;
-        self.load.cross_region_bytes = closing.cross_region_bytes - opening.cross_region_bytes;
+        self.load.datagrams = closing.datagrams;
+        self.load.bytes = closing.bytes;
+        self.load.handshakes = closing.handshakes;
+        self.load.handshake_bytes = closing.handshake_bytes;
+        self.load.stream_bytes = closing.stream_bytes;
+        self.load.cross_region_bytes = closing.cross_region_bytes;
         self.load.sessions = self.stage.sessions();
         let converged = self.converged();
         let trace_hash = self.stage.trace_hash();
@@ -90,9 +91,9 @@ impl<'a, T: MemberTable> Play<'a, T> {
             agreement: self.agreement,
             view_error: self.errors.0 / f64::from(self.errors.1.max(1)),
             fired,
-            events: closing.events,
+            events: warmed + closing.events,
             wall,
-            rss_bytes: resident_bytes(),
+            rss_bytes: rss_bytes(),
             trace_hash,
         }
     }
@@ -178,12 +179,4 @@ impl<'a, T: MemberTable> Play<'a, T> {
         let (Some(healed), Some(last)) = (self.healed, self.disagreed) else { return Vec::new() };
         vec![(last <= self.plan.duration).then(|| last - healed)]
     }
-}
-
-/// Resident memory of this process; 0 where `/proc` is absent.
-pub(crate) fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or_default() * 1_024
 }

@@ -164,7 +164,7 @@ impl Cell {
         let mut plan = self.plan.clone();
         plan.detector = contender;
         plan.seed += number as u64;
-        if contender != Contender::Observers
+        if !contender.is_ours()
             && let Some((warmup, duration)) = self.baseline
         {
             plan.warmup = plan.warmup.min(warmup);
@@ -197,6 +197,6 @@ impl Shown {
 
     /// Whether it counts for the verdict.
     pub fn counts(&self) -> bool {
-        self.run.plan.detector == Contender::Observers
+        self.run.plan.detector.is_ours()
     }
 }

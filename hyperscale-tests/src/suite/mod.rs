@@ -17,7 +17,6 @@ pub mod cell;
 pub mod judge;
 pub mod pool;
 mod rows;
-pub mod sweep;
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -55,7 +54,7 @@ pub struct Flags {
     only: Vec<Row>,
     /// Where the report goes.
     #[arg(long, default_value = "target/hyperscale")]
-    out: PathBuf,
+    pub out: PathBuf,
     /// Runs at one time.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,

@@ -160,9 +160,9 @@ fn crash(nodes: usize, killed: usize, ours: usize, theirs: usize) -> Cell {
 
 fn fast(nodes: usize, killed: usize, runs: usize) -> Cell {
     let mut plan = crashing(nodes, Crash::Members(killed));
-    plan.interval = Duration::from_millis(500);
-    plan.ping_timeout = Duration::from_millis(250);
-    plan.grace = secs(1);
+    plan.interval = Some(Duration::from_millis(500));
+    plan.ping_timeout = Some(Duration::from_millis(250));
+    plan.grace = Some(secs(1));
     cell(Row::H2b, format!("{killed} of {nodes}"), plan, runs, 1)
 }
 
