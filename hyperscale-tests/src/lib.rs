@@ -5,11 +5,19 @@
 
 mod authority;
 pub mod fault;
+pub mod flags;
 mod hash;
 pub mod ledger;
+pub mod measure;
 pub mod network;
+pub mod outcome;
+pub mod plan;
 mod pool;
+pub mod progress;
+pub mod report;
+pub mod scenario;
 mod sessions;
+pub mod suite;
 mod table;
 mod trace;
 pub mod watch;

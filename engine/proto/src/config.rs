@@ -7,6 +7,10 @@ use alloc::string::{String, ToString};
 use crate::error::ConfigError;
 use crate::time::Duration;
 
+mod baseline;
+
+pub use baseline::Baseline;
+
 /// Which failure detector runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Detector {
@@ -111,6 +115,8 @@ pub struct Config {
     pub max_outbound_per_round: usize,
     /// Failure detector.
     pub detector: Detector,
+    /// Parts of the detectors `lifeguard` and `swim`.
+    pub baseline: Baseline,
     /// Rings on which members stand for the detector `observers`.
     pub rings: u8,
     /// Observers of a member, where so many others exist.
@@ -147,6 +153,7 @@ impl Config {
             gossip_interval: Duration::from_millis(200),
             max_outbound_per_round: 20,
             detector: Detector::default(),
+            baseline: Baseline::default(),
             rings: 8,
             observers: 8,
             grace: Duration::from_millis(2_050),

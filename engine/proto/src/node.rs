@@ -15,24 +15,24 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::config::{Config, Detector};
+use crate::config::Config;
 use crate::detector::awareness::Awareness;
 use crate::detector::contacts::{Contact, Contacts};
 use crate::detector::order::ProbeOrder;
 use crate::detector::probe::Probes;
 use crate::detector::relay::Relays;
 use crate::detector::suspicion::Suspicion;
-use crate::dissemination::queue::{Queue, transmit_limit};
+use crate::dissemination::queue::{LEAST_SENDS, Queue, transmit_limit};
 use crate::error::CommandError;
 use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Transmit};
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::{Authority, SignedRecord, first_record};
-use crate::membership::roster::List;
 use crate::membership::table::{DenseTable, IdMap, Member, MemberTable};
 use crate::membership::view::View;
 use crate::metadata::Metadata;
 use crate::sync::agreement::Agreement;
 use crate::sync::pulls::Pulls;
+use crate::sync::push_pull::PushPull;
 use crate::time::{Duration, Instant, WallTime};
 use crate::timers::Timers;
 use crate::wire::message::{Body, Packet};
@@ -41,6 +41,7 @@ mod claims;
 mod departure;
 mod gossip;
 mod joining;
+mod memberlist;
 mod observing;
 mod probing;
 mod receive;
@@ -90,6 +91,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     queue: Queue,
     pulls: Pulls,
     agreement: Agreement,
+    push_pull: PushPull,
     joining: Joining,
     departure: Departure,
     /// When we were last told that we had been buried (rule H-3).
@@ -164,6 +166,7 @@ impl<T: MemberTable> Node<T> {
             queue: Queue::default(),
             pulls: Pulls::default(),
             agreement: Agreement::default(),
+            push_pull: PushPull::default(),
             joining: Joining::default(),
             departure: Departure::default(),
             corrected: None,
@@ -182,8 +185,6 @@ impl<T: MemberTable> Node<T> {
         node.timers.set(Timer::Reap, now + REAP_EVERY);
         if node.observes() {
             node.begin_observing(now);
-        } else {
-            node.order_all();
         }
         Ok(node)
     }
@@ -398,15 +399,6 @@ impl<T: MemberTable> Node<T> {
             self.put(now, Member { record: record.clone(), state: State::Alive, since: now });
             self.announce(now, &record, State::Alive);
         }
-        match self.config.detector {
-            // It probes along the rings of the table.
-            Detector::Observers => {}
-            Detector::Lifeguard | Detector::Swim => {
-                let others = self.table.members(List::Present).map(Member::id);
-                let others = others.filter(|id| *id != self.local).collect();
-                self.order = ProbeOrder::of(others, &mut self.rng);
-            }
-        }
     }
 
     // --- what the routed parts share ---
@@ -434,7 +426,8 @@ impl<T: MemberTable> Node<T> {
     }
 
     fn fill_with_updates(&mut self, now: Instant, packet: &mut Packet) -> usize {
-        let sends = transmit_limit(self.config.retransmit_limit, self.members());
+        let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
+        let sends = transmit_limit(self.config.retransmit_limit, self.members(), least);
         let updates = self.queue.fill(now, packet, self.config.max_payload, sends);
         self.stats.updates_out += updates as u64;
         updates

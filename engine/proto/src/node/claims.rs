@@ -8,7 +8,6 @@
 use alloc::sync::Arc;
 
 use super::{Node, Peer, SOON};
-use crate::config::Detector;
 use crate::detector::suspicion::{Circumstances, Schedule, Suspicion};
 use crate::dissemination::queue::Claim;
 use crate::error::PeerError;
@@ -137,8 +136,12 @@ impl<T: MemberTable> Node<T> {
         self.noticed.remove(&id);
         self.put(now, Member { record: record.clone(), state, since: now });
         self.announce(now, &record, state);
-        if state == State::Alive && !self.observes() {
-            self.order.insert(id, &mut self.rng);
+        // Whoever was present has its turn already.
+        if state == State::Alive
+            && !self.observes()
+            && !before.as_ref().is_some_and(|known| known.state.is_present())
+        {
+            self.order.insert(id);
         }
         self.tell_transition(before, record, state);
     }
@@ -252,13 +255,15 @@ impl<T: MemberTable> Node<T> {
     fn begin_suspicion(&mut self, now: Instant, member: Member, accuser: MemberId) {
         let id = member.id();
         let last_contact = self.contacts.of(id).map(|contact| contact.last);
+        let parts = self.config.parts();
         let schedule = Schedule::new(&Circumstances {
             now,
             members: self.members(),
             interval: self.config.interval,
             suspicion_interval: self.config.suspicion_interval,
             last_contact,
-            dynamic: self.config.detector == Detector::Lifeguard,
+            dynamic: parts.dynamic,
+            promise: parts.promise,
         });
         let suspicion = Suspicion::begin(now, schedule, accuser);
         self.timers.set(Timer::Suspicion(id), suspicion.deadline());
@@ -267,7 +272,8 @@ impl<T: MemberTable> Node<T> {
         self.queue_suspicion(now, &member, accuser);
         let record = member.record.clone();
         self.put(now, Member { state: State::Suspect, since: now, ..member });
-        if accuser == self.local
+        if parts.extras
+            && accuser == self.local
             && let Some(peer) = self.peer(id)
         {
             self.warn_a_suspect(peer);
@@ -367,13 +373,14 @@ impl<T: MemberTable> Node<T> {
     /// Whether we hold `id` departed: it has been away, and what it makes of others is no
     /// evidence (rule H-3).
     pub(super) fn is_departed(&self, id: MemberId) -> bool {
-        self.table.get(id).is_some_and(|member| !member.state.is_present())
+        self.config.parts().extras
+            && self.table.get(id).is_some_and(|member| !member.state.is_present())
     }
 
     /// Others buried us, so we were the one that was away (rule H-3): our verdicts do not leave,
     /// and whom we doubt gets time for an answer to be read.
     pub(super) fn stand_corrected(&mut self, now: Instant, incarnation: Incarnation) {
-        if incarnation != self.local().record().incarnation {
+        if incarnation != self.local().record().incarnation || !self.config.parts().extras {
             return;
         }
         // Once in a while: a member that claims it again and again must not keep us from judging.
@@ -438,7 +445,9 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.refute(now, incarnation);
-        self.send_own_record(from);
+        if self.config.parts().extras {
+            self.send_own_record(from);
+        }
     }
 
     /// Somebody doubts or buries us at our present incarnation: we live on under the next.
@@ -447,7 +456,7 @@ impl<T: MemberTable> Node<T> {
         if incarnation != own || self.departure.is_leaving() {
             return;
         }
-        if self.config.detector == Detector::Lifeguard {
+        if self.config.parts().health {
             self.awareness.refuted();
         }
         self.stats.refutations += 1;
@@ -547,7 +556,15 @@ impl<T: MemberTable> Node<T> {
 
     fn queue_claim(&mut self, now: Instant, id: MemberId, claim: Claim) {
         self.stats.queue_dropped += self.queue.push(id, claim, self.config.limits.queue_entries);
-        let delay = if self.queue.len() <= FEW { SOON } else { self.config.gossip_interval };
+        let tick = self.config.gossip_interval;
+        let delay = if self.config.parts().extras {
+            if self.queue.len() <= FEW { SOON } else { tick }
+        } else if self.timers.deadline(Timer::Gossip).is_none() {
+            // memberlist's ticks never stop: a new update meets them at a random phase.
+            tick.mul_f64(self.rng.f64())
+        } else {
+            tick
+        };
         let at = now + delay;
         if self.timers.deadline(Timer::Gossip).is_none_or(|set| at < set) {
             self.timers.set(Timer::Gossip, at);

@@ -20,9 +20,12 @@ impl<T: MemberTable> Node<T> {
         }
         self.timers.set(Timer::Gossip, now + self.config.gossip_interval);
         let fanout = self.fanout().min(self.config.max_outbound_per_round);
-        let targets = self.draw_gossip_targets(fanout);
         let a_datagram = self.config.max_payload / 43;
-        let burst = (self.queue.len() / a_datagram + 1).min(BURST);
+        let (targets, burst) = if self.config.parts().extras {
+            (self.draw_gossip_targets(fanout), (self.queue.len() / a_datagram + 1).min(BURST))
+        } else {
+            (self.draw_with_recently_dead(now, fanout), 1)
+        };
         for id in targets {
             let Some(peer) = self.peer(id) else { continue };
             for _ in 0..burst {

@@ -4,6 +4,7 @@ use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U32, U64};
 
 use super::{Node, Peer};
+use crate::detector::awareness::WORST;
 use crate::detector::relay::Request;
 use crate::event::{StreamRequest, Timer};
 use crate::member::{Incarnation, MemberId, State};
@@ -88,6 +89,7 @@ impl<T: MemberTable> Node<T> {
     fn greet(&mut self, now: Instant, from: Peer) {
         match self.table.get(from.id).map(|member| (member.state, member.incarnation())) {
             None => self.pull(now, from, from.id, RecordHash(0)),
+            Some((State::Dead | State::Left, _)) if !self.config.parts().extras => {}
             Some((State::Dead | State::Left, incarnation)) => {
                 let last = self.noticed.get(&from.id);
                 if last.is_none_or(|last| now.since(*last) >= NOTICE_PAUSE) {
@@ -154,14 +156,20 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         let patience = Duration::from_millis(request.timeout_ms.get().into());
-        self.timers.set(Timer::RelayLate(sequence), now + patience.min(self.config.ping_timeout));
+        // A requester in poor health waits longer, and only its own time counts for it (rule F-4).
+        let longest = self.config.ping_timeout * (WORST + 1);
+        self.timers.set(Timer::RelayLate(sequence), now + patience.min(longest));
         let ping = self.ping(sequence);
         self.send(peer, &ping);
     }
 
     pub(super) fn relay_late(&mut self, sequence: u32) {
         let Some(request) = self.relays.late(sequence) else { return };
-        if let Some(requester) = self.peer(request.requester) {
+        let parts = self.config.parts();
+        // Nacks are part of local health; SWIM's relays have nothing to say.
+        if (parts.health || parts.extras)
+            && let Some(requester) = self.peer(request.requester)
+        {
             self.send(requester, &Nack { sequence: U32::new(request.sequence) });
         }
     }
@@ -240,7 +248,8 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.stats.digests_differ += 1;
-        if self.agreement.differed(now, self.members()) {
+        let lasting = self.agreement.differed(now, self.members());
+        if lasting && self.config.parts().extras {
             self.wish_stream(from, alloc::vec![]);
         }
     }
