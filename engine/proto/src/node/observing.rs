@@ -59,6 +59,8 @@ pub(super) struct Observing {
     watch: Watch,
     /// Who observes us, in slot order.
     observers: Vec<MemberId>,
+    /// Where our cycle of slots begins: members that share a clock need not share their slots.
+    anchor: Duration,
     /// When the ring changed first and last since we looked at it.
     changed: Option<(Instant, Instant)>,
     pings: Pings,
@@ -86,6 +88,7 @@ impl Default for Observing {
         Self {
             watch: Watch::default(),
             observers: Vec::new(),
+            anchor: Duration::ZERO,
             changed: None,
             pings: Pings::default(),
             baseline: Baseline::default(),
