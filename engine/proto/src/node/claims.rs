@@ -275,7 +275,8 @@ impl<T: MemberTable> Node<T> {
         if !suspicion.confirm(accuser) {
             return;
         }
-        self.timers.set(Timer::Suspicion(id), suspicion.deadline());
+        // A deadline that this confirmation moved into the past is not one that we slept through.
+        self.timers.set(Timer::Suspicion(id), suspicion.deadline().max(now));
         if let Some(member) = self.table.get(id).cloned() {
             self.queue_suspicion(now, &member, accuser);
         }
@@ -360,7 +361,8 @@ impl<T: MemberTable> Node<T> {
         self.corrected = Some(now);
         self.queue.retract_verdicts();
         let at = now + self.config.suspicion_interval / 4;
-        for id in self.suspicions.keys() {
+        for (id, suspicion) in &mut self.suspicions {
+            suspicion.spare_until(at);
             if self.timers.deadline(Timer::Suspicion(*id)).is_some_and(|set| set < at) {
                 self.timers.set(Timer::Suspicion(*id), at);
             }
