@@ -6,6 +6,7 @@
 //! (rule M-4): such a claim first makes us pull the record.
 
 use alloc::sync::Arc;
+use core::cmp::Reverse;
 
 use super::{Node, Peer, SOON};
 use crate::detector::suspicion::{Circumstances, Schedule, Suspicion};
@@ -157,17 +158,27 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// Two records for one incarnation: the lower hash wins everywhere, and somebody is told
-    /// (rule R-3).
+    /// Two records for one incarnation: a leave wins (rule M-3), then the lower hash, everywhere the
+    /// same, and somebody is told (rule R-3).
     fn settle_conflict(&mut self, now: Instant, before: &Member, record: &Arc<SignedRecord>) {
         let id = before.id();
         self.emit(Event::Conflict(id));
         self.stats.reject("conflict");
-        if record.hash() < before.record.hash() {
-            self.put(Member { record: record.clone(), ..before.clone() });
-            if before.state.is_present() {
-                self.announce(now, record, State::Alive);
-            }
+        let leaves = |record: &SignedRecord| record.record().lifecycle == Lifecycle::Leaving;
+        let rank = |record: &SignedRecord| (leaves(record), Reverse(record.hash()));
+        if rank(record) < rank(&before.record) {
+            return;
+        }
+        if leaves(record) && before.state != State::Left {
+            self.end_suspicion(id);
+            self.put(Member { record: record.clone(), state: State::Left, since: now });
+            self.announce(now, record, State::Left);
+            self.tell_transition(Some(before.clone()), record.clone(), State::Left);
+            return;
+        }
+        self.put(Member { record: record.clone(), ..before.clone() });
+        if before.state.is_present() {
+            self.announce(now, record, State::Alive);
         }
     }
 
@@ -460,23 +471,33 @@ impl<T: MemberTable> Node<T> {
             // Whom we never knew we need not bury.
             State::Suspect | State::Dead if id != self.local && !unknown => {
                 self.take_record(now, from, entry.envelope);
-                if self.is_departed(from) {
-                    self.stats.reject("departed");
-                } else {
-                    self.suspect(now, None, id, incarnation, from);
-                }
+                self.suspect_on_its_word(now, from, id, incarnation);
             }
             State::Suspect if id != self.local => {
                 self.take_record(now, from, entry.envelope);
-                if !self.is_departed(from) {
-                    self.suspect(now, None, id, incarnation, from);
-                }
+                self.suspect_on_its_word(now, from, id, incarnation);
             }
             State::Suspect | State::Dead if id == self.local => {
                 self.take_record(now, from, entry.envelope);
                 self.refute(now, incarnation);
             }
             State::Left | State::Suspect | State::Dead => {}
+        }
+    }
+
+    /// Another's state accuses in its own name: it must be a member here, and present (rules F-5 and
+    /// H-3).
+    fn suspect_on_its_word(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        id: MemberId,
+        incarnation: Incarnation,
+    ) {
+        if self.is_departed(from) {
+            self.stats.reject("departed");
+        } else if self.table.get(from).is_some_and(|member| member.state.is_present()) {
+            self.suspect(now, None, id, incarnation, from);
         }
     }
 
