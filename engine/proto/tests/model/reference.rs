@@ -104,6 +104,21 @@ pub(crate) enum Told {
     Failed,
     Conflict,
     Refuted,
+    Forgotten,
+}
+
+impl Told {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Joined,
+        Self::Updated,
+        Self::Recovered,
+        Self::Suspected,
+        Self::Left,
+        Self::Failed,
+        Self::Conflict,
+        Self::Refuted,
+        Self::Forgotten,
+    ];
 }
 
 #[derive(Clone, Debug)]
@@ -203,6 +218,7 @@ impl Model {
 
     /// Rule L-2: the node forgot `name`; was it time?
     pub(crate) fn forget(&mut self, name: Name) -> bool {
+        self.told.push((Told::Forgotten, name));
         self.members.remove(name).is_some_and(|known| {
             !known.state.is_present() && self.now.since(known.since) >= self.rules.retention
         })
