@@ -156,8 +156,15 @@ impl Beside {
         }
         while self.node.poll_timeout().is_some_and(|(due, _)| due <= self.now) {
             self.node.handle_timeout(self.now);
+            self.take_events();
+            // Before the answers: an ack of this very instant comes too late for this deadline.
+            self.mature();
             self.settle();
         }
+        self.mature();
+    }
+
+    fn mature(&mut self) {
         if self.model.phase != Phase::Stopped {
             let node = &self.node;
             let dead = |name| node.member(id(name)).is_some_and(|m| m.state == State::Dead);
