@@ -68,6 +68,10 @@ pub struct Limits {
     pub pulls: usize,
     /// Indirect probes carried out for others at one time; a further one gets no nack.
     pub relays: usize,
+    /// Tests of doubted members open at one time; a further one is refused and counted.
+    pub tests: usize,
+    /// Proofs of death kept for whoever asks; the oldest goes.
+    pub proofs: usize,
     /// Events not yet taken, by the driver and again by the host; at the limit some go, counted,
     /// and an overflow is marked.
     pub events: usize,
@@ -81,6 +85,8 @@ impl Default for Limits {
             queue_entries: 65_536,
             pulls: 1_024,
             relays: 256,
+            tests: 256,
+            proofs: 4_096,
             events: 4_096,
         }
     }

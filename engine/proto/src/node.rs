@@ -43,11 +43,13 @@ mod departure;
 mod gossip;
 mod joining;
 mod memberlist;
+mod observing;
 mod probing;
 mod receive;
 
 use departure::Departure;
 use joining::Joining;
+use observing::Observing;
 
 /// With few updates queued a new one leaves after so long, together with its neighbours.
 const SOON: Duration = Duration::from_millis(20);
@@ -84,6 +86,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     relays: Relays,
     awareness: Awareness,
     contacts: Contacts,
+    observing: Observing,
     suspicions: IdMap<Suspicion>,
     noticed: IdMap<Instant>,
     queue: Queue,
@@ -130,7 +133,8 @@ impl<T: MemberTable> Node<T> {
     }
 
     /// A node that knows the members of `table` from the start: one that was saved, or one that
-    /// many nodes share. Its own record in it, if there is one, is replaced.
+    /// many nodes share. Its own record in it, if there is one, is replaced, unless it is the very
+    /// record that this life begins with: then there is nothing to announce.
     ///
     /// # Errors
     /// As [`Node::new`].
@@ -157,6 +161,7 @@ impl<T: MemberTable> Node<T> {
             relays: Relays::default(),
             awareness: Awareness::default(),
             contacts: Contacts::default(),
+            observing: Observing::default(),
             suspicions: IdMap::default(),
             noticed: IdMap::default(),
             queue: Queue::default(),
@@ -175,13 +180,14 @@ impl<T: MemberTable> Node<T> {
             stats: Stats::default(),
         };
         node.forget_doubts(now);
-        let record = Arc::new(record);
-        node.put(Member { record: record.clone(), state: State::Alive, since: now });
-        node.announce(now, &record, State::Alive);
+        node.take_place(now, record);
         // A random first offset keeps nodes that start together from probing in step.
         let offset = node.config.interval.mul_f64(node.rng.f64());
         node.timers.set(Timer::ProbeRound, now + offset);
         node.timers.set(Timer::Reap, now + REAP_EVERY);
+        if node.observes() {
+            node.begin_observing(now);
+        }
         Ok(node)
     }
 
@@ -209,12 +215,16 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.contacts.heard(now, peer);
+        self.heard_from(now, peer);
         if seed {
             self.joining.seed_is(address, peer);
         }
         self.ask_for_state(now, Peer { id: peer, address });
         if let Some((sequence, acked)) = self.probes.proven(peer) {
             self.probe_answered(now, sequence, acked);
+        }
+        if self.observes() {
+            self.observed_proof_of_life(now, peer);
         }
     }
 
@@ -262,10 +272,15 @@ impl<T: MemberTable> Node<T> {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::ProbeRound => self.probe_round(now),
+                Timer::PingLate(sequence) if self.observes() => self.watch_late(now, sequence),
                 Timer::PingLate(sequence) => self.ping_late(now, sequence),
                 Timer::ProbeEnd(sequence) => self.probe_ended(now, sequence),
                 Timer::RelayLate(sequence) => self.relay_late(sequence),
                 Timer::Suspicion(id) => self.suspicion_matured(now, id),
+                Timer::Ring => self.look_at_rings(now),
+                Timer::Watch => self.watch_due(now),
+                Timer::Test(id) => self.drive_test(now, id),
+                Timer::Audit => self.audit(now),
                 Timer::Gossip => self.gossip_tick(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
@@ -378,6 +393,16 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
+    /// Enters our first record and the members that the table brought along.
+    fn take_place(&mut self, now: Instant, record: SignedRecord) {
+        let known = self.table.get(self.local).is_some_and(|own| *own.record == record);
+        if !known {
+            let record = Arc::new(record);
+            self.put(now, Member { record: record.clone(), state: State::Alive, since: now });
+            self.announce(now, &record, State::Alive);
+        }
+    }
+
     // --- what the routed parts share ---
 
     fn members(&self) -> usize {
@@ -397,9 +422,14 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    fn put(&mut self, member: Member) {
+    fn put(&mut self, now: Instant, member: Member) {
         self.version += 1;
+        let before = self.table.get(member.id()).is_some_and(|known| known.state.is_present());
+        let moved = before != member.state.is_present();
         self.table.put(member);
+        if moved && self.observes() {
+            self.ring_changed(now);
+        }
     }
 
     fn emit(&mut self, event: Event) {

@@ -133,11 +133,15 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.end_suspicion(id);
+        self.settle_observed(id);
         self.noticed.remove(&id);
-        self.put(Member { record: record.clone(), state, since: now });
+        self.put(now, Member { record: record.clone(), state, since: now });
         self.announce(now, &record, state);
         // Whoever was present has its turn already.
-        if state == State::Alive && !before.as_ref().is_some_and(|known| known.state.is_present()) {
+        if state == State::Alive
+            && !self.observes()
+            && !before.as_ref().is_some_and(|known| known.state.is_present())
+        {
             self.order.insert(id);
         }
         self.tell_transition(before, record, state);
@@ -171,12 +175,13 @@ impl<T: MemberTable> Node<T> {
         }
         if leaves(record) && before.state != State::Left {
             self.end_suspicion(id);
-            self.put(Member { record: record.clone(), state: State::Left, since: now });
+            self.settle_observed(id);
+            self.put(now, Member { record: record.clone(), state: State::Left, since: now });
             self.announce(now, record, State::Left);
             self.tell_transition(Some(before.clone()), record.clone(), State::Left);
             return;
         }
-        self.put(Member { record: record.clone(), ..before.clone() });
+        self.put(now, Member { record: record.clone(), ..before.clone() });
         if before.state.is_present() {
             self.announce(now, record, State::Alive);
         }
@@ -218,6 +223,13 @@ impl<T: MemberTable> Node<T> {
         }
         if self.is_departed(from.id) {
             self.stats.reject("departed");
+            return;
+        }
+        if self.observes() {
+            // A member that runs another detector doubts: reason enough to look, and no more.
+            if self.table.get(id).is_some_and(|member| member.incarnation() == incarnation) {
+                self.look_at(now, id);
+            }
             return;
         }
         // An accuser that we do not know as a member does not count.
@@ -271,7 +283,7 @@ impl<T: MemberTable> Node<T> {
         self.stats.suspicions += 1;
         self.queue_suspicion(now, &member, accuser);
         let record = member.record.clone();
-        self.put(Member { state: State::Suspect, since: now, ..member });
+        self.put(now, Member { state: State::Suspect, since: now, ..member });
         if parts.extras
             && accuser == self.local
             && let Some(peer) = self.peer(id)
@@ -332,8 +344,7 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn on_death(&mut self, now: Instant, from: Peer, claim: &Death) {
         let (id, incarnation) = (MemberId(claim.id), claim.incarnation.into());
         if id == self.local {
-            self.stand_corrected(now, incarnation);
-            self.refute_to(now, from, incarnation);
+            self.told_dead(now, from, MemberId(claim.announcer), incarnation);
             return;
         }
         if self.is_departed(from.id) {
@@ -342,6 +353,11 @@ impl<T: MemberTable> Node<T> {
         }
         match self.table.get(id).map(Member::incarnation) {
             Some(known) if incarnation > known => self.pull(now, from, id, RecordHash(0)),
+            Some(known) if incarnation == known && self.observes() => {
+                if !self.is_departed(id) {
+                    self.hear_of_death(now, from, claim);
+                }
+            }
             Some(known) if incarnation == known => {
                 let age = core::time::Duration::from_millis(claim.age_ms.get().into());
                 let announcer = MemberId(claim.announcer);
@@ -351,9 +367,25 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
+    /// Others hold us dead (rules H-1 and D-13).
+    pub(super) fn told_dead(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        announcer: MemberId,
+        incarnation: Incarnation,
+    ) {
+        if self.observes() {
+            self.buried(now, from, announcer, incarnation);
+        } else {
+            self.stand_corrected(now, incarnation);
+            self.refute_to(now, from, incarnation);
+        }
+    }
+
     /// Whether we hold `id` departed: it has been away, and what it makes of others is no
     /// evidence (rule H-3).
-    fn is_departed(&self, id: MemberId) -> bool {
+    pub(super) fn is_departed(&self, id: MemberId) -> bool {
         self.config.parts().extras
             && self.table.get(id).is_some_and(|member| !member.state.is_present())
     }
@@ -380,7 +412,7 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    fn bury(
+    pub(super) fn bury(
         &mut self,
         now: Instant,
         since: Instant,
@@ -394,6 +426,10 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.end_suspicion(id);
+        self.settle_observed(id);
+        if self.observes() {
+            self.note_death(now, id, announcer);
+        }
         let death = Death {
             id: id.0,
             incarnation: incarnation.into(),
@@ -403,7 +439,7 @@ impl<T: MemberTable> Node<T> {
         };
         self.queue_claim(now, id, Claim::Death { death, since });
         let record = member.record.clone();
-        self.put(Member { state: State::Dead, since: now, ..member });
+        self.put(now, Member { state: State::Dead, since: now, ..member });
         self.emit(Event::Left { record, reason: LeftReason::Failed });
     }
 
@@ -429,7 +465,7 @@ impl<T: MemberTable> Node<T> {
     }
 
     /// Somebody doubts or buries us at our present incarnation: we live on under the next.
-    fn refute(&mut self, now: Instant, incarnation: Incarnation) {
+    pub(super) fn refute(&mut self, now: Instant, incarnation: Incarnation) {
         let own = self.local().record().incarnation;
         if incarnation != own || self.departure.is_leaving() {
             return;
@@ -465,6 +501,9 @@ impl<T: MemberTable> Node<T> {
             State::Alive => {
                 self.take_record(now, from, entry.envelope);
             }
+            State::Suspect | State::Dead if self.observes() => {
+                self.merge_doubt(now, from, &entry, id, incarnation);
+            }
             State::Left if !unknown => {
                 self.take_record(now, from, entry.envelope);
             }
@@ -498,6 +537,37 @@ impl<T: MemberTable> Node<T> {
             self.stats.reject("departed");
         } else if self.table.get(from).is_some_and(|member| member.state.is_present()) {
             self.suspect(now, None, id, incarnation, from);
+        }
+    }
+
+    /// As [`Node::merge_entry`] for the detector `observers`: a doubt is its owner's affair, and a
+    /// death without a proof is a reason to look (rule D-15).
+    fn merge_doubt(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        entry: &Entry<'_>,
+        id: MemberId,
+        incarnation: Incarnation,
+    ) {
+        let dead = entry.state == State::Dead;
+        if dead && self.table.get(id).is_none() {
+            return;
+        }
+        self.take_record(now, from, entry.envelope);
+        if !dead {
+            return;
+        }
+        if id == self.local {
+            if let Some(peer) = self.peer(from) {
+                self.told_dead(now, peer, from, incarnation);
+            }
+        } else if self.is_departed(from) {
+            self.stats.reject("departed");
+        } else if !self.is_departed(id)
+            && self.table.get(id).is_some_and(|member| member.incarnation() == incarnation)
+        {
+            self.doubt_old_death(now, id, incarnation);
         }
     }
 

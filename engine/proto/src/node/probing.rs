@@ -20,6 +20,10 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.timers.set(Timer::ProbeRound, now + self.awareness.stretch(self.config.interval));
+        if self.observes() {
+            self.redial(now);
+            return;
+        }
         let parts = self.config.parts();
         for _ in 0..ProbeOrder::probes_per_interval(self.members(), parts.promise) {
             if !self.probe_next(now) {
@@ -181,7 +185,9 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn forgive_a_stall(&mut self, now: Instant) {
         let Some((due, _)) = self.timers.next() else { return };
         let forgives = self.config.parts().extras;
-        if !forgives || now.since(due) <= self.config.interval {
+        let pause = now.since(due);
+        let late = if self.observes() { super::observing::LATE } else { self.config.interval };
+        if !forgives || pause <= late {
             return;
         }
         self.stats.stalls += 1;
@@ -191,6 +197,7 @@ impl<T: MemberTable> Node<T> {
             match timer {
                 Timer::ProbeEnd(sequence) => probes.push(sequence),
                 Timer::Suspicion(id) => suspects.push(id),
+                Timer::PingLate(sequence) if self.observes() => self.forget_ping(sequence),
                 // Nobody was asked to relay: the probe as a whole is void.
                 Timer::PingLate(sequence) => {
                     self.timers.cancel(Timer::ProbeEnd(sequence));
@@ -198,12 +205,20 @@ impl<T: MemberTable> Node<T> {
                 }
                 // The requester has given up by now; its place is free.
                 Timer::RelayLate(sequence) => drop(self.relays.late(sequence)),
-                Timer::ProbeRound | Timer::Gossip | Timer::Reap | Timer::Leave => {
+                Timer::Test(_) => {}
+                Timer::ProbeRound
+                | Timer::Gossip
+                | Timer::Reap
+                | Timer::Leave
+                | Timer::Ring
+                | Timer::Watch
+                | Timer::Audit => {
                     // Periodic work is due once, however long we were away.
                     self.timers.set(timer, now + Duration::from_nanos(1));
                 }
             }
         }
+        self.forgive_in_tests(now, pause);
         for sequence in probes {
             self.probes.ended(sequence);
         }

@@ -1,7 +1,7 @@
 //! Messages in: each kind goes to whoever understands it.
 
 use zerocopy::IntoBytes;
-use zerocopy::byteorder::little_endian::{I16, U16, U32, U64};
+use zerocopy::byteorder::little_endian::{U32, U64};
 
 use super::{Node, Peer};
 use crate::detector::awareness::WORST;
@@ -26,6 +26,7 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.contacts.heard(now, from.id);
+        self.heard_from(now, from.id);
         self.joining.heard_at(from.address, from.id);
         for message in Messages::new(payload) {
             match message {
@@ -73,6 +74,11 @@ impl<T: MemberTable> Node<T> {
                 self.wish_stream(from, alloc::vec![MemberId(by_stream.id)]);
             }
             Message::LeaveAck(ack) => self.on_leave_ack(from, ack),
+            Message::Verify(verify) => self.on_verify(now, from, verify),
+            Message::Vote(vote) => self.on_vote(now, from, vote),
+            Message::Hint(hint) => self.on_hint(now, hint),
+            Message::ProofPull(pull) => self.on_proof_pull(from, pull),
+            Message::Proof(bytes) => self.on_proof(now, bytes),
             // The session layer has acted on it.
             Message::Unknown(kind::CONFIRM) => {}
             Message::Unknown(_) => self.stats.messages_unknown += 1,
@@ -88,8 +94,8 @@ impl<T: MemberTable> Node<T> {
                 let last = self.noticed.get(&from.id);
                 if last.is_none_or(|last| now.since(*last) >= NOTICE_PAUSE) {
                     self.noticed.insert(from.id, now);
-                    let notice =
-                        Notice { incarnation: incarnation.into(), announcer: self.local.0 };
+                    let announcer = self.announcer_of(from.id);
+                    let notice = Notice { incarnation: incarnation.into(), announcer: announcer.0 };
                     self.send(from, &notice);
                 }
             }
@@ -98,13 +104,13 @@ impl<T: MemberTable> Node<T> {
     }
 
     fn on_ping(&mut self, now: Instant, from: Peer, ping: &Ping) {
+        let (baseline, phase_error) = self.ack_fields(now, from.id);
         let ack = Ack {
             sequence: ping.sequence,
             incarnation: self.local().record().incarnation.into(),
             digest: U64::new(self.table.digest()),
-            // This detector keeps no baseline and no phase: "perfect" and "on time".
-            baseline: U16::new(u16::MAX),
-            phase_error: I16::ZERO,
+            baseline,
+            phase_error,
         };
         self.send(from, &ack);
         self.compare_digest(now, from, ping.digest.get());
@@ -112,6 +118,9 @@ impl<T: MemberTable> Node<T> {
 
     fn on_ack(&mut self, now: Instant, from: Peer, ack: &Ack) {
         let sequence = ack.sequence.get();
+        if self.observes() {
+            self.observed_ack(now, from, ack);
+        }
         if let Some(acked) = self.probes.acked(now, sequence, from.id) {
             self.probe_answered(now, sequence, acked);
         } else if let Some(request) = self.relays.acked(sequence, from.id) {
@@ -189,8 +198,7 @@ impl<T: MemberTable> Node<T> {
 
     fn on_notice(&mut self, now: Instant, from: Peer, notice: &Notice) {
         let held: Incarnation = notice.incarnation.into();
-        self.stand_corrected(now, held);
-        self.refute_to(now, from, held);
+        self.told_dead(now, from, MemberId(notice.announcer), held);
     }
 
     fn on_record_pull(&mut self, from: Peer, pull: &RecordPull) {
@@ -214,6 +222,11 @@ impl<T: MemberTable> Node<T> {
             self.stats.pulls += 1;
             self.send(from, &RecordPull { id: id.0, hash: U64::new(hash.0) });
         }
+    }
+
+    /// Asks `from` for whatever record of `id` is its newest.
+    pub(super) fn pull_newest(&mut self, now: Instant, from: Peer, id: MemberId) {
+        self.pull(now, from, id, RecordHash(0));
     }
 
     pub(super) fn send_own_record(&mut self, to: Peer) {

@@ -193,6 +193,7 @@ impl Beside {
                 }
                 Event::RecordRejected { .. }
                 | Event::RoundTrip { .. }
+                | Event::Unreachable(_)
                 | Event::JoinComplete
                 | Event::Overflow(_) => continue,
                 Event::Joined(record) => (Told::Joined, record.record().id),
