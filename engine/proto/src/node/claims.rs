@@ -524,22 +524,6 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// Another's state accuses in its own name: it must be a member here, and present (rules F-5 and
-    /// H-3).
-    fn suspect_on_its_word(
-        &mut self,
-        now: Instant,
-        from: MemberId,
-        id: MemberId,
-        incarnation: Incarnation,
-    ) {
-        if self.is_departed(from) {
-            self.stats.reject("departed");
-        } else if self.table.get(from).is_some_and(|member| member.state.is_present()) {
-            self.suspect(now, None, id, incarnation, from);
-        }
-    }
-
     /// As [`Node::merge_entry`] for the detector `observers`: a doubt is its owner's affair, and a
     /// death without a proof is a reason to look (rule D-15).
     fn merge_doubt(
@@ -568,6 +552,22 @@ impl<T: MemberTable> Node<T> {
             && self.table.get(id).is_some_and(|member| member.incarnation() == incarnation)
         {
             self.doubt_old_death(now, id, incarnation);
+        }
+    }
+
+    /// Another's state accuses in its own name: it must be a member here, and present (rules F-5 and
+    /// H-3).
+    fn suspect_on_its_word(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        id: MemberId,
+        incarnation: Incarnation,
+    ) {
+        if self.is_departed(from) {
+            self.stats.reject("departed");
+        } else if self.table.get(from).is_some_and(|member| member.state.is_present()) {
+            self.suspect(now, None, id, incarnation, from);
         }
     }
 

@@ -201,7 +201,8 @@ impl Beside {
                     self.model.phase = Phase::Stopped;
                     continue;
                 }
-                Event::RecordRejected { .. }
+                Event::Unreachable(_)
+                | Event::RecordRejected { .. }
                 | Event::RoundTrip { .. }
                 | Event::Unreachable(_)
                 | Event::JoinComplete
