@@ -102,11 +102,15 @@ impl Exile {
             self.evicted = None;
             return true;
         }
+        if self.evicted != Some(incarnation) {
+            // What came back before is what the others had seen too when they judged.
+            self.pings.clear();
+        }
         self.evicted = Some(incarnation);
         false
     }
 
-    /// Whether the last 30 pings show that we are well: at least
+    /// Whether 30 pings since the eviction, the newest, show that we are well: at least
     /// 30m − 3.1·√(30m(1−m)) of them acked, m the mean b in those acks.
     pub fn may_return(&self) -> bool {
         if self.evicted.is_none() || self.pings.len() < SAMPLE {
