@@ -51,7 +51,7 @@ const HEARSAY: (u32, Duration) = (8, Duration::from_millis(125));
 /// A wake-up that comes later than this was a pause of ours.
 pub(super) const LATE: Duration = Duration::from_millis(100);
 /// Announcers remembered for NOTICEs.
-const ANNOUNCERS: usize = 256;
+const ANNOUNCERS: usize = 4_096;
 
 /// State of the detector.
 #[derive(Clone, Debug)]
