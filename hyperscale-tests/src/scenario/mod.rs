@@ -110,8 +110,8 @@ impl<'a, T: SimTable> Play<'a, T> {
     }
 
     fn play(&mut self, progress: &Progress) {
-        let mut acts = std::mem::take(&mut self.script.acts).into_iter().peekable();
         let last_heal = self.script.healed_at();
+        let mut acts = std::mem::take(&mut self.script.acts).into_iter().peekable();
         let mut now = Duration::ZERO;
         let mut sample = SAMPLE;
         loop {
