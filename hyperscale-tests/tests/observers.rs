@@ -39,17 +39,33 @@ fn a_crash_is_known_to_all_within_the_suspicion_interval() {
             let mut world = formed(seed, nodes);
             world.run_for(secs(60) + Duration::from_millis(seed * 37));
             let victim = nodes - 1;
-            let false_alarms = world.told().iter().filter(|told| matches!(told.event, Event::Left { .. })).count();
-            let doubts = world.told().iter().filter(|told| matches!(told.event, Event::Suspected { .. })).count();
-            if false_alarms + doubts > 0 { println!("n {nodes} seed {seed}: left {false_alarms} suspected {doubts}"); }
+            let false_alarms =
+                world.told().iter().filter(|told| matches!(told.event, Event::Left { .. })).count();
+            let doubts = world
+                .told()
+                .iter()
+                .filter(|told| matches!(told.event, Event::Suspected { .. }))
+                .count();
+            if false_alarms + doubts > 0 {
+                println!("n {nodes} seed {seed}: left {false_alarms} suspected {doubts}");
+            }
             world.crash(victim);
             let killed = world.now();
             world.run_for(secs(12));
             let times = removal_times(&world, victim, killed);
-            if times.len() != nodes - 1 { println!("n {nodes} seed {seed}: {} removals; {:?} stats {:?}", times.len(), world.sees(0, victim), world.node(0).stats()); }
+            if times.len() != nodes - 1 {
+                println!(
+                    "n {nodes} seed {seed}: {} removals; {:?} stats {:?}",
+                    times.len(),
+                    world.sees(0, victim),
+                    world.node(0).stats()
+                );
+            }
             let slowest = times.iter().max().copied().unwrap_or_default();
             all.push(slowest);
-            if nodes == 8 && seed == 0 { println!("{:?}", world.node(0).stats()); }
+            if nodes == 8 && seed == 0 {
+                println!("{:?}", world.node(0).stats());
+            }
         }
         all.sort();
         println!("n {nodes}: p50 {:?} max {:?}", all[20], all[39]);

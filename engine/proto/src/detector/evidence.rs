@@ -4,27 +4,22 @@
 //! often living members answer (b). The sum is Wald's sequential test: a bound on the sum is a
 //! bound on the probability of error.
 //!
+//! The sum is taken in the order of sending and held down at A + 2·ln(1/r): whoever was silent for
+//! a minute and answers again is trusted after as many answers as one that was silent for a second.
+//!
 //! Λ = lost·ln((1 − r·b)/(1 − b)) − acked·ln(1/r), with r: a dead member "answers" at most a tenth
 //! as often as a living one (late datagrams, an old session's ghost).
 
 /// r.
 const GHOST: f64 = 0.1;
 
-/// What the pings of one test showed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Evidence {
-    /// Unanswered after their time.
-    pub lost: u32,
-    /// Answered, in time or late.
-    pub acked: u32,
-}
-
-impl Evidence {
-    /// Λ for the base `b`.
-    pub fn lambda(self, b: f64) -> f64 {
-        let silence = libm::log((1.0 - GHOST * b) / (1.0 - b));
-        f64::from(self.lost) * silence + f64::from(self.acked) * libm::log(GHOST)
-    }
+/// Λ for the base `b`, from answers (`true`) and silences in the order of their pings.
+pub fn lambda(answers: impl Iterator<Item = bool>, b: f64, quorum: usize) -> f64 {
+    let silence = libm::log((1.0 - GHOST * b) / (1.0 - b));
+    let answer = libm::log(GHOST);
+    // Rounding must not ask for a sixth answer.
+    let most = dead_above(quorum) - 2.0 * answer - 1e-9;
+    answers.fold(0.0, |sum, acked| if acked { sum + answer } else { most.min(sum + silence) })
 }
 
 /// A: doubt that suffices for a verdict of death with `quorum` voters,
@@ -46,23 +41,36 @@ pub fn alive_below() -> f64 {
 mod tests {
     use super::*;
 
+    fn after(answers: &[bool], b: f64) -> f64 {
+        lambda(answers.iter().copied(), b, 5)
+    }
+
     /// Rule D-5: on a clean link two silences are a case, on a lossy one they are nothing.
     #[test]
     fn silence_weighs_by_how_rare_it_is() {
-        let two = Evidence { lost: 2, acked: 0 };
-        assert!(two.lambda(0.98) >= dead_above(5));
-        assert!(two.lambda(0.5) < 1.5);
-        let many = Evidence { lost: 11, acked: 0 };
-        assert!(many.lambda(0.5) >= dead_above(5));
+        assert!(after(&[false; 2], 0.98) >= dead_above(5));
+        assert!(after(&[false; 2], 0.5) < 1.5);
+        assert!(after(&[false; 11], 0.5) >= dead_above(5));
     }
 
     /// Rules D-5 and D-7: an answer takes back more than half of a silence; two make a vote.
     #[test]
     fn answers_speak_against_death() {
-        assert!(Evidence { lost: 1, acked: 2 }.lambda(0.98) <= 0.0);
-        assert!(Evidence { lost: 1, acked: 1 }.lambda(0.98) > 0.0);
-        assert!(Evidence { lost: 0, acked: 2 }.lambda(0.98) <= alive_below());
-        assert!(Evidence { lost: 0, acked: 1 }.lambda(0.5) > alive_below());
+        assert!(after(&[false, true, true], 0.98) <= 0.0);
+        assert!(after(&[false, true], 0.98) > 0.0);
+        assert!(after(&[true; 2], 0.98) <= alive_below());
+        assert!(after(&[true], 0.5) > alive_below());
+    }
+
+    /// Rule D-5: a long silence is not held against whoever answers again.
+    #[test]
+    fn five_answers_undo_any_silence() {
+        let mut answers = [false; 60];
+        assert!(after(&answers, 0.98) >= dead_above(5));
+        answers[57..].fill(true);
+        assert!(after(&answers, 0.98) < dead_above(5), "three take the verdict back");
+        answers[55..].fill(true);
+        assert!(after(&answers, 0.98) <= 0.0, "five end the doubt");
     }
 
     #[test]

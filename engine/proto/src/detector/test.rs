@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 use crate::detector::baseline::Baseline;
-use crate::detector::evidence::{self, Evidence};
+use crate::detector::evidence;
 use crate::member::{Incarnation, MemberId};
 use crate::time::{Duration, Instant};
 
@@ -184,7 +184,7 @@ impl Test {
 
     /// Whether the subject answered at all.
     pub fn has_an_ack(&self) -> bool {
-        self.evidence().acked > 0
+        count(&self.pings, Fate::Acked) > 0
     }
 
     /// A ping to the subject left.
@@ -215,9 +215,8 @@ impl Test {
     }
 
     /// Whether a control belongs beside the next ping: somebody relies on us and an answer is out.
-    pub fn wants_a_control(&self, leading: bool) -> bool {
-        (leading || !self.requesters.is_empty())
-            && self.pings.iter().any(|ping| ping.fate != Fate::Acked)
+    pub fn wants_a_control(&self) -> bool {
+        !self.requesters.is_empty() && self.pings.iter().any(|ping| ping.fate != Fate::Acked)
     }
 
     /// Counts what is overdue as lost; says how many controls were.
@@ -264,19 +263,18 @@ impl Test {
 
     /// Pings that were lost.
     pub fn lost(&self) -> u32 {
-        self.evidence().lost
-    }
-
-    fn evidence(&self) -> Evidence {
-        let count = |fate| self.pings.iter().filter(|ping| ping.fate == fate).count() as u32;
-        Evidence { lost: count(Fate::Lost), acked: count(Fate::Acked) }
+        count(&self.pings, Fate::Lost)
     }
 
     /// Λ at the base of this test.
-    pub fn lambda(&self, baseline: Baseline) -> f64 {
-        let count = |fate| self.controls.iter().filter(|ping| ping.fate == fate).count() as u32;
-        let (lost, acked) = (count(Fate::Lost), count(Fate::Acked));
-        self.evidence().lambda(baseline.with_controls(lost + acked, acked))
+    pub fn lambda(&self, baseline: Baseline, quorum: usize) -> f64 {
+        let (lost, acked) = (count(&self.controls, Fate::Lost), count(&self.controls, Fate::Acked));
+        let answers = self.pings.iter().filter_map(|ping| match ping.fate {
+            Fate::Pending => None,
+            Fate::Lost => Some(false),
+            Fate::Acked => Some(true),
+        });
+        evidence::lambda(answers, baseline.with_controls(lost + acked, acked), quorum)
     }
 
     /// When our own silence towards the subject began: its first lost ping was sent.
@@ -298,7 +296,7 @@ impl Test {
         quorum: usize,
         pace: Pace,
     ) -> Ballot {
-        let lambda = self.lambda(baseline);
+        let lambda = self.lambda(baseline, quorum);
         if lambda >= evidence::dead_above(quorum) && self.grace_is_over(now, pace) {
             self.condemned.get_or_insert(now);
             return Ballot::Dead;
@@ -340,6 +338,10 @@ impl Test {
             // Nothing left to wait for: the next look finds that it is over.
             .unwrap_or(now)
     }
+}
+
+fn count(pings: &[Sent], fate: Fate) -> u32 {
+    pings.iter().filter(|ping| ping.fate == fate).count() as u32
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ fn silent(test: &mut Test, from: u64, until: u64, spacing: u64) {
 fn nobody_is_condemned_within_the_grace() {
     let mut test = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
     silent(&mut test, 100, 2_000, 200);
-    assert!(test.lambda(settled()) > evidence::dead_above(5));
+    assert!(test.lambda(settled(), 5) > evidence::dead_above(5));
     assert_eq!(test.opinion(at(2_049), settled(), 5, pace()), Ballot::Pending);
     assert_eq!(test.opinion(at(2_050), settled(), 5, pace()), Ballot::Dead);
     assert_eq!(test.condemned_since(), Some(at(2_050)));
@@ -45,9 +45,9 @@ fn a_late_answer_turns_lost_into_acked() {
     test.settle(at(250));
     assert_eq!((test.lost(), test.straight_failures()), (2, 2));
     assert!(test.acked(1));
-    assert!(test.lambda(settled()) > 0.0);
+    assert!(test.lambda(settled(), 5) > 0.0);
     assert!(test.acked(2));
-    assert!(test.lambda(settled()) <= evidence::alive_below());
+    assert!(test.lambda(settled(), 5) <= evidence::alive_below());
     assert_eq!(test.opinion(at(9_000), settled(), 5, pace()), Ballot::Alive);
     assert!(!test.acked(77), "somebody else's number");
 }
@@ -61,16 +61,16 @@ fn controls_take_the_blame_off_the_subject() {
         for n in 0..8u32 {
             let now = at(u64::from(n) * 200);
             test.pinged(now, n, now + TAU);
-            assert!(test.wants_a_control(false));
+            assert!(test.wants_a_control());
             if controls {
                 test.controlled(now, 50 + n, now + TAU);
             }
             test.settle(now + TAU);
         }
-        test.lambda(settled())
+        test.lambda(settled(), 5)
     };
-    assert!(run(false) > 25.0);
-    assert!(run(true) < 7.0, "{}", run(true));
+    assert!(run(false) >= evidence::dead_above(5));
+    assert!(run(true) < evidence::dead_above(5), "{}", run(true));
 }
 
 /// Rule D-10: a pause of our own is evidence against nobody.

@@ -59,6 +59,8 @@ pub(super) struct Observing {
     watch: Watch,
     /// Who observes us, in slot order.
     observers: Vec<MemberId>,
+    /// Where our cycle of slots begins: members that share a clock need not share their slots.
+    anchor: Duration,
     /// When the ring changed first and last since we looked at it.
     changed: Option<(Instant, Instant)>,
     pings: Pings,
@@ -66,6 +68,8 @@ pub(super) struct Observing {
     tests: BTreeMap<MemberId, Test>,
     cases: BTreeMap<MemberId, Case>,
     proofs: Proofs,
+    /// Whom we show as Suspect.
+    doubted: BTreeSet<MemberId>,
     unreachable: BTreeSet<MemberId>,
     exile: Exile,
     acquaintances: Acquaintances,
@@ -84,12 +88,14 @@ impl Default for Observing {
         Self {
             watch: Watch::default(),
             observers: Vec::new(),
+            anchor: Duration::ZERO,
             changed: None,
             pings: Pings::default(),
             baseline: Baseline::default(),
             tests: BTreeMap::new(),
             cases: BTreeMap::new(),
             proofs: Proofs::default(),
+            doubted: BTreeSet::new(),
             unreachable: BTreeSet::new(),
             exile: Exile::default(),
             acquaintances: Acquaintances::default(),
@@ -104,6 +110,16 @@ impl Default for Observing {
 }
 
 impl<T: MemberTable> Node<T> {
+    /// Who observes us, in the order of the rings: empty under another detector.
+    pub fn observed_by(&self) -> &[MemberId] {
+        &self.observing.observers
+    }
+
+    /// Whom we observe: nobody under another detector.
+    pub fn observing(&self) -> impl Iterator<Item = MemberId> {
+        self.observing.watch.subjects()
+    }
+
     /// Whether this detector runs.
     pub(super) fn observes(&self) -> bool {
         match self.config.detector {
@@ -220,6 +236,7 @@ impl<T: MemberTable> Node<T> {
         let present = |id| table.get(id).is_some_and(|member| member.state.is_present());
         self.observing.acquaintances.retain(present);
         self.observing.active.clear();
+        self.leave_lost_subjects(now);
         self.plan_watch();
     }
 

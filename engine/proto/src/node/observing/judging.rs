@@ -152,6 +152,8 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn reachable_again(&mut self, now: Instant) {
         let marked = core::mem::take(&mut self.observing.unreachable);
         for id in marked {
+            // Until this moment it was lost to us.
+            self.observing.exile.lost(now, id);
             self.trust_again(now, id);
         }
     }

@@ -39,7 +39,7 @@ impl<T: MemberTable> Node<T> {
     fn is_sure_of(&self, id: MemberId) -> bool {
         let (_, quorum) = self.quorum();
         let Some(test) = self.observing.tests.get(&id) else { return false };
-        test.lambda(self.observing.baseline) >= evidence::dead_above(quorum)
+        test.lambda(self.observing.baseline, quorum) >= evidence::dead_above(quorum)
     }
 
     /// An old death is told to the dead, who answers if it lives, and looked into.

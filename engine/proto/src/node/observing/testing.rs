@@ -197,7 +197,7 @@ impl<T: MemberTable> Node<T> {
         let (observers, quorum) = self.quorum();
         let (baseline, pace) = (self.observing.baseline, self.pace());
         let Some(test) = self.observing.tests.get_mut(&id) else { return 0.0 };
-        let lambda = test.lambda(baseline);
+        let lambda = test.lambda(baseline, quorum);
         let sure = lambda >= evidence::dead_above(quorum);
         let mut opinion = test.opinion(now, baseline, quorum, pace);
         if observers == 1 && test.straight_failures() < ALONE_FAILURES && opinion == Ballot::Dead {
@@ -225,6 +225,7 @@ impl<T: MemberTable> Node<T> {
         }
         if self.observing.tests.get(&id).is_some_and(|test| test.is_over(now)) {
             self.drop_test(id);
+            self.leave_to_observers(now, id);
         }
         lambda
     }
@@ -254,6 +255,25 @@ impl<T: MemberTable> Node<T> {
         self.trust_again(now, id);
     }
 
+    /// The test ended without a verdict. Its observers will look again; whoever is none keeps no
+    /// doubt that nothing of its own would ever end.
+    fn leave_to_observers(&mut self, now: Instant, id: MemberId) {
+        if !self.observing.watch.observes(id) {
+            self.observing.unreachable.remove(&id);
+            self.trust_again(now, id);
+        }
+    }
+
+    /// The rings changed: doubts about members that others observe end with their tests.
+    pub(super) fn leave_lost_subjects(&mut self, now: Instant) {
+        let doubted: alloc::vec::Vec<MemberId> = self.observing.doubted.iter().copied().collect();
+        for id in doubted {
+            if !self.observing.tests.contains_key(&id) {
+                self.leave_to_observers(now, id);
+            }
+        }
+    }
+
     pub(in crate::node) fn drop_test(&mut self, id: MemberId) {
         self.observing.tests.remove(&id);
         self.observing.cases.remove(&id);
@@ -263,12 +283,11 @@ impl<T: MemberTable> Node<T> {
     fn ping_again(&mut self, now: Instant, peer: Peer, lambda: f64) {
         let (_, quorum) = self.quorum();
         let (pace, patience) = (self.pace(), self.patience(now, peer.id));
-        let leads = self.observing.cases.contains_key(&peer.id);
         let Some(test) = self.observing.tests.get_mut(&peer.id) else { return };
         if !test.wants_a_ping(now) {
             return;
         }
-        let control = test.wants_a_control(leads);
+        let control = test.wants_a_control();
         test.plan(now, patience, pace, lambda >= evidence::dead_above(quorum));
         let sequence = self.ping_for(now, peer, Purpose::Test);
         let due = now + patience;

@@ -71,8 +71,9 @@ impl<T: MemberTable> Node<T> {
         }
         let observers = &self.observing.observers;
         let slot = observers.iter().position(|id| *id == to);
-        let error_ms =
-            slot.map_or(0, |slot| phase::error_ms(now, slot, observers.len(), self.period()));
+        let error_ms = slot.map_or(0, |slot| {
+            phase::error_ms(now + self.observing.anchor, slot, observers.len(), self.period())
+        });
         (U16::new(self.observing.baseline.to_wire()), I16::new(error_ms))
     }
 
@@ -145,6 +146,7 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         let record = member.record.clone();
+        self.observing.doubted.remove(&id);
         self.put(now, Member { record: record.clone(), state: State::Alive, since: now });
         self.emit(Event::Recovered { record, previous: State::Suspect });
     }
@@ -158,6 +160,7 @@ impl<T: MemberTable> Node<T> {
         let record = member.record.clone();
         let last_contact = self.contacts.of(id).map(|contact| contact.last);
         self.stats.suspicions += 1;
+        self.observing.doubted.insert(id);
         self.put(now, Member { record: record.clone(), state: State::Suspect, since: now });
         self.emit(Event::Suspected { record, last_contact });
     }
