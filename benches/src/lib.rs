@@ -7,3 +7,5 @@
 //! nothing to do, on real sockets: datagrams, bytes, processor, memory.
 //!
 //! Figures hold for the machine that they were measured on; compare only figures of one run.
+
+pub mod population;

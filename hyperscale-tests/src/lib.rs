@@ -5,12 +5,20 @@
 
 mod authority;
 pub mod fault;
+pub mod flags;
 mod hash;
 pub mod ledger;
+pub mod measure;
 pub mod network;
+pub mod outcome;
+pub mod plan;
 mod pool;
+pub mod progress;
+pub mod report;
+pub mod scenario;
 mod sessions;
 mod shared_table;
+pub mod suite;
 mod table;
 mod trace;
 pub mod watch;

@@ -15,24 +15,24 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::config::{Config, Detector};
+use crate::config::Config;
 use crate::detector::awareness::Awareness;
 use crate::detector::contacts::{Contact, Contacts};
 use crate::detector::order::ProbeOrder;
 use crate::detector::probe::Probes;
 use crate::detector::relay::Relays;
 use crate::detector::suspicion::Suspicion;
-use crate::dissemination::queue::{Queue, transmit_limit};
+use crate::dissemination::queue::{LEAST_SENDS, Queue, transmit_limit};
 use crate::error::CommandError;
 use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Transmit};
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::{Authority, SignedRecord, first_record};
-use crate::membership::roster::List;
 use crate::membership::table::{DenseTable, IdMap, Member, MemberTable};
 use crate::membership::view::View;
 use crate::metadata::Metadata;
 use crate::sync::agreement::Agreement;
 use crate::sync::pulls::Pulls;
+use crate::sync::push_pull::PushPull;
 use crate::time::{Duration, Instant, WallTime};
 use crate::timers::Timers;
 use crate::wire::message::{Body, Packet};
@@ -41,11 +41,14 @@ mod claims;
 mod departure;
 mod gossip;
 mod joining;
+mod memberlist;
+mod observing;
 mod probing;
 mod receive;
 
 use departure::Departure;
 use joining::Joining;
+use observing::Observing;
 
 /// With few updates queued a new one leaves after so long, together with its neighbours.
 const SOON: Duration = Duration::from_millis(20);
@@ -82,11 +85,13 @@ pub struct Node<T: MemberTable = DenseTable> {
     relays: Relays,
     awareness: Awareness,
     contacts: Contacts,
+    observing: Observing,
     suspicions: IdMap<Suspicion>,
     noticed: IdMap<Instant>,
     queue: Queue,
     pulls: Pulls,
     agreement: Agreement,
+    push_pull: PushPull,
     joining: Joining,
     departure: Departure,
     /// When we were last told that we had been buried (rule H-3).
@@ -155,11 +160,13 @@ impl<T: MemberTable> Node<T> {
             relays: Relays::default(),
             awareness: Awareness::default(),
             contacts: Contacts::default(),
+            observing: Observing::default(),
             suspicions: IdMap::default(),
             noticed: IdMap::default(),
             queue: Queue::default(),
             pulls: Pulls::default(),
             agreement: Agreement::default(),
+            push_pull: PushPull::default(),
             joining: Joining::default(),
             departure: Departure::default(),
             corrected: None,
@@ -176,6 +183,9 @@ impl<T: MemberTable> Node<T> {
         let offset = node.config.interval.mul_f64(node.rng.f64());
         node.timers.set(Timer::ProbeRound, now + offset);
         node.timers.set(Timer::Reap, now + REAP_EVERY);
+        if node.observes() {
+            node.begin_observing(now);
+        }
         Ok(node)
     }
 
@@ -203,12 +213,16 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.contacts.heard(now, peer);
+        self.heard_from(now, peer);
         if seed {
             self.joining.seed_is(address, peer);
         }
         self.ask_for_state(now, Peer { id: peer, address });
         if let Some((sequence, acked)) = self.probes.proven(peer) {
             self.probe_answered(now, sequence, acked);
+        }
+        if self.observes() {
+            self.observed_proof_of_life(now, peer);
         }
     }
 
@@ -256,10 +270,15 @@ impl<T: MemberTable> Node<T> {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::ProbeRound => self.probe_round(now),
+                Timer::PingLate(sequence) if self.observes() => self.watch_late(now, sequence),
                 Timer::PingLate(sequence) => self.ping_late(now, sequence),
                 Timer::ProbeEnd(sequence) => self.probe_ended(now, sequence),
                 Timer::RelayLate(sequence) => self.relay_late(sequence),
                 Timer::Suspicion(id) => self.suspicion_matured(now, id),
+                Timer::Ring => self.look_at_rings(now),
+                Timer::Watch => self.watch_due(now),
+                Timer::Test(id) => self.drive_test(now, id),
+                Timer::Audit => self.audit(now),
                 Timer::Gossip => self.gossip_tick(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
@@ -377,17 +396,8 @@ impl<T: MemberTable> Node<T> {
         let known = self.table.get(self.local).is_some_and(|own| *own.record == record);
         if !known {
             let record = Arc::new(record);
-            self.put(Member { record: record.clone(), state: State::Alive, since: now });
+            self.put(now, Member { record: record.clone(), state: State::Alive, since: now });
             self.announce(now, &record, State::Alive);
-        }
-        match self.config.detector {
-            // It probes along the rings of the table.
-            Detector::Observers => {}
-            Detector::Lifeguard | Detector::Swim => {
-                let others = self.table.members(List::Present).map(Member::id);
-                let others = others.filter(|id| *id != self.local).collect();
-                self.order = ProbeOrder::of(others, &mut self.rng);
-            }
         }
     }
 
@@ -397,9 +407,14 @@ impl<T: MemberTable> Node<T> {
         self.table.counts().present()
     }
 
-    fn put(&mut self, member: Member) {
+    fn put(&mut self, now: Instant, member: Member) {
         self.version += 1;
+        let before = self.table.get(member.id()).is_some_and(|known| known.state.is_present());
+        let moved = before != member.state.is_present();
         self.table.put(member);
+        if moved && self.observes() {
+            self.ring_changed(now);
+        }
     }
 
     fn emit(&mut self, event: Event) {
@@ -411,7 +426,8 @@ impl<T: MemberTable> Node<T> {
     }
 
     fn fill_with_updates(&mut self, now: Instant, packet: &mut Packet) -> usize {
-        let sends = transmit_limit(self.config.retransmit_limit, self.members());
+        let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
+        let sends = transmit_limit(self.config.retransmit_limit, self.members(), least);
         let updates = self.queue.fill(now, packet, self.config.max_payload, sends);
         self.stats.updates_out += updates as u64;
         updates

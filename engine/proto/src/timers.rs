@@ -1,38 +1,54 @@
 //! One deadline per reason, the earliest first.
 //!
-//! Invariant: `due` and `by_key` hold the same pairs; a key has at most one deadline.
+//! Most deadlines never come: a datagram sets a few and the answer cancels them. So a cancelled
+//! one stays in the heap, which is told apart from a live one by a map, and goes when it comes
+//! up, or with all others of its kind once they are the greater part.
+//!
+//! Invariants: a key has at most one deadline, the one in `by_key`; it stands in the heap as
+//! well; the heap's first is a live one; the dead are at most as many as the living and [`SPARE`].
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BinaryHeap;
+use core::cmp::Reverse;
+use core::hash::{BuildHasherDefault, Hash, Hasher};
+
+use hashbrown::HashMap;
 
 use crate::time::Instant;
 
-/// Deadlines keyed by reason. Setting and cancelling cost O(log n).
+/// So many cancelled deadlines are not worth a pass over the heap.
+const SPARE: usize = 8;
+
+/// Deadlines keyed by reason. Reading the earliest is O(1), a change O(log n) at most and mostly
+/// O(1).
 #[derive(Clone, Debug)]
 pub struct Timers<K> {
-    due: BTreeSet<(Instant, K)>,
-    by_key: BTreeMap<K, Instant>,
+    by_key: HashMap<K, Instant, BuildHasherDefault<KeyHasher>>,
+    heap: BinaryHeap<Reverse<(Instant, K)>>,
 }
 
-impl<K: Ord + Copy> Default for Timers<K> {
+impl<K: Ord + Copy + Hash> Default for Timers<K> {
     fn default() -> Self {
-        Self { due: BTreeSet::new(), by_key: BTreeMap::new() }
+        Self { by_key: HashMap::default(), heap: BinaryHeap::new() }
     }
 }
 
-impl<K: Ord + Copy> Timers<K> {
+impl<K: Ord + Copy + Hash> Timers<K> {
     /// Sets or moves the deadline of `key`.
     pub fn set(&mut self, key: K, at: Instant) {
-        if let Some(previous) = self.by_key.insert(key, at) {
-            self.due.remove(&(previous, key));
+        let previous = self.by_key.insert(key, at);
+        if previous == Some(at) {
+            return;
         }
-        self.due.insert((at, key));
-        debug_assert_eq!(self.due.len(), self.by_key.len(), "one deadline a key");
+        self.heap.push(Reverse((at, key)));
+        if previous.is_some() {
+            self.tidy();
+        }
     }
 
     /// Forgets the deadline of `key`; returns it.
     pub fn cancel(&mut self, key: K) -> Option<Instant> {
         let at = self.by_key.remove(&key)?;
-        self.due.remove(&(at, key));
+        self.tidy();
         Some(at)
     }
 
@@ -43,7 +59,7 @@ impl<K: Ord + Copy> Timers<K> {
 
     /// The earliest deadline and its reason.
     pub fn next(&self) -> Option<(Instant, K)> {
-        self.due.first().copied()
+        self.heap.peek().map(|Reverse(first)| *first)
     }
 
     /// Takes the earliest deadline that has come at `now`.
@@ -54,6 +70,62 @@ impl<K: Ord + Copy> Timers<K> {
         }
         self.cancel(key);
         Some(key)
+    }
+
+    /// Restores the invariants after a deadline in the heap has died.
+    fn tidy(&mut self) {
+        let by_key = &self.by_key;
+        let lives = |Reverse((at, key)): &Reverse<(Instant, K)>| by_key.get(key) == Some(at);
+        if self.heap.len() > 2 * by_key.len() + SPARE {
+            // From the map, where nothing stands twice, as what died and was set again does here.
+            self.heap.clear();
+            self.heap.extend(by_key.iter().map(|(key, at)| Reverse((*at, *key))));
+        }
+        while self.heap.peek().is_some_and(|first| !lives(first)) {
+            self.heap.pop();
+        }
+    }
+}
+
+/// Keys are small numbers and ids that nobody chooses to make collide: a multiplication a word.
+#[derive(Clone, Debug, Default)]
+pub struct KeyHasher(u64);
+
+impl KeyHasher {
+    fn add(&mut self, word: u64) {
+        // The odd number next to 2^64 divided by the golden ratio (Knuth, volume 3, 6.4).
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        // The upper bits are the well mixed ones, and a map looks at both ends.
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.add(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u8(&mut self, word: u8) {
+        self.add(word.into());
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.add(word.into());
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.add(word);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.add(word as u64);
     }
 }
 
@@ -85,6 +157,10 @@ mod tests {
                 }
                 let next = model.iter().map(|(k, t)| (*t, *k)).min();
                 prop_assert_eq!(timers.next(), next);
+                for key in 0..6 {
+                    prop_assert_eq!(timers.deadline(key), model.get(&key).copied());
+                }
+                prop_assert!(timers.heap.len() <= 2 * model.len() + SPARE);
             }
         }
     }
@@ -97,5 +173,18 @@ mod tests {
         assert_eq!(timers.pop_due(Instant::from_nanos(5)), None);
         assert_eq!(timers.pop_due(Instant::ORIGIN + Duration::from_nanos(9)), Some("a"));
         assert_eq!(timers.pop_due(Instant::from_nanos(99)), None);
+    }
+
+    /// What nobody needs any more does not pile up.
+    #[test]
+    fn cancelled_deadlines_leave_no_trace() {
+        let mut timers = Timers::default();
+        timers.set(u32::MAX, Instant::ORIGIN);
+        for key in 0..10_000 {
+            timers.set(key, Instant::from_nanos(1_000 + u64::from(key)));
+            assert_eq!(timers.cancel(key), Some(Instant::from_nanos(1_000 + u64::from(key))));
+        }
+        assert!(timers.heap.len() <= 2 + SPARE, "{} in the heap", timers.heap.len());
+        assert_eq!(timers.next(), Some((Instant::ORIGIN, u32::MAX)));
     }
 }

@@ -60,6 +60,10 @@ fn line(event: &Event) -> Line {
             line = Line::of(3);
             line.record(record).number(last_contact.map_or(u64::MAX, Instant::as_nanos));
         }
+        Event::Unreachable(record) => {
+            line = Line::of(15);
+            line.record(record);
+        }
         Event::Left { record, reason } => {
             line = Line::of(4);
             line.record(record).put(&reason.as_str().as_bytes()[..1]);

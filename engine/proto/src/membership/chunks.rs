@@ -4,20 +4,22 @@
 //! a write copies the one chunk and the one block that it touches, once per copy. This is what
 //! lets a view be published after every change without O(N) work (rule V-1).
 //!
-//! Invariant: every chunk but the last is full.
+//! Invariant: every chunk but the last is full, and the last is not empty.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use arrayvec::ArrayVec;
+
 /// Items in a chunk, chunks in a block.
 pub const WIDTH: usize = 64;
 
-type Chunk<T> = Arc<Vec<T>>;
+type Chunk<T> = Arc<ArrayVec<T, WIDTH>>;
 
 /// A persistent vector; `clone` is O(len / 4,096).
 #[derive(Clone, Debug)]
 pub struct Chunks<T> {
-    blocks: Vec<Arc<Vec<Chunk<T>>>>,
+    blocks: Vec<Arc<ArrayVec<Chunk<T>, WIDTH>>>,
     len: usize,
 }
 
@@ -69,11 +71,26 @@ impl<T: Clone> Chunks<T> {
         let last = self.blocks.len() - 1;
         let block = Arc::make_mut(&mut self.blocks[last]);
         if self.len.is_multiple_of(WIDTH) {
-            block.push(Arc::new(Vec::with_capacity(WIDTH)));
+            block.push(Arc::default());
         }
         let last = block.len() - 1;
         Arc::make_mut(&mut block[last]).push(item);
         self.len += 1;
+    }
+
+    /// Takes the last item away.
+    pub fn pop(&mut self) -> Option<T> {
+        let block = Arc::make_mut(self.blocks.last_mut()?);
+        let chunk = Arc::make_mut(block.last_mut()?);
+        let item = chunk.pop()?;
+        if chunk.is_empty() {
+            block.pop();
+        }
+        if block.is_empty() {
+            self.blocks.pop();
+        }
+        self.len -= 1;
+        Some(item)
     }
 
     /// Write access to the item at `index`.
@@ -116,5 +133,21 @@ mod tests {
         for (length, copy) in copies.iter().enumerate() {
             assert!(copy.iter().copied().eq(0..=length));
         }
+    }
+
+    #[test]
+    fn shrinking_a_copy_does_not_shrink_the_original() {
+        let mut chunks: Chunks<usize> = Chunks::default();
+        let full = WIDTH * WIDTH + WIDTH + 1;
+        (0..full).for_each(|item| chunks.push(item));
+        let old = chunks.clone();
+        for left in (0..full).rev() {
+            assert_eq!(chunks.pop(), Some(left));
+            assert_eq!((chunks.len(), chunks.get(left)), (left, None));
+        }
+        assert_eq!(chunks.pop(), None);
+        chunks.push(7);
+        assert!(chunks.iter().copied().eq([7]));
+        assert!(old.iter().copied().eq(0..full));
     }
 }

@@ -1,9 +1,9 @@
 //! The table of members: who is known, by which record, in which state.
 //!
-//! Invariants: a member's incarnation is that of its signed record and stands nowhere else;
+//! Invariants: a member's incarnation is that of its signed record and stands nowhere else; a
+//! member stands on the rings while it is present and among the departed while it is not;
 //! counts and digest follow every change, so that reading them is O(1).
 
-use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::{BuildHasherDefault, Hasher};
@@ -11,11 +11,13 @@ use core::hash::{BuildHasherDefault, Hasher};
 use hashbrown::HashMap;
 
 use crate::member::{Incarnation, MemberId, Precedence, State};
-use crate::membership::chunks::Chunks;
+use crate::membership::circle::{Circle, Forward, Handle, Names};
 use crate::membership::digest;
+use crate::membership::index::Slot;
 use crate::membership::record::SignedRecord;
 use crate::membership::ring::Rings;
-use crate::membership::roster::{List, Roster, Slot};
+use crate::membership::roster::List;
+use crate::membership::slots::Slots;
 use crate::membership::view::View;
 use crate::time::Instant;
 
@@ -166,97 +168,128 @@ impl Hasher for IdHasher {
 /// A map keyed by member id. Never iterated where order could matter.
 pub(crate) type IdMap<V> = HashMap<MemberId, V, BuildHasherDefault<IdHasher>>;
 
-/// Every member in a slot; lookup, change and draw are O(1).
+/// Every member in a slot; lookup, change and draw are O(1), whatever the number of members.
+///
+/// Costs some 40 bytes a member beside its record, and ten more for each ring.
 #[derive(Clone, Debug)]
 pub struct DenseTable {
-    index: IdMap<Slot>,
-    rings: Rings,
-    departed: BTreeSet<MemberId>,
-    slots: Chunks<Option<Member>>,
+    slots: Slots,
     free: Vec<Slot>,
-    roster: Roster,
+    rings: Rings,
+    departed: Circle,
     counts: Counts,
     digest: u64,
 }
 
 impl DenseTable {
-    fn at(&self, slot: Slot) -> Option<&Member> {
-        self.slots.get(slot as usize)?.as_ref()
+    /// What is shared with views.
+    pub fn slots(&self) -> &Slots {
+        &self.slots
     }
 
-    fn uncount(&mut self, slot: Slot) {
-        let Some(member) = self.at(slot) else { return };
-        let (state, share) = (member.state, member.digest_share());
-        *self.counts.of(state) -= 1;
-        self.digest ^= share;
+    fn count(&mut self, member: &Member) {
+        *self.counts.of(member.state) += 1;
+        self.digest ^= member.digest_share();
+    }
+
+    fn uncount(&mut self, member: &Member) {
+        *self.counts.of(member.state) -= 1;
+        self.digest ^= member.digest_share();
+    }
+
+    fn enlist(&mut self, list: List, slot: Slot, id: MemberId) {
+        let slots = &self.slots;
+        match list {
+            List::Present => self.rings.insert(slot, id, |slot| slots.id(slot)),
+            List::Departed => {
+                self.departed.insert((by_id(id), Some(id)), slot, &ById(slots));
+            }
+        }
+    }
+
+    fn unlist(&mut self, list: List, slot: Slot, id: MemberId) {
+        match list {
+            List::Present => self.rings.remove(slot, id),
+            List::Departed => {
+                self.departed.remove(by_id(id), slot);
+            }
+        }
+    }
+
+    /// A list from a point on, once around: the present by their ring, the departed by their ids.
+    fn walk(&self, list: List, ring: u8, point: u64) -> Forward<'_> {
+        match list {
+            List::Present => self.rings.from_point(ring, point, |slot| self.slots.id(slot)),
+            List::Departed => {
+                let point = (u128::from(point) << 64, None);
+                self.departed.forward(point, &ById(&self.slots)).0
+            }
+        }
+    }
+}
+
+/// The departed stand in order of their ids.
+struct ById<'a>(&'a Slots);
+
+fn by_id(id: MemberId) -> u128 {
+    u128::from_be_bytes(id.0)
+}
+
+impl Names for ById<'_> {
+    fn id(&self, handle: Handle) -> MemberId {
+        self.0.id(handle)
+    }
+
+    fn position(&self, id: MemberId) -> u128 {
+        by_id(id)
     }
 }
 
 impl MemberTable for DenseTable {
     fn for_cluster(cluster_id: &str, rings: u8) -> Self {
         Self {
-            index: IdMap::default(),
-            rings: Rings::new(cluster_id, rings),
-            departed: BTreeSet::new(),
-            slots: Chunks::default(),
+            slots: Slots::default(),
             free: Vec::new(),
-            roster: Roster::default(),
+            rings: Rings::new(cluster_id, rings),
+            departed: Circle::default(),
             counts: Counts::default(),
             digest: 0,
         }
     }
 
     fn get(&self, id: MemberId) -> Option<&Member> {
-        self.at(*self.index.get(&id)?)
+        self.slots.get(id)
     }
 
     fn put(&mut self, member: Member) {
-        let slot = match self.index.get(&member.id()).copied() {
+        self.count(&member);
+        let (id, list) = (member.id(), member.list());
+        let (slot, before) = match self.slots.find(id) {
             Some(slot) => {
-                self.uncount(slot);
-                slot
+                let before = self.slots.replace(slot, member);
+                self.uncount(&before);
+                (slot, Some(before.list()))
             }
-            None => {
-                let slot = self.free.pop().unwrap_or_else(|| {
-                    self.slots.push(None);
-                    self.slots.len() as Slot - 1
-                });
-                self.index.insert(member.id(), slot);
-                slot
-            }
+            None => (self.slots.insert(member, self.free.pop()), None),
         };
-        *self.counts.of(member.state) += 1;
-        self.digest ^= member.digest_share();
-        self.roster.put(slot, member.list());
-        match member.list() {
-            List::Present => {
-                self.departed.remove(&member.id());
-                self.rings.insert(member.id());
+        if before != Some(list) {
+            if let Some(before) = before {
+                self.unlist(before, slot, id);
             }
-            List::Departed => {
-                self.rings.remove(member.id());
-                self.departed.insert(member.id());
-            }
-        }
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(member);
+            self.enlist(list, slot, id);
         }
     }
 
     fn remove(&mut self, id: MemberId) {
-        let Some(slot) = self.index.remove(&id) else { return };
-        self.uncount(slot);
-        self.roster.remove(slot);
-        self.rings.remove(id);
-        self.departed.remove(&id);
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = None;
-        }
+        let Some(slot) = self.slots.find(id) else { return };
+        let before = self.slots.remove(slot);
+        self.uncount(&before);
+        self.unlist(before.list(), slot, id);
         self.free.push(slot);
     }
 
     fn len(&self) -> usize {
-        self.index.len()
+        self.slots.len()
     }
 
     fn counts(&self) -> Counts {
@@ -269,29 +302,27 @@ impl MemberTable for DenseTable {
 
     fn sample(&self, list: List, rng: &mut fastrand::Rng) -> Option<&Member> {
         let (ring, point, steps) = draw(rng, self.rings.count());
-        let id = match list {
-            List::Present => {
-                self.rings.from_point(ring, point).nth(steps % self.counts.present().max(1))
-            }
-            List::Departed => {
-                let from = MemberId((u128::from(point) << 64).to_be_bytes());
-                let steps = steps % self.departed.len().max(1);
-                self.departed.range(from..).chain(self.departed.iter()).nth(steps).copied()
-            }
-        }?;
-        self.get(id)
+        let mut places = self.walk(list, ring, point);
+        let steps = steps % places.len().max(1);
+        self.slots.at(places.nth(steps)?.handle)
     }
 
     fn before(&self, ring: u8, id: MemberId) -> impl Iterator<Item = MemberId> {
-        self.rings.before(ring, id)
+        let places = self.rings.before(ring, id, |slot| self.slots.id(slot));
+        places.map(|place| self.slots.id(place.handle))
     }
 
     fn after(&self, ring: u8, id: MemberId) -> impl Iterator<Item = MemberId> {
-        self.rings.after(ring, id)
+        let places = self.rings.after(ring, id, |slot| self.slots.id(slot));
+        places.map(|place| self.slots.id(place.handle))
     }
 
     fn members(&self, list: List) -> impl Iterator<Item = &Member> {
-        self.roster.slots(list).iter().filter_map(|slot| self.at(*slot))
+        // In the order of the first ring, or of the ids: no trace of who came when.
+        self.walk(list, 0, 0).map(|place| match self.slots.at(place.handle) {
+            Some(member) => member,
+            None => unreachable!("whoever is on a list is in a slot"),
+        })
     }
 
     fn view(&self, local: MemberId, version: u64, now: Instant) -> View {

@@ -5,13 +5,14 @@
 
 use crate::member::{MemberId, State};
 use crate::membership::chunks::Chunks;
+use crate::membership::slots::Slots;
 use crate::membership::table::{Counts, Member};
 use crate::time::Instant;
 
 /// Who is a member, as of one version.
 #[derive(Clone, Debug)]
 pub struct View {
-    slots: Chunks<Option<Member>>,
+    slots: Slots,
     counts: Counts,
     local: MemberId,
     version: u64,
@@ -21,7 +22,7 @@ pub struct View {
 
 impl View {
     pub(crate) fn new(
-        slots: Chunks<Option<Member>>,
+        slots: Slots,
         counts: Counts,
         local: MemberId,
         version: u64,
@@ -75,21 +76,26 @@ impl View {
 
     /// Every known member, departed ones included, in no meaningful order. O(N).
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.slots.iter().flatten()
+        self.slots.iter()
     }
 
-    /// The member with this id. O(N): a host that looks up often keeps an index by version.
+    /// The member with this id. O(1).
     pub fn member(&self, id: MemberId) -> Option<&Member> {
-        self.members().find(|member| member.id() == id)
+        self.slots.get(id)
     }
 
-    /// The state of a member, `None` when it is unknown.
+    /// The state of a member, `None` when it is unknown. O(1).
     pub fn state(&self, id: MemberId) -> Option<State> {
         self.member(id).map(|member| member.state)
     }
 
     /// The chunks, for readers that cache by chunk.
     pub fn chunks(&self) -> &Chunks<Option<Member>> {
+        self.slots.chunks()
+    }
+
+    /// The slots and their index, to see what two views share.
+    pub fn slots(&self) -> &Slots {
         &self.slots
     }
 }
