@@ -39,12 +39,12 @@ impl View {
         version: u64,
         taken: Instant,
     ) -> Self {
-        let mut slots = Chunks::default();
+        let mut slots = Slots::default();
         let (mut counts, mut digest) = (Counts::default(), 0);
         for member in members {
             *counts.of(member.state) += 1;
             digest ^= member.digest_share();
-            slots.push(Some(member));
+            slots.insert(member, None);
         }
         Self { slots, counts, local, version, digest, taken }
     }
