@@ -391,7 +391,18 @@ impl SimTable for SharedTable {
         Self::on(common.registry.clone(), base)
     }
 
-    fn fold<'a>(common: &mut Common, mut tables: impl Iterator<Item = &'a Self> + Clone) {
+    fn fold<'a>(common: &mut Common, tables: impl Iterator<Item = &'a Self> + Clone) {
+        Self::fold_from(common, tables, WORTH_A_BASE);
+    }
+}
+
+impl SharedTable {
+    /// Makes a new base if all tables agree on at least `worth` members that differ from it.
+    fn fold_from<'a>(
+        common: &mut Common,
+        mut tables: impl Iterator<Item = &'a Self> + Clone,
+        worth: usize,
+    ) {
         let Some(first) = tables.next() else { return };
         let newest = locked(&common.registry.base).clone();
         let mut agreed: Vec<(Number, Option<Member>)> = Vec::new();
@@ -402,7 +413,7 @@ impl SimTable for SharedTable {
                 agreed.push((*number, member.clone()));
             }
         }
-        if agreed.len() < WORTH_A_BASE {
+        if agreed.len() < worth {
             return;
         }
         let mut base = Base::clone(&newest);
@@ -417,3 +428,6 @@ impl SimTable for SharedTable {
         common.publish(base);
     }
 }
+
+#[cfg(test)]
+mod tests;
