@@ -462,7 +462,9 @@ impl Plan {
         }
         match self.config("checked").validate() {
             Ok(_) => Ok(self),
-            Err(error) => refuse("--interval, --ping-timeout, --grace", "as given".into(), error.to_string()),
+            Err(error) => {
+                refuse("--interval, --ping-timeout, --grace", "as given".into(), error.to_string())
+            }
         }
     }
 }

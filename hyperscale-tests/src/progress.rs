@@ -15,7 +15,8 @@ impl Progress {
             return Self::silent();
         }
         let bar = ProgressBar::new(steps);
-        let template = format!("{{bar:40}} {{pos}}/{{len}} {unit} {{elapsed}} (eta {{eta}}) {{msg}}");
+        let template =
+            format!("{{bar:40}} {{pos}}/{{len}} {unit} {{elapsed}} (eta {{eta}}) {{msg}}");
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }

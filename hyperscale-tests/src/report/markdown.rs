@@ -134,7 +134,8 @@ fn failures(report: &Report, text: &mut String) {
     }
     let _ = writeln!(text, "\n## Cells that fail\n");
     for entry in failed {
-        let _ = writeln!(text, "- {} {}; replay: `{}`", entry.row, entry.cell, entry.outcome.replay);
+        let _ =
+            writeln!(text, "- {} {}; replay: `{}`", entry.row, entry.cell, entry.outcome.replay);
         for check in entry.checks.iter().filter(|check| !check.pass) {
             let _ = writeln!(text, "  - {}", told(check));
         }

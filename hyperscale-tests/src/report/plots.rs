@@ -185,7 +185,8 @@ impl Plot {
         mesh.x_desc(self.x).y_desc(self.y).light_line_style(WHITE);
         mesh.draw().map_err(|error| error.to_string())?;
         for ((name, points), colour) in self.lines.iter().zip(COLOURS) {
-            let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3);
+            let line =
+                LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3);
             chart.draw_series(line).map_err(|error| error.to_string())?.label(name).legend(
                 move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)),
             );

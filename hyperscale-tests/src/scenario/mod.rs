@@ -7,11 +7,11 @@ use std::time::{Duration, Instant as Clock};
 
 use mesh_gossip_proto::DenseTable;
 
+use crate::SimTable;
 use crate::ledger::rss_bytes;
 use crate::outcome::{Load, Run};
 use crate::plan::{Plan, Scenario};
 use crate::progress::Progress;
-use crate::SimTable;
 use crate::scenario::script::{Act, Script};
 use crate::scenario::stage::{Stage, Tally};
 

@@ -70,9 +70,9 @@ fn gather(cells: &[Cell], done: Vec<(Unit, Run)>) -> Vec<Shown> {
     let mut shown: Vec<(Unit, Shown)> = Vec::new();
     for (unit, run) in done {
         let cell = &cells[unit.cell];
-        let together = shown.last_mut().filter(|(last, _)| {
-            last.cell == unit.cell && last.contender == unit.contender
-        });
+        let together = shown
+            .last_mut()
+            .filter(|(last, _)| last.cell == unit.cell && last.contender == unit.contender);
         if let Some((_, shown)) = together {
             if cell.yardstick == Yardstick::Simulator {
                 // The second run has the first one's seed: its hash is the point.

@@ -9,11 +9,7 @@ use crate::suite::cell::{Cell, Row, Yardstick};
 
 /// Observers, and each of the two baselines, so often.
 fn contenders(ours: usize, theirs: usize) -> Vec<(Contender, usize)> {
-    vec![
-        (Contender::Observers, ours),
-        (Contender::Lifeguard, theirs),
-        (Contender::Swim, theirs),
-    ]
+    vec![(Contender::Observers, ours), (Contender::Lifeguard, theirs), (Contender::Swim, theirs)]
 }
 
 fn cell(row: Row, label: String, plan: Plan, ours: usize, theirs: usize) -> Cell {
@@ -139,10 +135,7 @@ fn steady(nodes: usize, duration: Duration, ours: usize, theirs: usize) -> Cell 
     let mut plan = Plan::new(Scenario::Steady, nodes);
     plan.duration = duration;
     let label = format!("{nodes} nodes, {} s", duration.as_secs());
-    Cell {
-        baseline: Some((secs(60), secs(300))),
-        ..cell(Row::H1, label, plan, ours, theirs)
-    }
+    Cell { baseline: Some((secs(60), secs(300))), ..cell(Row::H1, label, plan, ours, theirs) }
 }
 
 /// A baseline at 1,000 nodes needs 30 s to tell all.
@@ -246,10 +239,7 @@ fn asymmetric(duration: Duration, ours: usize, theirs: usize) -> Vec<Cell> {
 
 fn batches(ours: usize, theirs: usize) -> Cell {
     let plan = crashing(1_000, Crash::Members(10));
-    Cell {
-        yardstick: Yardstick::Batches,
-        ..cell(Row::H8, "10 of 1000".into(), plan, ours, theirs)
-    }
+    Cell { yardstick: Yardstick::Batches, ..cell(Row::H8, "10 of 1000".into(), plan, ours, theirs) }
 }
 
 fn mass(nodes: usize, percent: u8, ours: usize, theirs: usize) -> Cell {
@@ -258,13 +248,7 @@ fn mass(nodes: usize, percent: u8, ours: usize, theirs: usize) -> Cell {
     cell(Row::H9, format!("{percent} % of {nodes}"), plan, ours, theirs)
 }
 
-fn partition(
-    nodes: usize,
-    split: (u8, u8),
-    stands: Duration,
-    ours: usize,
-    theirs: usize,
-) -> Cell {
+fn partition(nodes: usize, split: (u8, u8), stands: Duration, ours: usize, theirs: usize) -> Cell {
     let mut plan = Plan::new(Scenario::Partition, nodes);
     plan.split = split;
     plan.partition = stands;

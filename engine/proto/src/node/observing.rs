@@ -59,6 +59,8 @@ pub(super) struct Observing {
     watch: Watch,
     /// Who observes us, in slot order.
     observers: Vec<MemberId>,
+    /// Where our cycle of slots begins: members that share a clock need not share their slots.
+    anchor: Duration,
     /// When the ring changed first and last since we looked at it.
     changed: Option<(Instant, Instant)>,
     pings: Pings,
@@ -86,6 +88,7 @@ impl Default for Observing {
         Self {
             watch: Watch::default(),
             observers: Vec::new(),
+            anchor: Duration::ZERO,
             changed: None,
             pings: Pings::default(),
             baseline: Baseline::default(),
@@ -107,6 +110,16 @@ impl Default for Observing {
 }
 
 impl<T: MemberTable> Node<T> {
+    /// Who observes us, in the order of the rings: empty under another detector.
+    pub fn observed_by(&self) -> &[MemberId] {
+        &self.observing.observers
+    }
+
+    /// Whom we observe: nobody under another detector.
+    pub fn observing(&self) -> impl Iterator<Item = MemberId> {
+        self.observing.watch.subjects()
+    }
+
     /// Whether this detector runs.
     pub(super) fn observes(&self) -> bool {
         match self.config.detector {

@@ -88,6 +88,8 @@ impl<T: MemberTable> Node<T> {
     /// The detector's own timers, from the start of a node.
     pub(in crate::node) fn begin_observing(&mut self, now: Instant) {
         self.timers.set(Timer::Ring, now);
+        let longest = self.config.interval * (self.config.observers as u32);
+        self.observing.anchor = longest.mul_f64(self.rng.f64());
         let first = self.config.interval.mul_f64(self.rng.f64());
         self.timers.set(Timer::Audit, now + self.config.interval + first);
     }
