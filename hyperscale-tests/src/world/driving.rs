@@ -23,7 +23,9 @@ impl<T: SimTable> World<T> {
     /// Enters a node that does not run yet; returns its index.
     pub(super) fn enter(&mut self) -> usize {
         let index = self.hosts.len();
-        let id = MemberId::derive(&self.config.cluster_id, &name(index));
+        let cluster = &self.config.cluster_id;
+        let id = MemberId::derive(cluster, &name(index));
+        T::expect(&mut self.common, index + 1, |index| MemberId::derive(cluster, &name(index)));
         self.hosts.push(Host {
             node: None,
             id,
