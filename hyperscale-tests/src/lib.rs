@@ -4,6 +4,7 @@
 //! hash](World::trace_hash) proves that it was.
 
 mod authority;
+pub mod checkers;
 pub mod fault;
 pub mod flags;
 mod hash;
@@ -25,6 +26,7 @@ pub mod watch;
 mod wheel;
 mod world;
 
+pub use checkers::{Checkers, Violation};
 pub use fault::{Fault, Fired};
 pub use ledger::{Ledger, Sessions, Spent};
 pub use network::Network;
