@@ -10,6 +10,7 @@ pub mod flags;
 mod hash;
 pub mod ledger;
 pub mod measure;
+pub mod mix;
 pub mod network;
 pub mod outcome;
 pub mod plan;
