@@ -4,11 +4,13 @@
 //! hash](World::trace_hash) proves that it was.
 
 mod authority;
+pub mod checkers;
 pub mod fault;
 pub mod flags;
 mod hash;
 pub mod ledger;
 pub mod measure;
+pub mod mix;
 pub mod network;
 pub mod outcome;
 pub mod plan;
@@ -25,6 +27,7 @@ pub mod watch;
 mod wheel;
 mod world;
 
+pub use checkers::{Checkers, Violation};
 pub use fault::{Fault, Fired};
 pub use ledger::{Ledger, Sessions, Spent};
 pub use network::Network;
