@@ -18,8 +18,10 @@ fn report(arguments: &str) -> (bool, Value) {
     (output.status.success(), report)
 }
 
+type Field = (&'static str, fn(&Value) -> bool);
+
 /// Every field that the design promises, and what its value is.
-const FIELDS: [(&str, fn(&Value) -> bool); 27] = [
+const FIELDS: [Field; 27] = [
     ("scenario", Value::is_string),
     ("nodes", Value::is_u64),
     ("seed", Value::is_u64),
@@ -134,6 +136,13 @@ fn a_run_that_misses_a_crash_fails() {
     let (ok, report) = report("sim --nodes 8 --crash 1 --duration 11 --warmup-s 1 --json");
     assert!(!ok, "{report}");
     assert_eq!((&report["missed"], &report["pass"]), (&1.into(), &false.into()), "{report}");
+}
+
+#[test]
+fn a_sweep_runs_its_seeds() {
+    let output = hyperscale("sweep --seeds 1 --first 3 --jobs 1");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 from 3, 1 clean"), "{text}");
 }
 
 #[test]
