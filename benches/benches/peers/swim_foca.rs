@@ -74,7 +74,6 @@ impl Peer {
         let rng = Xoshiro256PlusPlus::seed_from_u64(1);
         let mut foca = Foca::new(who(members), Config::new_lan(size), rng, PostcardCodec);
         let mut outbox = Outbox::default();
-        // The youngest first: each search for the place ends at once or never, so all cost alike.
         let all = (0..members).map(|number| Member::alive(who(number)));
         foca.apply_many(all, false, &mut outbox).expect("members are applied");
         assert_eq!(foca.num_members(), members as usize);
