@@ -127,6 +127,7 @@ impl Metrics {
                     LeftReason::Failed => "failed",
                 });
             }
+            Event::Unreachable(_) => self.transition("unreachable"),
             Event::Conflict(_) => self.conflicts.inc(),
             Event::Overflow(lost) => self.events_lost(*lost),
             // Their totals are in the protocol's own counters and copied from there.

@@ -90,6 +90,12 @@ impl Tracer {
                 let last_seen = last_contact.map(|last| rfc3339(moment.wall_of(last)));
                 suspected(node_id, record, last_seen.as_deref());
             }
+            Event::Unreachable(record) => tracing::warn!(
+                target: "mesh_gossip",
+                NodeId = node_id,
+                PeerId = record.record().metadata.node_id,
+                "mesh peer unreachable from here: nobody else can tell whether it lives"
+            ),
             Event::Left { record, reason } => left(node_id, record, *reason),
             Event::Updated(record) => updated(node_id, record),
             Event::Refuted(record) => refuted(node_id, record),

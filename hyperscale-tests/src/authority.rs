@@ -1,26 +1,78 @@
 //! A model of keys and certificates: a signature is a hash that only its owner computes.
 //!
-//! Real cryptography is left out of the simulation; what remains is who can sign for whom.
+//! Real cryptography is left out of the simulation; what remains is who can sign for whom. All
+//! nodes of a world share what was signed and which records have been verified, so that a record
+//! is decoded once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_gossip_proto::error::PeerError;
-use mesh_gossip_proto::membership::record::{Authority, Claim, Signature};
+use mesh_gossip_proto::membership::record::{
+    Authority, Claim, RecordHash, Signature, SignedRecord,
+};
 use sha2::{Digest, Sha256};
+use twox_hash::XxHash3_64;
 
 const SCHEME: u16 = 0xfe00;
 /// About the size of a P-256 leaf certificate.
 const LEAF_BYTES: usize = 480;
+/// Below so many records nothing is swept.
+const FEW: usize = 4_096;
+
+/// What the nodes of one world share.
+#[derive(Clone, Default)]
+pub(crate) struct Notary(Arc<Mutex<Books>>);
+
+#[derive(Default)]
+struct Books {
+    /// Records by a hash of their envelope.
+    interned: HashMap<u64, Arc<SignedRecord>>,
+    sweep_at: usize,
+    /// Who signed what, by the record's hash.
+    signed: HashMap<RecordHash, Box<str>>,
+}
+
+impl Notary {
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // Every change is a single insertion: a panic elsewhere leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether `node_id` signed the record with this hash.
+    pub(crate) fn was_signed(&self, hash: RecordHash, node_id: &str) -> bool {
+        self.books().signed.get(&hash).is_some_and(|signer| **signer == *node_id)
+    }
+
+    /// Shares a record that its author has just made.
+    pub(crate) fn share(&self, record: &Arc<SignedRecord>) {
+        let mut books = self.books();
+        if books.interned.len() >= books.sweep_at.max(FEW) {
+            books.interned.retain(|_, record| Arc::strong_count(record) > 1);
+            books.sweep_at = books.interned.len() * 2;
+        }
+        books.interned.insert(key(record.envelope()), record.clone());
+    }
+}
+
+fn key(envelope: &[u8]) -> u64 {
+    XxHash3_64::oneshot(envelope)
+}
 
 /// Signs as one node and verifies all.
 pub(crate) struct ModelAuthority {
-    node_id: String,
-    leaf: Vec<u8>,
+    node_id: Box<str>,
+    leaf: Box<[u8]>,
+    notary: Notary,
 }
 
 impl ModelAuthority {
-    pub(crate) fn new(node_id: &str) -> Self {
+    /// `edition` tells one certificate of a node from the next.
+    pub(crate) fn new(node_id: &str, edition: u32, notary: Notary) -> Self {
         let mut leaf = leaf_name(node_id);
+        leaf.extend_from_slice(&edition.to_le_bytes());
         leaf.resize(LEAF_BYTES, 0);
-        Self { node_id: node_id.into(), leaf }
+        Self { node_id: node_id.into(), leaf: leaf.into(), notary }
     }
 }
 
@@ -39,8 +91,17 @@ fn signature(node_id: &str, message: &[u8]) -> Vec<u8> {
     [digest.as_slice(), digest.as_slice()].concat()
 }
 
+/// The name of the record that `message` signs.
+fn record_hash(message: &[u8]) -> RecordHash {
+    let digest = Sha256::digest(message);
+    let mut prefix = [0; 8];
+    prefix.copy_from_slice(&digest[..8]);
+    RecordHash(u64::from_le_bytes(prefix))
+}
+
 impl Authority for ModelAuthority {
     fn sign(&self, message: &[u8]) -> Option<Signature> {
+        self.notary.books().signed.insert(record_hash(message), self.node_id.clone());
         Some(Signature { scheme: SCHEME, bytes: signature(&self.node_id, message) })
     }
 
@@ -61,5 +122,15 @@ impl Authority for ModelAuthority {
             return Err(PeerError::Signature("the signature does not match"));
         }
         Ok(())
+    }
+
+    fn interned(&self, envelope: &[u8]) -> Option<Arc<SignedRecord>> {
+        let books = self.notary.books();
+        let record = books.interned.get(&key(envelope))?;
+        (**record.envelope() == *envelope).then(|| record.clone())
+    }
+
+    fn intern(&self, record: &Arc<SignedRecord>) {
+        self.notary.share(record);
     }
 }

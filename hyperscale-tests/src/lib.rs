@@ -4,9 +4,29 @@
 //! hash](World::trace_hash) proves that it was.
 
 mod authority;
-mod network;
+pub mod fault;
+pub mod flags;
+mod hash;
+pub mod ledger;
+pub mod measure;
+pub mod network;
+pub mod outcome;
+pub mod plan;
+mod pool;
+pub mod progress;
+pub mod report;
+pub mod scenario;
+mod sessions;
+pub mod suite;
+mod table;
 mod trace;
+pub mod watch;
+mod wheel;
 mod world;
 
+pub use fault::{Fault, Fired};
+pub use ledger::{Ledger, Sessions, Spent};
 pub use network::Network;
-pub use world::{Told, World};
+pub use table::SimTable;
+pub use watch::{Roll, Told, Watch};
+pub use world::World;

@@ -1,111 +1,146 @@
 //! N nodes, one clock, one network.
 //!
+//! The world is another driver of `Node`: it owns many of them and replaces sockets, clock and
+//! entropy. Whatever is to come stands in one calendar; handling it changes nodes, whose datagrams,
+//! streams and deadlines go into the calendar again.
+//!
 //! Invariant: happenings are handled in order of (time, number), so that a run follows from its
-//! seed alone; a crashed node's past happenings die with its life number.
+//! seed alone; a past life's happenings die with its life number.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
 use mesh_gossip_proto::membership::roster::List;
-use mesh_gossip_proto::node::Birth;
-use mesh_gossip_proto::sync::snapshot;
 use mesh_gossip_proto::{
-    Command, Config, DenseTable, Destination, Duration, Event, Instant, Member, MemberId,
-    MemberTable, Metadata, Node, State, StreamRequest, Transmit, WallTime,
+    Command, Config, DenseTable, Duration, Instant, Member, MemberId, Metadata, Node, State,
 };
 
-use crate::authority::ModelAuthority;
+use crate::authority::Notary;
+use crate::fault::{Fault, Fired};
+use crate::ledger::{Books, Ledger, Sessions};
 use crate::network::Network;
-use crate::trace::Trace;
+use crate::pool::{Buffer, Pool};
+use crate::sessions::{Links, Target};
+use crate::table::SimTable;
+use crate::trace::{Kind, Trace};
+use crate::watch::{Roll, Told, Watch};
+use crate::wheel::Wheel;
 
-const CLUSTER: &str = "sim";
+mod driving;
+mod faults;
+mod handshakes;
+mod streams;
+mod tracing;
+mod warm;
+
+pub(crate) const CLUSTER: &str = "sim";
 const EPOCH_MS: u64 = 1_700_000_000_000;
+/// Nodes that one world can hold: what their addresses tell apart.
+const MOST_NODES: usize = (1 << 24) - 2;
 
-/// An event of one node.
-#[derive(Clone, Debug)]
-pub struct Told {
-    /// When.
-    pub at: Instant,
-    /// Index of the node.
-    pub by: usize,
-    /// What.
-    pub event: Event,
-}
-
-enum Happening {
-    Datagram { to: usize, from: usize, bytes: Vec<u8> },
-    Proven { to: usize, peer: usize, seed: bool },
-    Exchange { from: usize, to: usize, members: Vec<MemberId> },
-    Wake { node: usize },
+/// Something that is to come.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Wake { node: u32 },
+    Datagram { to: u32, from: u32, life: u32, bytes: Buffer },
+    Handshake { client: u32, target: Target, serial: u32, step: Step },
+    Hint { to: u32, from: u32 },
+    Exchange { from: u32, to: u32, life: u32, wish: u32, stalls: u32 },
+    Fault { number: u32 },
+    Fold,
 }
 
-struct Scheduled {
-    at: Instant,
-    number: u64,
-    life: (u32, u32),
-    happening: Happening,
+/// A step of a handshake: which datagrams of a flight arrive, or a client's deadline.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Init,
+    Resp { parts: u8 },
+    Last { parts: u8 },
+    Confirm,
+    Retry,
 }
 
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
-struct Host<T: MemberTable> {
-    node: Option<Node<T>>,
+/// One simulated machine.
+struct Host<T: SimTable> {
+    node: Option<Box<Node<T>>>,
     id: MemberId,
-    name: String,
     life: u32,
     wake: Option<Instant>,
-    warm: BTreeSet<(usize, u32)>,
+    links: Links,
+    skew_ms: i64,
+    /// Certificates had so far.
+    edition: u32,
+    paused: Option<Box<Held>>,
+}
+
+/// What waits at a paused node.
+#[derive(Default)]
+struct Held {
+    arrived: VecDeque<What>,
+    leaving: VecDeque<(mesh_gossip_proto::Transmit, Buffer)>,
 }
 
 /// A simulation.
-pub struct World<T: MemberTable = DenseTable> {
+pub struct World<T: SimTable = DenseTable> {
     /// The network, free to be changed between runs.
     pub network: Network,
     seed: u64,
     rng: fastrand::Rng,
     now: Instant,
     config: Config,
+    seeds: Vec<SocketAddr>,
+    common: T::Common,
+    notary: Notary,
     hosts: Vec<Host<T>>,
-    queue: BinaryHeap<Reverse<Scheduled>>,
-    next_number: u64,
+    roll: Roll,
+    wheel: Wheel<What>,
+    pool: Pool,
+    wishes: Vec<Vec<MemberId>>,
+    spare_wishes: Vec<u32>,
+    faults: Vec<Fault>,
+    fired: Fired,
+    books: Books,
+    recording: bool,
     told: Vec<Told>,
+    watches: Vec<Box<dyn Watch>>,
+    /// Every pair of first lives has a session, without its being written down.
+    acquainted: bool,
+    /// What was said lately, for replays; kept only when asked for.
+    tape: Option<VecDeque<Vec<u8>>>,
     trace: Trace,
-    datagrams: u64,
+    next_serial: u32,
     buffer: Vec<u8>,
 }
 
-impl<T: MemberTable> World<T> {
+impl<T: SimTable> World<T> {
     /// An empty world; everything in it follows from `seed`.
     pub fn seeded(seed: u64) -> Self {
+        let config = Config::new(CLUSTER);
         Self {
             network: Network::default(),
             seed,
             rng: fastrand::Rng::with_seed(seed),
             now: Instant::ORIGIN,
-            config: Config::new(CLUSTER),
+            common: T::common(&config),
+            config,
+            seeds: vec![address(0)],
+            notary: Notary::default(),
             hosts: Vec::new(),
-            queue: BinaryHeap::new(),
-            next_number: 0,
+            roll: Roll::default(),
+            wheel: Wheel::new(),
+            pool: Pool::default(),
+            wishes: Vec::new(),
+            spare_wishes: Vec::new(),
+            faults: Vec::new(),
+            fired: Fired::default(),
+            books: Books::new(),
+            recording: true,
             told: Vec::new(),
+            watches: Vec::new(),
+            acquainted: false,
+            tape: None,
             trace: Trace::default(),
-            datagrams: 0,
+            next_serial: 0,
             buffer: Vec::new(),
         }
     }
@@ -114,10 +149,42 @@ impl<T: MemberTable> World<T> {
     #[must_use]
     pub fn configured(mut self, edit: impl FnOnce(&mut Config)) -> Self {
         edit(&mut self.config);
+        if self.hosts.is_empty() {
+            self.common = T::common(&self.config);
+        }
         self
     }
 
-    /// Adds `count` nodes that start at once; the first one is everybody's seed.
+    /// The nodes that everybody added from here on has as seeds; at first the first one alone.
+    #[must_use]
+    pub fn seeds(mut self, nodes: &[usize]) -> Self {
+        self.seeds = nodes.iter().map(|node| address(*node)).collect();
+        self
+    }
+
+    /// Whether events are kept for [`World::told`]: they are unless the world began
+    /// [warm](World::warm).
+    #[must_use]
+    pub fn recording(mut self, keep: bool) -> Self {
+        self.recording = keep;
+        self
+    }
+
+    /// Shows every event to `watch` from here on.
+    #[must_use]
+    pub fn watched(mut self, watch: impl Watch) -> Self {
+        self.watches.push(Box::new(watch));
+        self
+    }
+
+    /// Every two nodes have met before: no first handshake is needed between them.
+    #[must_use]
+    pub fn acquainted(mut self) -> Self {
+        self.acquainted = true;
+        self
+    }
+
+    /// Adds `count` nodes that start at once and join through the seeds.
     #[must_use]
     pub fn nodes(mut self, count: usize) -> Self {
         for _ in 0..count {
@@ -126,64 +193,107 @@ impl<T: MemberTable> World<T> {
         self
     }
 
-    /// Adds and starts one node; returns its index.
+    /// Adds and starts one node, which joins through the seeds; returns its index.
     pub fn add(&mut self) -> usize {
-        let index = self.hosts.len();
-        let name = format!("n{index}");
-        let id = MemberId::derive(CLUSTER, &name);
-        self.hosts.push(Host { node: None, id, name, life: 0, wake: None, warm: BTreeSet::new() });
+        let index = self.enter();
         self.start(index);
         index
     }
 
+    /// As [`World::add`], as a fault: a member that nobody knows comes later.
+    pub fn join_cold(&mut self) -> usize {
+        self.fired.joins += 1;
+        self.add()
+    }
+
     /// Kills a node without a goodbye.
     pub fn crash(&mut self, index: usize) {
-        let host = &mut self.hosts[index];
-        host.node = None;
-        host.life += 1;
-        host.wake = None;
-        host.warm.clear();
-        self.trace.add(self.now.as_nanos(), 4, index, b"crash");
+        if self.hosts[index].node.is_some() {
+            self.fired.crashes += 1;
+        }
+        self.end(index);
+        self.trace.add(self.now.as_nanos(), Kind::Fault, index, b"crash");
     }
 
     /// Starts a crashed node again, as a new life.
     pub fn restart(&mut self, index: usize) {
         assert!(self.hosts[index].node.is_none(), "{}: node {index} runs", self.replay());
+        self.fired.restarts += 1;
         self.start(index);
+    }
+
+    /// Makes a node slow, or ends that: it neither receives nor sends, its timers run on time.
+    /// What arrives waits as in a socket's buffer, what it sends as well.
+    pub fn pause(&mut self, index: usize, paused: bool) {
+        if paused {
+            self.pause_node(index);
+        } else {
+            self.resume_node(index);
+        }
     }
 
     /// Gives a node a command.
     pub fn command(&mut self, index: usize, command: Command) {
-        let now = self.now;
-        let replay = self.replay();
+        let (now, replay) = (self.now, self.replay());
+        if command == Command::Leave {
+            self.roll.leaves(index);
+        }
         let node = self.hosts[index].node.as_mut().unwrap_or_else(|| panic!("{replay}"));
         node.handle_command(now, command).unwrap_or_else(|error| panic!("{replay}: {error}"));
         self.drain(index);
     }
 
-    /// Runs for `span` of virtual time.
-    pub fn run_for(&mut self, span: Duration) {
-        let until = self.now + span;
-        while let Some(at) = self.next_time().filter(|at| *at <= until) {
-            self.step(at);
-        }
-        self.now = until;
+    /// A fault for later: `at` counts from the start of the world.
+    pub fn schedule(&mut self, at: Duration, fault: Fault) {
+        let number = self.faults.len() as u32;
+        self.faults.push(fault);
+        let at = (Instant::ORIGIN + at).max(self.now);
+        self.wheel.push(at, What::Fault { number });
     }
 
-    /// Runs until `condition` holds; returns how long that took.
+    /// Runs for `span` of virtual time.
+    pub fn run_for(&mut self, span: Duration) {
+        let (until, started) = (self.now + span, std::time::Instant::now());
+        while self.next_time().is_some_and(|at| at <= until) {
+            self.step();
+        }
+        self.now = until;
+        self.books.worked(started.elapsed());
+    }
+
+    /// Runs until `condition` holds, which is asked after every happening; returns how long that
+    /// took.
     ///
     /// # Panics
     /// When it does not hold within `limit`.
     pub fn run_until(&mut self, limit: Duration, condition: impl Fn(&Self) -> bool) -> Duration {
-        let started = self.now;
+        let (begun, started) = (self.now, std::time::Instant::now());
         while !condition(self) {
-            let next = self.next_time().filter(|at| *at <= started + limit);
-            let Some(at) = next else {
+            if self.next_time().is_none_or(|at| at > begun + limit) {
                 panic!("{}: the condition did not hold within {limit:?}", self.replay());
-            };
-            self.step(at);
+            }
+            self.step();
         }
-        self.now.since(started)
+        self.books.worked(started.elapsed());
+        self.now.since(begun)
+    }
+
+    /// Runs until `condition` holds, which is asked every `pace`; `None` when it does not hold
+    /// within `limit`.
+    pub fn run_until_every(
+        &mut self,
+        pace: Duration,
+        limit: Duration,
+        mut condition: impl FnMut(&Self) -> bool,
+    ) -> Option<Duration> {
+        let begun = self.now;
+        while !condition(self) {
+            if self.now.since(begun) >= limit {
+                return None;
+            }
+            self.run_for(pace);
+        }
+        Some(self.now.since(begun))
     }
 
     /// What node `a` believes of node `b`.
@@ -194,12 +304,31 @@ impl<T: MemberTable> World<T> {
 
     /// Whether every running node holds every running node Alive and nobody else present.
     pub fn converged(&self) -> bool {
-        let running = self.running();
-        running.iter().all(|a| {
-            let node = self.node(*a);
-            node.table().counts().present() == running.len()
-                && running.iter().all(|b| self.sees(*a, *b) == Some(State::Alive))
+        self.agree(&self.running())
+    }
+
+    /// Whether each of these nodes holds all of them Alive and nobody else present.
+    pub fn agree(&self, nodes: &[usize]) -> bool {
+        let digest = self.digest_of(nodes);
+        nodes.iter().all(|a| {
+            let table = self.node(*a).table();
+            let counts = table.counts();
+            counts.present() == nodes.len()
+                && counts.suspect == 0
+                // Equal digests mean equal members; where a record is news to some, look closer.
+                && (table.digest() == digest
+                    || nodes.iter().all(|b| self.sees(*a, *b) == Some(State::Alive)))
         })
+    }
+
+    /// Number of nodes ever added.
+    pub fn len(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// Whether no node was added.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty()
     }
 
     /// Indices of the running nodes.
@@ -222,7 +351,7 @@ impl<T: MemberTable> World<T> {
 
     /// A node's metadata as configured at its start.
     pub fn metadata(&self, index: usize) -> Metadata {
-        metadata(&self.hosts[index].name)
+        metadata(index, self.network.region(index))
     }
 
     /// Id of a node.
@@ -230,9 +359,62 @@ impl<T: MemberTable> World<T> {
         self.hosts[index].id
     }
 
-    /// Everything that was told, in order.
+    /// Who is who, and who is well.
+    pub fn roll(&self) -> &Roll {
+        &self.roll
+    }
+
+    /// The parameters of nodes.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Everything that was told, in order, as far as it was [recorded](World::recording).
     pub fn told(&self) -> &[Told] {
         &self.told
+    }
+
+    /// Forgets what was told.
+    pub fn forget_told(&mut self) {
+        self.told.clear();
+    }
+
+    /// The watch of this kind that was [hired](World::watched) first.
+    pub fn watch<W: Watch>(&self) -> Option<&W> {
+        self.watches.iter().find_map(|watch| (&**watch as &dyn std::any::Any).downcast_ref())
+    }
+
+    /// As [`World::watch`], to change it.
+    pub fn watch_mut<W: Watch>(&mut self) -> Option<&mut W> {
+        self.watches
+            .iter_mut()
+            .find_map(|watch| (&mut **watch as &mut dyn std::any::Any).downcast_mut())
+    }
+
+    /// How often faults took effect.
+    pub fn fired(&self) -> &Fired {
+        &self.fired
+    }
+
+    /// What the network cost since the books were last [opened](World::reset_ledger).
+    pub fn ledger(&self) -> Ledger {
+        self.books.ledger(self.now)
+    }
+
+    /// The measured window begins.
+    pub fn reset_ledger(&mut self) {
+        self.books.reset(self.now);
+    }
+
+    /// Sessions that running nodes hold at present.
+    pub fn sessions(&self) -> Sessions {
+        let live = |host: &Host<T>| host.node.is_some().then(|| host.links.live(self.now));
+        let mut counts: Vec<usize> = self.hosts.iter().filter_map(live).collect();
+        counts.sort_unstable();
+        Sessions {
+            p50: counts.get(counts.len() / 2).copied().unwrap_or(0),
+            max: counts.last().copied().unwrap_or(0),
+        }
     }
 
     /// Virtual time.
@@ -240,12 +422,17 @@ impl<T: MemberTable> World<T> {
         self.now
     }
 
-    /// Datagrams handed to the network.
-    pub fn datagrams(&self) -> u64 {
-        self.datagrams
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
-    /// Hash over every delivery and every event so far.
+    /// Protocol datagrams sent since the books were opened.
+    pub fn datagrams(&self) -> u64 {
+        self.books.ledger(self.now).total.datagrams
+    }
+
+    /// Hash over every delivery, wake-up, fault and event so far.
     pub fn trace_hash(&self) -> u64 {
         self.trace.hash()
     }
@@ -255,181 +442,40 @@ impl<T: MemberTable> World<T> {
         format!("seed {:#x} at {:?} (replay: World::seeded({:#x}))", self.seed, self.now, self.seed)
     }
 
-    fn start(&mut self, index: usize) {
-        let authority = Arc::new(ModelAuthority::new(&self.hosts[index].name));
-        let birth = Birth {
-            config: self.config.clone(),
-            metadata: self.metadata(index),
-            addresses: vec![address(index)],
-            born: WallTime(EPOCH_MS + self.now.as_nanos() / 1_000_000),
-            authority,
-            seed: self.seed ^ u64::from(self.hosts[index].life) << 32,
+    /// XOR of what these nodes' own records contribute to a digest.
+    fn digest_of(&self, nodes: &[usize]) -> u64 {
+        let share = |index: &usize| {
+            let node = self.node(*index);
+            mesh_gossip_proto::membership::digest::share(node.id(), node.local().hash())
         };
-        match Node::new(self.now, birth) {
-            Ok(node) => self.hosts[index].node = Some(node),
-            Err(error) => panic!("{}: {error}", self.replay()),
-        }
-        self.hosts[index].life += 1;
-        self.command(index, Command::Join(vec![address(0)]));
-    }
-
-    fn next_time(&self) -> Option<Instant> {
-        self.queue.peek().map(|Reverse(scheduled)| scheduled.at)
-    }
-
-    fn step(&mut self, at: Instant) {
-        let Some(Reverse(scheduled)) = self.queue.pop() else { return };
-        self.now = at;
-        self.handle(scheduled);
-    }
-
-    fn handle(&mut self, Scheduled { life, happening, .. }: Scheduled) {
-        let now = self.now;
-        match happening {
-            Happening::Wake { node: index } => {
-                let host = &mut self.hosts[index];
-                if host.life != life.1 || host.wake != Some(now) {
-                    return;
-                }
-                host.wake = None;
-                if let Some(node) = &mut host.node {
-                    self.trace.add(now.as_nanos(), 0, index, &[]);
-                    node.handle_timeout(now);
-                }
-                self.drain(index);
-            }
-            Happening::Datagram { to, from, bytes } => {
-                let sender = self.hosts[from].id;
-                if self.hosts[to].life != life.1 {
-                    return;
-                }
-                self.trace.add(now.as_nanos(), 1, to, &bytes);
-                if let Some(node) = &mut self.hosts[to].node {
-                    node.handle_datagram(now, sender, address(from), &bytes);
-                }
-                self.drain(to);
-            }
-            Happening::Proven { to, peer, seed } => {
-                let id = self.hosts[peer].id;
-                if self.hosts[to].life != life.1 {
-                    return;
-                }
-                self.trace.add(now.as_nanos(), 2, to, &id.0);
-                if let Some(node) = &mut self.hosts[to].node {
-                    node.handle_peer_proven(now, id, address(peer), seed);
-                }
-                self.drain(to);
-            }
-            Happening::Exchange { from, to, members } => self.exchange(life, from, to, &members),
-        }
-    }
-
-    /// A stream carries whole states both ways, or one way where single members were asked for.
-    fn exchange(&mut self, life: (u32, u32), from: usize, to: usize, members: &[MemberId]) {
-        let now = self.now;
-        if self.hosts[from].life != life.0 {
-            return;
-        }
-        let cut = self.network.is_cut(from, to) || self.network.is_cut(to, from);
-        let ids = (self.hosts[from].id, self.hosts[to].id);
-        let state = |host: &Host<T>, wanted: &[MemberId]| {
-            host.node.as_ref().map(|node| snapshot::encode(&node.view(now), now, wanted))
-        };
-        let theirs = if cut || self.hosts[to].life != life.1 {
-            None
-        } else {
-            state(&self.hosts[to], members)
-        };
-        let ours = if members.is_empty() { state(&self.hosts[from], &[]) } else { None };
-        self.trace.add(now.as_nanos(), 3, from, theirs.as_deref().unwrap_or(b"failed"));
-        let complete = theirs.is_some();
-        if complete && let (Some(ours), Some(node)) = (ours, &mut self.hosts[to].node) {
-            node.handle_sync(now, ids.0, &ours);
-        }
-        if let Some(node) = &mut self.hosts[from].node {
-            if let Some(theirs) = theirs {
-                node.handle_sync(now, ids.1, &theirs);
-            }
-            node.handle_stream_closed(ids.1, complete);
-        }
-        self.drain(to);
-        self.drain(from);
-    }
-
-    fn drain(&mut self, index: usize) {
-        let now = self.now;
-        let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(node) = &mut self.hosts[index].node {
-            let Some(transmit) = node.poll_transmit(now, &mut buffer) else { break };
-            self.carry(index, transmit, &buffer);
-        }
-        self.buffer = buffer;
-        while let Some(node) = &mut self.hosts[index].node {
-            let Some(event) = node.poll_event() else { break };
-            self.trace.add(now.as_nanos(), 5, index, format!("{event:?}").as_bytes());
-            self.told.push(Told { at: now, by: index, event });
-        }
-        while let Some(node) = &mut self.hosts[index].node {
-            let Some(StreamRequest { address, members, .. }) = node.poll_stream() else { break };
-            let to = usize::from(address.port() - 1);
-            // A TCP handshake, a TLS handshake, the exchange.
-            let delay = self.network.delay(&mut self.rng) * 6;
-            let happening = Happening::Exchange { from: index, to, members };
-            self.schedule(now + delay, index, to, happening);
-        }
-        let Some(node) = &self.hosts[index].node else { return };
-        let wake = node.poll_timeout().map(|(at, _)| at.max(now));
-        if let Some(at) = wake
-            && self.hosts[index].wake.is_none_or(|set| at < set)
-        {
-            self.hosts[index].wake = Some(at);
-            self.schedule(at, index, index, Happening::Wake { node: index });
-        }
-    }
-
-    fn carry(&mut self, from: usize, transmit: Transmit, bytes: &[u8]) {
-        self.datagrams += 1;
-        let to = usize::from(transmit.address.port() - 1);
-        let peer = (to, self.hosts[to].life);
-        let cold = !self.hosts[from].warm.contains(&peer);
-        let copies = self.network.carry(&mut self.rng, from, to);
-        for delay in copies {
-            let mut at = self.now + delay;
-            if cold && self.hosts[to].node.is_some() {
-                // A handshake goes before: the client has proof after one round trip, the
-                // payload leaves after two.
-                self.hosts[from].warm.insert(peer);
-                let life = self.hosts[from].life;
-                self.hosts[to].warm.insert((from, life));
-                let proven = self.now + delay * 2;
-                let seed = transmit.to == Destination::Seed;
-                self.schedule(proven, to, from, Happening::Proven { to: from, peer: to, seed });
-                at += delay * 4;
-            }
-            let happening = Happening::Datagram { to, from, bytes: bytes.to_vec() };
-            self.schedule(at, from, to, happening);
-        }
-    }
-
-    fn schedule(&mut self, at: Instant, from: usize, to: usize, happening: Happening) {
-        let life = (self.hosts[from].life, self.hosts[to].life);
-        let number = self.next_number;
-        self.next_number += 1;
-        self.queue.push(Reverse(Scheduled { at, number, life, happening }));
+        nodes.iter().map(share).fold(0, |digest, share| digest ^ share)
     }
 }
 
-/// A node's port is its index plus one.
-fn address(index: usize) -> SocketAddr {
-    let port = u16::try_from(index + 1).unwrap_or(u16::MAX);
-    SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), port))
+/// A node's address is 10.0.0.0/8 plus its index plus one.
+pub(crate) fn address(index: usize) -> SocketAddr {
+    assert!(index < MOST_NODES, "{index} nodes are more than addresses");
+    let [_, b, c, d] = (index as u32 + 1).to_be_bytes();
+    SocketAddr::from((Ipv4Addr::new(10, b, c, d), 17_421))
 }
 
-fn metadata(name: &str) -> Metadata {
+/// The index that an address stands for.
+fn index_of(address: SocketAddr) -> Option<usize> {
+    let SocketAddr::V4(address) = address else { return None };
+    let [10, b, c, d] = address.ip().octets() else { return None };
+    (u32::from_be_bytes([0, b, c, d]) as usize).checked_sub(1)
+}
+
+/// The name of a node, on which its id depends.
+pub(crate) fn name(index: usize) -> String {
+    format!("n{index}")
+}
+
+fn metadata(index: usize, region: u8) -> Metadata {
     Metadata {
-        node_id: name.into(),
+        node_id: name(index),
         role: "worker".into(),
-        region: "r1".into(),
+        region: format!("r{}", region + 1),
         mesh_version: "1".into(),
         ..Metadata::default()
     }

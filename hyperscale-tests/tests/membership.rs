@@ -140,7 +140,7 @@ fn a_partition_splits_the_mesh_and_heals_by_itself() {
                 assert_eq!(world.sees(a, b), Some(State::Dead), "{}", world.replay());
             }
             assert_eq!(world.sees(0, left - 1), Some(State::Alive), "{}", world.replay());
-            assert!(world.network.withheld > 0, "{}: the fault never fired", world.replay());
+            assert!(world.fired().withheld > 0, "{}: the fault never fired", world.replay());
             world.network.heal();
             let healed = world.run_until(secs(60), World::converged);
             assert!(healed < secs(60), "{}: {healed:?}", world.replay());
@@ -178,7 +178,7 @@ fn a_cut_between_two_is_bridged_by_the_third() {
         let mut world = formed(seed, 3);
         world.network.part(&[1], &[2]);
         world.run_for(secs(60));
-        assert!(world.network.withheld > 0, "{}: the fault never fired", world.replay());
+        assert!(world.fired().withheld > 0, "{}: the fault never fired", world.replay());
         for (a, b) in [(0, 1), (0, 2), (1, 2), (2, 1)] {
             assert_eq!(world.sees(a, b), Some(State::Alive), "{}: {a} {b}", world.replay());
         }
@@ -282,7 +282,7 @@ fn doubts_under_loss_are_refuted() {
         world.run_until(secs(2), World::converged);
         world.network.loss = 0.15;
         world.run_for(secs(120));
-        lost += world.network.lost;
+        lost += world.fired().lost;
         refuted += world.told().iter().filter(|t| matches!(t.event, Event::Refuted(_))).count();
         let died = world.told().iter().find(|told| matches!(told.event, Event::Left { .. }));
         assert!(died.is_none(), "{}: {died:?}", world.replay());
@@ -302,7 +302,7 @@ fn the_same_seed_gives_the_same_trace() {
         world.run_for(secs(20));
         world.crash(4);
         world.run_for(secs(20));
-        assert!(world.network.lost > 0 && world.network.duplicated > 0);
+        assert!(world.fired().lost > 0 && world.fired().duplicated > 0);
         world.trace_hash()
     };
     assert_eq!(run(42), run(42));

@@ -7,6 +7,10 @@ use alloc::string::{String, ToString};
 use crate::error::ConfigError;
 use crate::time::Duration;
 
+mod baseline;
+
+pub use baseline::Baseline;
+
 /// Which failure detector runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Detector {
@@ -64,6 +68,10 @@ pub struct Limits {
     pub pulls: usize,
     /// Indirect probes carried out for others at one time; a further one gets no nack.
     pub relays: usize,
+    /// Tests of doubted members open at one time; a further one is refused and counted.
+    pub tests: usize,
+    /// Proofs of death kept for whoever asks; the oldest goes.
+    pub proofs: usize,
     /// Events not yet taken, by the driver and again by the host; at the limit some go, counted,
     /// and an overflow is marked.
     pub events: usize,
@@ -77,6 +85,8 @@ impl Default for Limits {
             queue_entries: 65_536,
             pulls: 1_024,
             relays: 256,
+            tests: 256,
+            proofs: 4_096,
             events: 4_096,
         }
     }
@@ -105,6 +115,8 @@ pub struct Config {
     pub max_outbound_per_round: usize,
     /// Failure detector.
     pub detector: Detector,
+    /// Parts of the detectors `lifeguard` and `swim`.
+    pub baseline: Baseline,
     /// Rings on which members stand for the detector `observers`.
     pub rings: u8,
     /// Observers of a member, where so many others exist.
@@ -141,6 +153,7 @@ impl Config {
             gossip_interval: Duration::from_millis(200),
             max_outbound_per_round: 20,
             detector: Detector::default(),
+            baseline: Baseline::default(),
             rings: 8,
             observers: 8,
             grace: Duration::from_millis(2_050),

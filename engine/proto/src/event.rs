@@ -95,6 +95,8 @@ pub enum Event {
         /// When we last heard from it ourselves.
         last_contact: Option<Instant>,
     },
+    /// A suspect whom nobody else could tell us about either: a mark of our own, and no verdict.
+    Unreachable(Arc<SignedRecord>),
     /// A member is gone.
     Left {
         /// The member.
@@ -150,6 +152,14 @@ pub enum Timer {
     RelayLate(u32),
     /// A suspicion matures.
     Suspicion(MemberId),
+    /// The rings are looked at after a change.
+    Ring,
+    /// A subject's turn has come.
+    Watch,
+    /// A test, or the case beside it, moves on.
+    Test(MemberId),
+    /// A random member is looked at.
+    Audit,
     /// Updates wait.
     Gossip,
     /// Departed members are looked through.
@@ -185,6 +195,20 @@ pub struct Stats {
     pub datagrams_out: u64,
     /// Bytes of their plaintext.
     pub bytes_out: u64,
+    /// Tests of doubted members begun.
+    pub tests: u64,
+    /// Tests refused: too many open, or too many for one requester.
+    pub tests_refused: u64,
+    /// Cases opened.
+    pub cases: u64,
+    /// VERIFYs sent.
+    pub verifies: u64,
+    /// VOTEs sent.
+    pub votes: u64,
+    /// Members marked unreachable.
+    pub unreachable: u64,
+    /// Proofs of death asked for.
+    pub proofs_pulled: u64,
     /// Updates sent as gossip or piggyback.
     pub updates_out: u64,
     /// Updates dropped because the queue was full.

@@ -36,7 +36,7 @@ pub mod sync;
 pub mod event;
 pub mod node;
 
-pub use config::{Config, Detector, Fanout, Limits};
+pub use config::{Baseline, Config, Detector, Fanout, Limits};
 pub use error::{CommandError, ConfigError, DecodeError, PeerError};
 pub use event::{Command, Destination, Event, LeftReason, Stats, StreamRequest, Timer, Transmit};
 pub use member::{Incarnation, Lifecycle, MemberId, State};

@@ -22,16 +22,18 @@ use crate::detector::order::ProbeOrder;
 use crate::detector::probe::Probes;
 use crate::detector::relay::Relays;
 use crate::detector::suspicion::Suspicion;
-use crate::dissemination::queue::{Queue, transmit_limit};
+use crate::dissemination::queue::{LEAST_SENDS, Queue, transmit_limit};
 use crate::error::CommandError;
 use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Transmit};
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::{Authority, SignedRecord, first_record};
+use crate::membership::roster::List;
 use crate::membership::table::{DenseTable, IdMap, Member, MemberTable};
 use crate::membership::view::View;
 use crate::metadata::Metadata;
 use crate::sync::agreement::Agreement;
 use crate::sync::pulls::Pulls;
+use crate::sync::push_pull::PushPull;
 use crate::time::{Duration, Instant, WallTime};
 use crate::timers::Timers;
 use crate::wire::message::{Body, Packet};
@@ -40,11 +42,14 @@ mod claims;
 mod departure;
 mod gossip;
 mod joining;
+mod memberlist;
+mod observing;
 mod probing;
 mod receive;
 
 use departure::Departure;
 use joining::Joining;
+use observing::Observing;
 
 /// With few updates queued a new one leaves after so long, together with its neighbours.
 const SOON: Duration = Duration::from_millis(20);
@@ -81,11 +86,13 @@ pub struct Node<T: MemberTable = DenseTable> {
     relays: Relays,
     awareness: Awareness,
     contacts: Contacts,
+    observing: Observing,
     suspicions: IdMap<Suspicion>,
     noticed: IdMap<Instant>,
     queue: Queue,
     pulls: Pulls,
     agreement: Agreement,
+    push_pull: PushPull,
     joining: Joining,
     departure: Departure,
     /// When we were last told that we had been buried (rule H-3).
@@ -126,7 +133,8 @@ impl<T: MemberTable> Node<T> {
     }
 
     /// A node that knows the members of `table` from the start: one that was saved, or one that
-    /// many nodes share. Its own record in it, if there is one, is replaced.
+    /// many nodes share. Its own record in it, if there is one, is replaced, unless it is the very
+    /// record that this life begins with: then there is nothing to announce.
     ///
     /// # Errors
     /// As [`Node::new`].
@@ -153,11 +161,13 @@ impl<T: MemberTable> Node<T> {
             relays: Relays::default(),
             awareness: Awareness::default(),
             contacts: Contacts::default(),
+            observing: Observing::default(),
             suspicions: IdMap::default(),
             noticed: IdMap::default(),
             queue: Queue::default(),
             pulls: Pulls::default(),
             agreement: Agreement::default(),
+            push_pull: PushPull::default(),
             joining: Joining::default(),
             departure: Departure::default(),
             corrected: None,
@@ -169,13 +179,15 @@ impl<T: MemberTable> Node<T> {
             streams: VecDeque::new(),
             stats: Stats::default(),
         };
-        let record = Arc::new(record);
-        node.put(Member { record: record.clone(), state: State::Alive, since: now });
-        node.announce(now, &record, State::Alive);
+        node.forget_doubts(now);
+        node.take_place(now, record);
         // A random first offset keeps nodes that start together from probing in step.
         let offset = node.config.interval.mul_f64(node.rng.f64());
         node.timers.set(Timer::ProbeRound, now + offset);
         node.timers.set(Timer::Reap, now + REAP_EVERY);
+        if node.observes() {
+            node.begin_observing(now);
+        }
         Ok(node)
     }
 
@@ -203,12 +215,16 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.contacts.heard(now, peer);
+        self.heard_from(now, peer);
         if seed {
             self.joining.seed_is(address, peer);
         }
         self.ask_for_state(now, Peer { id: peer, address });
         if let Some((sequence, acked)) = self.probes.proven(peer) {
             self.probe_answered(now, sequence, acked);
+        }
+        if self.observes() {
+            self.observed_proof_of_life(now, peer);
         }
     }
 
@@ -256,10 +272,15 @@ impl<T: MemberTable> Node<T> {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::ProbeRound => self.probe_round(now),
+                Timer::PingLate(sequence) if self.observes() => self.watch_late(now, sequence),
                 Timer::PingLate(sequence) => self.ping_late(now, sequence),
                 Timer::ProbeEnd(sequence) => self.probe_ended(now, sequence),
                 Timer::RelayLate(sequence) => self.relay_late(sequence),
                 Timer::Suspicion(id) => self.suspicion_matured(now, id),
+                Timer::Ring => self.look_at_rings(now),
+                Timer::Watch => self.watch_due(now),
+                Timer::Test(id) => self.drive_test(now, id),
+                Timer::Audit => self.audit(now),
                 Timer::Gossip => self.gossip_tick(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
@@ -372,15 +393,43 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
+    /// Enters our first record and the members that the table brought along.
+    fn take_place(&mut self, now: Instant, record: SignedRecord) {
+        let known = self.table.get(self.local).is_some_and(|own| *own.record == record);
+        if !known {
+            let record = Arc::new(record);
+            self.put(now, Member { record: record.clone(), state: State::Alive, since: now });
+            self.announce(now, &record, State::Alive);
+        }
+    }
+
     // --- what the routed parts share ---
 
     fn members(&self) -> usize {
         self.table.counts().present()
     }
 
-    fn put(&mut self, member: Member) {
+    /// A doubt that came with the table has no deadline here: nobody would ever end it.
+    fn forget_doubts(&mut self, now: Instant) {
+        if self.table.counts().suspect == 0 {
+            return;
+        }
+        let present = self.table.members(List::Present);
+        let doubted: Vec<Member> =
+            present.filter(|member| member.state == State::Suspect).cloned().collect();
+        for member in doubted {
+            self.table.put(Member { state: State::Alive, since: now, ..member });
+        }
+    }
+
+    fn put(&mut self, now: Instant, member: Member) {
         self.version += 1;
+        let before = self.table.get(member.id()).is_some_and(|known| known.state.is_present());
+        let moved = before != member.state.is_present();
         self.table.put(member);
+        if moved && self.observes() {
+            self.ring_changed(now);
+        }
     }
 
     fn emit(&mut self, event: Event) {
@@ -392,7 +441,8 @@ impl<T: MemberTable> Node<T> {
     }
 
     fn fill_with_updates(&mut self, now: Instant, packet: &mut Packet) -> usize {
-        let sends = transmit_limit(self.config.retransmit_limit, self.members());
+        let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
+        let sends = transmit_limit(self.config.retransmit_limit, self.members(), least);
         let updates = self.queue.fill(now, packet, self.config.max_payload, sends);
         self.stats.updates_out += updates as u64;
         updates

@@ -77,6 +77,7 @@ impl RoundTrips {
             Event::Forgotten(member) => self.gone(*member),
             Event::Updated(_)
             | Event::Suspected { record: _, last_contact: _ }
+            | Event::Unreachable(_)
             | Event::Refuted(_)
             | Event::Conflict(_)
             | Event::RecordRejected { from: _, error: _ }

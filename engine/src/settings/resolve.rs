@@ -198,6 +198,7 @@ impl Settings {
                 pulls: self.count("limits:pulls"),
                 relays: self.count("limits:relays"),
                 events: self.count("limits:events"),
+                ..Limits::default()
             },
             ..Config::new(&self.required_text("clusterId"))
         };

@@ -238,6 +238,7 @@ impl Seat {
                 | Event::Suspected { .. }
                 | Event::Left { .. }
                 | Event::Updated(_)
+                | Event::Unreachable(_)
                 | Event::Forgotten(_)
                 | Event::Refuted(_)
                 | Event::Conflict(_)

@@ -4,7 +4,8 @@
 //! T(c) = max(min, max − (max − min)·ln(c+1)/ln(k+1)). In a small cluster the deadline follows
 //! from the user's promise instead: so long after our last contact, whoever doubts.
 //!
-//! Invariants: the deadline only moves earlier, and an accuser counts once.
+//! Invariants: accusers only move the deadline earlier, each counts once, and none moves it into
+//! time that was granted for a reason of our own (rules F-8 and H-3).
 
 use alloc::vec::Vec;
 
@@ -43,16 +44,20 @@ pub struct Circumstances {
     pub last_contact: Option<Instant>,
     /// Whether independent accusers shorten the wait (Lifeguard) or not (SWIM).
     pub dynamic: bool,
+    /// Whether the promise replaces the papers' formula in a small cluster.
+    pub promise: bool,
 }
 
 impl Schedule {
     /// The schedule under these circumstances.
     pub fn new(circumstances: &Circumstances) -> Self {
-        let Circumstances { members, interval, suspicion_interval, dynamic, .. } = *circumstances;
-        if dynamic && members <= KEEPS_ORDER && suspicion_interval >= interval * 5 {
+        let Circumstances { members, interval, suspicion_interval, dynamic, promise, .. } =
+            *circumstances;
+        let small = members <= KEEPS_ORDER && suspicion_interval >= interval * 5;
+        if dynamic && promise && small {
             return Self::promised(circumstances);
         }
-        let min = scale(interval * ALPHA, log10_micros(members).max(1_000_000));
+        let min = (interval * ALPHA).mul_f64(libm::log10(members.max(1) as f64).max(1.0));
         if !dynamic {
             return Self { min, max: min, confirmations: 0, after_contact: None };
         }
@@ -80,8 +85,8 @@ impl Schedule {
             return self.min;
         }
         let c = confirmed.min(self.confirmations);
-        let fraction = ln_micros(c + 1) * 1_000_000 / ln_micros(self.confirmations + 1);
-        let shortened = scale(self.max - self.min, fraction);
+        let fraction = libm::log(f64::from(c + 1)) / libm::log(f64::from(self.confirmations + 1));
+        let shortened = (self.max - self.min).mul_f64(fraction);
         self.max.saturating_sub(shortened).max(self.min)
     }
 }
@@ -92,6 +97,7 @@ pub struct Suspicion {
     started: Instant,
     schedule: Schedule,
     deadline: Instant,
+    spared: Instant,
     accusers: Vec<MemberId>,
 }
 
@@ -102,13 +108,19 @@ impl Suspicion {
             started: now,
             schedule,
             deadline: now + schedule.after(0),
+            spared: now,
             accusers: Vec::from([accuser]),
         }
     }
 
     /// When it matures.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.deadline.max(self.spared)
+    }
+
+    /// Grants time: whoever accuses, it does not mature before `at`.
+    pub fn spare_until(&mut self, at: Instant) {
+        self.spared = self.spared.max(at);
     }
 
     /// The deadline that a contact at `last` earns: none unless it came since the suspicion began
@@ -133,29 +145,6 @@ impl Suspicion {
     }
 }
 
-fn scale(duration: Duration, millionths: u64) -> Duration {
-    let nanos = duration.as_nanos() * u128::from(millionths) / 1_000_000;
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
-
-/// ln of a small count, in millionths.
-fn ln_micros(n: u32) -> u64 {
-    const TABLE: [u64; 6] = [0, 693_147, 1_098_612, 1_386_294, 1_609_438, 1_791_759];
-    let last = TABLE.len() - 1;
-    assert!((1..=TABLE.len() as u32).contains(&n), "the table covers k ≤ {last}");
-    TABLE[n as usize - 1]
-}
-
-/// log10 n in millionths, interpolated on the bits of n: exact at powers of two, at most 0.03
-/// low between them.
-fn log10_micros(n: usize) -> u64 {
-    const LOG10_2: u64 = 301_030;
-    let n = n.max(1) as u64;
-    let bits = u64::from(n.ilog2());
-    let fraction = ((n - (1 << bits)) * 1_000_000) >> bits;
-    LOG10_2 * bits + LOG10_2 * fraction / 1_000_000
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,20 +161,34 @@ mod tests {
             suspicion_interval: Duration::from_secs(5),
             last_contact: None,
             dynamic: true,
+            promise: true,
         }
     }
 
-    /// Rule F-5: Lifeguard's T(c) with α = 4, β = 6, k = 2 at 100 members.
+    /// Rule F-5: T(c) = max(min, max − (max − min)·ln(c+1)/ln(k+1)), min = α·max(1, log10 n)
+    /// intervals, max = β·min, with α = 4, β = 6, k = 2; below four members k = 0 and T = min.
+    #[test]
+    fn the_wait_follows_the_papers_formula() {
+        for members in [1usize, 2, 3, 4, 5, 10, 11, 64, 100, 128, 1_000, 10_000, 100_000] {
+            let paper = Circumstances { promise: false, ..circumstances(members) };
+            let schedule = Schedule::new(&paper);
+            let min = 4.0 * (members as f64).log10().max(1.0);
+            let (k, max) = if members < 4 { (0, min) } else { (2, 6.0 * min) };
+            for c in 0..5 {
+                let fraction = f64::from(c.min(k) + 1).ln() / f64::from(k + 1).ln();
+                let expected = if k == 0 { min } else { (max - (max - min) * fraction).max(min) };
+                let found = schedule.after(c).as_secs_f64();
+                assert!((found - expected).abs() < 1e-6, "n {members}, c {c}: {found} {expected}");
+            }
+        }
+    }
+
+    /// Rule F-5: the figures that follow for 100 members, in whole milliseconds.
     #[test]
     fn independent_accusers_shorten_the_wait() {
         let schedule = Schedule::new(&circumstances(100));
         let ms: Vec<_> = (0..4).map(|c| schedule.after(c).as_millis()).collect();
-        // min = 4·log10(100) s = 8 s, max = 48 s, ln2/ln3 of the way after one confirmation.
-        assert!((7_900..=8_000).contains(&ms[2]), "{ms:?}");
-        assert_eq!(ms[3], ms[2], "further ones change nothing");
-        assert!((47_400..=48_000).contains(&ms[0]), "{ms:?}");
-        let expected = ms[0] as f64 - (ms[0] - ms[2]) as f64 * 2f64.ln() / 3f64.ln();
-        assert!((ms[1] as f64 - expected).abs() < 2.0, "{ms:?} against {expected}");
+        assert_eq!(ms, [48_000, 22_762, 8_000, 8_000], "further accusers change nothing");
     }
 
     #[test]
@@ -201,6 +204,18 @@ mod tests {
         let last = suspicion.deadline();
         assert!(!suspicion.confirm(id(4)), "two confirmations beyond the first are all");
         assert_eq!(suspicion.deadline(), last);
+    }
+
+    /// Rules F-8 and H-3: time that was granted is not taken back by a further accuser.
+    #[test]
+    fn accusers_do_not_take_granted_time_back() {
+        let schedule = Schedule::new(&circumstances(100));
+        let mut suspicion = Suspicion::begin(Instant::ORIGIN, schedule, id(1));
+        let granted = Instant::ORIGIN + Duration::from_secs(30);
+        suspicion.spare_until(granted);
+        assert!(suspicion.deadline() > granted, "it has longer anyway");
+        assert!(suspicion.confirm(id(2)) && suspicion.confirm(id(3)));
+        assert_eq!(suspicion.deadline(), granted);
     }
 
     /// SWIM has one fixed timeout, whoever doubts.
@@ -237,15 +252,5 @@ mod tests {
         assert_eq!(suspicion.deadline_after_contact(later), Some(earned));
         let large = Suspicion::begin(base.now, Schedule::new(&circumstances(100)), id(1));
         assert_eq!(large.deadline_after_contact(later), None, "Lifeguard's formula stays as it is");
-    }
-
-    #[test]
-    fn logarithms_are_close() {
-        for n in [1usize, 2, 10, 17, 100, 1_000, 100_000] {
-            let exact = (n as f64).log10() * 1e6;
-            let found = log10_micros(n) as f64;
-            assert!(found <= exact + 1.0 && exact - found < 30_000.0, "{n}: {found} {exact}");
-        }
-        assert_eq!(log10_micros(1_024), 3_010_300);
     }
 }

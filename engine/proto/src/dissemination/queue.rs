@@ -57,9 +57,9 @@ pub struct Queue {
     next_number: u64,
 }
 
-/// How often an update is sent in a cluster of `members`: max(8, λ·⌈log10(n+1)⌉).
-pub fn transmit_limit(lambda: u32, members: usize) -> u32 {
-    LEAST_SENDS.max(lambda * log10_ceil(members))
+/// How often an update is sent in a cluster of `members`: max(least, λ·⌈log10(n+1)⌉).
+pub fn transmit_limit(lambda: u32, members: usize, least: u32) -> u32 {
+    least.max(lambda * log10_ceil(members))
 }
 
 impl Queue {
@@ -201,7 +201,8 @@ mod tests {
         for (lambda, members, expected) in
             [(4, 3, 8), (4, 9, 8), (4, 99, 8), (4, 100, 12), (3, 1_000, 12), (4, 100_000, 24)]
         {
-            assert_eq!(transmit_limit(lambda, members), expected, "λ {lambda}, n {members}");
+            let found = transmit_limit(lambda, members, LEAST_SENDS);
+            assert_eq!(found, expected, "λ {lambda}, n {members}");
         }
     }
 

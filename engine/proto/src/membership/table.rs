@@ -52,7 +52,7 @@ impl Member {
         if self.state.is_present() { List::Present } else { List::Departed }
     }
 
-    fn digest_share(&self) -> u64 {
+    pub(crate) fn digest_share(&self) -> u64 {
         if self.state.is_present() { digest::share(self.id(), self.record.hash()) } else { 0 }
     }
 }
@@ -76,7 +76,7 @@ impl Counts {
         self.alive + self.suspect
     }
 
-    fn of(&mut self, state: State) -> &mut usize {
+    pub(crate) fn of(&mut self, state: State) -> &mut usize {
         match state {
             State::Alive => &mut self.alive,
             State::Suspect => &mut self.suspect,

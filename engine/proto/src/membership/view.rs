@@ -32,6 +32,23 @@ impl View {
         Self { slots, counts, local, version, digest, taken }
     }
 
+    /// A view of exactly these members, in this order: of a table that keeps them elsewhere.
+    pub fn of(
+        members: impl Iterator<Item = Member>,
+        local: MemberId,
+        version: u64,
+        taken: Instant,
+    ) -> Self {
+        let mut slots = Slots::default();
+        let (mut counts, mut digest) = (Counts::default(), 0);
+        for member in members {
+            *counts.of(member.state) += 1;
+            digest ^= member.digest_share();
+            slots.insert(member, None);
+        }
+        Self { slots, counts, local, version, digest, taken }
+    }
+
     /// Rises with every change.
     pub fn version(&self) -> u64 {
         self.version

@@ -6,9 +6,9 @@
 //! (rule M-4): such a claim first makes us pull the record.
 
 use alloc::sync::Arc;
+use core::cmp::Reverse;
 
 use super::{Node, Peer, SOON};
-use crate::config::Detector;
 use crate::detector::suspicion::{Circumstances, Schedule, Suspicion};
 use crate::dissemination::queue::Claim;
 use crate::error::PeerError;
@@ -133,11 +133,16 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.end_suspicion(id);
+        self.settle_observed(id);
         self.noticed.remove(&id);
-        self.put(Member { record: record.clone(), state, since: now });
+        self.put(now, Member { record: record.clone(), state, since: now });
         self.announce(now, &record, state);
-        if state == State::Alive {
-            self.order.insert(id, &mut self.rng);
+        // Whoever was present has its turn already.
+        if state == State::Alive
+            && !self.observes()
+            && !before.as_ref().is_some_and(|known| known.state.is_present())
+        {
+            self.order.insert(id);
         }
         self.tell_transition(before, record, state);
     }
@@ -157,17 +162,28 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// Two records for one incarnation: the lower hash wins everywhere, and somebody is told
-    /// (rule R-3).
+    /// Two records for one incarnation: a leave wins (rule M-3), then the lower hash, everywhere the
+    /// same, and somebody is told (rule R-3).
     fn settle_conflict(&mut self, now: Instant, before: &Member, record: &Arc<SignedRecord>) {
         let id = before.id();
         self.emit(Event::Conflict(id));
         self.stats.reject("conflict");
-        if record.hash() < before.record.hash() {
-            self.put(Member { record: record.clone(), ..before.clone() });
-            if before.state.is_present() {
-                self.announce(now, record, State::Alive);
-            }
+        let leaves = |record: &SignedRecord| record.record().lifecycle == Lifecycle::Leaving;
+        let rank = |record: &SignedRecord| (leaves(record), Reverse(record.hash()));
+        if rank(record) < rank(&before.record) {
+            return;
+        }
+        if leaves(record) && before.state != State::Left {
+            self.end_suspicion(id);
+            self.settle_observed(id);
+            self.put(now, Member { record: record.clone(), state: State::Left, since: now });
+            self.announce(now, record, State::Left);
+            self.tell_transition(Some(before.clone()), record.clone(), State::Left);
+            return;
+        }
+        self.put(now, Member { record: record.clone(), ..before.clone() });
+        if before.state.is_present() {
+            self.announce(now, record, State::Alive);
         }
     }
 
@@ -209,6 +225,13 @@ impl<T: MemberTable> Node<T> {
             self.stats.reject("departed");
             return;
         }
+        if self.observes() {
+            // A member that runs another detector doubts: reason enough to look, and no more.
+            if self.table.get(id).is_some_and(|member| member.incarnation() == incarnation) {
+                self.look_at(now, id);
+            }
+            return;
+        }
         // An accuser that we do not know as a member does not count.
         if self.table.get(accuser).is_some_and(|member| member.state.is_present()) {
             self.suspect(now, Some(from), id, incarnation, accuser);
@@ -244,13 +267,15 @@ impl<T: MemberTable> Node<T> {
     fn begin_suspicion(&mut self, now: Instant, member: Member, accuser: MemberId) {
         let id = member.id();
         let last_contact = self.contacts.of(id).map(|contact| contact.last);
+        let parts = self.config.parts();
         let schedule = Schedule::new(&Circumstances {
             now,
             members: self.members(),
             interval: self.config.interval,
             suspicion_interval: self.config.suspicion_interval,
             last_contact,
-            dynamic: self.config.detector == Detector::Lifeguard,
+            dynamic: parts.dynamic,
+            promise: parts.promise,
         });
         let suspicion = Suspicion::begin(now, schedule, accuser);
         self.timers.set(Timer::Suspicion(id), suspicion.deadline());
@@ -258,8 +283,9 @@ impl<T: MemberTable> Node<T> {
         self.stats.suspicions += 1;
         self.queue_suspicion(now, &member, accuser);
         let record = member.record.clone();
-        self.put(Member { state: State::Suspect, since: now, ..member });
-        if accuser == self.local
+        self.put(now, Member { state: State::Suspect, since: now, ..member });
+        if parts.extras
+            && accuser == self.local
             && let Some(peer) = self.peer(id)
         {
             self.warn_a_suspect(peer);
@@ -272,7 +298,8 @@ impl<T: MemberTable> Node<T> {
         if !suspicion.confirm(accuser) {
             return;
         }
-        self.timers.set(Timer::Suspicion(id), suspicion.deadline());
+        // A deadline that this confirmation moved into the past is not one that we slept through.
+        self.timers.set(Timer::Suspicion(id), suspicion.deadline().max(now));
         if let Some(member) = self.table.get(id).cloned() {
             self.queue_suspicion(now, &member, accuser);
         }
@@ -317,8 +344,7 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn on_death(&mut self, now: Instant, from: Peer, claim: &Death) {
         let (id, incarnation) = (MemberId(claim.id), claim.incarnation.into());
         if id == self.local {
-            self.stand_corrected(now, incarnation);
-            self.refute_to(now, from, incarnation);
+            self.told_dead(now, from, MemberId(claim.announcer), incarnation);
             return;
         }
         if self.is_departed(from.id) {
@@ -327,6 +353,11 @@ impl<T: MemberTable> Node<T> {
         }
         match self.table.get(id).map(Member::incarnation) {
             Some(known) if incarnation > known => self.pull(now, from, id, RecordHash(0)),
+            Some(known) if incarnation == known && self.observes() => {
+                if !self.is_departed(id) {
+                    self.hear_of_death(now, from, claim);
+                }
+            }
             Some(known) if incarnation == known => {
                 let age = core::time::Duration::from_millis(claim.age_ms.get().into());
                 let announcer = MemberId(claim.announcer);
@@ -336,16 +367,33 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
+    /// Others hold us dead (rules H-1 and D-13).
+    pub(super) fn told_dead(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        announcer: MemberId,
+        incarnation: Incarnation,
+    ) {
+        if self.observes() {
+            self.buried(now, from, announcer, incarnation);
+        } else {
+            self.stand_corrected(now, incarnation);
+            self.refute_to(now, from, incarnation);
+        }
+    }
+
     /// Whether we hold `id` departed: it has been away, and what it makes of others is no
     /// evidence (rule H-3).
-    fn is_departed(&self, id: MemberId) -> bool {
-        self.table.get(id).is_some_and(|member| !member.state.is_present())
+    pub(super) fn is_departed(&self, id: MemberId) -> bool {
+        self.config.parts().extras
+            && self.table.get(id).is_some_and(|member| !member.state.is_present())
     }
 
     /// Others buried us, so we were the one that was away (rule H-3): our verdicts do not leave,
     /// and whom we doubt gets time for an answer to be read.
     pub(super) fn stand_corrected(&mut self, now: Instant, incarnation: Incarnation) {
-        if incarnation != self.local().record().incarnation {
+        if incarnation != self.local().record().incarnation || !self.config.parts().extras {
             return;
         }
         // Once in a while: a member that claims it again and again must not keep us from judging.
@@ -356,14 +404,15 @@ impl<T: MemberTable> Node<T> {
         self.corrected = Some(now);
         self.queue.retract_verdicts();
         let at = now + self.config.suspicion_interval / 4;
-        for id in self.suspicions.keys() {
+        for (id, suspicion) in &mut self.suspicions {
+            suspicion.spare_until(at);
             if self.timers.deadline(Timer::Suspicion(*id)).is_some_and(|set| set < at) {
                 self.timers.set(Timer::Suspicion(*id), at);
             }
         }
     }
 
-    fn bury(
+    pub(super) fn bury(
         &mut self,
         now: Instant,
         since: Instant,
@@ -377,6 +426,10 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.end_suspicion(id);
+        self.settle_observed(id);
+        if self.observes() {
+            self.note_death(now, id, announcer);
+        }
         let death = Death {
             id: id.0,
             incarnation: incarnation.into(),
@@ -386,7 +439,7 @@ impl<T: MemberTable> Node<T> {
         };
         self.queue_claim(now, id, Claim::Death { death, since });
         let record = member.record.clone();
-        self.put(Member { state: State::Dead, since: now, ..member });
+        self.put(now, Member { state: State::Dead, since: now, ..member });
         self.emit(Event::Left { record, reason: LeftReason::Failed });
     }
 
@@ -406,16 +459,18 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.refute(now, incarnation);
-        self.send_own_record(from);
+        if self.config.parts().extras {
+            self.send_own_record(from);
+        }
     }
 
     /// Somebody doubts or buries us at our present incarnation: we live on under the next.
-    fn refute(&mut self, now: Instant, incarnation: Incarnation) {
+    pub(super) fn refute(&mut self, now: Instant, incarnation: Incarnation) {
         let own = self.local().record().incarnation;
         if incarnation != own || self.departure.is_leaving() {
             return;
         }
-        if self.config.detector == Detector::Lifeguard {
+        if self.config.parts().health {
             self.awareness.refuted();
         }
         self.stats.refutations += 1;
@@ -446,29 +501,75 @@ impl<T: MemberTable> Node<T> {
             State::Alive => {
                 self.take_record(now, from, entry.envelope);
             }
+            State::Suspect | State::Dead if self.observes() => {
+                self.merge_doubt(now, from, &entry, id, incarnation);
+            }
             State::Left if !unknown => {
                 self.take_record(now, from, entry.envelope);
             }
             // Whom we never knew we need not bury.
             State::Suspect | State::Dead if id != self.local && !unknown => {
                 self.take_record(now, from, entry.envelope);
-                if self.is_departed(from) {
-                    self.stats.reject("departed");
-                } else {
-                    self.suspect(now, None, id, incarnation, from);
-                }
+                self.suspect_on_its_word(now, from, id, incarnation);
             }
             State::Suspect if id != self.local => {
                 self.take_record(now, from, entry.envelope);
-                if !self.is_departed(from) {
-                    self.suspect(now, None, id, incarnation, from);
-                }
+                self.suspect_on_its_word(now, from, id, incarnation);
             }
             State::Suspect | State::Dead if id == self.local => {
                 self.take_record(now, from, entry.envelope);
                 self.refute(now, incarnation);
             }
             State::Left | State::Suspect | State::Dead => {}
+        }
+    }
+
+    /// As [`Node::merge_entry`] for the detector `observers`: a doubt is its owner's affair, and a
+    /// death without a proof is a reason to look (rule D-15).
+    fn merge_doubt(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        entry: &Entry<'_>,
+        id: MemberId,
+        incarnation: Incarnation,
+    ) {
+        let dead = entry.state == State::Dead;
+        if dead && self.table.get(id).is_none() {
+            return;
+        }
+        self.take_record(now, from, entry.envelope);
+        if !dead {
+            return;
+        }
+        if id == self.local {
+            // Who passed the judgement is not said here; a NOTICE will.
+            if let Some(peer) = self.peer(from) {
+                self.told_dead(now, peer, self.local, incarnation);
+            }
+        } else if self.is_departed(from) {
+            self.stats.reject("departed");
+        } else if !self.is_departed(id)
+            && self.table.get(id).is_some_and(|member| member.incarnation() == incarnation)
+        {
+            let age = core::time::Duration::from_millis(entry.age_ms.into());
+            self.merge_death(now, from, id, incarnation, age);
+        }
+    }
+
+    /// Another's state accuses in its own name: it must be a member here, and present (rules F-5 and
+    /// H-3).
+    fn suspect_on_its_word(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        id: MemberId,
+        incarnation: Incarnation,
+    ) {
+        if self.is_departed(from) {
+            self.stats.reject("departed");
+        } else if self.table.get(from).is_some_and(|member| member.state.is_present()) {
+            self.suspect(now, None, id, incarnation, from);
         }
     }
 
@@ -481,7 +582,15 @@ impl<T: MemberTable> Node<T> {
 
     fn queue_claim(&mut self, now: Instant, id: MemberId, claim: Claim) {
         self.stats.queue_dropped += self.queue.push(id, claim, self.config.limits.queue_entries);
-        let delay = if self.queue.len() <= FEW { SOON } else { self.config.gossip_interval };
+        let tick = self.config.gossip_interval;
+        let delay = if self.config.parts().extras {
+            if self.queue.len() <= FEW { SOON } else { tick }
+        } else if self.timers.deadline(Timer::Gossip).is_none() {
+            // memberlist's ticks never stop: a new update meets them at a random phase.
+            tick.mul_f64(self.rng.f64())
+        } else {
+            tick
+        };
         let at = now + delay;
         if self.timers.deadline(Timer::Gossip).is_none_or(|set| at < set) {
             self.timers.set(Timer::Gossip, at);

@@ -152,7 +152,7 @@ impl<T: MemberTable> Node<T> {
         let signed = Arc::new(signed);
         let leaving = signed.record().lifecycle == Lifecycle::Leaving;
         let state = if leaving { State::Left } else { State::Alive };
-        self.put(Member { record: signed.clone(), state, since: now });
+        self.put(now, Member { record: signed.clone(), state, since: now });
         self.announce(now, &signed, state);
         true
     }

@@ -20,21 +20,28 @@ impl<T: MemberTable> Node<T> {
         }
         self.timers.set(Timer::Gossip, now + self.config.gossip_interval);
         let fanout = self.fanout().min(self.config.max_outbound_per_round);
-        let targets = self.draw_present(fanout);
         let a_datagram = self.config.max_payload / 43;
-        let burst = (self.queue.len() / a_datagram + 1).min(BURST);
-        let budget = self.config.max_outbound_per_round;
-        let mut sent = 0;
+        let (targets, burst) = if self.config.parts().extras {
+            (self.draw_gossip_targets(fanout), (self.queue.len() / a_datagram + 1).min(BURST))
+        } else {
+            (self.draw_with_recently_dead(now, fanout), 1)
+        };
         for id in targets {
             let Some(peer) = self.peer(id) else { continue };
             for _ in 0..burst {
-                if sent == budget.max(fanout) {
-                    return;
-                }
-                sent += 1;
                 self.enqueue_gossip(peer);
             }
         }
+    }
+
+    fn draw_gossip_targets(&mut self, fanout: usize) -> alloc::vec::Vec<MemberId> {
+        if self.observes() {
+            let active = self.draw_active(fanout);
+            if !active.is_empty() {
+                return active;
+            }
+        }
+        self.draw_present(fanout)
     }
 
     fn enqueue_gossip(&mut self, to: Peer) {
@@ -48,7 +55,8 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn redial(&mut self, now: Instant) {
         let counts = self.table.counts();
         let odds = (counts.dead as f64 / (5 * counts.present().max(1)) as f64).min(0.5);
-        if self.rng.f64() < odds {
+        let odds = if self.misses_somebody() { 1.0 } else { odds };
+        if self.rng.f64() < odds && !self.is_exiled() {
             self.redial_one_dead();
         }
         self.dial_an_absent_seed(now);
@@ -61,7 +69,8 @@ impl<T: MemberTable> Node<T> {
         }
         let (id, incarnation) = (member.id(), member.incarnation());
         let Some(peer) = self.peer(id) else { return };
-        self.send(peer, &Notice { incarnation: incarnation.into(), announcer: self.local.0 });
+        let announcer = self.announcer_of(id);
+        self.send(peer, &Notice { incarnation: incarnation.into(), announcer: announcer.0 });
         let sequence = self.probes.sequence();
         let ping = self.ping(sequence);
         self.send(peer, &ping);

@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use zerocopy::byteorder::little_endian::{U16, U32};
 
 use super::{Node, Peer};
-use crate::detector::order::ProbeOrder;
+use crate::detector::order::{KEEPS_ORDER, ProbeOrder};
 use crate::detector::probe::{Acked, MAX_RELAYS};
 use crate::event::{Event, Timer};
 use crate::member::{MemberId, State};
@@ -20,18 +20,36 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.timers.set(Timer::ProbeRound, now + self.awareness.stretch(self.config.interval));
-        for _ in 0..ProbeOrder::probes_per_interval(self.members()) {
+        if self.observes() {
+            self.redial(now);
+            return;
+        }
+        let parts = self.config.parts();
+        for _ in 0..ProbeOrder::probes_per_interval(self.members(), parts.promise) {
             if !self.probe_next(now) {
                 break;
             }
         }
-        self.redial(now);
+        if parts.extras {
+            self.redial(now);
+            return;
+        }
+        self.push_pull(now);
+        if !self.is_joined() {
+            self.dial_an_absent_seed(now);
+        }
     }
 
     fn probe_next(&mut self, now: Instant) -> bool {
-        let (table, probes) = (&self.table, &self.probes);
-        let present = |id| table.get(id).is_some_and(|member| member.state.is_present());
-        let target = self.order.next(&mut self.rng, present, |id| !probes.is_probing(id));
+        let keeps = self.config.parts().promise && self.members() <= KEEPS_ORDER;
+        let (table, probes, local) = (&self.table, &self.probes, self.local);
+        let target = self.order.next(
+            &mut self.rng,
+            keeps,
+            || table.members(List::Present).map(Member::id).filter(|id| *id != local),
+            |id| table.get(id).is_some_and(|member| member.state.is_present()),
+            |id| !probes.is_probing(id),
+        );
         let Some(peer) = target.and_then(|id| self.peer(id)) else { return false };
         self.stats.probes += 1;
         let interval = self.awareness.stretch(self.config.interval);
@@ -46,14 +64,23 @@ impl<T: MemberTable> Node<T> {
         true
     }
 
-    /// The direct ping may take half of the probe at most: relays need the other half.
+    /// How long the direct ping may take: stretched like the probe (rule F-4), and half of it at
+    /// most, because relays need the other half.
     fn direct_timeout(&self, target: MemberId, probe: Duration) -> Duration {
-        let ceiling = self.awareness.stretch(self.config.ping_timeout).min(probe / 2);
-        self.contacts.ping_timeout(target, ceiling)
+        let ceiling = self.config.ping_timeout;
+        let healthy = if self.config.parts().extras {
+            self.contacts.ping_timeout(target, ceiling)
+        } else {
+            ceiling
+        };
+        self.awareness.stretch(healthy).min(probe / 2)
     }
 
     /// Lifeguard's buddy system: who is pinged while doubted learns so from the ping itself.
     pub(super) fn warn_a_suspect(&mut self, peer: Peer) {
+        if !self.config.parts().buddy {
+            return;
+        }
         let Some(member) = self.table.get(peer.id) else { return };
         if member.state == State::Suspect {
             let claim = message::Suspicion {
@@ -88,8 +115,13 @@ impl<T: MemberTable> Node<T> {
     fn draw_relays(&mut self, target: MemberId) -> ArrayVec<MemberId, MAX_RELAYS> {
         let wanted = self.config.indirect_pings.min(MAX_RELAYS);
         let mut relays = ArrayVec::new();
-        for id in self.draw_present(wanted + 1) {
-            if id != target && relays.len() < wanted {
+        let extras = self.config.parts().extras;
+        // memberlist asks no suspect: some of those drawn may not serve.
+        let spare = if extras { 1 } else { wanted + 1 };
+        for id in self.draw_present(wanted + spare) {
+            let known = self.table.get(id).map(|member| member.state);
+            let serves = extras || known == Some(State::Alive);
+            if id != target && serves && relays.len() < wanted {
                 relays.push(id);
             }
         }
@@ -139,7 +171,7 @@ impl<T: MemberTable> Node<T> {
         let Some(failed) = self.probes.ended(sequence) else { return };
         self.stats.probes_failed += 1;
         self.emit(Event::ProbeFailed(failed.target));
-        if self.config.detector == crate::config::Detector::Lifeguard {
+        if self.config.parts().health {
             self.awareness.probe_failed(failed.relays, failed.nacks);
         }
         if let Some(member) = self.table.get(failed.target) {
@@ -152,7 +184,10 @@ impl<T: MemberTable> Node<T> {
     /// Open probes are dropped, and suspicions get time for an answer to be read.
     pub(super) fn forgive_a_stall(&mut self, now: Instant) {
         let Some((due, _)) = self.timers.next() else { return };
-        if now.since(due) <= self.config.interval {
+        let forgives = self.config.parts().extras;
+        let pause = now.since(due);
+        let late = if self.observes() { super::observing::LATE } else { self.config.interval };
+        if !forgives || pause <= late {
             return;
         }
         self.stats.stalls += 1;
@@ -162,6 +197,7 @@ impl<T: MemberTable> Node<T> {
             match timer {
                 Timer::ProbeEnd(sequence) => probes.push(sequence),
                 Timer::Suspicion(id) => suspects.push(id),
+                Timer::PingLate(sequence) if self.observes() => self.forget_ping(sequence),
                 // Nobody was asked to relay: the probe as a whole is void.
                 Timer::PingLate(sequence) => {
                     self.timers.cancel(Timer::ProbeEnd(sequence));
@@ -169,17 +205,29 @@ impl<T: MemberTable> Node<T> {
                 }
                 // The requester has given up by now; its place is free.
                 Timer::RelayLate(sequence) => drop(self.relays.late(sequence)),
-                Timer::ProbeRound | Timer::Gossip | Timer::Reap | Timer::Leave => {
+                Timer::Test(_) => {}
+                Timer::ProbeRound
+                | Timer::Gossip
+                | Timer::Reap
+                | Timer::Leave
+                | Timer::Ring
+                | Timer::Watch
+                | Timer::Audit => {
                     // Periodic work is due once, however long we were away.
                     self.timers.set(timer, now + Duration::from_nanos(1));
                 }
             }
         }
+        self.forgive_in_tests(now, pause);
         for sequence in probes {
             self.probes.ended(sequence);
         }
+        let spared = now + self.config.suspicion_interval / 4;
         for id in suspects {
-            self.timers.set(Timer::Suspicion(id), now + self.config.suspicion_interval / 4);
+            self.timers.set(Timer::Suspicion(id), spared);
+            if let Some(suspicion) = self.suspicions.get_mut(&id) {
+                suspicion.spare_until(spared);
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Messages in: each kind goes to whoever understands it.
 
 use zerocopy::IntoBytes;
-use zerocopy::byteorder::little_endian::{I16, U16, U32, U64};
+use zerocopy::byteorder::little_endian::{U32, U64};
 
 use super::{Node, Peer};
+use crate::detector::awareness::WORST;
 use crate::detector::relay::Request;
 use crate::event::{StreamRequest, Timer};
 use crate::member::{Incarnation, MemberId, State};
@@ -25,6 +26,7 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.contacts.heard(now, from.id);
+        self.heard_from(now, from.id);
         self.joining.heard_at(from.address, from.id);
         for message in Messages::new(payload) {
             match message {
@@ -72,6 +74,11 @@ impl<T: MemberTable> Node<T> {
                 self.wish_stream(from, alloc::vec![MemberId(by_stream.id)]);
             }
             Message::LeaveAck(ack) => self.on_leave_ack(from, ack),
+            Message::Verify(verify) => self.on_verify(now, from, verify),
+            Message::Vote(vote) => self.on_vote(now, from, vote),
+            Message::Hint(hint) => self.on_hint(now, hint),
+            Message::ProofPull(pull) => self.on_proof_pull(now, from, pull),
+            Message::Proof(bytes) => self.on_proof(now, bytes),
             // The session layer has acted on it.
             Message::Unknown(kind::CONFIRM) => {}
             Message::Unknown(_) => self.stats.messages_unknown += 1,
@@ -82,12 +89,13 @@ impl<T: MemberTable> Node<T> {
     fn greet(&mut self, now: Instant, from: Peer) {
         match self.table.get(from.id).map(|member| (member.state, member.incarnation())) {
             None => self.pull(now, from, from.id, RecordHash(0)),
+            Some((State::Dead | State::Left, _)) if !self.config.parts().extras => {}
             Some((State::Dead | State::Left, incarnation)) => {
                 let last = self.noticed.get(&from.id);
                 if last.is_none_or(|last| now.since(*last) >= NOTICE_PAUSE) {
                     self.noticed.insert(from.id, now);
-                    let notice =
-                        Notice { incarnation: incarnation.into(), announcer: self.local.0 };
+                    let announcer = self.announcer_of(from.id);
+                    let notice = Notice { incarnation: incarnation.into(), announcer: announcer.0 };
                     self.send(from, &notice);
                 }
             }
@@ -96,13 +104,13 @@ impl<T: MemberTable> Node<T> {
     }
 
     fn on_ping(&mut self, now: Instant, from: Peer, ping: &Ping) {
+        let (baseline, phase_error) = self.ack_fields(now, from.id);
         let ack = Ack {
             sequence: ping.sequence,
             incarnation: self.local().record().incarnation.into(),
             digest: U64::new(self.table.digest()),
-            // This detector keeps no baseline and no phase: "perfect" and "on time".
-            baseline: U16::new(u16::MAX),
-            phase_error: I16::ZERO,
+            baseline,
+            phase_error,
         };
         self.send(from, &ack);
         self.compare_digest(now, from, ping.digest.get());
@@ -110,6 +118,9 @@ impl<T: MemberTable> Node<T> {
 
     fn on_ack(&mut self, now: Instant, from: Peer, ack: &Ack) {
         let sequence = ack.sequence.get();
+        if self.observes() {
+            self.observed_ack(now, from, ack);
+        }
         if let Some(acked) = self.probes.acked(now, sequence, from.id) {
             self.probe_answered(now, sequence, acked);
         } else if let Some(request) = self.relays.acked(sequence, from.id) {
@@ -145,14 +156,20 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         let patience = Duration::from_millis(request.timeout_ms.get().into());
-        self.timers.set(Timer::RelayLate(sequence), now + patience.min(self.config.ping_timeout));
+        // A requester in poor health waits longer, and only its own time counts for it (rule F-4).
+        let longest = self.config.ping_timeout * (WORST + 1);
+        self.timers.set(Timer::RelayLate(sequence), now + patience.min(longest));
         let ping = self.ping(sequence);
         self.send(peer, &ping);
     }
 
     pub(super) fn relay_late(&mut self, sequence: u32) {
         let Some(request) = self.relays.late(sequence) else { return };
-        if let Some(requester) = self.peer(request.requester) {
+        let parts = self.config.parts();
+        // Nacks are part of local health; SWIM's relays have nothing to say.
+        if (parts.health || parts.extras)
+            && let Some(requester) = self.peer(request.requester)
+        {
             self.send(requester, &Nack { sequence: U32::new(request.sequence) });
         }
     }
@@ -181,8 +198,7 @@ impl<T: MemberTable> Node<T> {
 
     fn on_notice(&mut self, now: Instant, from: Peer, notice: &Notice) {
         let held: Incarnation = notice.incarnation.into();
-        self.stand_corrected(now, held);
-        self.refute_to(now, from, held);
+        self.told_dead(now, from, MemberId(notice.announcer), held);
     }
 
     fn on_record_pull(&mut self, from: Peer, pull: &RecordPull) {
@@ -208,6 +224,11 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
+    /// Asks `from` for whatever record of `id` is its newest.
+    pub(super) fn pull_newest(&mut self, now: Instant, from: Peer, id: MemberId) {
+        self.pull(now, from, id, RecordHash(0));
+    }
+
     pub(super) fn send_own_record(&mut self, to: Peer) {
         let envelope = self.local().envelope().clone();
         if !self.send_raw(to, kind::RECORD, &envelope) {
@@ -227,7 +248,8 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         self.stats.digests_differ += 1;
-        if self.agreement.differed(now, self.members()) {
+        let lasting = self.agreement.differed(now, self.members());
+        if lasting && self.config.parts().extras {
             self.wish_stream(from, alloc::vec![]);
         }
     }

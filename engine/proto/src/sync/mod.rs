@@ -2,4 +2,5 @@
 
 pub mod agreement;
 pub mod pulls;
+pub mod push_pull;
 pub mod snapshot;

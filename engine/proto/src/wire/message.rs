@@ -55,12 +55,16 @@ kinds! {
     RECORD_BY_STREAM = 13,
     /// [`LeaveAck`](super::LeaveAck).
     LEAVE_ACK = 14,
-    /// Reserved for observers: ask for a test of a subject.
+    /// [`Verify`](super::Verify).
     VERIFY = 32,
-    /// Reserved for observers: the outcome of a test.
+    /// [`Vote`](super::Vote).
     VOTE = 33,
-    /// Reserved for observers: an audit failed.
+    /// [`Hint`](super::Hint).
     HINT = 34,
+    /// [`ProofPull`](super::ProofPull).
+    PROOF_PULL = 35,
+    /// A proof of death: [`ProofHeader`](super::ProofHeader) and votes.
+    PROOF = 36,
 }
 
 /// An incarnation on the wire.
@@ -241,6 +245,81 @@ body! {
     }
 }
 
+body! {
+    /// Look at this member for me and vote (rule D-6).
+    Verify(VERIFY, 40) {
+        /// The doubted member.
+        subject: [u8; 16],
+        /// The incarnation that is doubted.
+        incarnation: WireIncarnation,
+        /// Chosen by the leader, echoed by votes.
+        round: U64,
+        /// Age of the case, milliseconds.
+        elapsed_ms: U32,
+    }
+}
+body! {
+    /// What I found (rule D-7). A signature, where there is one, follows the layout.
+    Vote(VOTE, 40) {
+        /// The doubted member.
+        subject: [u8; 16],
+        /// The incarnation voted on.
+        incarnation: WireIncarnation,
+        /// Of the request.
+        round: U64,
+        /// 1 pending, 2 alive, 3 dead.
+        ballot: u8,
+        /// 0.
+        reserved: [u8; 3],
+    }
+}
+body! {
+    /// A random look at this member failed: you observe it (rule D-11).
+    Hint(HINT, 16) {
+        /// The member.
+        subject: [u8; 16],
+    }
+}
+body! {
+    /// Send me the proof with this hash, or with hash 0 the announcement of the death (rule D-8).
+    ProofPull(PROOF_PULL, 24) {
+        /// The dead member.
+        subject: [u8; 16],
+        /// Hash of the proof.
+        proof: U64,
+    }
+}
+body! {
+    /// Head of a proof; `count` votes of [`ProofVote`] follow, each with its signature.
+    ProofHeader(PROOF, 40) {
+        /// The dead member.
+        subject: [u8; 16],
+        /// The incarnation that died.
+        incarnation: WireIncarnation,
+        /// The round that all votes name.
+        round: U64,
+        /// Votes that follow.
+        count: u8,
+        /// 0.
+        reserved: [u8; 3],
+    }
+}
+
+/// One vote of death within a proof; `signature` bytes follow.
+#[derive(
+    FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, PartialEq, Eq, Debug,
+)]
+#[repr(C)]
+pub struct ProofVote {
+    /// Who voted.
+    pub voter: [u8; 16],
+    /// TLS signature scheme; 0 with no signature.
+    pub scheme: U16,
+    /// Bytes of the signature.
+    pub signature: U16,
+}
+const _: () = assert!(size_of::<ProofVote>() == 20);
+
 /// One message, borrowed from its datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
@@ -270,6 +349,16 @@ pub enum Message<'a> {
     RecordByStream(&'a RecordByStream),
     /// See [`LeaveAck`].
     LeaveAck(&'a LeaveAck),
+    /// See [`Verify`].
+    Verify(&'a Verify),
+    /// See [`Vote`].
+    Vote(&'a Vote),
+    /// See [`Hint`].
+    Hint(&'a Hint),
+    /// See [`ProofPull`].
+    ProofPull(&'a ProofPull),
+    /// A proof of death, unverified.
+    Proof(&'a [u8]),
     /// A kind that this build does not know, or one that the session layer consumed.
     Unknown(u8),
 }
@@ -335,6 +424,11 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
         kind::RECORD => Message::Record(body),
         kind::RECORD_BY_STREAM => Message::RecordByStream(fixed(body)?),
         kind::LEAVE_ACK => Message::LeaveAck(fixed(body)?),
+        kind::VERIFY => Message::Verify(fixed(body)?),
+        kind::VOTE => Message::Vote(fixed(body)?),
+        kind::HINT => Message::Hint(fixed(body)?),
+        kind::PROOF_PULL => Message::ProofPull(fixed(body)?),
+        kind::PROOF => Message::Proof(body),
         unknown => Message::Unknown(unknown),
     })
 }

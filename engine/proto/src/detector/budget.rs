@@ -1,0 +1,62 @@
+//! Token buckets: so many at once, then so many a second (rule D-10).
+//!
+//! Invariant: 0 ≤ tokens ≤ burst.
+
+use crate::time::{Duration, Instant};
+
+/// One bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
+    burst: u32,
+    /// Time that one token takes to come back.
+    every: Duration,
+    /// When the bucket is, or was, full.
+    full_at: Instant,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub fn new(burst: u32, every: Duration) -> Self {
+        Self { burst, every, full_at: Instant::ORIGIN }
+    }
+
+    /// Takes a token if there is one.
+    pub fn take(&mut self, now: Instant) -> bool {
+        let from = self.full_at.max(now);
+        let owed = from.since(now) + self.every;
+        if owed > self.every * self.burst {
+            return false;
+        }
+        self.full_at = from + self.every;
+        true
+    }
+
+    /// Returns tokens that were taken and not used.
+    pub fn give_back(&mut self, tokens: usize) {
+        self.full_at = self.full_at - self.every * tokens as u32;
+    }
+
+    /// Whether nothing is owed: a bucket that need not be kept.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rule D-10.
+    #[test]
+    fn a_burst_and_then_a_rate() {
+        let at = |ms| Instant::ORIGIN + Duration::from_millis(ms);
+        let mut bucket = Bucket::new(3, Duration::from_millis(100));
+        let granted = |bucket: &mut Bucket, ms| (0..9).filter(|_| bucket.take(at(ms))).count();
+        assert_eq!(granted(&mut bucket, 0), 3);
+        assert_eq!(granted(&mut bucket, 99), 0);
+        assert_eq!(granted(&mut bucket, 250), 2);
+        assert!(!bucket.is_full(at(300)));
+        assert!(bucket.is_full(at(1_000)));
+        assert_eq!(granted(&mut bucket, 5_000), 3, "no more than the burst is saved up");
+    }
+}

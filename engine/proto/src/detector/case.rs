@@ -1,0 +1,305 @@
+//! Our evidence suffices; now others must agree (rules D-6, D-8 and D-9).
+//!
+//! The leader of a case asks the subject's other observers to look for themselves, repeats to the
+//! silent, and asks ever more members while too few answer. It ends with a quorum either way.
+//!
+//! Invariants: a voter has one ballot, its newest; only who was asked has one; the list of the
+//! asked only grows.
+
+use alloc::vec::Vec;
+
+use crate::detector::test::Ballot;
+use crate::member::{Incarnation, MemberId};
+use crate::time::{Duration, Instant};
+
+/// A silent voter is asked again after so long,
+const AGAIN: Duration = Duration::from_millis(500);
+/// and after so many times less often.
+const PATIENT_AFTER: u32 = 4;
+const RARELY: Duration = Duration::from_secs(2);
+/// A pending voter is reminded so often once the grace is over.
+const REMIND: Duration = Duration::from_secs(1);
+/// While too few answer, the circle is widened so often,
+const WIDEN: Duration = Duration::from_secs(1);
+/// up to so many members, ourselves included.
+pub const WIDEST: usize = 64;
+/// T_alone: so long without a quorum of answers, and the subject is unreachable for us.
+const ALONE: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug)]
+struct Voter {
+    id: MemberId,
+    ballot: Option<Ballot>,
+    asked: u32,
+    last: Instant,
+}
+
+/// A case.
+#[derive(Clone, Debug)]
+pub struct Case {
+    incarnation: Incarnation,
+    opened: Instant,
+    round: u64,
+    voters: Vec<Voter>,
+    /// How many members the circle should hold, ourselves included.
+    circle: usize,
+    widened: Instant,
+}
+
+/// How a case stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Neither way yet.
+    Open,
+    /// Enough votes of death, ours included.
+    Condemned,
+    /// Enough votes of life.
+    Acquitted,
+}
+
+impl Case {
+    /// Opens a case with a round of our choice.
+    pub fn open(now: Instant, incarnation: Incarnation, round: u64, observers: usize) -> Self {
+        Self {
+            incarnation,
+            opened: now,
+            round,
+            voters: Vec::new(),
+            circle: observers,
+            widened: now,
+        }
+    }
+
+    /// The incarnation in question.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The round that votes must name.
+    pub fn round(&self) -> u64 {
+        self.round
+    }
+
+    /// Time since it was opened.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.since(self.opened)
+    }
+
+    /// How many members beside us should have been asked.
+    pub fn circle(&self) -> usize {
+        self.circle
+    }
+
+    /// Puts a member on the list, unless it stands there.
+    pub fn include(&mut self, id: MemberId) {
+        if !self.voters.iter().any(|voter| voter.id == id) {
+            self.voters.push(Voter { id, ballot: None, asked: 0, last: self.opened });
+        }
+    }
+
+    /// Members on the list.
+    pub fn asked(&self) -> usize {
+        self.voters.len()
+    }
+
+    /// Whether `id` stands on the list.
+    pub fn has_asked(&self, id: MemberId) -> bool {
+        self.voters.iter().any(|voter| voter.id == id)
+    }
+
+    /// A vote arrived; says whether it counts.
+    pub fn vote(&mut self, voter: MemberId, round: u64, ballot: Ballot) -> bool {
+        if round != self.round {
+            return false;
+        }
+        match self.voters.iter_mut().find(|known| known.id == voter) {
+            Some(known) => {
+                known.ballot = Some(ballot);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Voters that answered at all.
+    pub fn answering(&self) -> usize {
+        self.voters.iter().filter(|voter| voter.ballot.is_some()).count()
+    }
+
+    /// Whether everybody has been silent for long enough to tell.
+    pub fn is_unanswered(&self, now: Instant) -> bool {
+        self.age(now) >= AGAIN && self.answering() == 0
+    }
+
+    fn count(&self, ballot: Ballot) -> usize {
+        self.voters.iter().filter(|voter| voter.ballot == Some(ballot)).count()
+    }
+
+    /// Voters that found it dead.
+    pub fn condemning(&self) -> impl Iterator<Item = MemberId> {
+        self.voters.iter().filter(|voter| voter.ballot == Some(Ballot::Dead)).map(|voter| voter.id)
+    }
+
+    /// How the case stands with our own ballot, `observers` = K and `quorum` = H.
+    pub fn standing(&self, own: Ballot, observers: usize, quorum: usize) -> Standing {
+        let ours = usize::from(own == Ballot::Dead);
+        // Death needs our own finding too: a leader announces nothing that it has not seen.
+        if ours == 1 && self.count(Ballot::Dead) + ours >= quorum {
+            Standing::Condemned
+        } else if self.count(Ballot::Alive) > observers.saturating_sub(quorum) {
+            Standing::Acquitted
+        } else {
+            Standing::Open
+        }
+    }
+
+    /// Whether we are alone with our finding (rule D-9).
+    pub fn is_alone(&self, now: Instant, quorum: usize) -> bool {
+        self.age(now) >= ALONE && self.answering() + 1 < quorum
+    }
+
+    /// Widens the circle when it is time and too few answer; says whether it did.
+    pub fn widen(&mut self, now: Instant, observers: usize) -> bool {
+        let few = self.answering() + 1 < observers;
+        if !few || now.since(self.widened) < WIDEN || self.circle >= WIDEST {
+            return false;
+        }
+        self.widened = now;
+        self.circle = (self.circle * 2).min(WIDEST);
+        true
+    }
+
+    /// Whom to ask now, at most `limit`; they count as asked.
+    pub fn ask(&mut self, now: Instant, grace: Duration, mut limit: usize) -> Vec<MemberId> {
+        let over = self.age(now) >= grace;
+        let mut asked = Vec::new();
+        for voter in &mut self.voters {
+            if limit == 0 {
+                break;
+            }
+            if voter.due(over).is_some_and(|due| due <= now) {
+                voter.asked += 1;
+                voter.last = now;
+                limit -= 1;
+                asked.push(voter.id);
+            }
+        }
+        asked
+    }
+
+    /// When to look at the case again. `all` tells that nobody else is left to widen to.
+    pub fn due(&self, now: Instant, grace: Duration, observers: usize) -> Instant {
+        let over = self.age(now) >= grace;
+        let ask = self.voters.iter().filter_map(|voter| voter.due(over)).min();
+        let grace_ends = (!over).then_some(self.opened + grace);
+        let few = self.answering() + 1 < observers && self.circle < WIDEST;
+        let widen = few.then_some(self.widened + WIDEN);
+        let alone = (self.age(now) < ALONE).then_some(self.opened + ALONE);
+        let next = [ask, grace_ends, widen, alone].into_iter().flatten().min();
+        next.unwrap_or(now + REMIND).max(now)
+    }
+}
+
+impl Voter {
+    fn due(&self, grace_is_over: bool) -> Option<Instant> {
+        let wait = match self.ballot {
+            None if self.asked == 0 => Duration::ZERO,
+            None if self.asked < PATIENT_AFTER => AGAIN,
+            None => RARELY,
+            Some(Ballot::Pending) if grace_is_over => REMIND,
+            Some(Ballot::Pending | Ballot::Alive | Ballot::Dead) => return None,
+        };
+        Some(self.last + wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_millis(2_050);
+    const INCARNATION: Incarnation = Incarnation { generation: 1, counter: 0 };
+
+    fn id(n: u8) -> MemberId {
+        MemberId([n; 16])
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_millis(ms)
+    }
+
+    fn opened(voters: u8) -> Case {
+        let mut case = Case::open(at(0), INCARNATION, 9, 8);
+        (1..=voters).for_each(|n| case.include(id(n)));
+        case
+    }
+
+    /// Rule D-8: five of eight, the leader included; four of life close the case.
+    #[test]
+    fn a_quorum_decides_either_way() {
+        let mut case = opened(7);
+        for n in 1..=3 {
+            assert!(case.vote(id(n), 9, Ballot::Dead));
+        }
+        assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Open);
+        assert!(!case.vote(id(4), 8, Ballot::Dead), "another round");
+        assert!(!case.vote(id(99), 9, Ballot::Dead), "nobody asked it");
+        case.vote(id(3), 9, Ballot::Dead);
+        assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Open, "a voter counts once");
+        case.vote(id(4), 9, Ballot::Dead);
+        assert_eq!(case.standing(Ballot::Pending, 8, 5), Standing::Open, "our own is needed");
+        assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Condemned);
+        for n in 1..=4 {
+            case.vote(id(n), 9, Ballot::Alive);
+        }
+        assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Acquitted);
+        assert_eq!(case.condemning().count(), 0);
+    }
+
+    /// Rule D-6: the silent every 500 ms and then every 2 s, the pending once the grace is over.
+    #[test]
+    fn the_silent_are_asked_again_and_the_pending_reminded() {
+        let mut case = opened(2);
+        assert_eq!(case.ask(at(0), GRACE, 9), [id(1), id(2)]);
+        case.vote(id(2), 9, Ballot::Pending);
+        let mut times = Vec::new();
+        for ms in (0..9_000).step_by(100) {
+            for voter in case.ask(at(ms), GRACE, 9) {
+                times.push((voter.0[0], ms));
+            }
+        }
+        let of = |n| times.iter().filter(move |(voter, _)| *voter == n).map(|(_, ms)| *ms);
+        assert_eq!(of(1).collect::<Vec<_>>(), [500, 1_000, 1_500, 3_500, 5_500, 7_500]);
+        assert_eq!(of(2).next(), Some(2_100), "after the grace");
+        assert_eq!(of(2).nth(1), Some(3_100));
+    }
+
+    /// Rule D-6: ×2, ×4, ×8 while too few answer.
+    #[test]
+    fn the_circle_widens_while_few_answer() {
+        let mut case = opened(7);
+        let mut circles = Vec::new();
+        for ms in (0..6_000).step_by(500) {
+            if case.widen(at(ms), 8) {
+                circles.push((ms, case.circle()));
+            }
+        }
+        assert_eq!(circles, [(1_000, 16), (2_000, 32), (3_000, 64)]);
+        let mut answered = opened(7);
+        assert_eq!(answered.ask(at(4_500), GRACE, 9).len(), 7);
+        (1..=7).for_each(|n| assert!(answered.vote(id(n), 9, Ballot::Pending)));
+        assert!(!answered.widen(at(5_000), 8));
+        assert!(answered.due(at(5_000), GRACE, 8) > at(5_000));
+    }
+
+    /// Rule D-9.
+    #[test]
+    fn ten_seconds_without_a_quorum_of_answers_is_alone() {
+        let mut case = opened(7);
+        assert!(!case.is_alone(at(9_999), 5));
+        assert!(case.is_alone(at(10_000), 5) && case.is_unanswered(at(10_000)));
+        (1..=4).for_each(|n| assert!(case.vote(id(n), 9, Ballot::Pending)));
+        assert!(!case.is_alone(at(10_000), 5), "with ours a quorum answers");
+        assert!(!case.is_unanswered(at(10_000)));
+    }
+}

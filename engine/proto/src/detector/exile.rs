@@ -1,0 +1,191 @@
+//! Evicted, yet alive: when may we come back? (rule D-13)
+//!
+//! Whoever was evicted with many others, or by somebody that it holds dead itself, was cut off:
+//! it returns at once. Whoever was evicted alone is probably the one that is ill, and shows first
+//! that its pings come back as often as everybody's do; otherwise a member that only half of its
+//! datagrams leave would flap for ever.
+//!
+//! Invariants: at most 30 pings are remembered; a quick return happens once in ten minutes.
+
+use alloc::collections::VecDeque;
+
+use crate::member::{Incarnation, MemberId};
+use crate::time::{Duration, Instant};
+
+/// Pings that decide.
+const SAMPLE: usize = 30;
+/// Standard deviations below the expected number of acks that are chance.
+const TOLERANCE: f64 = 3.1;
+/// A quick return happens at most so often.
+const QUICK_EVERY: Duration = Duration::from_secs(600);
+/// Losses of others are remembered for so long,
+const RECENT: Duration = Duration::from_secs(60);
+/// and no more than so many.
+const MOST_RECENT: usize = 4_096;
+/// The part of the mesh that must be lost with us: 1/16, and two members at least.
+const SHARE: usize = 16;
+const LEAST: usize = 2;
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    sequence: u32,
+    /// b of the acker, once it acked.
+    acked: Option<f64>,
+}
+
+/// What a node remembers in case it is evicted, and its eviction while that lasts.
+#[derive(Clone, Debug, Default)]
+pub struct Exile {
+    evicted: Option<Incarnation>,
+    pings: VecDeque<Sample>,
+    lost: VecDeque<(Instant, MemberId)>,
+    quick: Option<Instant>,
+}
+
+impl Exile {
+    /// Whether others hold us dead and we have not answered yet.
+    pub fn is_exiled(&self) -> bool {
+        self.evicted.is_some()
+    }
+
+    /// A regular ping left.
+    pub fn pinged(&mut self, sequence: u32) {
+        if self.pings.len() == SAMPLE {
+            self.pings.pop_front();
+        }
+        self.pings.push_back(Sample { sequence, acked: None });
+    }
+
+    /// It was acked by a member whose baseline is `b`.
+    pub fn acked(&mut self, sequence: u32, b: f64) {
+        let found = self.pings.iter_mut().rev().find(|sample| sample.sequence == sequence);
+        if let Some(sample) = found {
+            sample.acked = Some(b);
+        }
+    }
+
+    /// We hold `id` dead or unreachable from here on.
+    pub fn lost(&mut self, now: Instant, id: MemberId) {
+        while self.lost.front().is_some_and(|(at, _)| now.since(*at) >= RECENT) {
+            self.lost.pop_front();
+        }
+        if self.lost.len() == MOST_RECENT {
+            self.lost.pop_front();
+        }
+        self.lost.push_back((now, id));
+    }
+
+    /// Members lost within the last minute.
+    fn recently_lost(&self, now: Instant) -> usize {
+        self.lost.iter().filter(|(at, _)| now.since(*at) < RECENT).count()
+    }
+
+    /// Whether `id` was lost within the last minute.
+    pub fn was_lost(&self, now: Instant, id: MemberId) -> bool {
+        self.lost.iter().any(|(at, lost)| *lost == id && now.since(*at) < RECENT)
+    }
+
+    /// Others hold us dead at `incarnation`, our present one. Says whether to return at once:
+    /// `announcer_is_gone` tells that we hold the announcer dead or unreachable, or did within the
+    /// last minute; `members` counts whom we hold present.
+    pub fn evicted(
+        &mut self,
+        now: Instant,
+        incarnation: Incarnation,
+        announcer_is_gone: bool,
+        members: usize,
+    ) -> bool {
+        let many = self.recently_lost(now) >= LEAST.max(members / SHARE);
+        let rested = self.quick.is_none_or(|last| now.since(last) >= QUICK_EVERY);
+        if rested && (announcer_is_gone || many) {
+            self.quick = Some(now);
+            self.evicted = None;
+            return true;
+        }
+        if self.evicted != Some(incarnation) {
+            // What came back before is what the others had seen too when they judged.
+            self.pings.clear();
+        }
+        self.evicted = Some(incarnation);
+        false
+    }
+
+    /// Whether 30 pings since the eviction, the newest, show that we are well: at least
+    /// 30m − 3.1·√(30m(1−m)) of them acked, m the mean b in those acks.
+    pub fn may_return(&self) -> bool {
+        if self.evicted.is_none() || self.pings.len() < SAMPLE {
+            return false;
+        }
+        let acks = self.pings.iter().filter_map(|sample| sample.acked);
+        let (count, sum) = acks.fold((0.0, 0.0), |(count, sum), b| (count + 1.0, sum + b));
+        if count < 1.0 {
+            return false;
+        }
+        let m: f64 = sum / count;
+        let n = SAMPLE as f64;
+        count >= n * m - TOLERANCE * libm::sqrt(n * m * (1.0 - m))
+    }
+
+    /// We live under a new incarnation.
+    pub fn returned(&mut self) {
+        self.evicted = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INCARNATION: Incarnation = Incarnation { generation: 1, counter: 0 };
+
+    fn id(n: u8) -> MemberId {
+        MemberId([n; 16])
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_secs(seconds)
+    }
+
+    fn after_pings(acked: usize, of: usize, b: f64) -> Exile {
+        let mut exile = Exile::default();
+        assert!(!exile.evicted(at(1), INCARNATION, false, 1_000));
+        for sequence in 0..of {
+            exile.pinged(sequence as u32);
+            if sequence < acked {
+                exile.acked(sequence as u32, b);
+            }
+        }
+        exile
+    }
+
+    /// Rule D-13 (b): as many acks as chance allows, measured by how others fare.
+    #[test]
+    fn a_return_is_earned_by_thirty_pings() {
+        assert!(!after_pings(29, 29, 0.98).may_return(), "not thirty yet");
+        assert!(after_pings(30, 30, 0.98).may_return());
+        assert!(after_pings(28, 30, 0.98).may_return());
+        assert!(!after_pings(26, 30, 0.98).may_return());
+        assert!(after_pings(12, 30, 0.6).may_return(), "everybody loses as much");
+        assert!(!after_pings(6, 30, 0.9).may_return());
+        assert!(!after_pings(0, 30, 0.9).may_return());
+        assert!(!Exile::default().may_return(), "nobody evicted us");
+    }
+
+    /// Rule D-13 (a): with many others, or by one that is gone itself; once in ten minutes.
+    #[test]
+    fn whoever_was_cut_off_returns_at_once() {
+        let mut exile = Exile::default();
+        assert!(exile.evicted(at(100), INCARNATION, true, 1_000));
+        assert!(!exile.is_exiled());
+        assert!(!exile.evicted(at(699), INCARNATION, true, 1_000), "once in ten minutes");
+        assert!(exile.is_exiled());
+        assert!(exile.evicted(at(700), INCARNATION, true, 1_000));
+
+        let mut lonely = Exile::default();
+        (0..62).for_each(|n| lonely.lost(at(100), id(n)));
+        assert!(!lonely.clone().evicted(at(159), INCARNATION, false, 1_024), "62 of 64");
+        assert!(lonely.clone().evicted(at(159), INCARNATION, false, 992));
+        assert!(!lonely.evicted(at(160), INCARNATION, false, 992), "a minute ago is long ago");
+        assert!(lonely.was_lost(at(159), id(3)) && !lonely.was_lost(at(160), id(3)));
+    }
+}

@@ -1,0 +1,122 @@
+//! Pings in flight and what each of them was for.
+//!
+//! Invariants: a sequence number is in flight once; only its target can answer it; whatever is
+//! older than the memory is forgotten, so that the number is bounded by rate × memory.
+
+use alloc::collections::BTreeMap;
+
+use crate::member::MemberId;
+use crate::time::{Duration, Instant};
+
+/// Answers later than this are no answers.
+const MEMORY: Duration = Duration::from_secs(25);
+
+/// Why a ping was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An observer's turn (rule D-2).
+    Watch,
+    /// Part of the test of its target (rules D-5 and D-7).
+    Test,
+    /// A control of the test of this subject (rule D-7).
+    Control(MemberId),
+    /// A look at a random member (rule D-11).
+    Audit,
+}
+
+/// One ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// To whom.
+    pub target: MemberId,
+    /// When it left.
+    pub sent: Instant,
+    /// When it counts as lost.
+    pub due: Instant,
+    /// For what.
+    pub purpose: Purpose,
+}
+
+/// All pings in flight, by sequence number.
+#[derive(Clone, Debug, Default)]
+pub struct Pings {
+    in_flight: BTreeMap<u32, Ping>,
+}
+
+impl Pings {
+    /// A ping leaves.
+    pub fn sent(&mut self, sequence: u32, ping: Ping) {
+        // Sequence numbers rise, so the oldest stand first (a wrap merely keeps a few longer).
+        while let Some(oldest) = self.in_flight.first_entry() {
+            if ping.sent.since(oldest.get().sent) < MEMORY {
+                break;
+            }
+            oldest.remove();
+        }
+        self.in_flight.insert(sequence, ping);
+    }
+
+    /// `from` answered.
+    pub fn acked(&mut self, sequence: u32, from: MemberId) -> Option<Ping> {
+        if self.in_flight.get(&sequence)?.target != from {
+            return None;
+        }
+        self.in_flight.remove(&sequence)
+    }
+
+    /// A ping, if it is still unanswered.
+    pub fn get(&self, sequence: u32) -> Option<&Ping> {
+        self.in_flight.get(&sequence)
+    }
+
+    /// The lost ping of an observer's turn is the first of a test.
+    pub fn becomes_a_test(&mut self, sequence: u32) {
+        if let Some(ping) = self.in_flight.get_mut(&sequence) {
+            ping.purpose = Purpose::Test;
+        }
+    }
+
+    /// Forgets a ping.
+    pub fn forget(&mut self, sequence: u32) {
+        self.in_flight.remove(&sequence);
+    }
+
+    /// The oldest unanswered ping to `target`, whatever it was for.
+    pub fn oldest_to(&self, target: MemberId) -> Option<u32> {
+        let mut to = self.in_flight.iter().filter(|(_, ping)| ping.target == target);
+        to.next().map(|(sequence, _)| *sequence)
+    }
+
+    /// Pings in flight.
+    pub fn len(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_target_answers_and_only_once() {
+        let (a, b) = (MemberId([1; 16]), MemberId([2; 16]));
+        let at = |ms| Instant::ORIGIN + Duration::from_millis(ms);
+        let ping =
+            |ms| Ping { target: a, sent: at(ms), due: at(ms + 100), purpose: Purpose::Watch };
+        let mut pings = Pings::default();
+        pings.sent(1, ping(0));
+        pings.sent(2, ping(10));
+        assert_eq!(pings.acked(1, b), None);
+        assert_eq!(pings.oldest_to(a), Some(1));
+        assert_eq!(pings.acked(1, a), Some(ping(0)));
+        assert_eq!(pings.acked(1, a), None);
+        pings.sent(3, ping(26_000));
+        assert_eq!(pings.get(2), None, "what is too old is forgotten");
+        assert_eq!(pings.len(), 1);
+    }
+}

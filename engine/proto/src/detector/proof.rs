@@ -1,0 +1,236 @@
+//! Why a death is believed: the votes behind it (rule D-8).
+//!
+//! A death is gossiped with the hash of its proof; whoever has not seen the proof asks for it once
+//! and keeps it as long as others may ask. The votes carry room for the signatures that will make
+//! them provable to anybody; who holds the session vouches for them until then.
+//!
+//! Invariants: a proof names each voter once; the store holds at most its limit, the oldest go.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use sha2::{Digest, Sha256};
+use zerocopy::byteorder::little_endian::{U16, U64};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::error::DecodeError;
+use crate::member::{Incarnation, MemberId};
+use crate::time::{Duration, Instant};
+use crate::wire::message::{Death, ProofHeader, ProofVote};
+
+/// Most votes in one proof: a case asks no more members.
+const MOST_VOTES: usize = 64;
+/// A proof that was asked for and has not come is asked for again, of whoever hints at it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A decoded proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Who died.
+    pub subject: MemberId,
+    /// At which incarnation.
+    pub incarnation: Incarnation,
+    /// Who found so, in one round.
+    pub voters: Vec<MemberId>,
+    /// As it travels.
+    pub bytes: Arc<[u8]>,
+    /// First eight bytes of SHA-256 of the bytes.
+    pub hash: u64,
+}
+
+impl Proof {
+    /// Makes a proof of a closed case.
+    pub fn new(
+        subject: MemberId,
+        incarnation: Incarnation,
+        round: u64,
+        voters: Vec<MemberId>,
+    ) -> Self {
+        assert!(voters.len() <= MOST_VOTES, "a case asks no more members");
+        let header = ProofHeader {
+            subject: subject.0,
+            incarnation: incarnation.into(),
+            round: U64::new(round),
+            count: voters.len() as u8,
+            reserved: [0; 3],
+        };
+        let mut bytes = header.as_bytes().to_vec();
+        for voter in &voters {
+            let vote = ProofVote { voter: voter.0, scheme: U16::ZERO, signature: U16::ZERO };
+            bytes.extend_from_slice(vote.as_bytes());
+        }
+        let hash = hash_of(&bytes);
+        Self { subject, incarnation, voters, bytes: bytes.into(), hash }
+    }
+
+    /// Reads a proof.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the layout does not hold or a voter stands twice.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (header, mut rest) =
+            ProofHeader::read_from_prefix(bytes).map_err(|_| DecodeError::Truncated)?;
+        if usize::from(header.count) > MOST_VOTES {
+            return Err(DecodeError::Oversized("proof votes"));
+        }
+        let mut voters = Vec::with_capacity(header.count.into());
+        for _ in 0..header.count {
+            let (vote, after) =
+                ProofVote::read_from_prefix(rest).map_err(|_| DecodeError::Truncated)?;
+            let signature = usize::from(vote.signature.get());
+            let (_signature, after) =
+                after.split_at_checked(signature).ok_or(DecodeError::Truncated)?;
+            let voter = MemberId(vote.voter);
+            if voters.contains(&voter) {
+                return Err(DecodeError::Field("proof voter"));
+            }
+            voters.push(voter);
+            rest = after;
+        }
+        if !rest.is_empty() {
+            return Err(DecodeError::Field("trailing bytes"));
+        }
+        Ok(Self {
+            subject: MemberId(header.subject),
+            incarnation: header.incarnation.into(),
+            voters,
+            bytes: bytes.into(),
+            hash: hash_of(bytes),
+        })
+    }
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    let digest = Sha256::digest(bytes);
+    let mut prefix = [0; 8];
+    prefix.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(prefix)
+}
+
+/// A death that waits for its proof.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// The claim.
+    pub death: Death,
+    /// When the judgement was passed, on our clock.
+    pub since: Instant,
+    asked: Instant,
+}
+
+/// Proofs known and deaths that wait for one.
+#[derive(Clone, Debug, Default)]
+pub struct Proofs {
+    known: BTreeMap<u64, Arc<Proof>>,
+    order: VecDeque<u64>,
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+impl Proofs {
+    /// The proof with this hash.
+    pub fn get(&self, hash: u64) -> Option<&Arc<Proof>> {
+        self.known.get(&hash)
+    }
+
+    /// The newest proof about `subject`.
+    pub fn hash_for(&self, subject: MemberId) -> Option<u64> {
+        let newest = self.order.iter().rev();
+        newest.copied().find(|hash| self.known.get(hash).is_some_and(|p| p.subject == subject))
+    }
+
+    /// Keeps a proof; beyond `limit` the oldest goes.
+    pub fn keep(&mut self, proof: Proof, limit: usize) {
+        let hash = proof.hash;
+        if self.known.insert(hash, Arc::new(proof)).is_none() {
+            self.order.push_back(hash);
+        }
+        while self.order.len() > limit {
+            if let Some(oldest) = self.order.pop_front() {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+
+    /// A death came whose proof we lack; says whether to ask for it. Beyond `limit` further ones
+    /// wait for the next hint.
+    pub fn wait(&mut self, now: Instant, death: Death, since: Instant, limit: usize) -> bool {
+        let hash = death.proof.get();
+        if let Some(waiting) = self.waiting.get_mut(&hash) {
+            if now.since(waiting.asked) < PATIENCE {
+                return false;
+            }
+            waiting.asked = now;
+            return true;
+        }
+        if self.waiting.len() >= limit {
+            self.waiting.retain(|_, waiting| now.since(waiting.asked) < PATIENCE);
+            if self.waiting.len() >= limit {
+                return false;
+            }
+        }
+        self.waiting.insert(hash, Waiting { death, since, asked: now });
+        true
+    }
+
+    /// Takes the death that waited for this proof.
+    pub fn take_waiting(&mut self, hash: u64) -> Option<Waiting> {
+        self.waiting.remove(&hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const INCARNATION: Incarnation = Incarnation { generation: 3, counter: 1 };
+
+    fn id(n: u8) -> MemberId {
+        MemberId([n; 16])
+    }
+
+    /// Rule D-8.
+    #[test]
+    fn a_proof_survives_its_bytes_and_names_a_voter_once() {
+        let proof = Proof::new(id(1), INCARNATION, 77, Vec::from([id(2), id(3)]));
+        assert_eq!(Proof::decode(&proof.bytes), Ok(proof.clone()));
+        assert_eq!(proof.bytes.len(), 80);
+        let twice = Proof::new(id(1), INCARNATION, 77, Vec::from([id(2), id(2)]));
+        assert_eq!(Proof::decode(&twice.bytes), Err(DecodeError::Field("proof voter")));
+        assert_eq!(Proof::decode(&proof.bytes[..79]), Err(DecodeError::Truncated));
+        let longer = [&proof.bytes[..], &[0]].concat();
+        assert_eq!(Proof::decode(&longer), Err(DecodeError::Field("trailing bytes")));
+    }
+
+    #[test]
+    fn a_proof_is_asked_for_once_until_patience_ends() {
+        let at = |ms| Instant::ORIGIN + Duration::from_millis(ms);
+        let death = |proof: u64| Death {
+            id: id(1).0,
+            incarnation: INCARNATION.into(),
+            announcer: id(2).0,
+            age_ms: 0.into(),
+            proof: proof.into(),
+        };
+        let mut proofs = Proofs::default();
+        assert!(proofs.wait(at(0), death(1), at(0), 1));
+        assert!(!proofs.wait(at(10), death(1), at(0), 1));
+        assert!(!proofs.wait(at(10), death(2), at(0), 1), "bounded");
+        assert!(proofs.wait(at(500), death(1), at(0), 1), "asked again");
+        assert!(proofs.wait(at(1_000), death(2), at(0), 1), "the stale one makes room");
+        assert!(proofs.take_waiting(1).is_none() && proofs.take_waiting(2).is_some());
+        for n in 0..5 {
+            proofs.keep(Proof::new(id(n), INCARNATION, 0, Vec::new()), 3);
+        }
+        assert_eq!((proofs.known.len(), proofs.order.len()), (3, 3));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(proof) = Proof::decode(&bytes) {
+                prop_assert!(proof.voters.len() <= MOST_VOTES);
+            }
+        }
+    }
+}

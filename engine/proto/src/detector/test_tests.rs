@@ -1,0 +1,117 @@
+use super::*;
+
+const INCARNATION: Incarnation = Incarnation { generation: 1, counter: 0 };
+const TAU: Duration = Duration::from_millis(100);
+
+fn at(ms: u64) -> Instant {
+    Instant::ORIGIN + Duration::from_millis(ms)
+}
+
+fn pace() -> Pace {
+    Pace::of(Duration::from_millis(2_050))
+}
+
+fn settled() -> Baseline {
+    let mut baseline = Baseline::default();
+    (0..200).for_each(|_| baseline.sample(true));
+    baseline
+}
+
+/// Pings every `spacing` from `from` until `until`, none of which comes back.
+fn silent(test: &mut Test, from: u64, until: u64, spacing: u64) {
+    for (sequence, ms) in (100..).zip((from..until).step_by(spacing as usize)) {
+        test.settle(at(ms));
+        test.pinged(at(ms), sequence, at(ms) + TAU);
+    }
+    test.settle(at(until));
+}
+
+/// Rule D-7: the evidence is there after two silences, the verdict only after the grace.
+#[test]
+fn nobody_is_condemned_within_the_grace() {
+    let mut test = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
+    silent(&mut test, 100, 2_000, 200);
+    assert!(test.lambda(settled(), 5) > evidence::dead_above(5));
+    assert_eq!(test.opinion(at(2_049), settled(), 5, pace()), Ballot::Pending);
+    assert_eq!(test.opinion(at(2_050), settled(), 5, pace()), Ballot::Dead);
+    assert_eq!(test.condemned_since(), Some(at(2_050)));
+}
+
+/// Rule D-5: late acks still count, and two of them end the doubt.
+#[test]
+fn a_late_answer_turns_lost_into_acked() {
+    let mut test = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
+    test.pinged(at(100), 2, at(200));
+    test.settle(at(250));
+    assert_eq!((test.lost(), test.straight_failures()), (2, 2));
+    assert!(test.acked(1));
+    assert!(test.lambda(settled(), 5) > 0.0);
+    assert!(test.acked(2));
+    assert!(test.lambda(settled(), 5) <= evidence::alive_below());
+    assert_eq!(test.opinion(at(9_000), settled(), 5, pace()), Ballot::Alive);
+    assert!(!test.acked(77), "somebody else's number");
+}
+
+/// Rule D-7: when the control peer is as silent as the subject, the fault is ours.
+#[test]
+fn controls_take_the_blame_off_the_subject() {
+    let run = |controls: bool| {
+        let mut test = Test::on_request(at(0), INCARNATION);
+        test.ask(Requester { id: MemberId([7; 16]), round: 1 });
+        for n in 0..8u32 {
+            let now = at(u64::from(n) * 200);
+            test.pinged(now, n, now + TAU);
+            assert!(test.wants_a_control());
+            if controls {
+                test.controlled(now, 50 + n, now + TAU);
+            }
+            test.settle(now + TAU);
+        }
+        test.lambda(settled(), 5)
+    };
+    assert!(run(false) >= evidence::dead_above(5));
+    assert!(run(true) < evidence::dead_above(5), "{}", run(true));
+}
+
+/// Rule D-10: a pause of our own is evidence against nobody.
+#[test]
+fn our_own_pause_is_forgiven() {
+    let mut test = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
+    test.pinged(at(100), 2, at(200));
+    test.forgive(at(5_000), Duration::from_secs(4));
+    test.settle(at(5_000));
+    assert_eq!(test.lost(), 1, "what was in flight tells nothing");
+    silent(&mut test, 5_000, 5_500, 100);
+    assert_eq!(test.opinion(at(5_500), settled(), 5, pace()), Ballot::Pending);
+    assert_eq!(test.opinion(at(6_051), settled(), 5, pace()), Ballot::Dead);
+}
+
+/// Rule D-7: a test for others ends after 20 s or 62 pings.
+#[test]
+fn a_test_for_others_ends() {
+    let mut test = Test::on_request(at(0), INCARNATION);
+    assert!(!test.is_over(at(19_999)));
+    assert!(test.is_over(at(20_000)));
+    let mut own = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
+    silent(&mut own, 100, 6_200, 100);
+    assert!(own.is_over(at(6_300)) && !own.wants_a_ping(at(9_000)));
+    for n in 0..40 {
+        test.ask(Requester { id: MemberId([n; 16]), round: 0 });
+    }
+    assert_eq!(test.requesters().len(), 16, "bounded");
+}
+
+/// Rule D-5: every τ until the evidence is there, then every s, then every 500 ms.
+#[test]
+fn the_pace_follows_the_evidence() {
+    let mut test = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
+    assert!(test.wants_a_ping(at(100)), "again at once");
+    test.plan(at(100), TAU, pace(), false);
+    assert!(!test.wants_a_ping(at(199)) && test.wants_a_ping(at(200)));
+    test.plan(at(200), TAU, pace(), true);
+    assert!(!test.wants_a_ping(at(399)) && test.wants_a_ping(at(400)));
+    silent(&mut test, 400, 2_800, 100);
+    test.plan(at(2_800), TAU, pace(), true);
+    assert!(!test.wants_a_ping(at(3_299)) && test.wants_a_ping(at(3_300)));
+    assert_eq!(test.due(at(2_800), pace()), at(3_300));
+}

@@ -1,0 +1,296 @@
+//! The detector `observers`, assembled: what it keeps, and the small answers that its parts share.
+//!
+//! `watching` pings in turn, `testing` looks closer, `judging` asks others and decides,
+//! `proving` believes others' deaths, `returning` lives with being buried, `auditing` looks at
+//! strangers. None of them gossips a doubt: only a death, once (rule D-8).
+//!
+//! Invariant: a case exists only beside a test of the same subject and incarnation.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use super::{Node, Peer};
+use crate::config::Detector;
+use crate::detector::audit::Acquaintances;
+use crate::detector::baseline::Baseline;
+use crate::detector::budget::Bucket;
+use crate::detector::case::Case;
+use crate::detector::exile::Exile;
+use crate::detector::pings::Pings;
+use crate::detector::proof::Proofs;
+use crate::detector::test::{Pace, Test};
+use crate::detector::watch::Watch;
+use crate::event::Timer;
+use crate::member::MemberId;
+use crate::membership::table::{IdMap, MemberTable};
+use crate::time::{Duration, Instant};
+
+mod auditing;
+mod judging;
+mod proving;
+mod returning;
+mod testing;
+mod watching;
+
+/// A mesh that keeps changing has its rings looked at after so long without a change,
+const QUIET: Duration = Duration::from_millis(200);
+/// and no later than so long after the first one (rule D-1).
+const LATEST: Duration = Duration::from_secs(2);
+/// Nothing from anyone for so long: we are the one that is cut off (rule D-9).
+const SILENCE: Duration = Duration::from_secs(2);
+/// A session that has been idle for longer may have ended: a ping may need a handshake.
+const WARM: Duration = Duration::from_secs(540);
+/// What a handshake adds to the patience with a ping.
+const COLD: Duration = Duration::from_millis(1_500);
+/// VERIFYs: so many at once, and so many a second (rule D-10).
+const VERIFIES: (u32, Duration) = (50, Duration::from_millis(20));
+/// Tests begun for one requester: so many at once, and one in so long.
+const ASKED_TESTS: (u32, Duration) = (16, Duration::from_secs(2));
+/// Tests that hearsay of a death begins: as many as one reconciliation may bring (rule D-15).
+const HEARSAY: (u32, Duration) = (8, Duration::from_millis(125));
+/// A wake-up that comes later than this was a pause of ours.
+pub(super) const LATE: Duration = Duration::from_millis(100);
+/// Announcers remembered for NOTICEs.
+const ANNOUNCERS: usize = 256;
+
+/// State of the detector.
+#[derive(Clone, Debug)]
+pub(super) struct Observing {
+    watch: Watch,
+    /// Who observes us, in slot order.
+    observers: Vec<MemberId>,
+    /// Where our cycle of slots begins: members that share a clock need not share their slots.
+    anchor: Duration,
+    /// When the ring changed first and last since we looked at it.
+    changed: Option<(Instant, Instant)>,
+    pings: Pings,
+    baseline: Baseline,
+    tests: BTreeMap<MemberId, Test>,
+    cases: BTreeMap<MemberId, Case>,
+    proofs: Proofs,
+    /// Whom we show as Suspect.
+    doubted: BTreeSet<MemberId>,
+    unreachable: BTreeSet<MemberId>,
+    exile: Exile,
+    acquaintances: Acquaintances,
+    /// Whom gossip goes to, shuffled; the next one stands last.
+    active: Vec<MemberId>,
+    /// Last datagram from anybody, and from whom.
+    heard: Option<(Instant, MemberId)>,
+    verifies: Bucket,
+    asked: IdMap<Bucket>,
+    hearsay: Bucket,
+    announcers: VecDeque<(MemberId, MemberId)>,
+}
+
+impl Default for Observing {
+    fn default() -> Self {
+        Self {
+            watch: Watch::default(),
+            observers: Vec::new(),
+            anchor: Duration::ZERO,
+            changed: None,
+            pings: Pings::default(),
+            baseline: Baseline::default(),
+            tests: BTreeMap::new(),
+            cases: BTreeMap::new(),
+            proofs: Proofs::default(),
+            doubted: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
+            exile: Exile::default(),
+            acquaintances: Acquaintances::default(),
+            active: Vec::new(),
+            heard: None,
+            verifies: Bucket::new(VERIFIES.0, VERIFIES.1),
+            asked: IdMap::default(),
+            hearsay: Bucket::new(HEARSAY.0, HEARSAY.1),
+            announcers: VecDeque::new(),
+        }
+    }
+}
+
+impl<T: MemberTable> Node<T> {
+    /// Who observes us, in the order of the rings: empty under another detector.
+    pub fn observed_by(&self) -> &[MemberId] {
+        &self.observing.observers
+    }
+
+    /// Whom we observe: nobody under another detector.
+    pub fn observing(&self) -> impl Iterator<Item = MemberId> {
+        self.observing.watch.subjects()
+    }
+
+    /// Whether this detector runs.
+    pub(super) fn observes(&self) -> bool {
+        match self.config.detector {
+            Detector::Observers => true,
+            Detector::Lifeguard | Detector::Swim => false,
+        }
+    }
+
+    /// K and H of our own view.
+    fn quorum(&self) -> (usize, usize) {
+        let observers = self.config.observers.min(self.members().saturating_sub(1));
+        (observers, observers / 2 + 1)
+    }
+
+    /// Time in which an observer looks at each of its subjects once.
+    fn period(&self) -> Duration {
+        self.config.interval * (self.quorum().0.max(1) as u32)
+    }
+
+    /// Pace of tests. Within the promise's range the grace leaves room for what comes before and
+    /// after it.
+    fn pace(&self) -> Pace {
+        let (interval, promise) = (self.config.interval, self.config.suspicion_interval);
+        let grace = self.config.grace;
+        let small = (3..=16).contains(&self.members()) && promise >= interval * 5;
+        if !small {
+            return Pace::of(grace);
+        }
+        let room = promise.saturating_sub(interval * 2 + Duration::from_millis(500));
+        Pace::of(room.max(interval).min(grace))
+    }
+
+    /// τ: how long a ping to `id` may take before it counts as lost, for the moment.
+    fn patience(&self, now: Instant, id: MemberId) -> Duration {
+        let ceiling = self.config.ping_timeout;
+        let floor = self.contacts.ping_timeout(id, Duration::ZERO);
+        match self.contacts.of(id) {
+            Some(contact) if contact.rtt.is_some() && now.since(contact.last) < WARM => {
+                self.contacts.ping_timeout(id, ceiling)
+            }
+            Some(_) | None => floor + LATE + COLD,
+        }
+    }
+
+    /// Something arrived from `peer`.
+    pub(super) fn heard_from(&mut self, now: Instant, peer: MemberId) {
+        self.observing.heard = Some((now, peer));
+    }
+
+    /// Whether we seem to be cut off from everybody: then our findings tell of ourselves.
+    fn hears_nobody(&self, now: Instant) -> bool {
+        self.observing.heard.is_none_or(|(last, _)| now.since(last) >= SILENCE)
+    }
+
+    /// The first `wanted` members in the order in which rings name observers of `subject`: its
+    /// observers, then those that a case widens to (rules D-1 and D-6).
+    fn ring_order(&self, subject: MemberId, wanted: usize) -> Vec<MemberId> {
+        let rings = self.config.rings;
+        let wanted = wanted.min(self.members().saturating_sub(1));
+        let mut found: Vec<MemberId> = Vec::with_capacity(wanted);
+        let mut walks: Vec<_> = (0..rings).map(|ring| self.table.before(ring, subject)).collect();
+        for turn in 0.. {
+            if found.len() >= wanted {
+                break;
+            }
+            let walk = &mut walks[turn % usize::from(rings)];
+            match walk.find(|id| !found.contains(id)) {
+                Some(id) => found.push(id),
+                // Every ring holds the same members: none is left.
+                None => break,
+            }
+        }
+        found
+    }
+
+    /// Members whose observer we are.
+    fn subjects(&self) -> Vec<MemberId> {
+        let (observers, _) = self.quorum();
+        if self.config.rings == 1 || self.members() <= observers + 1 {
+            return self.table.after(0, self.local).take(observers).collect();
+        }
+        let mut subjects: Vec<MemberId> = Vec::new();
+        for ring in 0..self.config.rings {
+            // Whoever has us as a predecessor at this distance may still have met all the nearer
+            // ones on earlier rings: no more than K − 1 of them.
+            for (distance, id) in self.table.after(ring, self.local).take(observers).enumerate() {
+                let near = distance == 0;
+                if !subjects.contains(&id)
+                    && (near || self.ring_order(id, observers).contains(&self.local))
+                {
+                    subjects.push(id);
+                }
+            }
+        }
+        subjects
+    }
+
+    /// A member came or went: the rings are looked at soon.
+    pub(super) fn ring_changed(&mut self, now: Instant) {
+        let (first, _) = self.observing.changed.unwrap_or((now, now));
+        self.observing.changed = Some((first, now));
+        self.timers.set(Timer::Ring, (first + LATEST).min(now + QUIET));
+    }
+
+    /// Looks at the rings again: whom we observe, who observes us (rule D-1).
+    pub(super) fn look_at_rings(&mut self, now: Instant) {
+        self.observing.changed = None;
+        let (observers, _) = self.quorum();
+        let subjects = self.subjects();
+        // Of a whole new ring one an interval, of a change at once.
+        let known = self.observing.watch.subjects().count();
+        let new = subjects.iter().filter(|id| !self.observing.watch.observes(**id)).count();
+        let soon = if known == 0 { self.period() } else { self.config.interval * new as u32 / 2 };
+        self.observing.watch.observe(now, &subjects, soon, &mut self.rng);
+        self.observing.observers = self.ring_order(self.local, observers);
+        let table = &self.table;
+        let present = |id| table.get(id).is_some_and(|member| member.state.is_present());
+        self.observing.acquaintances.retain(present);
+        self.observing.active.clear();
+        self.leave_lost_subjects(now);
+        self.plan_watch();
+    }
+
+    fn plan_watch(&mut self) {
+        match self.observing.watch.next() {
+            Some(at) => self.timers.set(Timer::Watch, at),
+            None => drop(self.timers.cancel(Timer::Watch)),
+        }
+    }
+
+    /// Up to `wanted` members of the active view in turn: ring neighbours and acquaintances whose
+    /// sessions are warm, so that gossip never costs a handshake (rule G-4).
+    pub(super) fn draw_active(&mut self, wanted: usize) -> Vec<MemberId> {
+        let mut drawn = Vec::with_capacity(wanted);
+        let mut filled = false;
+        while drawn.len() < wanted {
+            let Some(id) = self.observing.active.pop() else {
+                // One round of the view at most: nobody gets the same twice.
+                if filled || !drawn.is_empty() {
+                    break;
+                }
+                filled = true;
+                self.fill_active();
+                continue;
+            };
+            if self.table.get(id).is_some_and(|member| member.state.is_present()) {
+                drawn.push(id);
+            }
+        }
+        drawn
+    }
+
+    fn fill_active(&mut self) {
+        let observing = &self.observing;
+        let ring = observing.watch.subjects().chain(observing.observers.iter().copied());
+        let mut active: Vec<MemberId> = ring.chain(observing.acquaintances.iter()).collect();
+        active.sort_unstable();
+        active.dedup();
+        // A suspect is served last: most of them are gone.
+        let doubted = &self.observing.doubted;
+        active.retain(|id| self.contacts.of(*id).is_some() && !doubted.contains(id));
+        self.rng.shuffle(&mut active);
+        self.observing.active = active;
+    }
+
+    /// Whether a member may be tested, and as which incarnation.
+    fn testable(&self, id: MemberId) -> Option<(Peer, crate::member::Incarnation)> {
+        let member = self.table.get(id)?;
+        if id == self.local || !member.state.is_present() {
+            return None;
+        }
+        Some((self.peer(id)?, member.incarnation()))
+    }
+}

@@ -1,0 +1,160 @@
+//! Cases that we lead: asking, counting, one announcement (rules D-6, D-8 and D-9).
+
+use alloc::vec::Vec;
+
+use zerocopy::byteorder::little_endian::{U32, U64};
+
+use crate::detector::case::{Case, Standing};
+use crate::detector::proof::Proof;
+use crate::detector::test::Ballot;
+use crate::event::Event;
+use crate::member::{Incarnation, MemberId};
+use crate::membership::table::MemberTable;
+use crate::node::{Node, Peer};
+use crate::time::Instant;
+use crate::wire::message::{Verify, Vote};
+
+/// With so many cases that nobody answers, the fault is ours: no others are asked about.
+const UNANSWERED: usize = 2;
+
+impl<T: MemberTable> Node<T> {
+    /// Opens the case of `id` or moves it on. `sure` tells that our evidence suffices.
+    pub(super) fn pursue(&mut self, now: Instant, id: MemberId, opinion: Ballot, sure: bool) {
+        if self.observing.exile.is_exiled() {
+            self.observing.cases.remove(&id);
+            return;
+        }
+        let (observers, quorum) = self.quorum();
+        if !self.observing.cases.contains_key(&id) {
+            let Some(test) = self.observing.tests.get(&id) else { return };
+            let round = self.rng.u64(..);
+            let case = Case::open(now, test.incarnation(), round, observers);
+            self.observing.cases.insert(id, case);
+            self.stats.cases += 1;
+            self.count_failure(id);
+        }
+        let Some(case) = self.observing.cases.get(&id) else { return };
+        match case.standing(opinion, observers, quorum) {
+            Standing::Condemned if !self.hears_nobody(now) || observers == 1 => {
+                self.announce_death(now, id);
+            }
+            Standing::Acquitted => drop(self.observing.cases.remove(&id)),
+            Standing::Condemned | Standing::Open => {
+                if sure && case.is_alone(now, quorum) {
+                    self.lost_touch(now, id);
+                } else {
+                    self.ask_voters(now, id, observers);
+                }
+            }
+        }
+    }
+
+    fn ask_voters(&mut self, now: Instant, id: MemberId, observers: usize) {
+        // Cut off from everybody, we would only add to the noise.
+        if self.hears_nobody(now) {
+            return;
+        }
+        let unanswered =
+            self.observing.cases.values().filter(|case| case.is_unanswered(now)).count();
+        let Some(case) = self.observing.cases.get_mut(&id) else { return };
+        if unanswered >= UNANSWERED && !case.is_unanswered(now) {
+            return;
+        }
+        case.widen(now, observers);
+        let circle = case.circle();
+        if case.asked() + 1 < circle {
+            // The circle counts ourselves; a leader that is no observer asks one more.
+            let voters = self.ring_order(id, circle);
+            let local = self.local;
+            if let Some(case) = self.observing.cases.get_mut(&id) {
+                voters.into_iter().filter(|voter| *voter != local).for_each(|voter| {
+                    case.include(voter);
+                });
+            }
+        }
+        self.send_verifies(now, id);
+    }
+
+    fn send_verifies(&mut self, now: Instant, id: MemberId) {
+        let grace = self.pace().grace;
+        let Some(case) = self.observing.cases.get_mut(&id) else { return };
+        let mut affordable = 0;
+        while affordable < case.asked() && self.observing.verifies.take(now) {
+            affordable += 1;
+        }
+        let voters = case.ask(now, grace, affordable);
+        // What was not needed goes back.
+        self.observing.verifies.give_back(affordable - voters.len());
+        let verify = Verify {
+            subject: id.0,
+            incarnation: case.incarnation().into(),
+            round: U64::new(case.round()),
+            elapsed_ms: U32::new(u32::try_from(case.age(now).as_millis()).unwrap_or(u32::MAX)),
+        };
+        for voter in voters {
+            if let Some(peer) = self.peer(voter) {
+                self.stats.verifies += 1;
+                self.send(peer, &verify);
+            }
+        }
+    }
+
+    pub(in crate::node) fn on_vote(&mut self, now: Instant, from: Peer, vote: &Vote) {
+        let subject = MemberId(vote.subject);
+        let Some(ballot) = Ballot::from_wire(vote.ballot) else {
+            self.stats.reject("ballot");
+            return;
+        };
+        if self.is_departed(from.id) {
+            self.stats.reject("departed");
+            return;
+        }
+        let Some(case) = self.observing.cases.get_mut(&subject) else { return };
+        if Incarnation::from(vote.incarnation) != case.incarnation() {
+            return;
+        }
+        if case.vote(from.id, vote.round.get(), ballot) {
+            if ballot != Ballot::Pending {
+                self.drive_test(now, subject);
+            }
+        } else {
+            self.stats.reject("vote");
+        }
+    }
+
+    /// The quorum agrees: one message tells it.
+    fn announce_death(&mut self, now: Instant, id: MemberId) {
+        let Some(case) = self.observing.cases.get(&id) else { return };
+        let incarnation = case.incarnation();
+        let mut voters: Vec<MemberId> = case.condemning().collect();
+        voters.push(self.local);
+        let proof = Proof::new(id, incarnation, case.round(), voters);
+        let hash = proof.hash;
+        self.observing.proofs.keep(proof, self.config.limits.proofs);
+        self.stats.declared_dead += 1;
+        self.bury(now, now, id, incarnation, self.local, hash);
+    }
+
+    /// Nobody else answers either: the subject is unreachable, for us alone (rule D-9).
+    fn lost_touch(&mut self, now: Instant, id: MemberId) {
+        self.drop_test(id);
+        if self.observing.unreachable.insert(id) {
+            self.stats.unreachable += 1;
+            self.observing.exile.lost(now, id);
+            if let Some(member) = self.table.get(id) {
+                let record = member.record.clone();
+                self.emit(Event::Unreachable(record));
+            }
+        }
+    }
+
+    /// One that was unreachable answered: it was us, so none of the marks holds.
+    pub(super) fn reachable_again(&mut self, now: Instant) {
+        let marked = core::mem::take(&mut self.observing.unreachable);
+        for id in marked {
+            // Until this moment it was lost to us.
+            self.observing.exile.lost(now, id);
+            self.trust_again(now, id);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Deaths that others announce: believed with a proof, looked into without (rules D-8 and D-15).
+
+use zerocopy::byteorder::little_endian::U64;
+
+use crate::detector::evidence;
+use crate::detector::proof::Proof;
+use crate::member::{Incarnation, MemberId};
+use crate::membership::table::MemberTable;
+use crate::node::{Node, Peer};
+use crate::time::{Duration, Instant};
+use crate::wire::message::{Death, Notice, ProofPull, kind};
+
+/// Only a younger death evicts on arrival: an older one may have been answered since.
+const FRESH: Duration = Duration::from_secs(15);
+
+impl<T: MemberTable> Node<T> {
+    /// Somebody announced the death of a member that we hold present, at its present incarnation.
+    pub(in crate::node) fn hear_of_death(&mut self, now: Instant, from: Peer, claim: &Death) {
+        let id = MemberId(claim.id);
+        let age = Duration::from_millis(claim.age_ms.get().into());
+        if age >= FRESH && !self.is_sure_of(id) {
+            self.doubt_old_death(now, id, claim.incarnation.into());
+            return;
+        }
+        let proof = claim.proof.get();
+        if proof == 0 {
+            self.look_at(now, id);
+            return;
+        }
+        if self.observing.proofs.get(proof).is_some() {
+            self.believe(now, claim, now - age);
+        } else if self.observing.proofs.wait(now, *claim, now - age, self.config.limits.pulls) {
+            self.stats.proofs_pulled += 1;
+            self.send(from, &ProofPull { subject: id.0, proof: U64::new(proof) });
+        }
+    }
+
+    /// Another's state says that a member is dead: of a fresh death we ask for the announcement,
+    /// an old one is a question.
+    pub(in crate::node) fn merge_death(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        id: MemberId,
+        incarnation: Incarnation,
+        age: Duration,
+    ) {
+        match self.peer(from) {
+            Some(peer) if age < FRESH || self.is_sure_of(id) => {
+                self.send(peer, &ProofPull { subject: id.0, proof: U64::ZERO });
+            }
+            Some(_) | None => self.doubt_old_death(now, id, incarnation),
+        }
+    }
+
+    /// Our own test has found as much: however old the news, it is none to us.
+    fn is_sure_of(&self, id: MemberId) -> bool {
+        let (_, quorum) = self.quorum();
+        let Some(test) = self.observing.tests.get(&id) else { return false };
+        test.lambda(self.observing.baseline, quorum) >= evidence::dead_above(quorum)
+    }
+
+    /// An old death is told to the dead, who answers if it lives, and looked into.
+    pub(in crate::node) fn doubt_old_death(
+        &mut self,
+        now: Instant,
+        id: MemberId,
+        incarnation: Incarnation,
+    ) {
+        if self.observing.tests.contains_key(&id) {
+            return;
+        }
+        if let Some(peer) = self.peer(id) {
+            let notice = Notice { incarnation: incarnation.into(), announcer: self.local.0 };
+            self.send(peer, &notice);
+        }
+        self.look_at(now, id);
+    }
+
+    /// Applies a death whose proof is here, if the proof holds in our view.
+    fn believe(&mut self, now: Instant, claim: &Death, since: Instant) {
+        let (id, incarnation) = (MemberId(claim.id), Incarnation::from(claim.incarnation));
+        let (_, quorum) = self.quorum();
+        let Some(proof) = self.observing.proofs.get(claim.proof.get()) else { return };
+        // A voter that we hold departed has been away itself.
+        let counts = |voter: &&MemberId| {
+            **voter != id && self.table.get(**voter).is_some_and(|m| m.state.is_present())
+        };
+        let votes = proof.voters.iter().filter(counts).count();
+        if proof.subject != id || proof.incarnation != incarnation || votes < quorum {
+            self.stats.reject("proof");
+            self.look_at(now, id);
+            return;
+        }
+        let announcer = MemberId(claim.announcer);
+        self.bury(now, since, id, incarnation, announcer, claim.proof.get());
+    }
+
+    pub(in crate::node) fn on_proof_pull(&mut self, now: Instant, from: Peer, pull: &ProofPull) {
+        let subject = MemberId(pull.subject);
+        if pull.proof == U64::ZERO && self.is_departed(subject) {
+            self.tell_what_is_known(now, from, subject);
+            return;
+        }
+        let Some(proof) = self.observing.proofs.get(pull.proof.get()) else { return };
+        let bytes = proof.bytes.clone();
+        self.send_raw(from, kind::PROOF, &bytes);
+    }
+
+    pub(in crate::node) fn on_proof(&mut self, now: Instant, bytes: &[u8]) {
+        let Ok(proof) = Proof::decode(bytes) else { return self.stats.reject("decode") };
+        // Nobody waits for it: it is none of our business.
+        let Some(waiting) = self.observing.proofs.take_waiting(proof.hash) else { return };
+        self.observing.proofs.keep(proof, self.config.limits.proofs);
+        let claim = waiting.death;
+        let (id, incarnation) = (MemberId(claim.id), Incarnation::from(claim.incarnation));
+        let held = self.table.get(id);
+        if held.is_some_and(|m| m.state.is_present() && m.incarnation() == incarnation) {
+            self.believe(now, &claim, waiting.since);
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Tests of doubted subjects: begun by a loss of ours, by another's VERIFY or by a hint; driven by
+//! their timer and by every answer (rules D-5, D-7 and D-10).
+
+use zerocopy::byteorder::little_endian::U64;
+
+use crate::detector::budget::Bucket;
+use crate::detector::evidence;
+use crate::detector::pings::{Ping, Purpose};
+use crate::detector::test::{Ballot, Requester, Test};
+use crate::event::{Event, Timer};
+use crate::member::{Incarnation, MemberId, State};
+use crate::membership::table::MemberTable;
+use crate::node::{Node, Peer};
+use crate::time::{Duration, Instant};
+use crate::wire::message::{Death, Hint, Verify, Vote, kind};
+
+use super::ASKED_TESTS;
+
+/// A voter that found the subject dead and hears of no outcome for so long leads itself.
+const NO_OUTCOME: Duration = Duration::from_secs(3);
+/// Silences in a row that suffice where nobody else can be asked.
+const ALONE_FAILURES: usize = 30;
+/// Requesters whose budgets are remembered; full ones are dropped first.
+const BUDGETS: usize = 1_024;
+
+impl<T: MemberTable> Node<T> {
+    /// A regular ping was lost: the test of its target begins with it, or takes it in.
+    pub(super) fn doubt(&mut self, now: Instant, sequence: u32, ping: Ping) {
+        let Some((_, incarnation)) = self.testable(ping.target) else { return };
+        self.observing.pings.becomes_a_test(sequence);
+        if let Some(test) = self.observing.tests.get_mut(&ping.target) {
+            test.lose(sequence, ping.sent, ping.due);
+        } else if self.has_room_for_a_test() {
+            let test = Test::after_a_loss(now, incarnation, sequence, ping.sent);
+            self.begin(ping.target, test);
+        }
+        self.drive_test(now, ping.target);
+    }
+
+    fn has_room_for_a_test(&mut self) -> bool {
+        let room = self.observing.tests.len() < self.config.limits.tests;
+        if !room {
+            self.stats.tests_refused += 1;
+        }
+        room
+    }
+
+    fn begin(&mut self, id: MemberId, test: Test) {
+        self.stats.tests += 1;
+        self.observing.tests.insert(id, test);
+    }
+
+    /// Somebody says that `id` may be dead: we look for ourselves, on nobody's behalf.
+    pub(in crate::node) fn look_at(&mut self, now: Instant, id: MemberId) {
+        if self.observing.tests.contains_key(&id) || !self.observing.hearsay.take(now) {
+            return;
+        }
+        let Some((_, incarnation)) = self.testable(id) else { return };
+        if self.has_room_for_a_test() {
+            let mut test = Test::on_request(now, incarnation);
+            test.adopt();
+            self.begin(id, test);
+            self.drive_test(now, id);
+        }
+    }
+
+    pub(in crate::node) fn on_hint(&mut self, now: Instant, hint: &Hint) {
+        let subject = MemberId(hint.subject);
+        if self.observes() && self.observing.watch.observes(subject) {
+            self.look_at(now, subject);
+        }
+    }
+
+    pub(in crate::node) fn on_verify(&mut self, now: Instant, from: Peer, verify: &Verify) {
+        let subject = MemberId(verify.subject);
+        let incarnation: Incarnation = verify.incarnation.into();
+        if subject == self.local {
+            self.send_own_record(from);
+            return;
+        }
+        let Some(member) = self.table.get(subject) else {
+            self.pull_newest(now, from, subject);
+            return;
+        };
+        if incarnation > member.incarnation() {
+            self.pull_newest(now, from, subject);
+        } else if !member.state.is_present() || incarnation < member.incarnation() {
+            self.tell_what_is_known(now, from, subject);
+        } else if self.observes() {
+            self.serve(now, from, subject, verify.round.get());
+        }
+    }
+
+    /// We hold the subject departed, or newer: the leader of the case is behind.
+    pub(super) fn tell_what_is_known(&mut self, now: Instant, to: Peer, subject: MemberId) {
+        let Some(member) = self.table.get(subject) else { return };
+        if member.state == State::Dead {
+            let proof = self.observing.proofs.hash_for(subject).unwrap_or(0);
+            let age = now.since(member.since).as_millis();
+            let death = Death {
+                id: subject.0,
+                incarnation: member.incarnation().into(),
+                announcer: self.announcer_of(subject).0,
+                age_ms: u32::try_from(age).unwrap_or(u32::MAX).into(),
+                proof: proof.into(),
+            };
+            self.send(to, &death);
+            return;
+        }
+        let envelope = member.record.envelope().clone();
+        self.send_raw(to, kind::RECORD, &envelope);
+    }
+
+    fn serve(&mut self, now: Instant, from: Peer, subject: MemberId, round: u64) {
+        if self.observing.exile.is_exiled() || self.is_departed(from.id) {
+            return;
+        }
+        if !self.observing.tests.contains_key(&subject) {
+            let Some((_, incarnation)) = self.testable(subject) else { return };
+            if !self.may_test_for(now, from.id) || !self.has_room_for_a_test() {
+                self.stats.tests_refused += 1;
+                return;
+            }
+            self.begin(subject, Test::on_request(now, incarnation));
+        }
+        let (_, quorum) = self.quorum();
+        let (baseline, pace) = (self.observing.baseline, self.pace());
+        let Some(test) = self.observing.tests.get_mut(&subject) else { return };
+        test.ask(Requester { id: from.id, round });
+        let ballot = test.opinion(now, baseline, quorum, pace);
+        if ballot != Ballot::Alive {
+            self.vote(now, from.id, subject, round, ballot);
+        }
+        self.drive_test(now, subject);
+    }
+
+    /// Whether `requester` may have another test begun: a rate, and so many open.
+    fn may_test_for(&mut self, now: Instant, requester: MemberId) -> bool {
+        let open = self.observing.tests.values();
+        let served = open.filter(|test| test.serves(requester)).count();
+        if served >= ASKED_TESTS.0 as usize {
+            return false;
+        }
+        if self.observing.asked.len() >= BUDGETS {
+            self.observing.asked.retain(|_, bucket| !bucket.is_full(now));
+        }
+        let fresh = Bucket::new(ASKED_TESTS.0, ASKED_TESTS.1);
+        self.observing.asked.entry(requester).or_insert(fresh).take(now)
+    }
+
+    fn vote(
+        &mut self,
+        now: Instant,
+        to: MemberId,
+        subject: MemberId,
+        round: u64,
+        ballot: Ballot,
+    ) -> bool {
+        if self.hears_nobody(now) || self.observing.exile.is_exiled() {
+            return false;
+        }
+        let (Some(peer), Some(member)) = (self.peer(to), self.table.get(subject)) else {
+            return false;
+        };
+        let vote = Vote {
+            subject: subject.0,
+            incarnation: member.incarnation().into(),
+            round: U64::new(round),
+            ballot: ballot as u8,
+            reserved: [0; 3],
+        };
+        self.stats.votes += 1;
+        self.send(peer, &vote);
+        true
+    }
+
+    /// The one place where a test moves on: counts, concludes, votes, pings, plans.
+    pub(in crate::node) fn drive_test(&mut self, now: Instant, id: MemberId) {
+        let known = self.testable(id);
+        let Some(test) = self.observing.tests.get_mut(&id) else { return };
+        let Some((peer, incarnation)) = known else { return self.drop_test(id) };
+        if incarnation != test.incarnation() {
+            return self.drop_test(id);
+        }
+        for _ in 0..test.settle(now) {
+            self.observing.baseline.sample(false);
+        }
+        let lambda = self.conclude(now, id);
+        if self.observing.tests.contains_key(&id) {
+            self.ping_again(now, peer, lambda);
+            self.plan_test(now, id);
+        }
+    }
+
+    /// What the evidence says: votes, a case, the end. Returns Λ.
+    fn conclude(&mut self, now: Instant, id: MemberId) -> f64 {
+        let (observers, quorum) = self.quorum();
+        let (baseline, pace) = (self.observing.baseline, self.pace());
+        let Some(test) = self.observing.tests.get_mut(&id) else { return 0.0 };
+        let lambda = test.lambda(baseline, quorum);
+        let sure = lambda >= evidence::dead_above(quorum);
+        let mut opinion = test.opinion(now, baseline, quorum, pace);
+        if observers == 1 && test.straight_failures() < ALONE_FAILURES && opinion == Ballot::Dead {
+            opinion = Ballot::Pending;
+        }
+        let (own, asked) = (test.is_own(), !test.requesters().is_empty());
+        let unheard = test.condemned_since().is_some_and(|since| now.since(since) >= NO_OUTCOME);
+        let answered = test.has_an_ack();
+        self.tell_requesters(now, id, opinion);
+        let lives = if asked { opinion == Ballot::Alive } else { answered && lambda <= 0.0 };
+        if lives {
+            self.end_alive(now, id);
+            return lambda;
+        }
+        if sure {
+            self.distrust(now, id);
+        } else {
+            self.trust_again(now, id);
+        }
+        let leads = self.observing.cases.contains_key(&id);
+        if leads && lambda <= 0.0 {
+            self.observing.cases.remove(&id);
+        } else if leads || (sure && ((own && !asked) || unheard)) {
+            self.pursue(now, id, opinion, sure);
+        }
+        if self.observing.tests.get(&id).is_some_and(|test| test.is_over(now)) {
+            self.drop_test(id);
+            self.leave_to_observers(now, id);
+        }
+        lambda
+    }
+
+    fn tell_requesters(&mut self, now: Instant, id: MemberId, opinion: Ballot) {
+        let Some(test) = self.observing.tests.get(&id) else { return };
+        if opinion == Ballot::Pending || test.told() == Some(opinion) {
+            return;
+        }
+        let requesters = test.requesters().to_vec();
+        let mut told = false;
+        for requester in requesters {
+            told |= self.vote(now, requester.id, id, requester.round, opinion);
+        }
+        if told && let Some(test) = self.observing.tests.get_mut(&id) {
+            test.has_told(opinion);
+        }
+    }
+
+    /// The subject lives, so its silences were losses of the path.
+    fn end_alive(&mut self, now: Instant, id: MemberId) {
+        let lost = self.observing.tests.get(&id).map_or(0, Test::lost);
+        for _ in 0..lost {
+            self.observing.baseline.sample(false);
+        }
+        self.drop_test(id);
+        self.trust_again(now, id);
+    }
+
+    /// The test ended without a verdict. Its observers will look again; whoever is none keeps no
+    /// doubt that nothing of its own would ever end.
+    fn leave_to_observers(&mut self, now: Instant, id: MemberId) {
+        if !self.observing.watch.observes(id) {
+            self.observing.unreachable.remove(&id);
+            self.trust_again(now, id);
+        }
+    }
+
+    /// The rings changed: doubts about members that others observe end with their tests.
+    pub(super) fn leave_lost_subjects(&mut self, now: Instant) {
+        let doubted: alloc::vec::Vec<MemberId> = self.observing.doubted.iter().copied().collect();
+        for id in doubted {
+            if !self.observing.tests.contains_key(&id) {
+                self.leave_to_observers(now, id);
+            }
+        }
+    }
+
+    pub(in crate::node) fn drop_test(&mut self, id: MemberId) {
+        self.observing.tests.remove(&id);
+        self.observing.cases.remove(&id);
+        self.timers.cancel(Timer::Test(id));
+    }
+
+    fn ping_again(&mut self, now: Instant, peer: Peer, lambda: f64) {
+        let (_, quorum) = self.quorum();
+        let (pace, patience) = (self.pace(), self.patience(now, peer.id));
+        let Some(test) = self.observing.tests.get_mut(&peer.id) else { return };
+        if !test.wants_a_ping(now) {
+            return;
+        }
+        let control = test.wants_a_control();
+        test.plan(now, patience, pace, lambda >= evidence::dead_above(quorum));
+        let sequence = self.ping_for(now, peer, Purpose::Test);
+        let due = now + patience;
+        if let Some(test) = self.observing.tests.get_mut(&peer.id) {
+            test.pinged(now, sequence, due);
+        }
+        if control {
+            self.ping_a_control(now, peer.id);
+        }
+    }
+
+    /// A peer that lives, pinged beside the subject: the requester, or whom we heard last.
+    fn ping_a_control(&mut self, now: Instant, subject: MemberId) {
+        let Some(test) = self.observing.tests.get(&subject) else { return };
+        let requester = test.requesters().first().map(|requester| requester.id);
+        let heard = self.observing.heard.map(|(_, peer)| peer).filter(|peer| *peer != subject);
+        let other = self.observing.observers.iter().copied().find(|id| *id != subject);
+        let Some(id) = requester.or(heard).or(other) else { return };
+        let Some((peer, _)) = self.testable(id) else { return };
+        let sequence = self.ping_for(now, peer, Purpose::Control(subject));
+        let due = now + self.patience(now, id);
+        if let Some(test) = self.observing.tests.get_mut(&subject) {
+            test.controlled(now, sequence, due);
+        }
+    }
+
+    fn plan_test(&mut self, now: Instant, id: MemberId) {
+        let pace = self.pace();
+        let (observers, _) = self.quorum();
+        let Some(test) = self.observing.tests.get(&id) else { return };
+        let mut due = test.due(now, pace);
+        if let Some(since) = test.condemned_since()
+            && since + NO_OUTCOME > now
+        {
+            due = due.min(since + NO_OUTCOME);
+        }
+        if let Some(case) = self.observing.cases.get(&id) {
+            due = due.min(case.due(now, pace.grace, observers));
+        }
+        // Never at once again: a test moves in steps of a millisecond at least.
+        self.timers.set(Timer::Test(id), due.max(now + Duration::from_millis(1)));
+    }
+
+    /// A ping that was in flight while we were away tells nothing.
+    pub(in crate::node) fn forget_ping(&mut self, sequence: u32) {
+        self.observing.pings.forget(sequence);
+    }
+
+    /// We were away for `pause` (rule D-10).
+    pub(in crate::node) fn forgive_in_tests(&mut self, now: Instant, pause: Duration) {
+        let open: alloc::vec::Vec<MemberId> = self.observing.tests.keys().copied().collect();
+        for id in open {
+            if let Some(test) = self.observing.tests.get_mut(&id) {
+                test.forgive(now, pause);
+            }
+            self.plan_test(now, id);
+        }
+    }
+
+    /// Our own probe failed for good.
+    pub(super) fn count_failure(&mut self, id: MemberId) {
+        self.stats.probes_failed += 1;
+        self.emit(Event::ProbeFailed(id));
+    }
+}

@@ -1,0 +1,161 @@
+//! Faults as data, and a count of how often each kind fired.
+//!
+//! A scenario is a list of faults with their times; a sweep whose faults never fired proves
+//! nothing, so every kind is counted where it takes effect rather than where it is asked for.
+//!
+//! Invariant: a counter rises only when something happened differently because of its fault.
+
+use std::time::Duration;
+
+/// Something that befalls the world at a moment. Nodes are named by their index.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// Running nodes end without a goodbye.
+    Crash(Vec<usize>),
+    /// Ended nodes start again as new lives.
+    Restart(Vec<usize>),
+    /// Nodes neither receive nor send; their timers run on time.
+    Pause(Vec<usize>),
+    /// Paused nodes send and receive what waited.
+    Resume(Vec<usize>),
+    /// Running nodes leave by their signed word.
+    Leave(Vec<usize>),
+    /// So many nodes that nobody knows start and dial the seeds.
+    JoinCold(usize),
+    /// Nothing passes between the two sides. Whoever is on neither side reaches both.
+    Part {
+        /// One side.
+        left: Vec<usize>,
+        /// The other.
+        right: Vec<usize>,
+    },
+    /// Nothing passes between nodes of different numbers; number 0 reaches everybody.
+    PartByMask(Vec<u8>),
+    /// Nothing passes from one node to another.
+    CutOneWay {
+        /// The sender.
+        from: usize,
+        /// The receiver.
+        to: usize,
+    },
+    /// Ends every partition and every cut.
+    Heal,
+    /// Every datagram is lost with this probability.
+    Loss(f64),
+    /// Datagrams that these nodes send are lost with this probability; 0 ends it.
+    Egress {
+        /// The senders.
+        nodes: Vec<usize>,
+        /// Probability.
+        loss: f64,
+    },
+    /// Datagrams to these nodes are lost with this probability; 0 ends it.
+    Ingress {
+        /// The receivers.
+        nodes: Vec<usize>,
+        /// Probability.
+        loss: f64,
+    },
+    /// Every datagram arrives twice with this probability.
+    Duplication(f64),
+    /// Every datagram is held back, so that later ones overtake it, with this probability.
+    Reordering(f64),
+    /// Bits flip on the way with this probability: the receiver's seal does not open.
+    Corruption(f64),
+    /// A member seals bytes that its decoder never made, with this probability.
+    Garbling(f64),
+    /// The wall clocks of these nodes are off by so many milliseconds from their next start on.
+    Skew {
+        /// The nodes.
+        nodes: Vec<usize>,
+        /// Milliseconds ahead, negative for behind.
+        by_ms: i64,
+    },
+    /// Every session of these nodes is replaced by a new one at its next use, as after a change of
+    /// certificates; the old one carries on meanwhile.
+    Rekey(Vec<usize>),
+    /// A member sends bytes of somebody's choice.
+    Inject {
+        /// The malicious member.
+        by: usize,
+        /// The receiver.
+        to: usize,
+        /// The messages.
+        payload: Vec<u8>,
+    },
+    /// A member sends what somebody said a while ago, as its own.
+    Replay {
+        /// The malicious member.
+        by: usize,
+        /// The receiver.
+        to: usize,
+    },
+}
+
+macro_rules! fired {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// How often faults took effect.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Fired {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Fired {
+            /// Every counter with its name.
+            pub fn by_name(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+
+            /// Adds another world's counters.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+fired! {
+    /// Nodes ended without a goodbye.
+    crashes,
+    /// Nodes started again.
+    restarts,
+    /// Nodes paused.
+    pauses,
+    /// Datagrams that waited at a paused node.
+    held,
+    /// Datagrams for which a paused node had no room.
+    overrun,
+    /// Nodes that left.
+    leaves,
+    /// Nodes that came later.
+    joins,
+    /// Datagrams lost by chance.
+    lost,
+    /// Datagrams lost because their sender loses some.
+    lost_egress,
+    /// Datagrams lost because their receiver loses some.
+    lost_ingress,
+    /// Datagrams and streams stopped by a partition or a cut.
+    withheld,
+    /// Datagrams delivered twice.
+    duplicated,
+    /// Datagrams held back so that later ones overtake them.
+    reordered,
+    /// Datagrams dropped because their seal did not open.
+    corrupted,
+    /// Datagrams delivered with flipped bits behind a valid seal.
+    garbled,
+    /// Lives that began with a wrong wall clock.
+    skewed,
+    /// Sessions renewed because certificates changed.
+    rekeyed,
+    /// Forged datagrams delivered.
+    injected,
+    /// Old datagrams delivered anew.
+    replayed,
+    /// Datagrams on sessions that their receiver does not know.
+    stale,
+}
+
+/// When a fault comes, for lists of them.
+pub type Scheduled = (Duration, Fault);

@@ -1,0 +1,214 @@
+//! What the network cost since the measured window began.
+
+use std::time::Duration;
+
+use mesh_gossip_proto::Instant;
+use mesh_gossip_proto::config::SEAL_OVERHEAD;
+
+/// Bytes of a UDP and an IPv4 header.
+pub const UDP_IP: u64 = 28;
+/// What a sealed datagram adds to its payload on the wire.
+pub const OVERHEAD: u64 = SEAL_OVERHEAD as u64 + UDP_IP;
+
+/// What one node sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Protocol datagrams.
+    pub datagrams: u64,
+    /// Their bytes, seal and headers included.
+    pub bytes: u64,
+    /// Handshakes started.
+    pub handshakes: u64,
+    /// Bytes of handshake datagrams, headers included, whoever started it.
+    pub handshake_bytes: u64,
+    /// Stream exchanges started.
+    pub streams: u64,
+    /// Bytes sent over streams, whoever started them.
+    pub stream_bytes: u64,
+}
+
+impl Spent {
+    fn add(&mut self, other: &Self) {
+        self.datagrams += other.datagrams;
+        self.bytes += other.bytes;
+        self.handshakes += other.handshakes;
+        self.handshake_bytes += other.handshake_bytes;
+        self.streams += other.streams;
+        self.stream_bytes += other.stream_bytes;
+    }
+
+    fn raise(&mut self, other: &Self) {
+        self.datagrams = self.datagrams.max(other.datagrams);
+        self.bytes = self.bytes.max(other.bytes);
+        self.handshakes = self.handshakes.max(other.handshakes);
+        self.handshake_bytes = self.handshake_bytes.max(other.handshake_bytes);
+        self.streams = self.streams.max(other.streams);
+        self.stream_bytes = self.stream_bytes.max(other.stream_bytes);
+    }
+}
+
+/// The books of a window of virtual time.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    /// When the window began.
+    pub since: Instant,
+    /// Its length so far.
+    pub window: Duration,
+    /// Time that nodes spent running in it, all together.
+    pub node_time: Duration,
+    /// All nodes together.
+    pub total: Spent,
+    /// The greatest of each figure at one node.
+    pub most: Spent,
+    /// Most protocol bytes that all nodes together sent in one second of the window.
+    pub peak_bytes_per_s: u64,
+    /// Handshakes that came to nothing.
+    pub handshakes_failed: u64,
+    /// Payloads dropped for want of a session.
+    pub unsent: u64,
+    /// Happenings handled: wake-ups, deliveries, handshake steps, faults.
+    pub events: u64,
+    /// Time that it took.
+    pub wall: Duration,
+    /// Memory of the whole process at present, from `/proc/self/statm`; 0 where that is absent.
+    pub rss_bytes: u64,
+}
+
+impl Ledger {
+    /// Happenings a second of real time.
+    pub fn events_per_s(&self) -> f64 {
+        self.events as f64 / self.wall.as_secs_f64().max(1e-9)
+    }
+
+    /// Hours that nodes spent running.
+    pub fn node_hours(&self) -> f64 {
+        self.node_time.as_secs_f64() / 3_600.0
+    }
+
+    /// `count` a node and second of running time.
+    pub fn per_node_s(&self, count: u64) -> f64 {
+        count as f64 / self.node_time.as_secs_f64().max(1e-9)
+    }
+}
+
+/// Sessions that nodes hold at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// The median node's.
+    pub p50: usize,
+    /// The most at one node.
+    pub max: usize,
+}
+
+/// Keeps the books.
+pub(crate) struct Books {
+    since: Instant,
+    by_node: Vec<Spent>,
+    pub(crate) handshakes_failed: u64,
+    pub(crate) unsent: u64,
+    pub(crate) events: u64,
+    second: u64,
+    second_bytes: u64,
+    peak: u64,
+    running: usize,
+    running_since: Instant,
+    node_nanos: u128,
+    wall: Duration,
+}
+
+impl Books {
+    pub(crate) fn new() -> Self {
+        Self {
+            since: Instant::ORIGIN,
+            by_node: Vec::new(),
+            handshakes_failed: 0,
+            unsent: 0,
+            events: 0,
+            second: 0,
+            second_bytes: 0,
+            peak: 0,
+            running: 0,
+            running_since: Instant::ORIGIN,
+            node_nanos: 0,
+            wall: Duration::ZERO,
+        }
+    }
+
+    /// Closes the books and opens new ones.
+    pub(crate) fn reset(&mut self, now: Instant) {
+        let (nodes, running) = (self.by_node.len(), self.running);
+        *self = Self { since: now, running, running_since: now, ..Self::new() };
+        self.by_node.resize(nodes, Spent::default());
+    }
+
+    pub(crate) fn enter(&mut self) {
+        self.by_node.push(Spent::default());
+    }
+
+    /// So many nodes run from here on.
+    pub(crate) fn now_running(&mut self, now: Instant, running: usize) {
+        self.node_nanos += self.elapsed(now);
+        (self.running, self.running_since) = (running, now);
+    }
+
+    fn elapsed(&self, now: Instant) -> u128 {
+        now.since(self.running_since).as_nanos() * self.running as u128
+    }
+
+    pub(crate) fn worked(&mut self, wall: Duration) {
+        self.wall += wall;
+    }
+
+    pub(crate) fn node(&mut self, index: usize) -> &mut Spent {
+        &mut self.by_node[index]
+    }
+
+    /// A protocol datagram with `payload` bytes leaves.
+    pub(crate) fn datagram(&mut self, now: Instant, from: usize, payload: usize) {
+        let bytes = payload as u64 + OVERHEAD;
+        let spent = &mut self.by_node[from];
+        spent.datagrams += 1;
+        spent.bytes += bytes;
+        let second = now.as_nanos() / 1_000_000_000;
+        if second != self.second {
+            self.peak = self.peak.max(self.second_bytes);
+            (self.second, self.second_bytes) = (second, 0);
+        }
+        self.second_bytes += bytes;
+    }
+
+    /// A handshake datagram of `payload` bytes of UDP leaves.
+    pub(crate) fn handshake(&mut self, from: usize, payload: u64) {
+        self.by_node[from].handshake_bytes += payload + UDP_IP;
+    }
+
+    pub(crate) fn ledger(&self, now: Instant) -> Ledger {
+        let (mut total, mut most) = (Spent::default(), Spent::default());
+        for spent in &self.by_node {
+            total.add(spent);
+            most.raise(spent);
+        }
+        let nanos = self.node_nanos + self.elapsed(now);
+        Ledger {
+            since: self.since,
+            window: now.since(self.since),
+            node_time: Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)),
+            total,
+            most,
+            peak_bytes_per_s: self.peak.max(self.second_bytes),
+            handshakes_failed: self.handshakes_failed,
+            unsent: self.unsent,
+            events: self.events,
+            wall: self.wall,
+            rss_bytes: rss_bytes(),
+        }
+    }
+}
+
+/// Memory of this process that is resident; 0 where the kernel does not tell.
+pub fn rss_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    // The page size of every Linux that this runs on; a larger one would only understate.
+    pages * 4_096
+}

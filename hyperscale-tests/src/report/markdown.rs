@@ -1,0 +1,151 @@
+//! The report for people: a table a row, then what failed, with its figure.
+
+use std::fmt::Write as _;
+
+use crate::measure::Spread;
+use crate::report::{Entry, Report};
+use crate::scenario::criteria::Check;
+use crate::suite::cell::Row;
+
+const HEAD: &str = "| cell | detector | runs | T_first p50 / p99 (s) | T_full p50 / p99 / p99.9 / \
+                    max (s), n | missed | false deaths (healthy) | node-h | B/node/s | handshake \
+                    B/node/s | handshakes/node/min | messages/node/s | verdict |";
+
+/// Writes it all.
+pub(super) fn write(report: &Report) -> String {
+    let mut text = String::new();
+    head(report, &mut text);
+    for row in Row::ALL {
+        let cells: Vec<&Entry> =
+            report.cells.iter().filter(|entry| entry.row == row.name()).collect();
+        if cells.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "\n## {} {}\n", row.name(), row.title());
+        let _ = writeln!(text, "Published: {}.\n", row.published());
+        let _ = writeln!(text, "{HEAD}\n|{}", "---|".repeat(13));
+        for entry in cells {
+            line(entry, &mut text);
+        }
+        for compared in report.comparisons.iter().filter(|one| one.row == row.name()) {
+            let verdict = match (compared.checks.is_empty(), compared.pass) {
+                (true, _) => "figure",
+                (false, true) => "pass",
+                (false, false) => "FAIL",
+            };
+            let _ = writeln!(text, "\n**{verdict}**: {}. {}.", compared.label, compared.note);
+            for check in &compared.checks {
+                let _ = writeln!(text, "- {}", told(check));
+            }
+        }
+    }
+    failures(report, &mut text);
+    plots(&mut text);
+    text
+}
+
+fn head(report: &Report, text: &mut String) {
+    let verdict = if report.pass { "pass" } else { "FAIL" };
+    let machine = &report.machine;
+    let _ = write!(
+        text,
+        "# Hyperscale suite, tier {}: {verdict}\n\n\
+         Simulated: virtual time, the production `Node`; sizes and costs of sessions are modelled, \
+         cryptography is not run.\n\n\
+         - command: `{}`\n- commit: {}\n- machine: {}, {} threads, {:.1} GiB, Linux {}\n\
+         - real time: {:.0} s\n\n\
+         Thresholds apply to `observers`; the baselines run with the formulas of their papers and \
+         memberlist's profile for local networks, and are printed beside. Times count from the \
+         fault; T_full is reached when the last live member holds the faulty one departed. A \
+         99.9th percentile needs 4,000 detections. No false death in H node-hours means fewer \
+         than 3/H a node-hour at 95 %.\n",
+        report.tier,
+        report.command,
+        report.commit,
+        machine.processor,
+        machine.cores,
+        machine.memory_bytes as f64 / f64::from(1 << 30),
+        machine.kernel,
+        report.wall_s,
+    );
+}
+
+fn seconds(ms: Option<f64>) -> String {
+    ms.map_or("–".into(), |ms| format!("{:.2}", ms / 1e3))
+}
+
+fn spread(spread: &Spread, with_tail: bool) -> String {
+    if spread.n == 0 {
+        return "–".into();
+    }
+    let mut text = format!("{} / {}", seconds(spread.p50), seconds(spread.p99));
+    if with_tail {
+        let tail = (seconds(spread.p999), seconds(spread.max));
+        let _ = write!(text, " / {} / {}, {}", tail.0, tail.1, spread.n);
+    }
+    text
+}
+
+fn line(entry: &Entry, text: &mut String) {
+    let outcome = &entry.outcome;
+    let verdict = match (entry.counts, entry.pass) {
+        (true, true) => "pass",
+        (true, false) => "**FAIL**",
+        (false, true) => "–",
+        (false, false) => "(would fail)",
+    };
+    let _ = writeln!(
+        text,
+        "| {} | {} | {} | {} | {} | {} | {} ({}) | {:.1} | {:.0} | {:.1} | {:.2} | {:.2} | {} |",
+        entry.cell,
+        entry.detector,
+        entry.seeds.len(),
+        spread(&outcome.t_first_ms, false),
+        spread(&outcome.t_full_ms, true),
+        outcome.missed,
+        outcome.false_deaths,
+        outcome.false_deaths_healthy,
+        outcome.node_hours,
+        outcome.bytes_per_node_s,
+        outcome.handshake_bytes_per_node_s,
+        outcome.handshakes_per_node_min,
+        outcome.messages_per_node_s,
+        verdict,
+    );
+}
+
+fn told(check: &Check) -> String {
+    let verdict = if check.pass { "pass" } else { "FAIL" };
+    let value = check.value.map_or("nothing measured".into(), |value| value.to_string());
+    format!("{verdict}: {}: {value}, limit {}", check.name, check.limit)
+}
+
+fn failures(report: &Report, text: &mut String) {
+    let failed: Vec<&Entry> =
+        report.cells.iter().filter(|entry| entry.counts && !entry.pass).collect();
+    let _ = writeln!(text, "\n## Thresholds of `observers`\n");
+    for entry in report.cells.iter().filter(|entry| entry.counts) {
+        for check in &entry.checks {
+            let _ = writeln!(text, "- {} {}: {}", entry.row, entry.cell, told(check));
+        }
+    }
+    if failed.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n## Cells that fail\n");
+    for entry in failed {
+        let _ =
+            writeln!(text, "- {} {}; replay: `{}`", entry.row, entry.cell, entry.outcome.replay);
+        for check in entry.checks.iter().filter(|check| !check.pass) {
+            let _ = writeln!(text, "  - {}", told(check));
+        }
+    }
+}
+
+fn plots(text: &mut String) {
+    let _ = writeln!(
+        text,
+        "\n## Curves\n\n![detection](detection.svg)\n\n![convergence](convergence.svg)\n\n\
+         ![load](load.svg)\n\n![loss](loss.svg)"
+    );
+}

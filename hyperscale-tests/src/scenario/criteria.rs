@@ -1,0 +1,232 @@
+//! When a run passes: the thresholds of each scenario, in one place.
+//!
+//! Thresholds on times and load are promises of the default detector. A baseline is judged by
+//! what it does: it must find who is gone and bury nobody else.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::measure::{Spread, ms};
+use crate::outcome::{Run, rounded};
+use crate::plan::{Plan, Scenario, Variant};
+
+/// One figure against one threshold.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Check {
+    /// What was measured.
+    pub name: String,
+    /// The figure; none where nothing happened that could be measured.
+    pub value: Option<f64>,
+    /// What it may be at most.
+    pub limit: f64,
+    /// Whether it is.
+    pub pass: bool,
+}
+
+impl Check {
+    /// A figure that may be `limit` at most; one that is missing fails.
+    pub fn at_most(name: &str, value: Option<f64>, limit: f64) -> Self {
+        let pass = value.is_some_and(|value| value <= limit);
+        Self { name: name.into(), value: value.map(rounded), limit, pass }
+    }
+
+    /// Something that must not have happened.
+    pub fn none(name: &str, times: u64) -> Self {
+        Self::at_most(name, Some(times as f64), 0.0)
+    }
+
+    /// A figure that must be `limit` at least.
+    pub fn at_least(name: &str, value: Option<f64>, limit: f64) -> Self {
+        let pass = value.is_some_and(|value| value >= limit);
+        Self { name: format!("{name} (at least)"), value: value.map(rounded), limit, pass }
+    }
+}
+
+/// A median of fewer says nothing.
+const MEDIAN_FROM: usize = 10;
+
+/// H2, H2b, H6 and H9: milliseconds until the last live member knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Deadlines {
+    p50: Option<f64>,
+    p99: Option<f64>,
+    p999: Option<f64>,
+    max: Option<f64>,
+}
+
+fn deadlines(plan: &Plan) -> Deadlines {
+    let of = |p50, p99| Deadlines { p50: Some(p50), p99: Some(p99), ..Deadlines::default() };
+    let longest = |max| Deadlines { max: Some(max), ..Deadlines::default() };
+    let share = plan.crashes() as f64 / plan.nodes as f64;
+    let survivors = plan.nodes - plan.crashes();
+    let within = |given: Option<Duration>, ms| given.is_some_and(|span| span.as_millis() <= ms);
+    let fast =
+        within(plan.interval, 500) && within(plan.ping_timeout, 250) && within(plan.grace, 1_000);
+    if plan.nodes <= 16 {
+        return longest(match (plan.nodes, survivors) {
+            (2, _) => 9_000.0,
+            // Who is left alone has nobody to ask.
+            (_, 1) => 32_000.0,
+            (_, _) => 5_000.0,
+        });
+    }
+    if share >= 0.1 {
+        return longest(if share > 0.25 { 15_000.0 } else { 10_000.0 });
+    }
+    if plan.loss > 0.0 {
+        let p99 = match plan.loss {
+            loss if loss <= 0.1 => 7_000.0,
+            loss if loss <= 0.2 => 9_000.0,
+            _ => 12_000.0,
+        };
+        return Deadlines { p99: Some(p99), ..Deadlines::default() };
+    }
+    if fast {
+        return of(2_000.0, 3_000.0);
+    }
+    match plan.nodes {
+        0..=128 => Deadlines { p999: Some(8_000.0), ..of(3_500.0, 5_000.0) },
+        129..=10_000 => of(4_000.0, 6_000.0),
+        _ => of(4_500.0, 7_000.0),
+    }
+}
+
+fn in_time(run: &Run, checks: &mut Vec<Check>) {
+    let limits = deadlines(&run.plan);
+    let spread = Spread::of_ms(&run.found.full);
+    let mut add = |name: &str, value: Option<f64>, limit: Option<f64>| {
+        checks.extend(limit.map(|limit| Check::at_most(name, value, limit)));
+    };
+    add("t_full p50 (ms)", spread.p50, limits.p50.filter(|_| spread.n >= MEDIAN_FROM));
+    add("t_full p99 (ms)", spread.p99, limits.p99);
+    add("t_full p99.9 (ms)", spread.p999, limits.p999.filter(|_| spread.p999.is_some()));
+    add("t_full max (ms)", spread.max, limits.max);
+}
+
+/// H1 and H6: what a node may send.
+fn within_budget(run: &Run, checks: &mut Vec<Check>) {
+    let bytes = Some(run.per_node_s(run.load.bytes));
+    let limit = match run.plan.loss {
+        0.0 => 250.0,
+        loss if loss <= 0.1 => 300.0,
+        loss if loss <= 0.2 => 400.0,
+        _ => 600.0,
+    };
+    checks.push(Check::at_most("bytes a node and second", bytes, limit));
+    if run.plan.loss == 0.0 {
+        let messages = Some(run.per_node_s(run.load.datagrams));
+        checks.push(Check::at_most("messages a node and second", messages, 2.3));
+        let handshakes = Some(run.handshakes_per_node_min());
+        checks.push(Check::at_most("handshakes a node and minute", handshakes, 1.2));
+    }
+}
+
+/// Nobody without fault is buried; above 20 % loss, hardly anybody.
+fn nobody_buried_alive(run: &Run, checks: &mut Vec<Check>) {
+    let found = &run.found;
+    match run.plan.scenario {
+        // What a blocked or deaf member believes is its own affair; others must not.
+        Scenario::Asymmetric
+        | Scenario::FlipFlop
+        | Scenario::LifeguardInterval
+        | Scenario::Threshold => {
+            checks.push(Check::none("false deaths at healthy members", found.false_deaths_healthy));
+        }
+        Scenario::Wan if run.plan.nodes > 128 => {
+            let elsewhere = found.false_deaths - found.false_deaths_behind_cut;
+            checks.push(Check::none("false deaths of members not behind the cut", elsewhere));
+        }
+        Scenario::Steady
+        | Scenario::Crash
+        | Scenario::Partition
+        | Scenario::RollingRestart
+        | Scenario::Wan
+        | Scenario::Churn => {
+            if run.plan.loss > 0.2 {
+                let rate = found.false_deaths as f64 / run.node_hours().max(1e-9);
+                checks.push(Check::at_most("false deaths a node-hour", Some(rate), 0.01));
+            } else {
+                checks.push(Check::none("false deaths", found.false_deaths));
+            }
+        }
+    }
+    checks.push(Check::none("false deaths while warming up", run.warmup_false_deaths));
+}
+
+/// Every threshold that applies to a run.
+pub fn judge(run: &Run) -> Vec<Check> {
+    let plan = &run.plan;
+    let found = &run.found;
+    let mut checks = Vec::new();
+    checks.push(Check::none("missed", found.missed as u64));
+    nobody_buried_alive(run, &mut checks);
+    checks.extend(fired(run));
+    if plan.detector.is_ours() {
+        promises(run, &mut checks);
+    }
+    checks
+}
+
+/// What must have happened for a run to show anything.
+pub fn fired(run: &Run) -> Vec<Check> {
+    let plan = &run.plan;
+    let mut kinds = Vec::new();
+    if plan.crashes() > 0 {
+        kinds.push("crashes");
+    }
+    if plan.loss > 0.0 {
+        kinds.push("lost");
+    }
+    match plan.scenario {
+        Scenario::Steady | Scenario::Crash => {}
+        Scenario::Asymmetric => kinds.push(match plan.variant {
+            Variant::Egress => "lost_egress",
+            Variant::Ingress => "lost_ingress",
+        }),
+        Scenario::FlipFlop => kinds.push("lost_ingress"),
+        Scenario::LifeguardInterval | Scenario::Threshold => kinds.extend(["pauses", "held"]),
+        Scenario::Partition | Scenario::Wan => kinds.push("withheld"),
+        Scenario::RollingRestart | Scenario::Churn => kinds.extend(["crashes", "restarts"]),
+    }
+    let times = |kind: &str| run.fired.get(kind).map(|times| *times as f64);
+    kinds
+        .into_iter()
+        .map(|kind| Check::at_least(&format!("fault fired: {kind}"), times(kind), 1.0))
+        .collect()
+}
+
+fn promises(run: &Run, checks: &mut Vec<Check>) {
+    let plan = &run.plan;
+    let found = &run.found;
+    match plan.scenario {
+        Scenario::Steady if plan.crashes() == 0 => within_budget(run, checks),
+        Scenario::Steady | Scenario::Crash => in_time(run, checks),
+        Scenario::Asymmetric | Scenario::FlipFlop => {
+            let slowest = found.full.iter().max().map(|span| ms(*span));
+            checks.push(Check::at_most("t_full max (ms)", slowest, 20_000.0));
+            let changes = Some(f64::from(found.changes_of_one_max));
+            checks.push(Check::at_most("view changes of a member", changes, 2.0));
+        }
+        Scenario::Threshold => {
+            if plan.block <= Duration::from_secs(2) {
+                checks.push(Check::none("blocked members evicted", found.impaired_dead as u64));
+            }
+        }
+        Scenario::Partition => {
+            let slowest = run.converged_max().map(ms);
+            checks.push(Check::at_most("one view after the heal (ms)", slowest, 10_000.0));
+        }
+        Scenario::RollingRestart => {
+            let slowest = found.rejoin.iter().max().map(|span| ms(*span));
+            checks.push(Check::at_most("rejoin max (ms)", slowest, 3_000.0));
+            checks.push(Check::none("not back", found.not_rejoined as u64));
+        }
+        Scenario::Churn => {
+            checks.push(Check::at_most("view error", Some(run.view_error), 0.001));
+            let bytes = Some(run.per_node_s(run.load.bytes));
+            checks.push(Check::at_most("bytes a node and second", bytes, 500.0));
+        }
+        Scenario::LifeguardInterval | Scenario::Wan => {}
+    }
+}

@@ -1,0 +1,223 @@
+//! A scenario is a list of acts: what is done to whom, and when.
+//!
+//! Invariant: the script follows from the plan alone, and is ordered by time; acts of one instant
+//! keep the order in which they were written. Node 0, everybody's seed, is never at fault.
+
+use std::time::Duration;
+
+use crate::plan::{FAULT_AT, Plan, Scenario, Variant};
+
+/// What is done at one instant. Nodes are named by their index.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    /// Kills a node without a goodbye.
+    Crash(usize),
+    /// Starts a killed node again.
+    Restart(usize),
+    /// Stops a node from sending and receiving; its timers run.
+    Block(usize),
+    /// Lets it go on; what came in meanwhile is received at once.
+    Unblock(usize),
+    /// What a node sends is lost with this probability.
+    Egress(usize, f64),
+    /// What is sent to a node is lost with this probability.
+    Ingress(usize, f64),
+    /// Nothing passes between the first nodes, so many, and all others.
+    Part(usize),
+    /// Nothing passes between two regions.
+    CutRegions(u8, u8),
+    /// Ends every cut.
+    Heal,
+}
+
+/// A scenario, written out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Script {
+    /// What is done, and when, counted from the start of the measured window.
+    pub acts: Vec<(Duration, Act)>,
+    /// Members that the mesh is expected to expel although they live.
+    pub outcasts: Vec<usize>,
+    /// Members that are at fault and may or may not be expelled.
+    pub anomalous: Vec<usize>,
+}
+
+/// Ten members lose so much of one direction.
+const IMPAIRED_LOSS: f64 = 0.8;
+const FLIP: Duration = Duration::from_secs(20);
+const DOWN: Duration = Duration::from_secs(5);
+/// From one batch of a rolling restart to the next.
+const BATCH_EVERY: Duration = Duration::from_secs(10);
+const WAN_CUT: Duration = Duration::from_secs(60);
+/// A killed member of the churn comes back after so long.
+const AWAY: Duration = Duration::from_secs(120);
+/// Share of all members that die in a minute of churn, and that come back.
+const CHURN_PER_MIN: f64 = 0.01;
+
+impl Script {
+    /// Writes out a plan.
+    pub fn of(plan: &Plan) -> Self {
+        let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x5c71_9700);
+        let mut order: Vec<usize> = (1..plan.nodes).collect();
+        rng.shuffle(&mut order);
+        let killed = order.split_off(order.len() - plan.crashes());
+        let mut script = Self::default();
+        script.acts.extend(killed.into_iter().map(|node| (FAULT_AT, Act::Crash(node))));
+        match plan.scenario {
+            Scenario::Steady | Scenario::Crash => {}
+            Scenario::Asymmetric => script.asymmetric(plan, &order),
+            Scenario::FlipFlop => script.flip_flop(plan, &order),
+            Scenario::LifeguardInterval => script.interval(plan, &order),
+            Scenario::Threshold => script.threshold(plan, &order),
+            Scenario::Partition => script.partition(plan),
+            Scenario::RollingRestart => script.rolling(plan, &order),
+            Scenario::Wan => {
+                script.acts.push((FAULT_AT, Act::CutRegions(0, 1)));
+                script.acts.push((FAULT_AT + WAN_CUT, Act::Heal));
+            }
+            Scenario::Churn => script.churn(plan, order, &mut rng),
+        }
+        script.acts.retain(|(at, _)| *at < plan.duration);
+        script.acts.sort_by_key(|(at, _)| *at);
+        script
+    }
+
+    /// When the last cut ends.
+    pub fn healed_at(&self) -> Option<Duration> {
+        let heals = self.acts.iter().filter(|(_, act)| *act == Act::Heal);
+        heals.map(|(at, _)| *at).max()
+    }
+
+    fn asymmetric(&mut self, plan: &Plan, order: &[usize]) {
+        self.outcasts = order[..plan.impaired].to_vec();
+        for node in self.outcasts.clone() {
+            let act = match plan.variant {
+                Variant::Egress => Act::Egress(node, IMPAIRED_LOSS),
+                Variant::Ingress => Act::Ingress(node, IMPAIRED_LOSS),
+            };
+            self.acts.push((FAULT_AT, act));
+        }
+    }
+
+    fn flip_flop(&mut self, plan: &Plan, order: &[usize]) {
+        self.outcasts = order[..plan.impaired].to_vec();
+        let mut at = FAULT_AT;
+        let mut deaf = true;
+        while at < plan.duration {
+            let loss = if deaf { 1.0 } else { 0.0 };
+            self.acts.extend(self.outcasts.iter().map(|node| (at, Act::Ingress(*node, loss))));
+            deaf = !deaf;
+            at += FLIP;
+        }
+    }
+
+    fn interval(&mut self, plan: &Plan, order: &[usize]) {
+        self.anomalous = order[..plan.impaired].to_vec();
+        // Anomalous members are blocked together, as the paper's are.
+        let mut at = Duration::ZERO;
+        while at < plan.duration {
+            self.acts.extend(self.anomalous.iter().map(|node| (at, Act::Block(*node))));
+            at += plan.block;
+            self.acts.extend(self.anomalous.iter().map(|node| (at, Act::Unblock(*node))));
+            at += plan.run.max(Duration::from_micros(1));
+        }
+    }
+
+    fn threshold(&mut self, plan: &Plan, order: &[usize]) {
+        self.anomalous = order[..plan.impaired].to_vec();
+        for node in self.anomalous.clone() {
+            self.acts.push((FAULT_AT, Act::Block(node)));
+            self.acts.push((FAULT_AT + plan.block, Act::Unblock(node)));
+        }
+    }
+
+    fn partition(&mut self, plan: &Plan) {
+        let larger = plan.nodes * usize::from(plan.split.0) / 100;
+        let larger = larger.clamp(1, plan.nodes - 1);
+        self.acts.push((FAULT_AT, Act::Part(larger)));
+        self.acts.push((FAULT_AT + plan.partition, Act::Heal));
+    }
+
+    fn rolling(&mut self, plan: &Plan, order: &[usize]) {
+        let batch = plan.nodes.div_ceil(10);
+        let mut at = FAULT_AT;
+        for nodes in order.chunks(batch) {
+            self.acts.extend(nodes.iter().map(|node| (at, Act::Crash(*node))));
+            self.acts.extend(nodes.iter().map(|node| (at + DOWN, Act::Restart(*node))));
+            at += BATCH_EVERY;
+        }
+    }
+
+    fn churn(&mut self, plan: &Plan, mut up: Vec<usize>, rng: &mut fastrand::Rng) {
+        let per_s = (plan.nodes as f64 * CHURN_PER_MIN / 60.0).max(1.0 / 60.0);
+        let mut back: std::collections::VecDeque<(Duration, usize)> = [].into();
+        let mut at = FAULT_AT;
+        loop {
+            // Deaths come independently of one another: exponential pauses between them.
+            at += Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / per_s);
+            if at >= plan.duration {
+                return;
+            }
+            while let Some((since, node)) = back.pop_front() {
+                if since > at {
+                    back.push_front((since, node));
+                    break;
+                }
+                up.push(node);
+            }
+            if up.len() < 2 {
+                continue;
+            }
+            let node = up.swap_remove(rng.usize(..up.len()));
+            self.acts.push((at, Act::Crash(node)));
+            self.acts.push((at + AWAY, Act::Restart(node)));
+            back.push_back((at + AWAY * 2, node));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Crash;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_scenario_also_crashes_and_leaves_the_seed_alone() {
+        for scenario in Scenario::ALL {
+            let mut plan = Plan::new(scenario, 40);
+            plan.crash = Crash::Members(7);
+            let script = Script::of(&plan);
+            assert_eq!(script, Script::of(&plan), "one plan, one script");
+            let mut killed = BTreeSet::new();
+            let mut last = Duration::ZERO;
+            for (at, act) in &script.acts {
+                assert!(*at >= last, "{scenario:?} is ordered");
+                last = *at;
+                match act {
+                    Act::Crash(node) => {
+                        assert!(killed.insert(*node), "{scenario:?} kills {node} twice");
+                    }
+                    Act::Restart(node) => {
+                        assert!(killed.remove(node), "{scenario:?} restarts {node}, which runs");
+                    }
+                    Act::Block(node)
+                    | Act::Unblock(node)
+                    | Act::Egress(node, _)
+                    | Act::Ingress(node, _) => {
+                        assert_ne!(*node, 0, "{scenario:?}");
+                        assert!(!killed.contains(node), "{scenario:?} impairs who is killed");
+                    }
+                    Act::Part(_) | Act::CutRegions(_, _) | Act::Heal => {}
+                }
+                assert!(!killed.contains(&0), "{scenario:?}");
+            }
+            assert!(killed.len() >= 7, "{scenario:?}: {killed:?}");
+        }
+    }
+
+    #[test]
+    fn a_partition_heals_when_the_plan_says() {
+        let plan = Plan::new(Scenario::Partition, 10);
+        assert_eq!(Script::of(&plan).healed_at(), Some(Duration::from_secs(130)));
+    }
+}

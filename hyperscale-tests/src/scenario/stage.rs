@@ -1,0 +1,276 @@
+//! The world as a scenario sees it: a warm mesh, acts, and what can be read off it.
+//!
+//! Invariant: whatever is done to the world is told to the [`Measure`] at the same instant, so
+//! that no verdict is judged by faults that lie ahead.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mesh_gossip_proto::{Instant, MemberId, State};
+
+use crate::measure::{Findings, Measure};
+use crate::plan::Plan;
+use crate::scenario::script::{Act, Script};
+use crate::{Fault, SimTable, World};
+
+/// One-way latency between two regions lies between these, by pair ...
+const NEAREST_MS: u64 = 80;
+const FARTHEST_MS: u64 = 200;
+/// ... and varies by so much.
+const JITTER: Duration = Duration::from_millis(20);
+/// Observers whose views an error is estimated from.
+const SAMPLED: usize = 20;
+
+/// A mesh in virtual time.
+pub(super) struct Stage<T: SimTable> {
+    world: World<T>,
+    sampler: fastrand::Rng,
+}
+
+/// Counters so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) datagrams: u64,
+    pub(super) bytes: u64,
+    pub(super) handshakes: u64,
+    pub(super) handshake_bytes: u64,
+    pub(super) stream_bytes: u64,
+    pub(super) cross_region_bytes: u64,
+    pub(super) events: u64,
+}
+
+impl<T: SimTable> Stage<T> {
+    /// Everybody knows everybody; the loss of the plan is in force.
+    pub(super) fn warm(plan: &Plan) -> Self {
+        let mut world: World<T> =
+            World::seeded(plan.seed).configured(|config| *config = plan.config(&config.cluster_id));
+        if plan.regions > 1 {
+            let of = (0..plan.nodes).map(|node| region(node, plan.regions)).collect();
+            world.network.set_regions(of, &latencies(plan.regions));
+        }
+        let mut world = world.warm(plan.nodes);
+        world.network.loss = plan.loss;
+        let ids: Vec<MemberId> = (0..plan.nodes).map(|node| world.id(node)).collect();
+        let measure = Measure::new(world.now(), ids);
+        let world = world.watched(measure);
+        Self { world, sampler: fastrand::Rng::with_seed(plan.seed) }
+    }
+
+    /// The measured window begins; returns the deaths of members without fault so far.
+    pub(super) fn open(&mut self, script: &Script) -> u64 {
+        self.world.reset_ledger();
+        let now = self.world.now();
+        let measure = self.measure();
+        let false_deaths = measure.reopen(now);
+        if !script.outcasts.is_empty() {
+            measure.count_pairs();
+        }
+        false_deaths
+    }
+
+    fn measure(&mut self) -> &mut Measure {
+        match self.world.watch_mut::<Measure>() {
+            Some(measure) => measure,
+            None => unreachable!("it was hired with the world"),
+        }
+    }
+
+    /// Does what is due, all at one instant.
+    pub(super) fn apply(&mut self, plan: &Plan, due: &[Act], script: &Script) {
+        let now = self.world.now();
+        let picked = |pick: fn(&Act) -> Option<usize>| due.iter().filter_map(pick).collect();
+        let killed: Vec<usize> = picked(|act| match act {
+            Act::Crash(node) => Some(*node),
+            _ => None,
+        });
+        let deaf: Vec<usize> = picked(|act| match act {
+            Act::Egress(node, _) | Act::Ingress(node, _) => Some(*node),
+            _ => None,
+        });
+        let blocked: Vec<usize> = picked(|act| match act {
+            Act::Block(node) => Some(*node),
+            _ => None,
+        });
+        let measure = self.measure();
+        measure.killed(now, &killed);
+        let outcasts: Vec<usize> =
+            deaf.into_iter().filter(|node| script.outcasts.contains(node)).collect();
+        measure.outcast(now, &outcasts);
+        measure.impaired(now, &blocked);
+        for act in due {
+            self.act(plan, now, act);
+        }
+    }
+
+    fn act(&mut self, plan: &Plan, now: Instant, act: &Act) {
+        let fault = match act {
+            Act::Crash(node) => Fault::Crash(vec![*node]),
+            Act::Restart(node) => {
+                self.measure().restarted(now, *node);
+                Fault::Restart(vec![*node])
+            }
+            Act::Block(node) => Fault::Pause(vec![*node]),
+            Act::Unblock(node) => Fault::Resume(vec![*node]),
+            Act::Egress(node, loss) => Fault::Egress { nodes: vec![*node], loss: *loss },
+            Act::Ingress(node, loss) => Fault::Ingress { nodes: vec![*node], loss: *loss },
+            Act::Part(first) => {
+                self.measure().parted(*first);
+                Fault::PartByMask(sides(plan.nodes, |node| if node < *first { 1 } else { 2 }))
+            }
+            Act::CutRegions(a, b) => {
+                let behind = self.behind_cut(plan, (*a, *b));
+                self.measure().behind_cut(behind);
+                Fault::PartByMask(sides(plan.nodes, |node| match region(node, plan.regions) {
+                    there if there == *a => 1,
+                    there if there == *b => 2,
+                    _ => 0,
+                }))
+            }
+            Act::Heal => {
+                self.measure().healed(now);
+                Fault::Heal
+            }
+        };
+        self.world.apply(&fault);
+    }
+
+    /// Members that a quorum of their observers cannot reach across a cut between two regions.
+    fn behind_cut(&self, plan: &Plan, (a, b): (u8, u8)) -> BTreeSet<usize> {
+        let table = self.world.node(0).table();
+        let config = self.world.config();
+        let observers = config.observers.min(plan.nodes - 1);
+        let quorum = observers / 2 + 1;
+        let cut_off = |node: &usize| {
+            let across = match region(*node, plan.regions) {
+                there if there == a => b,
+                there if there == b => a,
+                _ => return false,
+            };
+            let mut watching: Vec<MemberId> = Vec::with_capacity(observers);
+            while watching.len() < observers {
+                let ring = (watching.len() % usize::from(config.rings)) as u8;
+                let next = table
+                    .before(ring, self.world.id(*node))
+                    .find(|observer| !watching.contains(observer));
+                let Some(next) = next else { break };
+                watching.push(next);
+            }
+            let roll = self.world.roll();
+            let indices = watching.iter().filter_map(|id| roll.index(*id));
+            indices.filter(|index| region(*index, plan.regions) == across).count() >= quorum
+        };
+        (0..plan.nodes).filter(cut_off).collect()
+    }
+
+    pub(super) fn run_for(&mut self, span: Duration) {
+        self.world.run_for(span);
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        let ledger = self.world.ledger();
+        Tally {
+            datagrams: ledger.total.datagrams,
+            bytes: ledger.total.bytes,
+            handshakes: ledger.total.handshakes,
+            handshake_bytes: ledger.total.handshake_bytes,
+            stream_bytes: ledger.total.stream_bytes,
+            cross_region_bytes: 0,
+            events: ledger.events,
+        }
+    }
+
+    pub(super) fn sessions(&self) -> (usize, usize) {
+        let sessions = self.world.sessions();
+        (sessions.p50, sessions.max)
+    }
+
+    /// Nodes that run.
+    pub(super) fn live(&self) -> usize {
+        self.world.roll().running()
+    }
+
+    /// Share of the running nodes that hold exactly all running nodes present, by one digest.
+    pub(super) fn agreement(&self) -> f64 {
+        let running = self.world.running();
+        let mut views: BTreeMap<u64, usize> = BTreeMap::new();
+        for node in &running {
+            let table = self.world.node(*node).table();
+            if table.counts().present() == running.len() {
+                *views.entry(table.digest()).or_default() += 1;
+            }
+        }
+        let most = views.into_values().max().unwrap_or(0);
+        most as f64 / running.len().max(1) as f64
+    }
+
+    /// Share of wrong entries, in the views of some running nodes.
+    pub(super) fn view_error(&mut self) -> f64 {
+        let running = self.world.running();
+        let nodes = self.world.len();
+        let mut wrong = 0;
+        for _ in 0..SAMPLED {
+            let by = running[self.sampler.usize(..running.len())];
+            for node in 0..nodes {
+                let seen = self.world.sees(by, node).is_some_and(State::is_present);
+                wrong += usize::from(seen != self.world.roll().standing(node).up);
+            }
+        }
+        wrong as f64 / (SAMPLED * nodes) as f64
+    }
+
+    pub(super) fn fired(&self) -> BTreeMap<String, u64> {
+        let counters = self.world.fired().by_name();
+        counters.into_iter().map(|(kind, times)| (kind.to_string(), times)).collect()
+    }
+
+    pub(super) fn trace_hash(&self) -> u64 {
+        self.world.trace_hash()
+    }
+
+    /// Ends the measured window.
+    pub(super) fn close(mut self) -> Findings {
+        let now = self.world.now();
+        self.measure().findings(now)
+    }
+}
+
+/// Regions take turns.
+fn region(node: usize, regions: u8) -> u8 {
+    (node % usize::from(regions)) as u8
+}
+
+fn sides(nodes: usize, side: impl Fn(usize) -> u8) -> Vec<u8> {
+    (0..nodes).map(side).collect()
+}
+
+/// Regions stand in a circle; the farther round, the longer the way.
+fn latencies(regions: u8) -> Vec<Vec<(Duration, Duration)>> {
+    let regions = u64::from(regions);
+    let farthest = (regions / 2).max(1);
+    let between = |a: u64, b: u64| {
+        let apart = a.abs_diff(b);
+        match apart.min(regions - apart) {
+            0 => (Duration::from_micros(300), Duration::from_millis(1)),
+            steps => {
+                let span = (FARTHEST_MS - NEAREST_MS) * (steps - 1) / (farthest - 1).max(1);
+                let mean = Duration::from_millis(NEAREST_MS + span);
+                (mean - JITTER, mean + JITTER)
+            }
+        }
+    };
+    (0..regions).map(|a| (0..regions).map(|b| between(a, b)).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_80_to_200_ms_apart() {
+        let all = latencies(8);
+        let ms = |a: usize, b: usize| all[a][b].0.as_millis() + 20;
+        assert_eq!((ms(0, 1), ms(0, 4), ms(7, 0)), (80, 200, 80));
+        assert!(all[3][3].1 <= Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,294 @@
+//! Which cells each tier has. Thresholds stand elsewhere; this is how often and how large.
+
+use std::time::Duration;
+
+use crate::plan::{Contender, Crash, Plan, Scenario, Variant};
+use crate::scenario::cells::CELLS;
+use crate::suite::Tier;
+use crate::suite::cell::{Cell, Row, Yardstick};
+
+/// Observers, and each of the two baselines, so often.
+fn contenders(ours: usize, theirs: usize) -> Vec<(Contender, usize)> {
+    vec![(Contender::Observers, ours), (Contender::Lifeguard, theirs), (Contender::Swim, theirs)]
+}
+
+fn cell(row: Row, label: String, plan: Plan, ours: usize, theirs: usize) -> Cell {
+    Cell {
+        row,
+        label,
+        plan,
+        contenders: contenders(ours, theirs),
+        baseline: None,
+        yardstick: Yardstick::Scenario,
+        alone: false,
+    }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Every cell of a tier.
+pub(super) fn cells(tier: Tier) -> Vec<Cell> {
+    match tier {
+        Tier::T0 => t0(),
+        Tier::T1 => t1(),
+        Tier::T2 => t2(),
+        Tier::T3 => t3(),
+    }
+}
+
+fn t0() -> Vec<Cell> {
+    let mut cells = vec![simulator(1_000, 120)];
+    cells.extend([128, 1_000].map(|nodes| steady(nodes, secs(600), 1, 1)));
+    cells.push(crash(128, 1, 200, 20));
+    cells.push(crash(128, 10, 20, 3));
+    cells.push(crash(1_000, 1, 5, 0));
+    cells.push(crash(1_000, 10, 10, 1));
+    cells.push(fast(128, 10, 10));
+    cells.push(fast(1_000, 10, 2));
+    cells.extend(interval(&[4, 16], 1));
+    cells.extend(threshold(1));
+    for loss in [0.01, 0.05, 0.1, 0.2, 0.3] {
+        cells.push(loss_cell(1_000, loss, secs(120), 1, (secs(5), secs(20))));
+    }
+    for loss in [0.1, 0.2, 0.3] {
+        cells.push(loss_crash(1_000, loss, 10));
+    }
+    cells.extend(asymmetric(secs(120), 1, 1));
+    cells.push(batches(5, 1));
+    cells.extend([10, 25, 50].map(|percent| mass(1_000, percent, 1, 1)));
+    cells.extend([128, 300].map(|nodes| partition(nodes, (50, 50), secs(120), 2, 1)));
+    cells.push(rolling(128, 2, 1));
+    cells.push(wan(128, 3, 1));
+    cells
+}
+
+fn t1() -> Vec<Cell> {
+    let mut cells = vec![simulator(1_000, 300), simulator(10_000, 60)];
+    cells.extend([128, 1_000].map(|nodes| steady(nodes, secs(600), 3, 1)));
+    cells.push(steady(10_000, secs(600), 1, 0));
+    cells.push(crash(128, 1, 4_000, 100));
+    cells.push(crash(128, 10, 100, 10));
+    cells.push(crash(1_000, 1, 100, 10));
+    cells.push(crash(1_000, 10, 50, 10));
+    cells.push(crash(10_000, 1, 3, 0));
+    cells.push(crash(10_000, 10, 10, 1));
+    cells.push(fast(128, 10, 20));
+    cells.push(fast(1_000, 10, 10));
+    cells.extend(interval(&[1, 4, 8, 16, 32], 10));
+    cells.extend(threshold(10));
+    for loss in [0.01, 0.05, 0.1, 0.2, 0.3] {
+        cells.push(loss_cell(1_000, loss, secs(3_600), 1, (secs(60), secs(60))));
+        cells.push(loss_cell(10_000, loss, secs(360), 1, (secs(0), secs(0))));
+    }
+    for loss in [0.1, 0.2, 0.3] {
+        cells.push(loss_crash(1_000, loss, 20));
+    }
+    cells.extend(asymmetric(secs(900), 10, 2));
+    cells.push(batches(20, 5));
+    for percent in [10, 25, 50] {
+        cells.push(mass(1_000, percent, 10, 2));
+        cells.push(mass(10_000, percent, 1, 0));
+    }
+    for nodes in [128, 300] {
+        for split in [(50, 50), (90, 10)] {
+            cells.push(partition(nodes, split, secs(120), 10, 2));
+        }
+    }
+    cells.extend([128, 1_000].map(|nodes| rolling(nodes, 5, 1)));
+    cells.extend([128, 1_000].map(|nodes| wan(nodes, 10, 2)));
+    cells
+}
+
+fn t2() -> Vec<Cell> {
+    let mut giant = simulator(100_000, 60);
+    giant.plan.warmup = Duration::ZERO;
+    vec![
+        giant,
+        steady(1_000, secs(600), 1, 0),
+        Cell { alone: true, ..steady(100_000, secs(600), 1, 0) },
+        Cell { alone: true, ..crash(100_000, 10, 10, 0) },
+    ]
+}
+
+fn t3() -> Vec<Cell> {
+    vec![
+        Cell { alone: true, ..steady(1_000_000, secs(60), 1, 0) },
+        Cell { alone: true, ..crash(1_000_000, 10, 1, 0) },
+        steady(128, secs(6 * 3_600), 1, 1),
+    ]
+}
+
+fn simulator(nodes: usize, seconds: u64) -> Cell {
+    let mut plan = Plan::new(Scenario::Steady, nodes);
+    plan.duration = secs(seconds);
+    Cell {
+        contenders: vec![(Contender::Observers, 2)],
+        yardstick: Yardstick::Simulator,
+        alone: true,
+        ..cell(Row::H17, format!("{nodes} nodes, {seconds} s"), plan, 0, 0)
+    }
+}
+
+fn steady(nodes: usize, duration: Duration, ours: usize, theirs: usize) -> Cell {
+    let mut plan = Plan::new(Scenario::Steady, nodes);
+    plan.duration = duration;
+    let label = format!("{nodes} nodes, {} s", duration.as_secs());
+    Cell { baseline: Some((secs(60), secs(300))), ..cell(Row::H1, label, plan, ours, theirs) }
+}
+
+/// A baseline at 1,000 nodes needs 30 s to tell all.
+fn crashing(nodes: usize, crash: Crash) -> Plan {
+    let mut plan = Plan::new(Scenario::Crash, nodes);
+    plan.crash = crash;
+    plan.duration = secs(50);
+    plan
+}
+
+fn crash(nodes: usize, killed: usize, ours: usize, theirs: usize) -> Cell {
+    let plan = crashing(nodes, Crash::Members(killed));
+    cell(Row::H2, format!("{killed} of {nodes}"), plan, ours, theirs)
+}
+
+fn fast(nodes: usize, killed: usize, runs: usize) -> Cell {
+    let mut plan = crashing(nodes, Crash::Members(killed));
+    plan.interval = Some(Duration::from_millis(500));
+    plan.ping_timeout = Some(Duration::from_millis(250));
+    plan.grace = Some(secs(1));
+    cell(Row::H2b, format!("{killed} of {nodes}"), plan, runs, 1)
+}
+
+fn interval(anomalous: &[usize], runs: usize) -> Vec<Cell> {
+    let mut all = Vec::new();
+    for pair in CELLS {
+        for count in anomalous {
+            let mut plan = Plan::new(Scenario::LifeguardInterval, 128);
+            plan.impaired = *count;
+            plan.block = pair.block;
+            plan.run = pair.run;
+            let label = format!("{} ({:?} x {:?}), C = {count}", pair.name, pair.block, pair.run);
+            all.push(Cell {
+                contenders: Contender::ALL.map(|contender| (contender, runs)).to_vec(),
+                yardstick: Yardstick::Row,
+                ..cell(Row::H3, label, plan, 0, 0)
+            });
+        }
+    }
+    all
+}
+
+fn threshold(runs: usize) -> Vec<Cell> {
+    let blocks = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000];
+    blocks
+        .into_iter()
+        .map(|block_ms| {
+            let mut plan = Plan::new(Scenario::Threshold, 128);
+            plan.block = Duration::from_millis(block_ms);
+            plan.duration = plan.block + secs(60);
+            let label = format!("{} of 128 blocked {:?}", plan.impaired, plan.block);
+            // Up to two seconds something is promised.
+            let ours = if block_ms <= 2_000 { 5 * runs } else { runs };
+            cell(Row::H4, label, plan, ours, 1)
+        })
+        .collect()
+}
+
+fn loss_cell(
+    nodes: usize,
+    loss: f64,
+    duration: Duration,
+    ours: usize,
+    baseline: (Duration, Duration),
+) -> Cell {
+    let mut plan = Plan::new(Scenario::Steady, nodes);
+    plan.loss = loss;
+    plan.duration = duration;
+    let label = format!("{nodes} nodes, {:.0} % loss, {} s", loss * 100.0, duration.as_secs());
+    let theirs = usize::from(!baseline.1.is_zero());
+    Cell { baseline: Some(baseline), ..cell(Row::H6, label, plan, ours, theirs) }
+}
+
+fn loss_crash(nodes: usize, loss: f64, runs: usize) -> Cell {
+    let mut plan = crashing(nodes, Crash::Members(10));
+    plan.loss = loss;
+    let label = format!("10 of {nodes} killed, {:.0} % loss", loss * 100.0);
+    cell(Row::H6, label, plan, runs, 0)
+}
+
+fn asymmetric(duration: Duration, ours: usize, theirs: usize) -> Vec<Cell> {
+    let kinds = [
+        ("80 % egress", Scenario::Asymmetric, Variant::Egress),
+        ("80 % ingress", Scenario::Asymmetric, Variant::Ingress),
+        ("ingress 20/20 s", Scenario::FlipFlop, Variant::Ingress),
+    ];
+    kinds
+        .into_iter()
+        .map(|(name, scenario, variant)| {
+            let mut plan = Plan::new(scenario, 1_000);
+            plan.variant = variant;
+            plan.duration = duration;
+            let label = format!("10 of 1000, {name}, {} s", duration.as_secs());
+            Cell {
+                baseline: Some((secs(20), secs(120))),
+                ..cell(Row::H7, label, plan, ours, theirs)
+            }
+        })
+        .collect()
+}
+
+fn batches(ours: usize, theirs: usize) -> Cell {
+    let plan = crashing(1_000, Crash::Members(10));
+    Cell { yardstick: Yardstick::Batches, ..cell(Row::H8, "10 of 1000".into(), plan, ours, theirs) }
+}
+
+fn mass(nodes: usize, percent: u8, ours: usize, theirs: usize) -> Cell {
+    let mut plan = crashing(nodes, Crash::Share(f64::from(percent) / 100.0));
+    plan.duration = secs(60);
+    cell(Row::H9, format!("{percent} % of {nodes}"), plan, ours, theirs)
+}
+
+fn partition(nodes: usize, split: (u8, u8), stands: Duration, ours: usize, theirs: usize) -> Cell {
+    let mut plan = Plan::new(Scenario::Partition, nodes);
+    plan.split = split;
+    plan.partition = stands;
+    plan.duration = stands + secs(70);
+    let label = format!("{}/{} of {nodes}, {} s", split.0, split.1, stands.as_secs());
+    cell(Row::H11, label, plan, ours, theirs)
+}
+
+fn rolling(nodes: usize, ours: usize, theirs: usize) -> Cell {
+    let plan = Plan::new(Scenario::RollingRestart, nodes);
+    cell(Row::H12, format!("{nodes} nodes, 10 % at a time, 5 s down"), plan, ours, theirs)
+}
+
+fn wan(nodes: usize, ours: usize, theirs: usize) -> Cell {
+    let plan = Plan::new(Scenario::Wan, nodes);
+    cell(Row::H13, format!("{nodes} nodes, 1 % loss"), plan, ours, theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cell_of_every_tier_can_be_run_and_is_named_once() {
+        for tier in [Tier::T0, Tier::T1, Tier::T2, Tier::T3] {
+            let mut names = std::collections::BTreeSet::new();
+            for cell in cells(tier) {
+                assert!(names.insert((cell.row, cell.label.clone())), "{} twice", cell.label);
+                for (contender, runs) in cell.contenders.clone() {
+                    for number in 0..runs.min(2) {
+                        let plan = cell.plan_of(contender, number);
+                        assert!(plan.validate().is_ok(), "{}", cell.label);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_smallest_tier_stays_below_a_thousand_nodes() {
+        assert!(cells(Tier::T0).iter().all(|cell| cell.plan.nodes <= 1_000));
+    }
+}

@@ -1,0 +1,1 @@
+//! Many seeds of one mix of faults, on every core.
