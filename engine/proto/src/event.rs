@@ -162,6 +162,8 @@ pub enum Timer {
     Audit,
     /// Updates wait.
     Gossip,
+    /// What was asked for and has not come is asked for again.
+    Pull,
     /// Departed members are looked through.
     Reap,
     /// The leave is repeated to whoever has not acknowledged.

@@ -282,6 +282,7 @@ impl<T: MemberTable> Node<T> {
                 Timer::Test(id) => self.drive_test(now, id),
                 Timer::Audit => self.audit(now),
                 Timer::Gossip => self.gossip_tick(now),
+                Timer::Pull => self.pull_again(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
             }
