@@ -233,6 +233,9 @@ pub struct Stats {
     pub rejected: BTreeMap<&'static str, u64>,
     /// Local health (gauge): 0 is best, 8 worst.
     pub awareness: u32,
+    /// How many of a thousand pings to living members are answered in time, as the detector
+    /// `observers` estimates it (gauge, rule D-4).
+    pub baseline_permille: u32,
 }
 
 impl Stats {

@@ -129,17 +129,15 @@ impl<T: MemberTable> Node<T> {
         self.config.interval * (self.quorum().0.max(1) as u32)
     }
 
-    /// Pace of tests. Within the promise's range the grace leaves room for what comes before and
-    /// after it.
+    /// Pace of tests.
     fn pace(&self) -> Pace {
-        let (interval, promise) = (self.config.interval, self.config.suspicion_interval);
-        let grace = self.config.grace;
-        let small = (3..=16).contains(&self.members()) && promise >= interval * 5;
-        if !small {
-            return Pace::of(grace);
-        }
-        let room = promise.saturating_sub(interval * 2 + Duration::from_millis(500));
-        Pace::of(room.max(interval).min(grace))
+        Pace::of(self.config.grace_at(self.members()))
+    }
+
+    /// How many of a thousand pings to living members are answered in time, by our estimate.
+    pub(super) fn baseline_permille(&self) -> u32 {
+        // At most 980; the cast drops a fraction.
+        (self.observing.baseline.used() * 1_000.0) as u32
     }
 
     /// τ: how long a ping to `id` may take before it counts as lost, for the moment.
