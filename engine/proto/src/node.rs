@@ -27,6 +27,7 @@ use crate::error::CommandError;
 use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Transmit};
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::{Authority, SignedRecord, first_record};
+use crate::membership::roster::List;
 use crate::membership::table::{DenseTable, IdMap, Member, MemberTable};
 use crate::membership::view::View;
 use crate::metadata::Metadata;
@@ -176,6 +177,7 @@ impl<T: MemberTable> Node<T> {
             streams: VecDeque::new(),
             stats: Stats::default(),
         };
+        node.forget_doubts(now);
         node.take_place(now, record);
         // A random first offset keeps nodes that start together from probing in step.
         let offset = node.config.interval.mul_f64(node.rng.f64());
@@ -404,6 +406,19 @@ impl<T: MemberTable> Node<T> {
 
     fn members(&self) -> usize {
         self.table.counts().present()
+    }
+
+    /// A doubt that came with the table has no deadline here: nobody would ever end it.
+    fn forget_doubts(&mut self, now: Instant) {
+        if self.table.counts().suspect == 0 {
+            return;
+        }
+        let present = self.table.members(List::Present);
+        let doubted: Vec<Member> =
+            present.filter(|member| member.state == State::Suspect).cloned().collect();
+        for member in doubted {
+            self.table.put(Member { state: State::Alive, since: now, ..member });
+        }
     }
 
     fn put(&mut self, now: Instant, member: Member) {

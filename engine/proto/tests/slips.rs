@@ -64,6 +64,21 @@ fn an_accuser_of_the_past_counts_again() {
     assert_eq!(stage.state("b"), Some(State::Dead), "three accusers: 4 s");
 }
 
+/// Rules F-5 and F-8: a confirmation that makes a suspicion overdue ends it at once. It is no stall of
+/// our own, which would grant the suspect time and drop the probes under way.
+#[test]
+fn a_late_confirmation_is_no_stall() {
+    let mut stage = Stage::knowing(lifeguard(), &OTHERS);
+    stage.until(1_000);
+    stage.say("c", &doubt("b", 0, "c"));
+    stage.until(11_000);
+    stage.say("d", &doubt("b", 0, "d"));
+    stage.say("e", &doubt("b", 0, "e"));
+    stage.until(11_001);
+    assert_eq!(stage.state("b"), Some(State::Dead), "4 s after the start, long ago");
+    assert_eq!(stage.node.stats().stalls, 0);
+}
+
 /// Rules F-5 and M-3: an alive message that is no news leaves the timer alone (memberlist#82 asked
 /// for the check in review).
 #[test]

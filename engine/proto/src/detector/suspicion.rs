@@ -4,7 +4,8 @@
 //! T(c) = max(min, max − (max − min)·ln(c+1)/ln(k+1)). In a small cluster the deadline follows
 //! from the user's promise instead: so long after our last contact, whoever doubts.
 //!
-//! Invariants: the deadline only moves earlier, and an accuser counts once.
+//! Invariants: accusers only move the deadline earlier, each counts once, and none moves it into
+//! time that was granted for a reason of our own (rules F-8 and H-3).
 
 use alloc::vec::Vec;
 
@@ -96,6 +97,7 @@ pub struct Suspicion {
     started: Instant,
     schedule: Schedule,
     deadline: Instant,
+    spared: Instant,
     accusers: Vec<MemberId>,
 }
 
@@ -106,13 +108,19 @@ impl Suspicion {
             started: now,
             schedule,
             deadline: now + schedule.after(0),
+            spared: now,
             accusers: Vec::from([accuser]),
         }
     }
 
     /// When it matures.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.deadline.max(self.spared)
+    }
+
+    /// Grants time: whoever accuses, it does not mature before `at`.
+    pub fn spare_until(&mut self, at: Instant) {
+        self.spared = self.spared.max(at);
     }
 
     /// The deadline that a contact at `last` earns: none unless it came since the suspicion began
@@ -196,6 +204,18 @@ mod tests {
         let last = suspicion.deadline();
         assert!(!suspicion.confirm(id(4)), "two confirmations beyond the first are all");
         assert_eq!(suspicion.deadline(), last);
+    }
+
+    /// Rules F-8 and H-3: time that was granted is not taken back by a further accuser.
+    #[test]
+    fn accusers_do_not_take_granted_time_back() {
+        let schedule = Schedule::new(&circumstances(100));
+        let mut suspicion = Suspicion::begin(Instant::ORIGIN, schedule, id(1));
+        let granted = Instant::ORIGIN + Duration::from_secs(30);
+        suspicion.spare_until(granted);
+        assert!(suspicion.deadline() > granted, "it has longer anyway");
+        assert!(suspicion.confirm(id(2)) && suspicion.confirm(id(3)));
+        assert_eq!(suspicion.deadline(), granted);
     }
 
     /// SWIM has one fixed timeout, whoever doubts.

@@ -6,6 +6,7 @@
 //! (rule M-4): such a claim first makes us pull the record.
 
 use alloc::sync::Arc;
+use core::cmp::Reverse;
 
 use super::{Node, Peer, SOON};
 use crate::detector::suspicion::{Circumstances, Schedule, Suspicion};
@@ -161,17 +162,28 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// Two records for one incarnation: the lower hash wins everywhere, and somebody is told
-    /// (rule R-3).
+    /// Two records for one incarnation: a leave wins (rule M-3), then the lower hash, everywhere the
+    /// same, and somebody is told (rule R-3).
     fn settle_conflict(&mut self, now: Instant, before: &Member, record: &Arc<SignedRecord>) {
         let id = before.id();
         self.emit(Event::Conflict(id));
         self.stats.reject("conflict");
-        if record.hash() < before.record.hash() {
-            self.put(now, Member { record: record.clone(), ..before.clone() });
-            if before.state.is_present() {
-                self.announce(now, record, State::Alive);
-            }
+        let leaves = |record: &SignedRecord| record.record().lifecycle == Lifecycle::Leaving;
+        let rank = |record: &SignedRecord| (leaves(record), Reverse(record.hash()));
+        if rank(record) < rank(&before.record) {
+            return;
+        }
+        if leaves(record) && before.state != State::Left {
+            self.end_suspicion(id);
+            self.settle_observed(id);
+            self.put(now, Member { record: record.clone(), state: State::Left, since: now });
+            self.announce(now, record, State::Left);
+            self.tell_transition(Some(before.clone()), record.clone(), State::Left);
+            return;
+        }
+        self.put(now, Member { record: record.clone(), ..before.clone() });
+        if before.state.is_present() {
+            self.announce(now, record, State::Alive);
         }
     }
 
@@ -286,7 +298,8 @@ impl<T: MemberTable> Node<T> {
         if !suspicion.confirm(accuser) {
             return;
         }
-        self.timers.set(Timer::Suspicion(id), suspicion.deadline());
+        // A deadline that this confirmation moved into the past is not one that we slept through.
+        self.timers.set(Timer::Suspicion(id), suspicion.deadline().max(now));
         if let Some(member) = self.table.get(id).cloned() {
             self.queue_suspicion(now, &member, accuser);
         }
@@ -391,7 +404,8 @@ impl<T: MemberTable> Node<T> {
         self.corrected = Some(now);
         self.queue.retract_verdicts();
         let at = now + self.config.suspicion_interval / 4;
-        for id in self.suspicions.keys() {
+        for (id, suspicion) in &mut self.suspicions {
+            suspicion.spare_until(at);
             if self.timers.deadline(Timer::Suspicion(*id)).is_some_and(|set| set < at) {
                 self.timers.set(Timer::Suspicion(*id), at);
             }
@@ -496,17 +510,11 @@ impl<T: MemberTable> Node<T> {
             // Whom we never knew we need not bury.
             State::Suspect | State::Dead if id != self.local && !unknown => {
                 self.take_record(now, from, entry.envelope);
-                if self.is_departed(from) {
-                    self.stats.reject("departed");
-                } else {
-                    self.suspect(now, None, id, incarnation, from);
-                }
+                self.suspect_on_its_word(now, from, id, incarnation);
             }
             State::Suspect if id != self.local => {
                 self.take_record(now, from, entry.envelope);
-                if !self.is_departed(from) {
-                    self.suspect(now, None, id, incarnation, from);
-                }
+                self.suspect_on_its_word(now, from, id, incarnation);
             }
             State::Suspect | State::Dead if id == self.local => {
                 self.take_record(now, from, entry.envelope);
@@ -544,6 +552,22 @@ impl<T: MemberTable> Node<T> {
             && self.table.get(id).is_some_and(|member| member.incarnation() == incarnation)
         {
             self.doubt_old_death(now, id, incarnation);
+        }
+    }
+
+    /// Another's state accuses in its own name: it must be a member here, and present (rules F-5 and
+    /// H-3).
+    fn suspect_on_its_word(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        id: MemberId,
+        incarnation: Incarnation,
+    ) {
+        if self.is_departed(from) {
+            self.stats.reject("departed");
+        } else if self.table.get(from).is_some_and(|member| member.state.is_present()) {
+            self.suspect(now, None, id, incarnation, from);
         }
     }
 

@@ -110,6 +110,16 @@ impl Default for Observing {
 }
 
 impl<T: MemberTable> Node<T> {
+    /// Who observes us, in the order of the rings: empty under another detector.
+    pub fn observed_by(&self) -> &[MemberId] {
+        &self.observing.observers
+    }
+
+    /// Whom we observe: nobody under another detector.
+    pub fn observing(&self) -> impl Iterator<Item = MemberId> {
+        self.observing.watch.subjects()
+    }
+
     /// Whether this detector runs.
     pub(super) fn observes(&self) -> bool {
         match self.config.detector {

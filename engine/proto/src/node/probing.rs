@@ -222,8 +222,12 @@ impl<T: MemberTable> Node<T> {
         for sequence in probes {
             self.probes.ended(sequence);
         }
+        let spared = now + self.config.suspicion_interval / 4;
         for id in suspects {
-            self.timers.set(Timer::Suspicion(id), now + self.config.suspicion_interval / 4);
+            self.timers.set(Timer::Suspicion(id), spared);
+            if let Some(suspicion) = self.suspicions.get_mut(&id) {
+                suspicion.spare_until(spared);
+            }
         }
     }
 }

@@ -71,8 +71,9 @@ impl<T: MemberTable> Node<T> {
         }
         let observers = &self.observing.observers;
         let slot = observers.iter().position(|id| *id == to);
-        let error_ms =
-            slot.map_or(0, |slot| phase::error_ms(now, slot, observers.len(), self.period()));
+        let error_ms = slot.map_or(0, |slot| {
+            phase::error_ms(now + self.observing.anchor, slot, observers.len(), self.period())
+        });
         (U16::new(self.observing.baseline.to_wire()), I16::new(error_ms))
     }
 

@@ -1,0 +1,433 @@
+//! The rules of the detector `observers`, one node on a stage.
+
+mod stage;
+
+use std::collections::BTreeSet;
+
+use mesh_gossip_proto::detector::proof::Proof;
+use mesh_gossip_proto::detector::test::Ballot;
+use mesh_gossip_proto::membership::ring::position;
+use mesh_gossip_proto::wire::message::{Death, Hint, Notice, Verify, Vote, kind};
+use mesh_gossip_proto::{
+    Config, Destination, Detector, Duration, Event, LeftReason, MemberId, State,
+};
+use stage::{CLUSTER, Stage, death, doubt, entry, id, incarnation, record};
+
+fn config() -> Config {
+    Config { detector: Detector::Observers, ..Config::new(CLUSTER) }
+}
+
+/// `b` to `z`, so many of them.
+fn names(count: u8) -> Vec<String> {
+    (0..count).map(|n| char::from(b'b' + n).to_string()).collect()
+}
+
+fn knowing(config: Config, others: u8) -> Stage {
+    let names = names(others);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Stage::knowing(config, &names)
+}
+
+/// A stage whose estimates have settled.
+fn settled(others: u8) -> Stage {
+    let mut stage = knowing(config(), others);
+    stage.until(120_000);
+    stage.sent.clear();
+    stage.events();
+    stage
+}
+
+fn name_of(member: MemberId) -> String {
+    names(25).into_iter().find(|name| id(name) == member).unwrap()
+}
+
+fn silence(stage: &mut Stage, who: &str) {
+    stage.answering.retain(|name| name != who);
+}
+
+fn to(kind: u8, stage: &Stage) -> Vec<String> {
+    let member = |sent: &&stage::Sent| match sent.to {
+        Destination::Member(member) => Some(name_of(member)),
+        Destination::Seed => None,
+    };
+    stage.sent_of(kind).iter().filter_map(member).collect()
+}
+
+fn verify(of: &str, round: u64) -> Verify {
+    Verify {
+        subject: id(of).0,
+        incarnation: incarnation(0).into(),
+        round: round.into(),
+        elapsed_ms: 0.into(),
+    }
+}
+
+fn vote(of: &str, round: u64, ballot: Ballot) -> Vote {
+    Vote {
+        subject: id(of).0,
+        incarnation: incarnation(0).into(),
+        round: round.into(),
+        ballot: ballot as u8,
+        reserved: [0; 3],
+    }
+}
+
+/// Ballots that the node sent, with their recipients.
+fn ballots(stage: &Stage) -> Vec<(String, u8)> {
+    let sent = stage.sent_of(kind::VOTE);
+    let ballots = sent.iter().map(|sent| sent.body[36]);
+    to(kind::VOTE, stage).into_iter().zip(ballots).collect()
+}
+
+fn round_of(stage: &Stage) -> u64 {
+    let sent = stage.sent_of(kind::VERIFY);
+    u64::from_le_bytes(sent.last().expect("a case is open").body[28..36].try_into().unwrap())
+}
+
+/// Rule D-1, against a plain computation over all members.
+#[test]
+fn observers_and_subjects_follow_from_the_rings() {
+    for rings in [1, 8] {
+        for others in [1, 2, 7, 8, 9, 14, 25] {
+            let mut stage = knowing(Config { rings, ..config() }, others);
+            stage.until(5_000);
+            let mut members: Vec<MemberId> = names(others).iter().map(|name| id(name)).collect();
+            members.push(id("a"));
+            let wanted = usize::from(others).min(8);
+            let observers = |of: MemberId| {
+                let mut found: Vec<MemberId> = Vec::new();
+                for turn in 0..wanted {
+                    let ring = (turn % usize::from(rings)) as u8;
+                    let place = |member: MemberId| (position(CLUSTER, ring, member), member);
+                    let mut others: Vec<_> = members
+                        .iter()
+                        .copied()
+                        .filter(|member| *member != of && !found.contains(member))
+                        .map(|member| (place(member) > place(of), place(member)))
+                        .collect();
+                    // The nearest before: the greatest below, or else the greatest of all.
+                    others.sort_by_key(|(above, place)| (!above, *place));
+                    found.push(others.last().unwrap().1.1);
+                }
+                found
+            };
+            assert_eq!(stage.node.observed_by(), observers(id("a")), "{rings} rings, {others}");
+            let expected: BTreeSet<MemberId> =
+                members.iter().copied().filter(|m| observers(*m).contains(&id("a"))).collect();
+            let found: BTreeSet<MemberId> = stage.node.observing().collect();
+            assert_eq!(found, expected, "{rings} rings, {others} others");
+        }
+    }
+}
+
+/// Rules D-2 and D-11: one regular ping an interval, every subject once a period; looks at random
+/// members come on top, one a minute once the acquaintances are made.
+#[test]
+fn every_subject_is_pinged_once_a_period() {
+    let mut stage = settled(25);
+    stage.until(280_000);
+    let subjects: Vec<String> = stage.node.observing().map(name_of).collect();
+    let pinged = to(kind::PING, &stage);
+    let regular: Vec<&String> = pinged.iter().filter(|name| subjects.contains(name)).collect();
+    for subject in &subjects {
+        let times = regular.iter().filter(|name| **name == subject).count();
+        assert!((19..=21).contains(&times), "{subject}: {times} times in 20 periods");
+    }
+    let looks = pinged.len() - regular.len();
+    assert!((1..=4).contains(&looks), "{looks} looks in 160 s");
+}
+
+/// Rules D-5 and D-6: silences that suffice make a case, which asks the subject's other observers
+/// and shows the subject as Suspect here; nothing of it is gossiped.
+#[test]
+fn a_silent_subject_becomes_a_case_and_no_rumour() {
+    let mut stage = settled(20);
+    let subject = name_of(stage.node.observing().next().unwrap());
+    silence(&mut stage, &subject);
+    stage.until(129_000);
+    assert_eq!(stage.state(&subject), Some(State::Suspect));
+    let asked: BTreeSet<String> = to(kind::VERIFY, &stage).into_iter().collect();
+    assert!(asked.len() >= 7 && !asked.contains(&subject));
+    assert!(stage.sent_of(kind::SUSPECT).is_empty() && stage.sent_of(kind::UPDATE).is_empty());
+    let first = &stage.sent_of(kind::VERIFY)[0];
+    assert!(stage.sent.iter().filter(|s| s.at == first.at && s.kind == kind::VERIFY).count() == 7);
+    stage.answering.push(subject.clone());
+    stage.until(132_000);
+    assert_eq!(stage.state(&subject), Some(State::Alive), "it answers again");
+    assert!(stage.events().iter().any(|event| matches!(event, Event::Recovered { .. })));
+    assert!(stage.sent_of(kind::DEAD).is_empty());
+}
+
+/// Runs a case of a silent subject and lets `voters` condemn it; says who the subject was.
+fn condemn(stage: &mut Stage, voters: usize) -> String {
+    let subject = name_of(stage.node.observing().next().unwrap());
+    silence(stage, &subject);
+    while stage.sent_of(kind::VERIFY).is_empty() {
+        stage.until(stage::ms(stage.now) + 50);
+    }
+    let round = round_of(stage);
+    let asked: BTreeSet<String> = to(kind::VERIFY, stage).into_iter().collect();
+    for voter in asked.iter().take(voters) {
+        stage.say(voter, &vote(&subject, round, Ballot::Dead));
+    }
+    let now = stage::ms(stage.now);
+    // The rest answers, so that nobody is alone and the circle stays as it is.
+    for voter in asked.iter().skip(voters) {
+        stage.say(voter, &vote(&subject, round, Ballot::Pending));
+    }
+    stage.until(now + 4_000);
+    subject
+}
+
+/// Rule D-8: four votes and our own announce a death, once, with a proof that names them.
+#[test]
+fn a_quorum_announces_one_death() {
+    let mut stage = settled(20);
+    let subject = condemn(&mut stage, 4);
+    assert_eq!(stage.state(&subject), Some(State::Dead));
+    let dead: BTreeSet<Vec<u8>> =
+        stage.sent_of(kind::DEAD).iter().map(|sent| sent.body[..44].to_vec()).collect();
+    assert_eq!(dead.len(), 1, "one announcement");
+    let hash = &stage.sent_of(kind::DEAD)[0].body[48..56];
+    let pull = [&id(&subject).0[..], hash].concat();
+    let asker = stage.answering[0].clone();
+    stage.tell(&asker, kind::PROOF_PULL, &pull);
+    let proof = Proof::decode(&stage.sent_of(kind::PROOF)[0].body).unwrap();
+    assert_eq!(proof.subject, id(&subject));
+    assert!(proof.voters.len() == 5 && proof.voters.contains(&id("a")));
+}
+
+/// Rule D-8: three votes and our own are no quorum of five.
+#[test]
+fn no_quorum_no_death() {
+    let mut stage = settled(20);
+    let subject = condemn(&mut stage, 3);
+    assert_eq!(stage.state(&subject), Some(State::Suspect));
+    assert!(stage.sent_of(kind::DEAD).is_empty());
+}
+
+/// Rules D-3 and D-7: whoever is asked looks, observer or not: pending at once, dead after the
+/// grace and not before, and a control beside every ping meanwhile.
+#[test]
+fn a_voter_looks_for_itself() {
+    let mut stage = settled(20);
+    let near: Vec<String> = stage.node.observing().map(name_of).collect();
+    let subject = names(20).into_iter().find(|name| !near.contains(name)).unwrap();
+    let leader = stage.answering.iter().find(|name| **name != subject).cloned().unwrap();
+    silence(&mut stage, &subject);
+    stage.say(&leader, &verify(&subject, 77));
+    assert_eq!(ballots(&stage), [(leader.clone(), Ballot::Pending as u8)]);
+    let asked = stage::ms(stage.now);
+    stage.until(asked + 2_040);
+    assert_eq!(ballots(&stage).len(), 1, "within the grace");
+    // The first ping contained a handshake perhaps, but it left at once.
+    stage.until(asked + 4_200);
+    assert_eq!(ballots(&stage)[1], (leader.clone(), Ballot::Dead as u8));
+    let controls = to(kind::PING, &stage).iter().filter(|name| **name == leader).count();
+    assert!(controls >= 10, "{controls} controls");
+    assert!(stage.sent_of(kind::VERIFY).is_empty(), "a voter asks nobody at first");
+    stage.until(asked + 9_000);
+    assert!(!stage.sent_of(kind::VERIFY).is_empty(), "without an outcome it leads (rule D-8)");
+
+    let mut stage = settled(20);
+    stage.say(&leader, &verify(&subject, 78));
+    stage.until(stage::ms(stage.now) + 1_000);
+    let cast: Vec<u8> = ballots(&stage).into_iter().map(|(_, ballot)| ballot).collect();
+    assert_eq!(cast, [Ballot::Pending as u8, Ballot::Alive as u8], "two answers make a vote");
+}
+
+/// Rule D-7: who is asked about a member that it holds dead or newer says so.
+#[test]
+fn a_voter_that_knows_better_tells() {
+    let mut stage = settled(20);
+    stage.record("c", &record("b", 3));
+    stage.sent.clear();
+    stage.say("d", &verify("b", 1));
+    assert_eq!(to(kind::RECORD, &stage), ["d"]);
+    assert!(stage.sent_of(kind::VOTE).is_empty());
+    stage.say("d", &verify("a", 1));
+    assert_eq!(to(kind::RECORD, &stage), ["d", "d"], "about ourselves: here we are");
+}
+
+/// Rules D-8 and S-13: a death is believed with the votes of a quorum that we know, and no less.
+#[test]
+fn a_death_needs_a_proof() {
+    let voters = |names: &[&str]| names.iter().map(|name| id(name)).collect::<Vec<_>>();
+    let enough = ["c", "d", "e", "f", "g"];
+    let strangers = ["c", "d", "e", "f", "unknown"];
+    let cases = [(&enough[..], true), (&enough[..4], false), (&strangers[..], false)];
+    for (names, believed) in cases {
+        let mut stage = settled(20);
+        let proof = Proof::new(id("b"), incarnation(0), 5, voters(names));
+        let claim = Death { proof: proof.hash.into(), ..death("b", 0, "c") };
+        stage.say("h", &claim);
+        assert_eq!(stage.state("b"), Some(State::Alive), "not yet");
+        assert_eq!(to(kind::PROOF_PULL, &stage), ["h"]);
+        stage.tell("h", kind::PROOF, &proof.bytes);
+        let expected = if believed { State::Dead } else { State::Alive };
+        assert_eq!(stage.state("b"), Some(expected), "{names:?}");
+        let failed = stage
+            .events()
+            .iter()
+            .any(|event| matches!(event, Event::Left { reason: LeftReason::Failed, .. }));
+        assert_eq!(failed, believed);
+    }
+    let mut stage = settled(20);
+    stage.say("h", &death("b", 0, "c"));
+    assert_eq!(stage.state("b"), Some(State::Alive), "without a proof");
+    assert_eq!(stage.node.stats().tests, 1, "a reason to look, and no more");
+    stage.say("h", &doubt("c", 0, "h"));
+    assert_eq!(stage.state("c"), Some(State::Alive), "another detector's doubt");
+    assert_eq!(stage.node.stats().tests, 2);
+}
+
+/// Rule D-9: when nobody answers about it either, the subject is unreachable, here alone; its
+/// answer takes every such mark back.
+#[test]
+fn alone_with_a_finding_is_a_mark_and_no_verdict() {
+    let mut stage = settled(20);
+    let subjects: Vec<String> = stage.node.observing().map(name_of).collect();
+    for subject in &subjects[..2] {
+        silence(&mut stage, subject);
+    }
+    stage.until(150_000);
+    let marked =
+        stage.events().iter().filter(|event| matches!(event, Event::Unreachable(_))).count();
+    assert_eq!(marked, 2);
+    for subject in &subjects[..2] {
+        assert_eq!(stage.state(subject), Some(State::Suspect));
+    }
+    assert!(stage.sent_of(kind::DEAD).is_empty(), "never gossiped");
+    stage.answering.push(subjects[0].clone());
+    stage.until(162_000);
+    assert_eq!(stage.state(&subjects[0]), Some(State::Alive));
+    assert_eq!(stage.node.stats().unreachable, 2);
+}
+
+/// Rule D-10: one requester has so many tests begun, at a rate.
+#[test]
+fn a_requester_cannot_have_everybody_tested() {
+    let mut stage = settled(25);
+    for name in names(25).iter().filter(|name| *name != "c") {
+        silence(&mut stage, name);
+        stage.say("c", &verify(name, 1));
+    }
+    let stats = stage.node.stats();
+    assert_eq!(stats.tests, 16);
+    assert_eq!(stats.tests_refused, 8);
+}
+
+/// Rule D-10: what our own pause made of others is no evidence.
+#[test]
+fn a_pause_of_ours_condemns_nobody() {
+    let mut stage = settled(20);
+    let subject = name_of(stage.node.observing().next().unwrap());
+    silence(&mut stage, &subject);
+    while stage.node.stats().tests == 0 {
+        stage.until(stage::ms(stage.now) + 10);
+    }
+    let late = stage.now + Duration::from_secs(30);
+    stage.now = late;
+    stage.node.handle_timeout(late);
+    stage.drain();
+    assert_eq!(stage.node.stats().stalls, 1);
+    assert_eq!(stage.state(&subject), Some(State::Alive));
+}
+
+/// Rule D-11: a hint makes an observer look; somebody else is not impressed.
+#[test]
+fn a_hint_is_for_observers() {
+    let mut stage = settled(20);
+    let near: Vec<String> = stage.node.observing().map(name_of).collect();
+    let far = names(20).into_iter().find(|name| !near.contains(name)).unwrap();
+    stage.say("c", &Hint { subject: id(&far).0 });
+    assert_eq!(stage.node.stats().tests, 0);
+    stage.say("c", &Hint { subject: id(&near[0]).0 });
+    assert_eq!(stage.node.stats().tests, 1);
+}
+
+/// Rule D-11: a random member that does not answer is pointed out to two of its observers.
+#[test]
+fn a_failed_look_hints_at_two_observers() {
+    let mut stage = settled(25);
+    let near: BTreeSet<String> = stage
+        .node
+        .observing()
+        .chain(stage.node.observed_by().iter().copied())
+        .map(name_of)
+        .collect();
+    for far in names(25).iter().filter(|name| !near.contains(*name)) {
+        silence(&mut stage, far);
+    }
+    stage.until(200_000);
+    let hinted = to(kind::HINT, &stage);
+    assert!(!hinted.is_empty() && hinted.len() % 2 == 0, "{hinted:?}");
+}
+
+fn buried_by(stage: &mut Stage, announcer: &str) {
+    let notice = Notice { incarnation: incarnation(0).into(), announcer: id(announcer).0 };
+    stage.say("c", &notice);
+}
+
+/// Rule D-13: evicted alone, a member first shows that its pings come back.
+#[test]
+fn whoever_was_evicted_alone_earns_its_return() {
+    let mut stage = settled(20);
+    buried_by(&mut stage, "d");
+    assert_eq!(stage.node.local().record().incarnation.counter, 0);
+    stage.until(123_000);
+    assert_eq!(stage.node.local().record().incarnation.counter, 1, "its last thirty came back");
+
+    let mut ill = knowing(config(), 20);
+    ill.until(10_000);
+    ill.answering.clear();
+    ill.until(100_000);
+    ill.answering = names(20);
+    buried_by(&mut ill, "d");
+    assert_eq!(ill.node.local().record().incarnation.counter, 0, "not yet");
+    ill.until(115_000);
+    ill.sent.clear();
+    ill.say("e", &verify("f", 1));
+    assert!(ill.sent_of(kind::VOTE).is_empty(), "it does not vote meanwhile");
+    ill.until(180_000);
+    assert_eq!(ill.node.local().record().incarnation.counter, 1, "it has recovered");
+}
+
+/// Rule D-13: evicted by a member that we hold dead ourselves, we were cut off: back at once.
+#[test]
+fn whoever_was_cut_off_returns_at_once() {
+    let mut stage = settled(20);
+    let subject = condemn(&mut stage, 4);
+    stage.answering.clear();
+    stage.until(200_000);
+    buried_by(&mut stage, &subject);
+    assert_eq!(stage.node.local().record().incarnation.counter, 1);
+}
+
+/// Rule D-15: an old death evicts nobody: the dead is asked, and we look.
+#[test]
+fn an_old_death_is_a_question() {
+    let voters = ["c", "d", "e", "f", "g"].iter().map(|name| id(name)).collect();
+    let proof = Proof::new(id("b"), incarnation(0), 5, voters);
+    let claim = Death { proof: proof.hash.into(), age_ms: 15_000.into(), ..death("b", 0, "c") };
+    let mut stage = settled(20);
+    stage.say("h", &claim);
+    assert!(stage.sent_of(kind::PROOF_PULL).is_empty());
+    assert_eq!(to(kind::NOTICE, &stage), ["b"]);
+    assert_eq!(stage.node.stats().tests, 1);
+    stage.until(124_000);
+    assert_eq!(stage.state("b"), Some(State::Alive), "it answered");
+
+    let mut young = settled(20);
+    young.say("h", &Death { age_ms: 14_000.into(), ..claim });
+    young.tell("h", kind::PROOF, &proof.bytes);
+    assert_eq!(young.state("b"), Some(State::Dead));
+
+    let mut merging = settled(20);
+    let states = names(12);
+    let dead: Vec<u8> =
+        states.iter().flat_map(|name| entry(State::Dead, &record(name, 0))).collect();
+    merging.node.handle_sync(merging.now, id("z"), &dead);
+    merging.drain();
+    assert_eq!(merging.node.stats().tests, 8, "so many a reconciliation");
+}
