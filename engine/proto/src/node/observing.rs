@@ -252,15 +252,17 @@ impl<T: MemberTable> Node<T> {
         let mut filled = false;
         while drawn.len() < wanted {
             let Some(id) = self.observing.active.pop() else {
-                // One round of the view at most: nobody gets the same twice.
-                if filled || !drawn.is_empty() {
+                // Another round begins, once: the view may be smaller than what is wanted.
+                if filled {
                     break;
                 }
                 filled = true;
                 self.fill_active();
                 continue;
             };
-            if self.table.get(id).is_some_and(|member| member.state.is_present()) {
+            let present = self.table.get(id).is_some_and(|member| member.state.is_present());
+            // Where a round ends within a draw nobody gets the same twice.
+            if present && !drawn.contains(&id) {
                 drawn.push(id);
             }
         }
