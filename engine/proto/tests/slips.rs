@@ -6,8 +6,8 @@ mod stage;
 use mesh_gossip_proto::detector::suspicion::{Circumstances, Schedule};
 use mesh_gossip_proto::wire::message::{Message, Messages, Packet, PingRequest, Update, kind};
 use mesh_gossip_proto::{
-    Baseline, Config, Destination, Detector, Duration, Event, Incarnation, Instant, Lifecycle, Node,
-    SignedRecord, State,
+    Baseline, Config, Destination, Detector, Duration, Event, Incarnation, Instant, Lifecycle,
+    Node, SignedRecord, State,
 };
 use stage::{BORN, CLUSTER, Stage, address, at, birth, death, doubt, entry, id, incarnation, ms};
 use stage::{record, signed};

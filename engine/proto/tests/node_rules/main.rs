@@ -13,9 +13,9 @@ use mesh_gossip_proto::wire::message::{
     WireIncarnation, kind,
 };
 use mesh_gossip_proto::{
-    Authority, Command, CommandError, Config, Destination, Detector, Duration, Event, Fanout, Incarnation,
-    Instant, MemberId, Metadata, Node, PeerError, Signature, SignedRecord, State, Transmit,
-    WallTime,
+    Authority, Command, CommandError, Config, Destination, Detector, Duration, Event, Fanout,
+    Incarnation, Instant, MemberId, Metadata, Node, PeerError, Signature, SignedRecord, State,
+    Transmit, WallTime,
 };
 
 const CLUSTER: &str = "c";
