@@ -34,7 +34,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Parser, ValueEnum};
 use mesh_gossip::bootstrap::{BootstrapError, CaValidity, CertificateAuthority, Subject};
-use mesh_gossip::options::{Advertise, AgentOptions, BackendChoice, PeerLabels, TlsOptions};
+use mesh_gossip::options::{
+    Advertise, AgentOptions, BackendChoice, Delivery, PeerLabels, TlsOptions,
+};
 use mesh_gossip::proto::Config;
 use mesh_gossip::{Agent, AgentError, Engine, EngineOptions, Inspection, StartError};
 use serde_json::{Value, json};
@@ -256,6 +258,7 @@ fn start(engine: &Engine, identities: Vec<(String, TlsOptions)>) -> Result<Vec<A
             seeds: seeds.into_iter().collect(),
             seed_file: None,
             metadata_refresh: Duration::from_secs(30),
+            events: Delivery::default(),
             tls,
             control: None,
             peer_labels: PeerLabels::Auto,

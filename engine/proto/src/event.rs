@@ -185,7 +185,7 @@ pub struct Stats {
     pub suspicions: u64,
     /// Refutations of claims about ourselves.
     pub refutations: u64,
-    /// Members declared failed by our own timer.
+    /// Members declared failed by our own verdict: a timer, or a quorum that we asked.
     pub declared_dead: u64,
     /// Messages understood.
     pub messages_in: u64,

@@ -3,24 +3,56 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use mesh_gossip::proto::State;
+use mesh_gossip::proto::{Detector, State};
 
 use crate::mesh::log::{Line, event_id};
 use crate::mesh::trio::CLUSTER;
-use crate::mesh::{Host, Trio, everyone_alive, on_both_backends, until};
+use crate::mesh::{Authority, Host, Trio, everyone_alive, on_both_backends, until};
 
 /// Longer than the suspicion interval: whoever is not vouched for has left by then.
 const LONG_ENOUGH: Duration = Duration::from_millis(6_500);
 
-/// Rule F-3: two members that cannot hear each other are kept by the third one's word.
+/// Rule D-8: two members that cannot hear each other doubt each other, and nobody leaves: the third
+/// one votes that both live.
 #[test]
-fn a_relay_vouches_for_whom_it_hears() {
+fn a_third_one_vouches_for_whom_it_hears() {
     on_both_backends(|stage| {
         let trio = Trio::together(stage);
         let [mike, alpha, zulu] = &trio.hosts;
         trio.network.cut(&trio.doors[1], &trio.doors[2]);
         for host in [alpha, zulu] {
-            until("relays are asked", || indirect_pings(host) >= 3);
+            until("the third one is asked", || total(host, "mesh_gossip_verifies_total") >= 1);
+        }
+        until("the third one has voted", || total(mike, "mesh_gossip_votes_total") >= 2);
+        sleep(LONG_ENOUGH);
+        assert!(trio.network.counts().withheld > 0, "without a cut this shows nothing");
+        for (seer, seen) in trio.pairs() {
+            assert!(seer.sees(seen.name()).is_some_and(State::is_present), "{}", seer.name());
+            assert!(seer.log.about(event_id::LEFT, seen.name()).is_empty(), "{}", seer.name());
+        }
+        for host in [alpha, zulu] {
+            assert_eq!(mike.sees(host.name()), Some(State::Alive), "a doubt is told to nobody");
+        }
+        assert_eq!(total(mike, "mesh_gossip_declared_dead_total"), 0);
+        trio.network.heal();
+        trio.wait_until_whole();
+    });
+}
+
+/// Rule F-3: the same under `lifeguard`, where the third one is a relay.
+#[test]
+fn a_relay_vouches_for_whom_it_hears() {
+    on_both_backends(|stage| {
+        let authority = Authority::of(CLUSTER);
+        let trio = Trio::certified(stage, stage.network(), authority, &|mut options| {
+            options.protocol.detector = Detector::Lifeguard;
+            options
+        });
+        trio.wait_until_whole();
+        let [mike, alpha, zulu] = &trio.hosts;
+        trio.network.cut(&trio.doors[1], &trio.doors[2]);
+        for host in [alpha, zulu] {
+            until("relays are asked", || total(host, "mesh_gossip_indirect_pings_total") >= 3);
         }
         sleep(LONG_ENOUGH);
         assert!(trio.network.counts().withheld > 0, "without a cut this shows nothing");
@@ -28,7 +60,7 @@ fn a_relay_vouches_for_whom_it_hears() {
             assert!(seer.sees(seen.name()).is_some_and(State::is_present), "{}", seer.name());
             assert!(seer.log.about(event_id::LEFT, seen.name()).is_empty(), "{}", seer.name());
         }
-        assert!(mike.metrics().sum("mesh_gossip_declared_dead_total", &[]) == 0);
+        assert_eq!(total(mike, "mesh_gossip_declared_dead_total"), 0);
         trio.network.heal();
         trio.wait_until_whole();
     });
@@ -109,6 +141,6 @@ fn departure_is_told_once(host: &Host) {
     assert!(suspect[0].field("LastSeen").starts_with("20"), "a moment: {suspect:?}");
 }
 
-fn indirect_pings(host: &Host) -> u64 {
-    host.metrics().sum("mesh_gossip_indirect_pings_total", &[])
+fn total(host: &Host, family: &str) -> u64 {
+    host.metrics().sum(family, &[])
 }
