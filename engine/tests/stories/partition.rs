@@ -66,7 +66,7 @@ fn a_relay_vouches_for_whom_it_hears() {
     });
 }
 
-/// Rules F-5 and H-2: who is cut off from everybody is doubted, then gone; when the cut ends, it
+/// Rules D-8, D-9, D-13 and D-14: who is cut off from everybody is doubted, then gone; when the cut ends, it
 /// is back everywhere, and nobody had to do anything. Each step is told once.
 #[test]
 fn a_member_that_is_cut_off_leaves_and_comes_back_by_itself() {
@@ -84,7 +84,15 @@ fn a_member_that_is_cut_off_leaves_and_comes_back_by_itself() {
         until("the majority holds it gone", || {
             majority.iter().all(|host| host.sees("zulu") == Some(State::Dead))
         });
-        until("it holds the others gone", || zulu.alive() == 1);
+        until("it holds the others unreachable", || {
+            total(zulu, "mesh_gossip_unreachable_total") == 2
+        });
+        // Whoever is alone cannot tell who is dead (rule D-9).
+        assert_eq!(
+            (zulu.sees("mike"), zulu.sees("alpha")),
+            (Some(State::Suspect), Some(State::Suspect))
+        );
+        // It was cut off from whoever buried it, so that it returns at once (rule D-13).
         for host in majority {
             until("the departure is told", || !told(host, event_id::LEFT).is_empty());
             departure_is_told_once(host);

@@ -280,7 +280,7 @@ fn a_suspicion_interval_without_effect_gives_a_note() {
         r#"{"detector": "swim"}"#,
         r#"{"suspicionInterval": "10s", "interval": "2s", "detector": "lifeguard"}"#,
         r#"{"suspicionInterval": "3.7s", "grace": "2s"}"#,
-        r#"{"suspicionInterval": "2s", "grace": "1s", "interval": "500ms"}"#,
+        r#"{"suspicionInterval": "2s", "grace": "900ms", "interval": "500ms"}"#,
         r#"{"suspicionInterval": "3.4s", "limits": {"members": 128}}"#,
         r#"{"indirectPings": 3, "detector": "lifeguard"}"#,
     ] {
