@@ -11,6 +11,7 @@ mod baseline;
 mod promise;
 
 pub use baseline::Baseline;
+pub use promise::LATE_WAKE_UP;
 pub(crate) use promise::{PING_FLOOR, SOON, spacing};
 
 /// Which failure detector runs.

@@ -11,6 +11,9 @@ use crate::time::Duration;
 
 /// Lowest working ping timeout (rule F-2): on a fast link a ping counts as lost after so long.
 pub(crate) const PING_FLOOR: Duration = Duration::from_millis(100);
+/// A wake-up that comes later than this was a pause of ours (rule D-10): an ack that is in time may
+/// wait in the socket. Drivers read their sockets before they tell a node of a deadline so old.
+pub const LATE_WAKE_UP: Duration = PING_FLOOR;
 /// With few updates queued a new one leaves after so long, together with its neighbours (rule G-3).
 pub(crate) const SOON: Duration = Duration::from_millis(20);
 

@@ -49,7 +49,7 @@ const ASKED_TESTS: (u32, Duration) = (16, Duration::from_secs(2));
 /// Tests that hearsay of a death begins: as many as one reconciliation may bring (rule D-15).
 const HEARSAY: (u32, Duration) = (8, Duration::from_millis(125));
 /// A wake-up that comes later than this was a pause of ours.
-pub(super) const LATE: Duration = Duration::from_millis(100);
+pub(super) const LATE: Duration = crate::config::LATE_WAKE_UP;
 /// Announcers remembered for NOTICEs.
 const ANNOUNCERS: usize = 256;
 
