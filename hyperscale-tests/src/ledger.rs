@@ -107,6 +107,8 @@ pub(crate) struct Books {
     pub(crate) handshakes_failed: u64,
     pub(crate) unsent: u64,
     pub(crate) events: u64,
+    /// Most datagrams that one node wished to send after one change, ever.
+    pub(crate) most_at_once: usize,
     second: u64,
     second_bytes: u64,
     peak: u64,
@@ -124,6 +126,7 @@ impl Books {
             handshakes_failed: 0,
             unsent: 0,
             events: 0,
+            most_at_once: 0,
             second: 0,
             second_bytes: 0,
             peak: 0,
@@ -136,8 +139,8 @@ impl Books {
 
     /// Closes the books and opens new ones.
     pub(crate) fn reset(&mut self, now: Instant) {
-        let (nodes, running) = (self.by_node.len(), self.running);
-        *self = Self { since: now, running, running_since: now, ..Self::new() };
+        let (nodes, running, most_at_once) = (self.by_node.len(), self.running, self.most_at_once);
+        *self = Self { since: now, running, running_since: now, most_at_once, ..Self::new() };
         self.by_node.resize(nodes, Spent::default());
     }
 

@@ -4,11 +4,13 @@
 //! hash](World::trace_hash) proves that it was.
 
 mod authority;
+pub mod checkers;
 pub mod fault;
 pub mod flags;
 mod hash;
 pub mod ledger;
 pub mod measure;
+pub mod mix;
 pub mod network;
 pub mod outcome;
 pub mod plan;
@@ -17,6 +19,7 @@ pub mod progress;
 pub mod report;
 pub mod scenario;
 mod sessions;
+mod shared_table;
 pub mod suite;
 mod table;
 mod trace;
@@ -24,9 +27,11 @@ pub mod watch;
 mod wheel;
 mod world;
 
+pub use checkers::{Checkers, Violation};
 pub use fault::{Fault, Fired};
 pub use ledger::{Ledger, Sessions, Spent};
 pub use network::Network;
+pub use shared_table::SharedTable;
 pub use table::SimTable;
 pub use watch::{Roll, Told, Watch};
 pub use world::World;

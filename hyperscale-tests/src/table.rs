@@ -1,6 +1,6 @@
 //! What the simulator asks of a table beyond what nodes ask: to be made for many nodes at once.
 
-use mesh_gossip_proto::{Config, DenseTable, Member, MemberTable};
+use mesh_gossip_proto::{Config, DenseTable, Member, MemberId, MemberTable};
 
 /// A table that a world can hand out to its nodes.
 pub trait SimTable: MemberTable + Send + 'static {
@@ -9,6 +9,11 @@ pub trait SimTable: MemberTable + Send + 'static {
 
     /// For a world with this configuration.
     fn common(config: &Config) -> Self::Common;
+
+    /// So many members may come, whose ids `name` tells.
+    fn expect(common: &mut Self::Common, known: usize, name: impl Fn(usize) -> MemberId) {
+        let _ = (common, known, name);
+    }
 
     /// An empty table.
     fn empty(common: &Self::Common, config: &Config) -> Self;

@@ -26,6 +26,7 @@ use crate::trace::{Kind, Trace};
 use crate::watch::{Roll, Told, Watch};
 use crate::wheel::Wheel;
 
+mod checking;
 mod driving;
 mod faults;
 mod handshakes;
@@ -310,15 +311,22 @@ impl<T: SimTable> World<T> {
     /// Whether each of these nodes holds all of them Alive and nobody else present.
     pub fn agree(&self, nodes: &[usize]) -> bool {
         let digest = self.digest_of(nodes);
-        nodes.iter().all(|a| {
-            let table = self.node(*a).table();
-            let counts = table.counts();
-            counts.present() == nodes.len()
-                && counts.suspect == 0
-                // Equal digests mean equal members; where a record is news to some, look closer.
-                && (table.digest() == digest
-                    || nodes.iter().all(|b| self.sees(*a, *b) == Some(State::Alive)))
-        })
+        nodes.iter().all(|by| self.holds_alive(*by, nodes, digest))
+    }
+
+    /// Whether `by` holds these nodes Alive and nobody else present.
+    fn agrees_with(&self, by: usize, nodes: &[usize]) -> bool {
+        self.holds_alive(by, nodes, self.digest_of(nodes))
+    }
+
+    fn holds_alive(&self, by: usize, nodes: &[usize], digest: u64) -> bool {
+        let table = self.node(by).table();
+        let counts = table.counts();
+        counts.present() == nodes.len()
+            && counts.suspect == 0
+            // Equal digests mean equal members; where a record is news to some, look closer.
+            && (table.digest() == digest
+                || nodes.iter().all(|other| self.sees(by, *other) == Some(State::Alive)))
     }
 
     /// Number of nodes ever added.

@@ -23,7 +23,9 @@ impl<T: SimTable> World<T> {
     /// Enters a node that does not run yet; returns its index.
     pub(super) fn enter(&mut self) -> usize {
         let index = self.hosts.len();
-        let id = MemberId::derive(&self.config.cluster_id, &name(index));
+        let cluster = &self.config.cluster_id;
+        let id = MemberId::derive(cluster, &name(index));
+        T::expect(&mut self.common, index + 1, |index| MemberId::derive(cluster, &name(index)));
         self.hosts.push(Host {
             node: None,
             id,
@@ -213,11 +215,14 @@ impl<T: SimTable> World<T> {
     pub(super) fn drain(&mut self, index: usize) {
         let now = self.now;
         let mut buffer = std::mem::take(&mut self.buffer);
+        let mut datagrams = 0;
         while let Some(node) = &mut self.hosts[index].node {
             let Some(transmit) = node.poll_transmit(now, &mut buffer) else { break };
             self.send(index, transmit, &buffer);
+            datagrams += 1;
         }
         self.buffer = buffer;
+        self.books.most_at_once = self.books.most_at_once.max(datagrams);
         while let Some(node) = &mut self.hosts[index].node {
             let Some(event) = node.poll_event() else { break };
             self.tell(index, event);

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::{
-    Command, Duration, Incarnation, Instant, Member, MemberId, MemberTable as _, Node,
-    SignedRecord, State,
+    Command, Duration, Incarnation, Instant, Member, MemberId, Node, SignedRecord, State,
 };
 
 use super::{What, World, address};
@@ -32,6 +31,8 @@ impl<T: SimTable> World<T> {
                 Instant::ORIGIN + Duration::from_nanos(self.rng.u64(..interval.as_nanos() as u64))
             })
             .collect();
+        let cluster = &self.config.cluster_id;
+        T::expect(&mut self.common, count, |index| MemberId::derive(cluster, &super::name(index)));
         let mut members = Vec::with_capacity(count);
         for start in &starts {
             let index = self.enter();
@@ -85,9 +86,9 @@ impl<T: SimTable> World<T> {
         for (seed, id) in seeds.into_iter().zip(ids) {
             if seed != index {
                 node.handle_peer_proven(start, id, address(seed), true);
-                node.handle_stream_closed(id, true);
             }
         }
+        node.handle_stream_closed(node.id(), true);
         let mut unsent = Vec::new();
         while node.poll_transmit(start, &mut unsent).is_some() {}
         while node.poll_event().is_some() {}
