@@ -93,7 +93,7 @@ impl<T: Deadlines> Pinging<T> {
         self.deadlines.set(late, self.now + Duration::from_millis(200));
         self.deadlines.set(end, self.now + Duration::from_secs(1));
         let next = self.deadlines.next();
-        if self.sequence % 10 != 0 {
+        if !self.sequence.is_multiple_of(10) {
             self.deadlines.cancel(late);
             self.deadlines.cancel(end);
         }

@@ -3,6 +3,10 @@
 //! `cargo bench -p mesh-gossip-benches --bench wire` measures what one full datagram of hot updates
 //! costs to encode and to decode, without cryptography and without a socket.
 //!
+//! `… --bench table`, `… --bench protocol` and `… --bench timers` measure the member table up to
+//! 100,000 members, one datagram from end to end, and deadlines, the first two beside foca and the
+//! memberlist crate; `docs/testing.md` has the commands.
+//!
 //! `cargo run --release -p mesh-gossip-benches --bin idle` measures what an agent costs that has
 //! nothing to do, on real sockets: datagrams, bytes, processor, memory.
 //!

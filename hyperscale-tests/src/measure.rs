@@ -228,10 +228,12 @@ impl Measure {
         self.fail(now, nodes);
     }
 
-    /// These are at fault from here on, live, and are to be expelled.
+    /// These are at fault from here on, live, and are to be expelled; once said is enough.
     pub fn outcast(&mut self, now: Instant, nodes: &[usize]) {
-        self.fail(now, nodes);
-        for node in nodes {
+        let fresh = |node: &usize| self.hosts[*node].victim.is_none();
+        let fresh: Vec<usize> = nodes.iter().copied().filter(fresh).collect();
+        self.fail(now, &fresh);
+        for node in &fresh {
             self.expect_gone(now, *node, Cause::Outcast);
         }
     }

@@ -25,8 +25,8 @@ pub struct Load {
     pub handshake_bytes: u64,
     /// Bytes of bulk exchanges.
     pub stream_bytes: u64,
-    /// Bytes between regions, part of `bytes`.
-    pub cross_region_bytes: u64,
+    /// Bytes between regions, part of `bytes`; none where that is not told apart.
+    pub cross_region_bytes: Option<u64>,
     /// Bytes a node and second, second by second.
     pub series: Vec<f64>,
     /// Sessions at the end: the median node's, and the most at one node.
@@ -58,6 +58,8 @@ pub struct Run {
     pub events: u64,
     /// Real time that took.
     pub wall: Duration,
+    /// Time on a core that took; less than real time where others want the core too.
+    pub processor: Duration,
     /// Resident memory at the end.
     pub rss_bytes: u64,
     /// Hash over everything that happened.
@@ -81,6 +83,7 @@ impl Run {
         }
         self.events += other.events;
         self.wall += other.wall;
+        self.processor += other.processor;
         self.rss_bytes = self.rss_bytes.max(other.rss_bytes);
         self.trace_hash ^= other.trace_hash;
     }
@@ -103,6 +106,12 @@ impl Run {
     /// Happenings simulated a second of real time.
     pub fn events_per_s(&self) -> f64 {
         self.events as f64 / self.wall.as_secs_f64().max(1e-9)
+    }
+
+    /// Happenings simulated a second of a core's time.
+    pub fn events_per_core_s(&self) -> f64 {
+        let core = if self.processor.is_zero() { self.wall } else { self.processor };
+        self.events as f64 / core.as_secs_f64().max(1e-9)
     }
 
     /// From the heal until all held one view: the slowest run; none if one never did.
@@ -148,9 +157,10 @@ impl Run {
             handshakes_per_node_min: rounded(self.handshakes_per_node_min()),
             stream_bytes_per_node_s: rounded(self.per_node_s(self.load.stream_bytes)),
             messages_per_node_s: rounded(self.per_node_s(self.load.datagrams)),
-            cross_region_share: rounded(
-                self.load.cross_region_bytes as f64 / self.load.bytes.max(1) as f64,
-            ),
+            cross_region_share: self
+                .load
+                .cross_region_bytes
+                .map(|bytes| rounded(bytes as f64 / self.load.bytes.max(1) as f64)),
             sessions_per_node: Sessions { p50: self.load.sessions.0, max: self.load.sessions.1 },
             view_changes_max: found.view_changes_max,
             membership_changes_max: found.membership_changes_max,
@@ -160,6 +170,7 @@ impl Run {
             view_error: rounded(self.view_error),
             events: self.events,
             events_per_s: self.events_per_s().round(),
+            events_per_core_s: self.events_per_core_s().round(),
             wall_s: rounded(self.wall.as_secs_f64()),
             rss_bytes: self.rss_bytes,
             faults_fired: self.fired.clone(),
@@ -188,7 +199,8 @@ impl Load {
         self.handshakes += other.handshakes;
         self.handshake_bytes += other.handshake_bytes;
         self.stream_bytes += other.stream_bytes;
-        self.cross_region_bytes += other.cross_region_bytes;
+        self.cross_region_bytes =
+            self.cross_region_bytes.zip(other.cross_region_bytes).map(|(a, b)| a + b);
         if self.series.len() < other.series.len() {
             self.series.resize(other.series.len(), 0.0);
         }
@@ -266,7 +278,7 @@ pub struct Outcome {
     pub handshakes_per_node_min: f64,
     pub stream_bytes_per_node_s: f64,
     pub messages_per_node_s: f64,
-    pub cross_region_share: f64,
+    pub cross_region_share: Option<f64>,
     pub sessions_per_node: Sessions,
     pub view_changes_max: u32,
     pub membership_changes_max: u32,
@@ -276,6 +288,7 @@ pub struct Outcome {
     pub view_error: f64,
     pub events: u64,
     pub events_per_s: f64,
+    pub events_per_core_s: f64,
     pub wall_s: f64,
     pub rss_bytes: u64,
     pub faults_fired: BTreeMap<String, u64>,

@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use hyperscale_tests::outcome::{Outcome, Run};
 use hyperscale_tests::progress::Progress;
 use hyperscale_tests::report::machine;
-use hyperscale_tests::{flags, scenario, suite};
+use hyperscale_tests::suite::sweep;
+use hyperscale_tests::{flags, mix, scenario, suite};
 
 #[derive(Parser)]
 #[command(name = "hyperscale", version, about = "Simulations of mesh-gossip in virtual time")]
@@ -21,12 +22,15 @@ enum Verb {
     Sim(Box<flags::Flags>),
     /// Runs the table of scenarios and writes report.json, report.md and plots.
     Suite(suite::Flags),
+    /// Runs a mix of all faults under many seeds, until a checker finds a violation.
+    Sweep(sweep::Flags),
 }
 
 fn main() -> ExitCode {
     let passed = match Line::parse().verb {
         Verb::Sim(flags) => sim(&flags),
         Verb::Suite(flags) => whole_suite(&flags),
+        Verb::Sweep(flags) => Ok(seeds(&flags)),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,
@@ -92,4 +96,26 @@ fn whole_suite(flags: &suite::Flags) -> Result<bool, Box<dyn std::error::Error>>
     println!("{}", report.markdown());
     println!("report.json, report.md and plots are in {}", flags.out.display());
     Ok(report.pass)
+}
+
+fn seeds(flags: &sweep::Flags) -> bool {
+    let swept = sweep::run(flags, |seed| mix::fault_mix(seed).map(|report| report.fired));
+    println!("commit         {}", machine::commit());
+    println!("seeds          {} from {}, {} clean", flags.seeds, flags.first, swept.clean);
+    if let Some((seed, violation)) = swept.violation {
+        println!("violation      seed {seed}: {violation}");
+        println!("replay         {} sweep --seeds 1 --first {seed}", flags::COMMAND);
+        return false;
+    }
+    for (kind, times) in swept.fired.by_name() {
+        println!("{kind:<15}{times}");
+    }
+    let silent = mix::never_fired(&swept.fired);
+    // One seed is a replay; that all kinds fire is a claim about many.
+    if flags.seeds > 1 && !silent.is_empty() {
+        println!("FAIL: never fired: {}", silent.join(", "));
+        return false;
+    }
+    println!("pass");
+    true
 }

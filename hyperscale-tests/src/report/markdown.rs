@@ -89,6 +89,7 @@ fn spread(spread: &Spread, with_tail: bool) -> String {
 fn line(entry: &Entry, text: &mut String) {
     let outcome = &entry.outcome;
     let verdict = match (entry.counts, entry.pass) {
+        (true, true) if entry.checks.is_empty() => "figure",
         (true, true) => "pass",
         (true, false) => "**FAIL**",
         (false, true) => "–",

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant as Clock};
 
 use mesh_gossip_proto::DenseTable;
 
-use crate::SimTable;
 use crate::ledger::rss_bytes;
 use crate::outcome::{Load, Run};
 use crate::plan::{Plan, Scenario};
 use crate::progress::Progress;
 use crate::scenario::script::{Act, Script};
 use crate::scenario::stage::{Stage, Tally};
+use crate::{SharedTable, SimTable};
 
 pub mod cells;
 pub mod criteria;
@@ -28,7 +28,7 @@ const AGREEMENT: Duration = Duration::from_millis(100);
 /// Runs a plan.
 pub fn run(plan: &Plan, progress: &Progress) -> Run {
     if plan.shares_table() {
-        Play::<DenseTable>::new(plan).run(progress)
+        Play::<SharedTable>::new(plan).run(progress)
     } else {
         Play::<DenseTable>::new(plan).run(progress)
     }
@@ -63,13 +63,14 @@ impl<'a, T: SimTable> Play<'a, T> {
     }
 
     fn run(mut self, progress: &Progress) -> Run {
-        let started = Clock::now();
+        let (started, worked) = (Clock::now(), processor_time());
         self.advance(self.plan.warmup, Duration::ZERO, progress);
         let warmed = self.stage.tally().events;
         let warmup_false_deaths = self.stage.open(&self.script);
         self.play(progress);
         progress.end();
         let wall = started.elapsed();
+        let processor = processor_time().saturating_sub(worked);
         let closing = self.stage.tally();
         self.load.datagrams = closing.datagrams;
         self.load.bytes = closing.bytes;
@@ -93,6 +94,7 @@ impl<'a, T: SimTable> Play<'a, T> {
             fired,
             events: warmed + closing.events,
             wall,
+            processor,
             rss_bytes: rss_bytes(),
             trace_hash,
         }
@@ -110,8 +112,8 @@ impl<'a, T: SimTable> Play<'a, T> {
     }
 
     fn play(&mut self, progress: &Progress) {
-        let mut acts = std::mem::take(&mut self.script.acts).into_iter().peekable();
         let last_heal = self.script.healed_at();
+        let mut acts = std::mem::take(&mut self.script.acts).into_iter().peekable();
         let mut now = Duration::ZERO;
         let mut sample = SAMPLE;
         loop {
@@ -179,4 +181,11 @@ impl<'a, T: SimTable> Play<'a, T> {
         let (Some(healed), Some(last)) = (self.healed, self.disagreed) else { return Vec::new() };
         vec![(last <= self.plan.duration).then(|| last - healed)]
     }
+}
+
+/// Time that this thread has run on a core; zero where the kernel does not tell.
+fn processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split_whitespace().next().and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
 }

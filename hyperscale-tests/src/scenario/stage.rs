@@ -36,7 +36,7 @@ pub(super) struct Tally {
     pub(super) handshakes: u64,
     pub(super) handshake_bytes: u64,
     pub(super) stream_bytes: u64,
-    pub(super) cross_region_bytes: u64,
+    pub(super) cross_region_bytes: Option<u64>,
     pub(super) events: u64,
 }
 
@@ -175,7 +175,7 @@ impl<T: SimTable> Stage<T> {
             handshakes: ledger.total.handshakes,
             handshake_bytes: ledger.total.handshake_bytes,
             stream_bytes: ledger.total.stream_bytes,
-            cross_region_bytes: 0,
+            cross_region_bytes: None,
             events: ledger.events,
         }
     }

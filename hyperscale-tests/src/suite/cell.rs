@@ -150,7 +150,7 @@ pub struct Cell {
     pub plan: Plan,
     /// Who runs it, and how often.
     pub contenders: Vec<(Contender, usize)>,
-    /// What a baseline's run is cut to, where it is slow.
+    /// Warm-up and measured time of a baseline, where they differ from ours.
     pub baseline: Option<(std::time::Duration, std::time::Duration)>,
     /// By what it is judged.
     pub yardstick: Yardstick,
@@ -163,12 +163,13 @@ impl Cell {
     pub fn plan_of(&self, contender: Contender, number: usize) -> Plan {
         let mut plan = self.plan.clone();
         plan.detector = contender;
-        plan.seed += number as u64;
+        if self.yardstick != Yardstick::Simulator {
+            plan.seed += number as u64;
+        }
         if !contender.is_ours()
             && let Some((warmup, duration)) = self.baseline
         {
-            plan.warmup = plan.warmup.min(warmup);
-            plan.duration = plan.duration.min(duration);
+            (plan.warmup, plan.duration) = (warmup, duration);
         }
         plan
     }

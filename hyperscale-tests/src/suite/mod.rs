@@ -17,6 +17,7 @@ pub mod cell;
 pub mod judge;
 pub mod pool;
 mod rows;
+pub mod sweep;
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

@@ -16,6 +16,9 @@ use crate::time::{Duration, Instant};
 const SAMPLE: usize = 30;
 /// Standard deviations below the expected number of acks that are chance.
 const TOLERANCE: f64 = 3.1;
+/// A quick return follows the first word of the eviction, or one that comes this soon after it:
+/// what reaches an exile later, from another exile perhaps, tells nothing of how it came about.
+const QUICK_WITHIN: Duration = Duration::from_secs(10);
 /// A quick return happens at most so often.
 const QUICK_EVERY: Duration = Duration::from_secs(600);
 /// Losses of others are remembered for so long,
@@ -36,7 +39,7 @@ struct Sample {
 /// What a node remembers in case it is evicted, and its eviction while that lasts.
 #[derive(Clone, Debug, Default)]
 pub struct Exile {
-    evicted: Option<Incarnation>,
+    evicted: Option<(Incarnation, Instant)>,
     pings: VecDeque<Sample>,
     lost: VecDeque<(Instant, MemberId)>,
     quick: Option<Instant>,
@@ -97,16 +100,22 @@ impl Exile {
     ) -> bool {
         let many = self.recently_lost(now) >= LEAST.max(members / SHARE);
         let rested = self.quick.is_none_or(|last| now.since(last) >= QUICK_EVERY);
-        if rested && (announcer_is_gone || many) {
+        let known = self.evicted.filter(|(exiled, _)| *exiled == incarnation);
+        let in_time = known.is_none_or(|(_, since)| now.since(since) < QUICK_WITHIN);
+        if rested && in_time && (announcer_is_gone || many) {
             self.quick = Some(now);
             self.evicted = None;
             return true;
         }
-        self.evicted = Some(incarnation);
+        if known.is_none() {
+            // What came back before is what the others had seen too when they judged.
+            self.pings.clear();
+            self.evicted = Some((incarnation, now));
+        }
         false
     }
 
-    /// Whether the last 30 pings show that we are well: at least
+    /// Whether 30 pings since the eviction, the newest, show that we are well: at least
     /// 30m − 3.1·√(30m(1−m)) of them acked, m the mean b in those acks.
     pub fn may_return(&self) -> bool {
         if self.evicted.is_none() || self.pings.len() < SAMPLE {
@@ -173,9 +182,10 @@ mod tests {
         let mut exile = Exile::default();
         assert!(exile.evicted(at(100), INCARNATION, true, 1_000));
         assert!(!exile.is_exiled());
-        assert!(!exile.evicted(at(699), INCARNATION, true, 1_000), "once in ten minutes");
+        assert!(!exile.evicted(at(695), INCARNATION, true, 1_000), "once in ten minutes");
         assert!(exile.is_exiled());
-        assert!(exile.evicted(at(700), INCARNATION, true, 1_000));
+        assert!(exile.clone().evicted(at(704), INCARNATION, true, 1_000));
+        assert!(!exile.evicted(at(705), INCARNATION, true, 1_000), "too late to tell anything");
 
         let mut lonely = Exile::default();
         (0..62).for_each(|n| lonely.lost(at(100), id(n)));

@@ -25,19 +25,19 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The subjects changed: known ones keep their turn, new ones get a random one within a
-    /// period.
+    /// The subjects changed: known ones keep their turn, new ones get a random one within
+    /// `soon`: whoever observed them before may be gone, and they with it.
     pub fn observe(
         &mut self,
         now: Instant,
         subjects: &[MemberId],
-        period: Duration,
+        soon: Duration,
         rng: &mut fastrand::Rng,
     ) {
         let mut turns = Vec::with_capacity(subjects.len());
         for subject in subjects {
             let known = self.turns.iter().find(|turn| turn.subject == *subject);
-            let at = known.map_or_else(|| now + period.mul_f64(rng.f64()), |turn| turn.at);
+            let at = known.map_or_else(|| now + soon.mul_f64(rng.f64()), |turn| turn.at);
             turns.push(Turn { subject: *subject, at });
         }
         self.turns = turns;

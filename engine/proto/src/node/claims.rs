@@ -543,15 +543,17 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         if id == self.local {
+            // Who passed the judgement is not said here; a NOTICE will.
             if let Some(peer) = self.peer(from) {
-                self.told_dead(now, peer, from, incarnation);
+                self.told_dead(now, peer, self.local, incarnation);
             }
         } else if self.is_departed(from) {
             self.stats.reject("departed");
         } else if !self.is_departed(id)
             && self.table.get(id).is_some_and(|member| member.incarnation() == incarnation)
         {
-            self.doubt_old_death(now, id, incarnation);
+            let age = core::time::Duration::from_millis(entry.age_ms.into());
+            self.merge_death(now, from, id, incarnation, age);
         }
     }
 

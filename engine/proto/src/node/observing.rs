@@ -51,7 +51,7 @@ const HEARSAY: (u32, Duration) = (8, Duration::from_millis(125));
 /// A wake-up that comes later than this was a pause of ours.
 pub(super) const LATE: Duration = Duration::from_millis(100);
 /// Announcers remembered for NOTICEs.
-const ANNOUNCERS: usize = 256;
+const ANNOUNCERS: usize = 4_096;
 
 /// State of the detector.
 #[derive(Clone, Debug)]
@@ -229,8 +229,11 @@ impl<T: MemberTable> Node<T> {
         self.observing.changed = None;
         let (observers, _) = self.quorum();
         let subjects = self.subjects();
-        let period = self.period();
-        self.observing.watch.observe(now, &subjects, period, &mut self.rng);
+        // Of a whole new ring one an interval, of a change at once.
+        let known = self.observing.watch.subjects().count();
+        let new = subjects.iter().filter(|id| !self.observing.watch.observes(**id)).count();
+        let soon = if known == 0 { self.period() } else { self.config.interval * new as u32 / 2 };
+        self.observing.watch.observe(now, &subjects, soon, &mut self.rng);
         self.observing.observers = self.ring_order(self.local, observers);
         let table = &self.table;
         let present = |id| table.get(id).is_some_and(|member| member.state.is_present());
@@ -275,7 +278,9 @@ impl<T: MemberTable> Node<T> {
         let mut active: Vec<MemberId> = ring.chain(observing.acquaintances.iter()).collect();
         active.sort_unstable();
         active.dedup();
-        active.retain(|id| self.contacts.of(*id).is_some());
+        // A suspect is served last: most of them are gone.
+        let doubted = &self.observing.doubted;
+        active.retain(|id| self.contacts.of(*id).is_some() && !doubted.contains(id));
         self.rng.shuffle(&mut active);
         self.observing.active = active;
     }

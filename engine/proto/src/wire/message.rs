@@ -281,7 +281,7 @@ body! {
     }
 }
 body! {
-    /// Send me the proof with this hash (rule D-8).
+    /// Send me the proof with this hash, or with hash 0 the announcement of the death (rule D-8).
     ProofPull(PROOF_PULL, 24) {
         /// The dead member.
         subject: [u8; 16],

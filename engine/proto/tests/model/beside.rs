@@ -58,6 +58,13 @@ fn name_of(member: MemberId) -> Name {
     NAMES.into_iter().find(|name| id(name) == member).unwrap()
 }
 
+/// Why the node tells something: words of others have just arrived, or it acts by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Words,
+    Own,
+}
+
 struct Beside {
     config: Config,
     node: Node,
@@ -95,14 +102,16 @@ impl Beside {
         }
     }
 
-    fn say(&mut self, from: Name, kind: u8, body: &[u8], apply: impl FnOnce(&mut Model)) {
+    fn say(&mut self, from: Name, of_kind: u8, body: &[u8], apply: impl FnOnce(&mut Model)) {
         let mut packet = Packet::default();
-        assert!(packet.push_raw(32_000, kind, body));
+        assert!(packet.push_raw(32_000, of_kind, body));
         self.node.handle_datagram(self.now, id(from), address(from), packet.as_bytes());
         if self.model.phase != Phase::Stopped {
             self.model.heard(from);
             apply(&mut self.model);
         }
+        // An answer is evidence for the node's own tests; whatever else is said is hearsay.
+        self.take_events(if of_kind == kind::ACK { Cause::Own } else { Cause::Words });
         self.settle();
     }
 
@@ -121,7 +130,7 @@ impl Beside {
 
     /// Answers what the node sends and lets it act on what is due, until it rests.
     fn settle(&mut self) {
-        self.take_events();
+        self.take_events(Cause::Own);
         let mut buffer = Vec::new();
         let mut asked = Vec::new();
         while let Some(transmit) = self.node.poll_transmit(self.now, &mut buffer) {
@@ -156,7 +165,7 @@ impl Beside {
         }
         while self.node.poll_timeout().is_some_and(|(due, _)| due <= self.now) {
             self.node.handle_timeout(self.now);
-            self.take_events();
+            self.take_events(Cause::Own);
             // Before the answers: an ack of this very instant comes too late for this deadline.
             self.mature();
             self.settle();
@@ -172,9 +181,10 @@ impl Beside {
         }
     }
 
-    fn take_events(&mut self) {
+    fn take_events(&mut self, cause: Cause) {
         while let Some(event) = self.node.poll_event() {
             let told = match event {
+                Event::ProbeFailed(_) if self.model.rules.verdicts == Verdicts::Proven => continue,
                 Event::ProbeFailed(target) => {
                     let name = name_of(target);
                     let known = self.model.members.get(name).map(|known| known.incarnation);
@@ -194,6 +204,7 @@ impl Beside {
                 Event::Unreachable(_)
                 | Event::RecordRejected { .. }
                 | Event::RoundTrip { .. }
+                | Event::Unreachable(_)
                 | Event::JoinComplete
                 | Event::Overflow(_) => continue,
                 Event::Joined(record) => (Told::Joined, record.record().id),
@@ -209,7 +220,13 @@ impl Beside {
                 }
                 Event::Conflict(member) => (Told::Conflict, member),
             };
-            self.told.push((told.0, name_of(told.1)));
+            let told = (told.0, name_of(told.1));
+            // Words alone neither doubt nor evict: what they do is the model's to say.
+            let verdict = matches!(told.0, Told::Suspected | Told::Failed);
+            if self.model.rules.verdicts == Verdicts::Proven && (cause == Cause::Own || !verdict) {
+                self.model.own_test(told.0, told.1, self.node.local().record().incarnation);
+            }
+            self.told.push(told);
         }
     }
 
@@ -335,6 +352,7 @@ impl Beside {
                 self.model.entry(from, of, *state, record, record.hash() == own);
             }
         }
+        self.take_events(Cause::Words);
         self.settle();
     }
 
@@ -435,4 +453,11 @@ fn the_promise_is_what_the_model_expects() {
 #[test]
 fn the_papers_believe_what_the_model_believes() {
     lives("the_papers_believe_what_the_model_believes", Detector::Lifeguard, Baseline::paper());
+}
+
+/// Rules D-8, D-12, D-13 and D-15: with observers no gossip makes a suspect, and no death counts
+/// that is not proven; what the node's own tests make of a member is asked of it.
+#[test]
+fn observers_believe_what_the_model_believes() {
+    lives("observers_believe_what_the_model_believes", Detector::Observers, Baseline::default());
 }

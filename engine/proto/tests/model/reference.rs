@@ -404,6 +404,30 @@ impl Model {
         }
     }
 
+    /// What the node's own tests found (rules D-5 and D-8) and when it returns (rule D-13): a doubt of its own begins or ends,
+    /// a case of its own evicts, or the time of its own return has come. Nothing else is believed.
+    pub(crate) fn own_test(&mut self, told: Told, name: Name, own: Incarnation) {
+        let now = self.now;
+        let returned = told == Told::Refuted && own == self.own.next();
+        if name == "a" {
+            if returned && self.phase == Phase::Staying {
+                self.own = own;
+                self.told.push((told, name));
+            }
+            return;
+        }
+        let Some(known) = self.members.get_mut(name) else { return };
+        let steps = [
+            (Told::Suspected, State::Alive, State::Suspect),
+            (Told::Recovered, State::Suspect, State::Alive),
+            (Told::Failed, State::Suspect, State::Dead),
+        ];
+        let step = steps.into_iter().find(|step| (step.0, step.1) == (told, known.state));
+        let Some((_, _, state)) = step else { return };
+        (known.state, known.since) = (state, now);
+        self.told.push((told, name));
+    }
+
     /// Our own word: metadata, lifecycle or leave.
     pub(crate) fn republish(&mut self) {
         self.own = self.own.next();

@@ -35,6 +35,24 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
+    /// Another's state says that a member is dead: of a fresh death we ask for the announcement,
+    /// an old one is a question.
+    pub(in crate::node) fn merge_death(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        id: MemberId,
+        incarnation: Incarnation,
+        age: Duration,
+    ) {
+        match self.peer(from) {
+            Some(peer) if age < FRESH || self.is_sure_of(id) => {
+                self.send(peer, &ProofPull { subject: id.0, proof: U64::ZERO });
+            }
+            Some(_) | None => self.doubt_old_death(now, id, incarnation),
+        }
+    }
+
     /// Our own test has found as much: however old the news, it is none to us.
     fn is_sure_of(&self, id: MemberId) -> bool {
         let (_, quorum) = self.quorum();
@@ -78,7 +96,12 @@ impl<T: MemberTable> Node<T> {
         self.bury(now, since, id, incarnation, announcer, claim.proof.get());
     }
 
-    pub(in crate::node) fn on_proof_pull(&mut self, from: Peer, pull: &ProofPull) {
+    pub(in crate::node) fn on_proof_pull(&mut self, now: Instant, from: Peer, pull: &ProofPull) {
+        let subject = MemberId(pull.subject);
+        if pull.proof == U64::ZERO && self.is_departed(subject) {
+            self.tell_what_is_known(now, from, subject);
+            return;
+        }
         let Some(proof) = self.observing.proofs.get(pull.proof.get()) else { return };
         let bytes = proof.bytes.clone();
         self.send_raw(from, kind::PROOF, &bytes);

@@ -78,11 +78,12 @@ impl<T: MemberTable> Node<T> {
         self.observing.announcers.push_back((id, announcer));
     }
 
-    /// Who announced the death of `id`; of long ago, we do.
+    /// Who announced the death of `id`. Where that is not known, the dead itself stands for it:
+    /// it will not hold itself gone, and draw no conclusion.
     pub(in crate::node) fn announcer_of(&self, id: MemberId) -> MemberId {
         let announcers = self.observing.announcers.iter().rev();
         let found = announcers.clone().find(|(dead, _)| *dead == id);
-        found.map_or(self.local, |(_, announcer)| *announcer)
+        found.map_or(id, |(_, announcer)| *announcer)
     }
 
     /// The detector's own timers, from the start of a node.

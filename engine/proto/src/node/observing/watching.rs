@@ -130,6 +130,8 @@ impl<T: MemberTable> Node<T> {
     /// `from` answered a ping of ours: whatever we hold against it alone is over.
     fn answers(&mut self, now: Instant, from: MemberId) {
         if self.observing.unreachable.contains(&from) {
+            // What its long silence added up to says nothing of it any more.
+            self.drop_test(from);
             self.reachable_again(now);
         }
         if self.observing.tests.contains_key(&from) {

@@ -1,0 +1,119 @@
+//! foca: a state machine without input or output, as ours. Members stand in a vector.
+
+use std::iter;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use bytes::BufMut;
+use foca::{
+    Codec, Config, Foca, Header, Identity, Incarnation, Member, Message, NoCustomBroadcast,
+    Notification, PostcardCodec, Runtime, State, Timer,
+};
+use mesh_gossip_benches::population::address;
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+/// Who a member is: where it listens and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Who {
+    address: SocketAddr,
+    generation: u64,
+}
+
+impl Identity for Who {
+    type Addr = SocketAddr;
+
+    fn renew(&self) -> Option<Self> {
+        None
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn win_addr_conflict(&self, adversary: &Self) -> bool {
+        self.generation > adversary.generation
+    }
+}
+
+fn who(number: u32) -> Who {
+    Who { address: address(number), generation: 1_700_000_000_000 }
+}
+
+/// Takes what is sent, and forgets deadlines.
+#[derive(Default)]
+struct Outbox {
+    datagrams: u64,
+    bytes: u64,
+}
+
+impl Runtime<Who> for &mut Outbox {
+    fn notify(&mut self, _notification: Notification<'_, Who>) {}
+
+    fn send_to(&mut self, _to: Who, data: &[u8]) {
+        self.datagrams += 1;
+        self.bytes += data.len() as u64;
+    }
+
+    fn submit_after(&mut self, _event: Timer<Who>, _after: Duration) {}
+}
+
+/// One foca that knows members.
+pub(crate) struct Peer {
+    foca: Foca<Who, PostcardCodec, Xoshiro256PlusPlus, NoCustomBroadcast>,
+    outbox: Outbox,
+    probe: u8,
+}
+
+impl Peer {
+    /// One that knows the first `members` members; it is none of them.
+    pub(crate) fn knowing(members: u32) -> Self {
+        let size = NonZeroU32::new(members).expect("a mesh has members");
+        let rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let mut foca = Foca::new(who(members), Config::new_lan(size), rng, PostcardCodec);
+        let mut outbox = Outbox::default();
+        let all = (0..members).map(|number| Member::alive(who(number)));
+        foca.apply_many(all, false, &mut outbox).expect("members are applied");
+        assert_eq!(foca.num_members(), members as usize);
+        Self { foca, outbox, probe: 0 }
+    }
+
+    /// Applies one update, not passed on: what `MemberTable::put` does here.
+    pub(crate) fn apply(&mut self, number: u32, incarnation: Incarnation) {
+        let update = Member::new(who(number), incarnation, State::Alive);
+        let applied = self.foca.apply_many(iter::once(update), false, &mut self.outbox);
+        applied.expect("an update is applied");
+    }
+
+    /// A ping by member 0 with updates.
+    pub(crate) fn datagram(&mut self, about: &[u32], incarnation: Incarnation) -> Vec<u8> {
+        self.probe = self.probe.wrapping_add(1);
+        let header = Header {
+            src: who(0),
+            src_incarnation: 0,
+            dst: self.foca.identity().clone(),
+            message: Message::Ping(self.probe),
+        };
+        let mut datagram = Vec::new();
+        let mut codec = PostcardCodec;
+        codec.encode_header(&header, &mut datagram).expect("a header is encoded");
+        datagram.put_u16(about.len() as u16);
+        for number in about {
+            let member = Member::new(who(*number), incarnation, State::Alive);
+            codec.encode_member(&member, &mut datagram).expect("a member is encoded");
+        }
+        datagram
+    }
+
+    /// Handles a datagram; whatever it answers is taken.
+    pub(crate) fn handle(&mut self, datagram: &[u8]) {
+        self.foca.handle_data(datagram, &mut self.outbox).expect("a datagram is handled");
+    }
+
+    /// Datagrams sent so far.
+    pub(crate) fn answers(&self) -> u64 {
+        self.outbox.datagrams
+    }
+}
