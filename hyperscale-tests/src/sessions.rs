@@ -186,16 +186,11 @@ impl Links {
         Some(*session)
     }
 
-    /// A datagram of `peer` in its life `life` came; says whether the session is known.
-    pub(crate) fn heard(&mut self, now: Instant, peer: u32) -> bool {
-        let Some(session) = self.sessions.get_mut(&peer) else { return false };
-        if session.is_over(now) {
-            self.sessions.remove(&peer);
-            return false;
+    /// A datagram of `peer` came.
+    pub(crate) fn heard(&mut self, now: Instant, peer: u32) {
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            (session.used_ms, session.heard_ms) = (ms(now), ms(now));
         }
-        (session.used_ms, session.heard_ms) = (ms(now), ms(now));
-        session.doubted = false;
-        true
     }
 
     /// Whether the session with a seed was heard from lately.
@@ -316,6 +311,5 @@ mod tests {
         assert!(links.sending(at(599), 3).is_some());
         assert_eq!((links.live(at(1_198)), links.live(at(1_199))), (1, 0));
         assert!(links.sending(at(1_199), 3).is_none());
-        assert!(!links.heard(at(1_199), 3));
     }
 }

@@ -64,9 +64,11 @@ enum Step {
 /// One simulated machine.
 struct Host<T: SimTable> {
     node: Option<Box<Node<T>>>,
-    id: MemberId,
     life: u32,
+    /// When the next wake-up in the calendar comes.
     wake: Option<Instant>,
+    /// When the node wants one.
+    due: Option<Instant>,
     links: Links,
     skew_ms: i64,
     /// Certificates had so far.
@@ -93,6 +95,10 @@ pub struct World<T: SimTable = DenseTable> {
     common: T::Common,
     notary: Notary,
     hosts: Vec<Host<T>>,
+    /// Apart from the hosts: close together, so that they stay in the processor's cache.
+    ids: Vec<MemberId>,
+    /// Who was ever dialled as a seed.
+    is_seed: Vec<bool>,
     roll: Roll,
     wheel: Wheel<What>,
     pool: Pool,
@@ -127,6 +133,8 @@ impl<T: SimTable> World<T> {
             seeds: vec![address(0)],
             notary: Notary::default(),
             hosts: Vec::new(),
+            ids: Vec::new(),
+            is_seed: Vec::new(),
             roll: Roll::default(),
             wheel: Wheel::new(),
             pool: Pool::default(),
@@ -300,7 +308,7 @@ impl<T: SimTable> World<T> {
     /// What node `a` believes of node `b`.
     pub fn sees(&self, a: usize, b: usize) -> Option<State> {
         let node = self.hosts[a].node.as_ref()?;
-        node.member(self.hosts[b].id).map(|member| member.state)
+        node.member(self.ids[b]).map(|member| member.state)
     }
 
     /// Whether every running node holds every running node Alive and nobody else present.
@@ -364,7 +372,7 @@ impl<T: SimTable> World<T> {
 
     /// Id of a node.
     pub fn id(&self, index: usize) -> MemberId {
-        self.hosts[index].id
+        self.ids[index]
     }
 
     /// Who is who, and who is well.

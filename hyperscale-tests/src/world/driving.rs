@@ -28,14 +28,16 @@ impl<T: SimTable> World<T> {
         T::expect(&mut self.common, index + 1, |index| MemberId::derive(cluster, &name(index)));
         self.hosts.push(Host {
             node: None,
-            id,
             life: 0,
             wake: None,
+            due: None,
             links: Links::default(),
             skew_ms: 0,
             edition: 0,
             paused: None,
         });
+        self.ids.push(id);
+        self.is_seed.push(false);
         self.roll.enter(id);
         self.books.enter();
         index
@@ -86,7 +88,7 @@ impl<T: SimTable> World<T> {
         let host = &mut self.hosts[index];
         host.node = None;
         host.life += 1;
-        host.wake = None;
+        (host.wake, host.due) = (None, None);
         for buffer in host.links.take_pending() {
             self.pool.free(buffer);
         }
@@ -113,11 +115,11 @@ impl<T: SimTable> World<T> {
     pub(super) fn step(&mut self) {
         let Some((at, what)) = self.wheel.pop() else { return };
         self.now = at;
-        self.books.events += 1;
         self.handle(what);
     }
 
     pub(super) fn handle(&mut self, what: What) {
+        self.books.events += 1;
         match what {
             What::Wake { node } => self.wake(node as usize),
             What::Datagram { to, from, life, bytes } => {
@@ -139,9 +141,16 @@ impl<T: SimTable> World<T> {
         let now = self.now;
         let host = &mut self.hosts[index];
         if host.wake != Some(now) {
+            self.books.events -= 1;
             return;
         }
         host.wake = None;
+        // Most deadlines are those of answers that came in time: the node need not be asked, and
+        // nothing has happened.
+        if host.due.is_some_and(|due| due > now) {
+            self.books.events -= 1;
+            return self.set_wake(index);
+        }
         if let Some(node) = &mut host.node {
             self.trace.add(now.as_nanos(), Kind::Wake, index, &[]);
             node.handle_timeout(now);
@@ -152,7 +161,6 @@ impl<T: SimTable> World<T> {
     /// A sealed datagram reaches `to`, on a session with its life `life`.
     fn arrive(&mut self, what: What, to: usize, from: usize, life: u32, buffer: u32) {
         let now = self.now;
-        let sender = self.hosts[from].id;
         let host = &mut self.hosts[to];
         if host.node.is_none() {
             return self.pool.free(buffer);
@@ -160,13 +168,17 @@ impl<T: SimTable> World<T> {
         if host.paused.is_some() {
             return self.hold_arrival(to, what);
         }
-        let first_met = self.acquainted && host.life == 1 && self.hosts[from].life == 1;
-        let host = &mut self.hosts[to];
-        if host.life != life || !(host.links.heard(now, from as u32) || first_met) {
+        if host.life != life {
             self.pool.free(buffer);
             self.fired.stale += 1;
             return self.send_hint(to, from);
         }
+        // Both ends of a session were told of it in their present lives. Whether it was heard
+        // from matters for seeds alone.
+        if self.is_seed[from] {
+            host.links.heard(now, from as u32);
+        }
+        let sender = self.ids[from];
         let bytes = self.pool.take(buffer);
         self.trace.add(now.as_nanos(), Kind::Delivery, to, &bytes);
         if let Some(node) = &mut self.hosts[to].node {
@@ -178,7 +190,7 @@ impl<T: SimTable> World<T> {
 
     /// Delivers bytes of `from` as though sealed by it.
     pub(super) fn deliver_forged(&mut self, to: usize, from: usize, bytes: &[u8]) {
-        let sender = self.hosts[from].id;
+        let sender = self.ids[from];
         if self.hosts[to].paused.is_some() {
             return;
         }
@@ -233,16 +245,24 @@ impl<T: SimTable> World<T> {
                 self.wish(index, to, members);
             }
         }
+        self.set_due(index);
+    }
+
+    /// Learns when the node wants to be woken.
+    pub(super) fn set_due(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        let Some(node) = &host.node else { return };
+        host.due = node.poll_timeout().map(|(at, _)| at.max(self.now));
         self.set_wake(index);
     }
 
-    pub(super) fn set_wake(&mut self, index: usize) {
-        let Some(node) = &self.hosts[index].node else { return };
-        let wake = node.poll_timeout().map(|(at, _)| at.max(self.now));
-        if let Some(at) = wake
-            && self.hosts[index].wake.is_none_or(|set| at < set)
+    /// Sees that a wake-up comes no later than the node wants it.
+    fn set_wake(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        if let Some(at) = host.due
+            && host.wake.is_none_or(|set| at < set)
         {
-            self.hosts[index].wake = Some(at);
+            host.wake = Some(at);
             self.wheel.push(at, What::Wake { node: index as u32 });
         }
     }
@@ -281,6 +301,7 @@ impl<T: SimTable> World<T> {
         let (now, peer) = (self.now, to as u32);
         let seed = transmit.to == Destination::Seed;
         let target = Target { node: peer, seed };
+        self.is_seed[to] |= seed;
         if seed && !host.links.is_fresh(now, peer) {
             return self.hold_and_dial(from, target, bytes);
         }

@@ -164,7 +164,7 @@ impl<T: SimTable> World<T> {
         dial.next = now;
         self.act(client, target, serial);
         let (index, server) = (client as usize, target.node as usize);
-        let id = self.hosts[server].id;
+        let id = self.ids[server];
         self.trace.add(now.as_nanos(), Kind::Proven, index, &id.0);
         if let Some(node) = &mut self.hosts[index].node {
             node.handle_peer_proven(now, id, address(server), target.seed);

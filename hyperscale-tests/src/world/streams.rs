@@ -64,7 +64,7 @@ impl<T: SimTable> World<T> {
         let cut = self.network.is_cut(from, to) || self.network.is_cut(to, from);
         let failed = cut || is_paused(from) || is_paused(to);
         self.fired.withheld += u64::from(cut);
-        let ids = (self.hosts[from].id, self.hosts[to].id);
+        let ids = (self.ids[from], self.ids[to]);
         let state = |index: usize, wanted: &[MemberId]| {
             let node = self.hosts[index].node.as_deref()?;
             Some(snapshot::encode(&ordered_view(node, now), now, wanted))

@@ -75,7 +75,7 @@ impl<T: SimTable> World<T> {
         self.lives(index, node);
         let seeds: Vec<usize> =
             self.seeds.iter().filter_map(|seed| super::index_of(*seed)).collect();
-        let ids: Vec<MemberId> = seeds.iter().map(|seed| self.hosts[*seed].id).collect();
+        let ids: Vec<MemberId> = seeds.iter().map(|seed| self.ids[*seed]).collect();
         let addresses = self.seeds.clone();
         let replay = self.replay();
         let Some(node) = self.hosts[index].node.as_mut() else { return };
@@ -93,14 +93,14 @@ impl<T: SimTable> World<T> {
         while node.poll_transmit(start, &mut unsent).is_some() {}
         while node.poll_event().is_some() {}
         while node.poll_stream().is_some() {}
-        self.set_wake(index);
+        self.set_due(index);
     }
 
     /// Sessions between each node and those that precede it on a ring, as many as observe it.
     fn warm_neighbours(&mut self) {
         let rings = self.config.rings;
         for index in 0..self.hosts.len() {
-            let id = self.hosts[index].id;
+            let id = self.ids[index];
             let mut neighbours: Vec<usize> = Vec::new();
             for ring in 0..rings {
                 let mut before = self.node(index).table().before(ring, id);
