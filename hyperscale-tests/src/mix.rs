@@ -241,7 +241,8 @@ impl<T: SimTable> Mix<T> {
     fn named(&self, violation: Violation) -> Violation {
         let seed = self.world.seed();
         let replay = format!(
-            "replay ({} nodes, {:?}): hyperscale_tests::mix::fault_mix({seed:#x})",
+            "replay ({} nodes, {:?}): cargo run --release -p hyperscale-tests --bin hyperscale -- \
+             sweep --seeds 1 --first {seed}",
             self.nodes, self.detector
         );
         Violation { replay, ..violation }
