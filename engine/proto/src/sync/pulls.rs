@@ -16,7 +16,7 @@ use crate::time::{Duration, Instant};
 /// After so long a request is repeated.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// So many requests, and it is given up until somebody hints again.
-const TIMES: u32 = 8;
+const TIMES: u32 = 16;
 
 #[derive(Clone, Copy, Debug)]
 struct Pull {
@@ -114,10 +114,10 @@ mod tests {
         assert!(!pulls.begin(at(10), c, a, RecordHash(1), 9));
         assert_eq!(pulls.due(), Some(at(500)));
         assert_eq!(pulls.overdue(at(499)), []);
-        for turn in 1..8 {
+        for turn in 1..16 {
             assert_eq!(pulls.overdue(at(500 * turn)), [(c, a, RecordHash(1))], "turn {turn}");
         }
-        assert_eq!(pulls.overdue(at(4_000)), []);
+        assert_eq!(pulls.overdue(at(8_000)), []);
         assert_eq!(pulls.due(), None);
     }
 }

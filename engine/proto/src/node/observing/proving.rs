@@ -66,6 +66,8 @@ impl<T: MemberTable> Node<T> {
         match self.peer(from) {
             Some(peer) if age < FRESH || self.is_sure_of(id) => {
                 self.send(peer, &ProofPull { subject: id.0, proof: U64::ZERO });
+                // Should that be lost, whoever we ask about it answers with the death.
+                self.look_at(now, id);
             }
             Some(_) | None => self.doubt_old_death(now, id, incarnation),
         }
