@@ -93,6 +93,37 @@ fn golden_vectors_hold() {
     }
 }
 
+/// Rule W-2: the messages of the observers.
+#[test]
+fn golden_vectors_of_the_observers_hold() {
+    let subject = [0x11; 16];
+    let ids = "11".repeat(16);
+    let inc = std::format!("{WIRE_INCARNATION}{WIRE_COUNTER}");
+    let (incarnation, round) = (WireIncarnation::from(INCARNATION), U64::new(0x77));
+    let vectors = vec![
+        (
+            encoded(&Verify { subject, incarnation, round, elapsed_ms: U32::new(1_500) }),
+            std::format!("202800{ids}{inc}7700000000000000dc050000"),
+        ),
+        (
+            encoded(&Vote { subject, incarnation, round, ballot: 3, reserved: [0; 3] }),
+            std::format!("212800{ids}{inc}770000000000000003000000"),
+        ),
+        (encoded(&Hint { subject }), std::format!("221000{ids}")),
+        (
+            encoded(&ProofPull { subject, proof: U64::new(0x99) }),
+            std::format!("231800{ids}9900000000000000"),
+        ),
+        (
+            encoded(&ProofHeader { subject, incarnation, round, count: 5, reserved: [0; 3] }),
+            std::format!("242800{ids}{inc}770000000000000005000000"),
+        ),
+    ];
+    for (found, expected) in vectors {
+        assert_eq!(found, expected);
+    }
+}
+
 /// Rule W-1: unknown kinds are skipped, longer bodies read by their known part.
 #[test]
 fn a_later_version_is_understood_as_far_as_this_build_reaches() {
