@@ -11,12 +11,12 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam::channel::{self, Receiver};
 use mesh_gossip_proto::membership::record::Authority;
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::{Command, CommandError, Lifecycle, MemberId, Metadata, Node, WallTime};
 
 use crate::clock;
+use crate::control::post::{Mailbox, letter_box};
 use crate::control::runtime;
 use crate::control::{AgentPort, ControlMessage, HostEvent};
 use crate::engine::Engine;
@@ -45,7 +45,7 @@ pub struct Agent {
     shared: Arc<Shared>,
     local: SocketAddr,
     control: Option<SocketAddr>,
-    events: Receiver<HostEvent>,
+    events: Mailbox,
     metadata_refresh: Duration,
     engine: Engine,
 }
@@ -128,8 +128,7 @@ impl Agent {
         let Bound { datagrams, streams, local, http } = bound;
         trace::listening(&shared.node_id, local, node.fanout(), engine.backend());
         let (reply, opened) = answer();
-        // Bounded by its one sender: a bounded channel would reserve all places at once.
-        let (sender, events) = channel::unbounded();
+        let (outbox, events) = letter_box(options.protocol.limits.events, options.events);
         let (http, control) = http.map_or((None, None), |(http, at)| (Some(http), Some(at)));
         let port = AgentPort {
             agent: id,
@@ -139,8 +138,7 @@ impl Agent {
             http,
             seeds: options.seeds,
             seed_file: options.seed_file,
-            events: sender,
-            most_events: options.protocol.limits.events,
+            events: outbox,
         };
         let hosted = Hosted { port, node, links, socket: datagrams, shared: shared.clone(), reply };
         let metadata_refresh = options.metadata_refresh;
@@ -221,9 +219,15 @@ impl Agent {
         Ok(self.shared.metrics.render(&self.view().view, &inspection))
     }
 
-    /// The next event, waiting up to `timeout` for one; `None` when none came.
-    pub fn next_event(&self, timeout: Duration) -> Option<HostEvent> {
-        self.events.recv_timeout(timeout).ok()
+    /// The next events, in order, waiting up to `timeout` for them; `None` when none came.
+    ///
+    /// Changes that come at about the same time come in one batch: it ends after a second without
+    /// a change, at most five seconds after its first one, or at once with
+    /// [`Delivery::Immediate`](crate::options::Delivery). The end of the join, of a leave, or an
+    /// overflow ends a batch as well. The view, logs and metrics are ahead of a batch, never
+    /// behind it.
+    pub fn next_events(&self, timeout: Duration) -> Option<Vec<HostEvent>> {
+        self.events.next(timeout)
     }
 
     /// What this member says of itself at present.

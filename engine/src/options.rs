@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use mesh_gossip_proto::batch::Delivery;
 use zeroize::Zeroizing;
 
 /// Which datagram backend an engine uses.
@@ -60,6 +61,8 @@ pub struct AgentOptions {
     pub seed_file: Option<PathBuf>,
     /// How often the host's metadata source is read again.
     pub metadata_refresh: Duration,
+    /// When the host is told of changes.
+    pub events: Delivery,
     /// Credentials and trust.
     pub tls: TlsOptions,
     /// Control HTTP server; `None` starts none.

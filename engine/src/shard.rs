@@ -7,7 +7,7 @@
 //!
 //! Invariants: an agent lives on its shard from start to stop; after every mutation it is drained
 //! before the shard sleeps; sockets are read before timers after a late wake-up, so that our own
-//! stall never looks like the silence of others (rule F-8).
+//! stall never looks like the silence of others (rules F-8 and D-10).
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -15,6 +15,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_gossip_proto::config::LATE_WAKE_UP;
 use mesh_gossip_proto::timers::Timers;
 use mesh_gossip_proto::{Command, CommandError, DenseTable, Instant, Node};
 
@@ -32,8 +33,6 @@ use seat::{Outside, Seat};
 
 /// Orders taken before datagrams get their turn again.
 const ORDERS_A_TURN: usize = 64;
-/// A wake-up this much after its deadline is late.
-const LATE: Duration = Duration::from_millis(100);
 /// Reads before timers after a late wake-up, at most: a flood must not stop the clock.
 const CATCH_UP_TURNS: usize = 64;
 /// How often the boot id is read (rule S-4); the clocks are compared every turn.
@@ -160,7 +159,7 @@ impl Shard {
     /// After a late wake-up everything that has arrived is read before any timer fires.
     fn catch_up(&mut self) -> io::Result<()> {
         let late = |shard: &Self| {
-            shard.deadlines.next().is_some_and(|(at, _)| shard.clock.now().since(at) > LATE)
+            shard.deadlines.next().is_some_and(|(at, _)| shard.clock.now().since(at) > LATE_WAKE_UP)
         };
         if !late(self) {
             return Ok(());

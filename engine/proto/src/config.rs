@@ -8,16 +8,19 @@ use crate::error::ConfigError;
 use crate::time::Duration;
 
 mod baseline;
+mod promise;
 
 pub use baseline::Baseline;
+pub use promise::LATE_WAKE_UP;
+pub(crate) use promise::{PING_FLOOR, SOON, spacing};
 
 /// Which failure detector runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Detector {
     /// Ring observers, one statistic, one quorum, one announcement.
+    #[default]
     Observers,
     /// SWIM with Lifeguard's dynamic timeouts and local health.
-    #[default]
     Lifeguard,
     /// Plain SWIM: fixed suspicion timeout, no local health.
     Swim,
@@ -101,9 +104,10 @@ pub struct Config {
     pub interval: Duration,
     /// Ceiling of the adaptive ping timeout.
     pub ping_timeout: Duration,
-    /// Budget from the end of a member to its removal (rule F-6).
+    /// Budget from the end of a member to its removal (rule F-6); kept from five intervals on, by
+    /// `lifeguard` and `observers` up to 16 members. Beyond, [`Config::achievable`] tells.
     pub suspicion_interval: Duration,
-    /// Relays asked when a direct ping is late.
+    /// Relays asked when a direct ping is late, by the detectors `lifeguard` and `swim`.
     pub indirect_pings: usize,
     /// Members reached by one gossip tick.
     pub fanout: Fanout,
@@ -207,6 +211,9 @@ impl Config {
                 }
             }
         }
+        within("grace", self.grace, Duration::from_millis(100), Duration::from_secs(60))?;
+        counted("rings", self.rings.into(), 1, 8)?;
+        counted("observers", self.observers, 1, 8)?;
         counted("retransmitLimit", self.retransmit_limit as usize, 1, 32)?;
         counted("maxOutboundPerRound", self.max_outbound_per_round, 1, 1_024)?;
         counted("maxPayload", self.max_payload, 512, MAX_DATAGRAM - SEAL_OVERHEAD)?;
@@ -288,6 +295,11 @@ mod tests {
             (Config { interval: Duration::ZERO, ..base() }, "interval"),
             (Config { suspicion_interval: Duration::from_secs(1), ..base() }, "suspicionInterval"),
             (Config { fanout: Fanout::Fixed(0), ..base() }, "fanout"),
+            (Config { grace: Duration::from_millis(99), ..base() }, "grace"),
+            (Config { grace: Duration::from_secs(61), ..base() }, "grace"),
+            (Config { rings: 9, ..base() }, "rings"),
+            (Config { observers: 0, ..base() }, "observers"),
+            (Config { observers: 9, ..base() }, "observers"),
             (Config { retransmit_limit: 0, ..base() }, "retransmitLimit"),
             (Config { max_payload: 60_000, ..base() }, "maxPayload"),
             (Config { gossip_interval: Duration::ZERO, ..base() }, "gossipInterval"),

@@ -162,6 +162,8 @@ pub enum Timer {
     Audit,
     /// Updates wait.
     Gossip,
+    /// What was asked for and has not come is asked for again.
+    Pull,
     /// Departed members are looked through.
     Reap,
     /// The leave is repeated to whoever has not acknowledged.
@@ -185,7 +187,7 @@ pub struct Stats {
     pub suspicions: u64,
     /// Refutations of claims about ourselves.
     pub refutations: u64,
-    /// Members declared failed by our own timer.
+    /// Members declared failed by our own verdict: a timer, or a quorum that we asked.
     pub declared_dead: u64,
     /// Messages understood.
     pub messages_in: u64,
@@ -233,6 +235,9 @@ pub struct Stats {
     pub rejected: BTreeMap<&'static str, u64>,
     /// Local health (gauge): 0 is best, 8 worst.
     pub awareness: u32,
+    /// How many of a thousand pings to living members are answered in time, as the detector
+    /// `observers` estimates it (gauge, rule D-4).
+    pub baseline_permille: u32,
 }
 
 impl Stats {

@@ -27,6 +27,7 @@ pub mod membership;
 pub mod wire;
 
 // leaves
+pub mod batch;
 pub mod detector;
 pub mod dissemination;
 pub mod session;

@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::config::Config;
+use crate::config::{Config, SOON};
 use crate::detector::awareness::Awareness;
 use crate::detector::contacts::{Contact, Contacts};
 use crate::detector::order::ProbeOrder;
@@ -51,8 +51,6 @@ use departure::Departure;
 use joining::Joining;
 use observing::Observing;
 
-/// With few updates queued a new one leaves after so long, together with its neighbours.
-const SOON: Duration = Duration::from_millis(20);
 /// How often departed members are looked through.
 const REAP_EVERY: Duration = Duration::from_secs(10);
 
@@ -282,6 +280,7 @@ impl<T: MemberTable> Node<T> {
                 Timer::Test(id) => self.drive_test(now, id),
                 Timer::Audit => self.audit(now),
                 Timer::Gossip => self.gossip_tick(now),
+                Timer::Pull => self.pull_again(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
             }
@@ -389,6 +388,7 @@ impl<T: MemberTable> Node<T> {
         Stats {
             queue_depth: self.queue.len() as u64,
             awareness: self.awareness.score(),
+            baseline_permille: self.baseline_permille(),
             ..self.stats.clone()
         }
     }

@@ -376,7 +376,7 @@ fn whoever_was_evicted_alone_earns_its_return() {
     buried_by(&mut stage, "d");
     stage.until(147_000);
     assert_eq!(stage.node.local().record().incarnation.counter, 0, "thirty take half a minute");
-    stage.until(153_000);
+    stage.until(160_000);
     assert_eq!(stage.node.local().record().incarnation.counter, 1, "they came back");
 
     let mut ill = knowing(config(), 20);

@@ -6,8 +6,8 @@ mod stage;
 use mesh_gossip_proto::detector::suspicion::{Circumstances, Schedule};
 use mesh_gossip_proto::wire::message::{Message, Messages, Packet, PingRequest, Update, kind};
 use mesh_gossip_proto::{
-    Baseline, Config, Destination, Duration, Event, Incarnation, Instant, Lifecycle, Node,
-    SignedRecord, State,
+    Baseline, Config, Destination, Detector, Duration, Event, Incarnation, Instant, Lifecycle,
+    Node, SignedRecord, State,
 };
 use stage::{BORN, CLUSTER, Stage, address, at, birth, death, doubt, entry, id, incarnation, ms};
 use stage::{record, signed};
@@ -15,7 +15,7 @@ use stage::{record, signed};
 /// Lifeguard with the papers' timers: among few members min = 4 s, max = 24 s.
 fn lifeguard() -> Config {
     let baseline = Baseline { promise: false, ..Baseline::default() };
-    Config { baseline, ..Config::new(CLUSTER) }
+    Config { detector: Detector::Lifeguard, baseline, ..Config::new(CLUSTER) }
 }
 
 const OTHERS: [&str; 5] = ["b", "c", "d", "e", "f"];

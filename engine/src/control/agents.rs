@@ -9,13 +9,13 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::Sender;
 use mesh_gossip_proto::{Event, StreamRequest, WallTime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::http::HttpServer;
+use super::post::Post;
 use super::refresh::{self, MetadataSource};
 use super::seeds::Seeds;
 use super::stream::Driver;
@@ -98,11 +98,9 @@ impl Agents {
 struct Agent {
     desk: Arc<Desk>,
     tracer: Tracer,
-    events: Sender<HostEvent>,
-    most_events: usize,
-    /// Events that the host's queue had no room for since it was last told.
-    lost: u64,
-    /// Listener and resolver; they end with this.
+    /// To the host.
+    post: Post,
+    /// Listener, resolver and the post's deliveries; they end with this.
     tasks: JoinSet<()>,
     /// Reads the host's metadata source.
     description: Option<AbortHandle>,
@@ -140,19 +138,9 @@ impl Agent {
         let outbound = Arc::new(Semaphore::new(desk.limits.outbound));
         let wishes = JoinSet::new();
         let description = None;
-        let (events, most_events, lost) = (port.events, port.most_events, 0);
-        Ok(Self {
-            desk,
-            tracer,
-            events,
-            most_events,
-            lost,
-            tasks,
-            description,
-            wishes,
-            outbound,
-            http,
-        })
+        let (post, deliveries) = port.events.open();
+        tasks.spawn_local(deliveries);
+        Ok(Self { desk, tracer, post, tasks, description, wishes, outbound, http })
     }
 
     /// Ends everything; returns once both listeners are closed.
@@ -198,31 +186,15 @@ impl Agent {
         let _ = self.desk.shard.order(Order::StreamClosed { agent, peer, complete: false });
     }
 
-    /// Logs an event and passes it to the host.
+    /// Logs an event at once and posts it to the host.
     fn event(&mut self, at: WallTime, event: Event) {
         self.tracer.event(&event, &self.desk.site.published());
         if matches!(event, Event::RoundTrip { .. } | Event::ProbeFailed(_)) {
             // They are here for the log alone; a host must not get them depending on its level.
             return;
         }
-        if self.lost > 0 && self.offer(HostEvent { at, event: Event::Overflow(self.lost) }) {
-            self.lost = 0;
-        }
-        if !self.offer(HostEvent { at, event }) {
-            self.lost += 1;
-            self.desk.site.metrics().events_lost(1);
-        }
-    }
-
-    /// Passes an event to the host if it has room; a host that does not listen has all of it.
-    fn offer(&self, event: HostEvent) -> bool {
-        // Nobody else sends, so the queue only gets shorter in between.
-        let room = self.events.len() < self.most_events;
-        if room {
-            // The host's end is gone: it does not listen, which is its right.
-            let _ = self.events.send(event);
-        }
-        room
+        let lost = self.post.post(HostEvent { at, event });
+        self.desk.site.metrics().events_lost(lost);
     }
 }
 

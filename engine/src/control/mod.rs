@@ -10,6 +10,7 @@ mod agents;
 mod frames;
 mod http;
 pub(crate) mod peers;
+pub(crate) mod post;
 pub(crate) mod refresh;
 pub(crate) mod runtime;
 mod seeds;
@@ -31,7 +32,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::Sender;
 use mesh_gossip_proto::{Event, WallTime};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -42,6 +42,7 @@ use crate::shared::Shared;
 use crate::snapshot::Published;
 use crate::tls::credentials::server_name;
 use crate::tls::identity::identity_of;
+use post::Outbox;
 use refresh::MetadataSource;
 use stream::Driver;
 use sync::{SyncLimits, Terms};
@@ -86,10 +87,8 @@ pub(crate) struct AgentPort {
     pub(crate) seeds: Vec<String>,
     /// A file of more seeds.
     pub(crate) seed_file: Option<PathBuf>,
-    /// Events that wait for the host; further ones are dropped, and it is told how many.
-    pub(crate) most_events: usize,
-    /// Where the host takes its events from.
-    pub(crate) events: Sender<HostEvent>,
+    /// What the host takes its events from.
+    pub(crate) events: Outbox,
 }
 
 /// What the control thread reads of an agent: in production its [`Shared`].

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam::channel::Receiver;
 use mesh_gossip_proto::membership::record::{Authority, Claim, first_record};
 use mesh_gossip_proto::{
     DenseTable, Incarnation, Instant, Member, MemberId, MemberTable, Metadata, PeerError,
@@ -22,13 +21,14 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::post::{Mailbox, letter_box};
 use super::runtime::Control;
 use super::sync::{PROTOCOL, SyncLimits, Terms};
-use super::{AgentPort, ControlMessage, HostEvent, Site};
+use super::{AgentPort, ControlMessage, Site};
 use crate::io::{Backend, IoStats, Waker};
 use crate::link::stats::LinkStats;
 use crate::metrics::Metrics;
-use crate::options::PeerLabels;
+use crate::options::{Delivery, PeerLabels};
 use crate::orders::{AgentId, Inspection, Order, Orders, ShardHandle, Work};
 use crate::snapshot::Published;
 
@@ -240,7 +240,7 @@ pub(crate) struct Stage {
     pub(crate) site: Arc<StageSite>,
     pub(crate) sync: SocketAddr,
     pub(crate) http: SocketAddr,
-    pub(crate) events: Receiver<HostEvent>,
+    pub(crate) events: Mailbox,
 }
 
 /// How a [`Stage`] is set.
@@ -282,8 +282,7 @@ impl Stage {
             certified,
         });
         let orders = Arc::new(Orders::new(orders));
-        let most_events = events;
-        let (sender, events) = crossbeam::channel::unbounded();
+        let (outbox, events) = letter_box(events, Delivery::Immediate);
         let control = Control::start_within(backend, 64, limits).unwrap();
         let (sync_listener, sync) = bound();
         let (http_listener, http) = bound();
@@ -295,8 +294,7 @@ impl Stage {
             http: Some(http_listener),
             seeds,
             seed_file: None,
-            most_events,
-            events: sender,
+            events: outbox,
         };
         add(&control, port).unwrap();
         Self { control, orders, site, sync, http, events }
@@ -312,8 +310,7 @@ impl Stage {
             http: Some(http),
             seeds: Vec::new(),
             seed_file: None,
-            most_events: 1,
-            events: crossbeam::channel::unbounded().0,
+            events: letter_box(1, Delivery::Immediate).0,
         };
         add(&self.control, port)
     }

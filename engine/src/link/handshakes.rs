@@ -408,8 +408,11 @@ fn finish_dial(
         channel: Channel::new(client_to_server, server_to_client, peer_index),
         phase: Phase::Finishing(Box::new(finishing)),
         heard: now,
+        used: now,
+        renews: now,
         asked: None,
         tried: None,
+        redialled: None,
         doubted: false,
     };
     Ok((session, tls))
@@ -433,8 +436,11 @@ fn finish_answer(
         channel: Channel::new(server_to_client, client_to_server, peer_index),
         phase: Phase::Awaited,
         heard: now,
+        used: now,
+        renews: now,
         asked: None,
         tried: None,
+        redialled: None,
         doubted: false,
     };
     Ok((session, tls))

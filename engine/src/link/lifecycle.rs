@@ -1,5 +1,5 @@
 //! The life of a session after its handshake: confirmation, succession, retirement
-//! (rules S-3, S-5 and S-18).
+//! (rules S-3, S-5 and S-18), and its end when nobody uses it.
 
 use mesh_gossip_proto::wire::message::{FRAME, kind};
 use mesh_gossip_proto::{Duration, Instant, MemberId};
@@ -16,6 +16,9 @@ pub(super) const CONFIRMATION: [u8; FRAME] = [kind::CONFIRM, 0, 0];
 const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 /// And asks again so often while none came about.
 const SUCCESSOR_AGAIN: Duration = Duration::from_secs(60);
+/// A session that nothing was sent or heard on for so long ends: what is kept warm is what is
+/// used, ring neighbours and a few acquaintances, however many members there are.
+const IDLE: Duration = Duration::from_secs(600);
 /// An old session whose peer has been silent for so long gets no successor: the peer is gone.
 const FORSAKEN: Duration = Duration::from_secs(3_600);
 /// Confirmed sessions with one member; the worst goes first.
@@ -41,8 +44,8 @@ impl Links {
             }
             Phase::Live { .. } => unreachable!("a session is confirmed once"),
         };
-        let lifetime = self.lifetime();
-        self.timers.set(index, now + lifetime);
+        let renews = now + self.lifetime();
+        self.live_until(now, index, renews);
         self.paths.insert(path, index);
         self.rank(now, index);
         self.flush(Target::Member(peer), index);
@@ -61,6 +64,8 @@ impl Links {
             Some(Entry::Dialing(_) | Entry::Answering(_)) | None => None,
         });
         let at = if best.is_none_or(|best| session.supersedes(best)) { 0 } else { 1 };
+        // A handshake that changed nothing is not repeated at once.
+        let redialled = best.and_then(|best| best.redialled);
         order.insert(at, index);
         // A superseded session goes on receiving for a while: the peer may still send on it.
         let others: Vec<u32> = order.iter().skip(1).copied().collect();
@@ -70,6 +75,9 @@ impl Links {
         }
         for index in surplus {
             self.close(index);
+        }
+        if let Some(Entry::Open(session)) = self.slots.get_mut(index) {
+            session.redialled = redialled;
         }
     }
 
@@ -90,7 +98,16 @@ impl Links {
         // Its age counts from its own beginning (rule S-3).
         let due = session.begun + lifetime;
         self.paths.insert(session.path, heard);
-        self.timers.set(heard, due.max(now + SUCCESSOR_AGAIN));
+        self.live_until(now, heard, due.max(now + SUCCESSOR_AGAIN));
+    }
+
+    /// The session that its member is sent on wants a successor at `renews`, unless it falls idle
+    /// before.
+    fn live_until(&mut self, now: Instant, index: u32, renews: Instant) {
+        if let Some(Entry::Open(session)) = self.slots.get_mut(index) {
+            session.renews = renews;
+        }
+        self.timers.set(index, renews.min(now + IDLE));
     }
 
     fn lifetime(&mut self) -> Duration {
@@ -145,19 +162,29 @@ impl Links {
         }
     }
 
-    /// A live session's deadline: the best of its member wants a successor if the peer is still
-    /// there; any other retires once nothing arrives on it any more.
+    /// A live session's deadline: the best of its member ends when it is idle, and wants a
+    /// successor when it is old and the peer is still there; any other retires once nothing
+    /// arrives on it any more.
     fn session_aged(&mut self, now: Instant, index: u32) {
         let Some(Entry::Open(session)) = self.slots.get(index) else { return };
-        let Session { peer, path, heard, .. } = **session;
+        let Session { peer, path, heard, used, renews, .. } = **session;
         let best = self.members.get(&peer).and_then(|sessions| sessions.first());
-        if best == Some(&index) && now.since(heard) < FORSAKEN {
-            self.timers.set(index, now + SUCCESSOR_AGAIN);
-            self.dial(now, Target::Member(peer), path);
-        } else if now.since(heard) >= self.linger {
+        if best != Some(&index) {
+            if now.since(heard) >= self.linger {
+                self.close(index);
+            } else {
+                self.timers.set(index, heard + self.linger);
+            }
+        } else if now.since(used) >= IDLE {
+            self.stats.idled += 1;
             self.close(index);
+        } else if now < renews {
+            self.timers.set(index, renews.min(used + IDLE));
+        } else if now.since(heard) < FORSAKEN {
+            self.live_until(now, index, now + SUCCESSOR_AGAIN);
+            self.dial(now, Target::Member(peer), path);
         } else {
-            self.timers.set(index, heard + self.linger);
+            self.close(index);
         }
     }
 

@@ -21,6 +21,8 @@ pub mod stats;
 mod targets;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod warmth_tests;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -181,7 +183,12 @@ impl Links {
         if moved {
             session.tried = Some(transmit.address);
         }
-        let (doubted, due) = (session.doubted, session.channel.wants_successor());
+        let deaf = session.is_deaf(now);
+        if deaf {
+            session.redialled = Some(now);
+        }
+        session.used = now;
+        let (doubted, due) = (session.doubted || deaf, session.channel.wants_successor());
         self.stats.sealed += 1;
         self.stats.bytes_out += sealed.len() as u64;
         if doubted || moved {
@@ -279,6 +286,7 @@ impl Links {
             Err(OpenError::Forged) => return self.drop_datagram("forged"),
         };
         session.heard = now;
+        session.used = now;
         session.asked = None;
         session.doubted = false;
         let (peer, path) = (session.peer, session.path);

@@ -26,10 +26,16 @@ pub(super) struct Session {
     pub(super) phase: Phase,
     /// Last datagram opened.
     pub(super) heard: Instant,
+    /// Last datagram opened or sealed.
+    pub(super) used: Instant,
+    /// When it wants a successor; counts from its confirmation.
+    pub(super) renews: Instant,
     /// First ping sent since the last datagram was heard.
     pub(super) asked: Option<Instant>,
     /// Where the peer was looked for because this path was silent.
     pub(super) tried: Option<SocketAddr>,
+    /// When the peer was last dialled because it stayed silent on this path.
+    pub(super) redialled: Option<Instant>,
     /// The peer says that it does not know this session; a new handshake is under way.
     pub(super) doubted: bool,
 }
@@ -59,6 +65,11 @@ pub(super) struct Finishing {
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// A peer that is asked and says nothing for so long is looked for at its newest address.
 const SILENCE: Duration = Duration::from_secs(1);
+/// A peer that is asked and says nothing for so long may answer on a session that leads elsewhere,
+/// to another process of its name for one: it gets a handshake,
+const DEAF: Duration = Duration::from_secs(5);
+/// and another one after so long.
+const DIAL_DEAF_AGAIN: Duration = Duration::from_secs(60);
 /// Unconfirmed sessions end after so long (rule S-5).
 pub(super) const UNCONFIRMED: Duration = Duration::from_secs(3);
 /// So many last flights without a confirmation mean that the peer rejects us (rule S-9).
@@ -102,6 +113,12 @@ impl Session {
     /// may have moved.
     pub(super) fn may_have_moved(&self, now: Instant, address: SocketAddr) -> bool {
         self.is_silent(now) && self.path != address && self.tried != Some(address)
+    }
+
+    /// The peer has been pinged for so long without a word that a handshake is worth a try.
+    pub(super) fn is_deaf(&self, now: Instant) -> bool {
+        let rested = self.redialled.is_none_or(|last| now.since(last) >= DIAL_DEAF_AGAIN);
+        rested && self.asked.is_some_and(|asked| now.since(asked) >= DEAF)
     }
 
     /// When both sides had confirmed.

@@ -34,6 +34,8 @@ pub struct LinkStats {
     pub dropped: BTreeMap<&'static str, u64>,
     /// Payloads that could not be sent (no session came about, a queue was full).
     pub unsent: u64,
+    /// Sessions that ended because nothing was sent or heard on them.
+    pub idled: u64,
     /// Live sessions (gauge).
     pub sessions: u64,
     /// Handshakes under way (gauge).

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 const WELL_FORMED: &str = "metric names are well formed and distinct";
 
@@ -17,6 +17,10 @@ pub(super) fn register<C: Collector + Clone + 'static>(registry: &Registry, fami
 
 pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     register(registry, IntGauge::new(name, help).expect(WELL_FORMED))
+}
+
+pub(super) fn real_gauge(registry: &Registry, name: &str, help: &str) -> Gauge {
+    register(registry, Gauge::new(name, help).expect(WELL_FORMED))
 }
 
 pub(super) fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> IntGaugeVec {

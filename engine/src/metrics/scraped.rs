@@ -3,9 +3,9 @@
 //! Invariant: no family here is touched outside a scrape, so the totals stand in one place.
 
 use mesh_gossip_proto::{Stats, View};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use super::families::{counter, counters, gauge, gauges, raise, raise_by};
+use super::families::{counter, counters, gauge, gauges, raise, raise_by, real_gauge};
 use crate::io::IoStats;
 use crate::link::stats::LinkStats;
 use crate::orders::Inspection;
@@ -106,6 +106,7 @@ struct Protocol {
     updates: IntCounter,
     pulls: IntCounter,
     rejected: IntCounterVec,
+    observers: Observers,
 }
 
 impl Protocol {
@@ -132,7 +133,7 @@ impl Protocol {
             ),
             declared_dead: total(
                 "mesh_gossip_declared_dead_total",
-                "Members declared failed by our own timer.",
+                "Members declared failed by our own verdict.",
             ),
             queue_dropped: total(
                 "mesh_gossip_queue_dropped_total",
@@ -146,6 +147,7 @@ impl Protocol {
                 "Messages and records rejected, by reason.",
                 &["mesh_reason"],
             ),
+            observers: Observers::new(r),
         }
     }
 
@@ -172,6 +174,58 @@ impl Protocol {
             raise(counter, total);
         }
         raise_by(&self.rejected, &stats.rejected);
+        self.observers.copy(stats);
+    }
+}
+
+/// What the detector `observers` counts.
+struct Observers {
+    baseline: Gauge,
+    tests: IntCounterVec,
+    cases: IntCounter,
+    verifies: IntCounter,
+    votes: IntCounter,
+    unreachable: IntCounter,
+    proofs: IntCounter,
+}
+
+impl Observers {
+    fn new(r: &Registry) -> Self {
+        let total = |name, help| counter(r, name, help);
+        Self {
+            baseline: real_gauge(
+                r,
+                "mesh_gossip_baseline_ratio",
+                "Share of pings to living members that are answered in time, estimated.",
+            ),
+            tests: counters(
+                r,
+                "mesh_gossip_tests_total",
+                "Tests of doubted members: begun, or refused because too many were open.",
+                &["mesh_outcome"],
+            ),
+            cases: total("mesh_gossip_cases_total", "Cases opened: others were to be asked."),
+            verifies: total("mesh_gossip_verifies_total", "Questions sent to other observers."),
+            votes: total("mesh_gossip_votes_total", "Votes sent to who asked."),
+            unreachable: total("mesh_gossip_unreachable_total", "Members marked unreachable here."),
+            proofs: total("mesh_gossip_proofs_pulled_total", "Proofs of death asked for."),
+        }
+    }
+
+    fn copy(&self, stats: &Stats) {
+        self.baseline.set(f64::from(stats.baseline_permille) / 1_000.0);
+        for (outcome, total) in [("begun", stats.tests), ("refused", stats.tests_refused)] {
+            raise(&self.tests.with_label_values(&[outcome]), total);
+        }
+        for (counter, total) in [
+            (&self.cases, stats.cases),
+            (&self.verifies, stats.verifies),
+            (&self.votes, stats.votes),
+            (&self.unreachable, stats.unreachable),
+            (&self.proofs, stats.proofs_pulled),
+        ] {
+            raise(counter, total);
+        }
     }
 }
 
@@ -179,6 +233,7 @@ impl Protocol {
 struct Links {
     sessions: IntGauge,
     half_open: IntGauge,
+    idled: IntCounter,
     dials: IntCounter,
     handshakes: IntCounterVec,
     handshake_bytes: IntCounter,
@@ -191,6 +246,11 @@ impl Links {
         Self {
             sessions: gauge(r, "mesh_gossip_sessions", "Live sessions."),
             half_open: gauge(r, "mesh_gossip_sessions_half_open", "Handshakes under way."),
+            idled: counter(
+                r,
+                "mesh_gossip_sessions_idled_total",
+                "Sessions that ended because nobody used them.",
+            ),
             dials: counter(r, "mesh_gossip_handshakes_dialled_total", "Handshakes begun by us."),
             handshakes: counters(
                 r,
@@ -221,6 +281,7 @@ impl Links {
     fn copy(&self, links: &LinkStats) {
         self.sessions.set(links.sessions as i64);
         self.half_open.set(links.half_open as i64);
+        raise(&self.idled, links.idled);
         raise(&self.dials, links.dials);
         raise(&self.handshake_bytes, links.handshake_bytes_out);
         for (direction, total) in [("inbound", links.bytes_in), ("outbound", links.bytes_out)] {

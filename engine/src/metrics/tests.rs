@@ -37,6 +37,14 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.stats.probes_acked = 11;
     inspection.stats.suspicions = 2;
     inspection.stats.queue_depth = 7;
+    inspection.stats.baseline_permille = 975;
+    inspection.stats.tests = 4;
+    inspection.stats.tests_refused = 1;
+    inspection.stats.cases = 3;
+    inspection.stats.verifies = 21;
+    inspection.stats.votes = 9;
+    inspection.stats.unreachable = 2;
+    inspection.stats.proofs_pulled = 6;
     inspection.stats.rejected.insert("schema", 3);
     inspection.links.opened = 100;
     inspection.links.sealed = 90;
@@ -45,6 +53,7 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.links.dropped.insert("garbage", 5);
     inspection.links.handshake_failures.insert("untrusted", 6);
     inspection.links.sessions = 3;
+    inspection.links.idled = 8;
     inspection.io.send_failed = 1;
     for _scrape in 0..2 {
         let text = metrics.render(&view, &inspection);
@@ -68,10 +77,19 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
                 "mesh_gossip_probes_total{mesh_outcome=\"acked\"} 11",
                 "mesh_gossip_suspicions_total 2",
                 "mesh_gossip_queue_depth 7",
+                "mesh_gossip_baseline_ratio 0.975",
+                "mesh_gossip_tests_total{mesh_outcome=\"begun\"} 4",
+                "mesh_gossip_tests_total{mesh_outcome=\"refused\"} 1",
+                "mesh_gossip_cases_total 3",
+                "mesh_gossip_verifies_total 21",
+                "mesh_gossip_votes_total 9",
+                "mesh_gossip_unreachable_total 2",
+                "mesh_gossip_proofs_pulled_total 6",
                 "mesh_gossip_rejected_total{mesh_reason=\"schema\"} 3",
                 "mesh_gossip_datagrams_dropped_total{mesh_reason=\"replay\"} 4",
                 "mesh_gossip_handshakes_total{mesh_outcome=\"failure\",mesh_reason=\"untrusted\"} 6",
                 "mesh_gossip_sessions 3",
+                "mesh_gossip_sessions_idled_total 8",
                 "mesh_gossip_io_backend_info{backend=\"mmsg\"} 1",
             ],
         );

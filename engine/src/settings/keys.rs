@@ -231,19 +231,26 @@ pub static KEYS: &[Key] = &[
         "suspicionInterval",
         Kind::Span,
         "00:00:05",
-        "Budget from the end of a member to its removal; at least two intervals. Kept by \
-         `lifeguard`, from five intervals on, up to 16 members.",
+        "Budget from the end of a member to its removal; at least two intervals. Kept from five \
+         intervals on, from 3 to 16 members; beyond, the detector takes what it needs.",
     ),
-    used("indirectPings", COUNT, "3", "Relays asked when a direct ping is late."),
+    used(
+        "indirectPings",
+        COUNT,
+        "3",
+        "Relays asked when a direct ping is late; without effect with `observers`.",
+    ),
     used(
         "detector",
         Kind::Choice(&["observers", "lifeguard", "swim"]),
-        "lifeguard",
+        "observers",
         "Failure detector.",
     ),
-    noted(
-        used("grace", Kind::Span, "2.05s", "Grace of the observer detector."),
-        "only the detector `observers` has a grace",
+    used(
+        "grace",
+        Kind::Span,
+        "2.05s",
+        "Silence that `observers` forgives, 100 ms to 60 s; a removal takes as much longer.",
     ),
     used(
         "fanout",
@@ -407,6 +414,12 @@ pub static KEYS: &[Key] = &[
         "Least severity that is logged.",
     ),
     used(
+        "events:delivery",
+        Kind::Choice(&["batched", "immediate"]),
+        "batched",
+        "When the host is told of changes: together after a quiet second, five at most, or at once.",
+    ),
+    used(
         "metrics:peerLabels",
         Kind::Choice(&["auto", "on", "off"]),
         "auto",
@@ -442,6 +455,13 @@ pub static KEYS: &[Key] = &[
         "256",
         "Indirect probes carried out for others at one time; a further one gets no nack.",
     ),
+    used(
+        "limits:tests",
+        LIMIT,
+        "256",
+        "Tests of doubted members open at one time; a further one is refused and counted.",
+    ),
+    used("limits:proofs", LIMIT, "4096", "Proofs of death kept for whoever asks; the oldest goes."),
     used(
         "limits:events",
         LIMIT,

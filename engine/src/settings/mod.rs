@@ -18,6 +18,7 @@ mod sources;
 mod tests;
 mod value;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -59,7 +60,7 @@ pub struct Note {
     /// Where it was set.
     pub origin: Origin,
     /// What to know.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
 }
 
 impl fmt::Display for Note {
@@ -212,8 +213,9 @@ impl fmt::Debug for Settings {
 }
 
 impl Entry {
-    fn note(&self, text: &'static str) -> Note {
-        Note { key: format!("{ROOT}:{}", self.name), origin: self.origin.clone(), text }
+    fn note(&self, text: impl Into<Cow<'static, str>>) -> Note {
+        let (key, origin) = (format!("{ROOT}:{}", self.name), self.origin.clone());
+        Note { key, origin, text: text.into() }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use mesh_gossip_proto::batch::Delivery;
 use mesh_gossip_proto::config::{Config, Detector, Fanout, Limits};
 use zeroize::Zeroizing;
 
@@ -30,7 +31,6 @@ const NO_CERTIFICATE: &str = "Set it to a PEM file (variable MESH_GOSSIP_CERT_PA
                               bootstrap` issues certificates.";
 const NO_CA: &str = "Set it to the PEM file of the authorities that peers' certificates are \
                      checked against (variable MESH__GOSSIP__TLS__CAPATH).";
-const NO_OBSERVERS: &str = "not available in this build; use lifeguard or swim";
 const NO_DNS_IDENTITY: &str = "not available in this build; use spiffe";
 const NO_UNTRUSTED: &str =
     "every peer is authenticated; remove the key and set mesh:gossip:tls:caPath";
@@ -68,6 +68,11 @@ impl Settings {
             seeds: self.list("seedPeers").collect(),
             seed_file: self.path("seedFile"),
             metadata_refresh: self.span("metadataRefreshPeriod"),
+            events: match self.word("events:delivery") {
+                "batched" => Delivery::Batched,
+                "immediate" => Delivery::Immediate,
+                other => unadmitted(other),
+            },
             tls,
             control: Some(ControlOptions {
                 bind: SocketAddr::new(self.address("control:address"), self.port("control:port")),
@@ -103,19 +108,11 @@ impl Settings {
             !self.fixed_fanout(),
             "without effect while adaptiveFanout is true; set adaptiveFanout to false",
         );
-        let swim = self.detector() == Detector::Swim;
-        note(
-            "suspicionInterval",
-            swim,
-            "without effect: the detector `swim` derives the wait from interval alone",
-        );
-        let short = self.span("suspicionInterval") < self.span("interval") * PROMISED_FROM;
-        const SHORT: &str = "suspicionInterval is below five intervals, so that removals keep no \
-                             budget: the wait follows from interval alone";
-        note("suspicionInterval", short && !swim, SHORT);
-        // The default budget can be undercut without a word about it.
-        let alone = self.entry("suspicionInterval").is_none();
-        note("interval", short && !swim && alone, SHORT);
+        let observes = self.detector() == Detector::Observers;
+        const NO_GRACE: &str = "without effect: only the detector `observers` has a grace";
+        note("grace", !observes, NO_GRACE);
+        const NO_RELAYS: &str = "without effect: the detector `observers` asks no relays";
+        note("indirectPings", observes, NO_RELAYS);
         note(
             "io:spin",
             self.span("io:spin") > Duration::ZERO,
@@ -131,7 +128,41 @@ impl Settings {
             self.secret("tls:certificateData", "tls:certificateDataSecret").is_some(),
             "without effect: certificateData is set and wins",
         );
+        notes.extend(self.note_of_the_promise());
         notes
+    }
+
+    /// Whether the suspicion interval can be kept; told at the key that breaks it.
+    fn note_of_the_promise(&self) -> Option<Note> {
+        let config = self.config();
+        let set = |names: &[&'static str]| names.iter().find_map(|name| self.entry(name));
+        match config.detector {
+            Detector::Swim => {
+                Some(self.entry("suspicionInterval")?.note(
+                    "without effect: the detector `swim` derives the wait from interval alone",
+                ))
+            }
+            Detector::Lifeguard => {
+                let short = config.suspicion_interval < config.interval * PROMISED_FROM;
+                // The default budget can be undercut without a word about it.
+                let entry = set(&["suspicionInterval", "interval"]).filter(|_| short)?;
+                Some(entry.note(
+                    "suspicionInterval is below five intervals, so that removals keep no budget: \
+                     the wait follows from interval alone",
+                ))
+            }
+            Detector::Observers => {
+                let (promise, most) = (config.suspicion_interval, config.limits.members);
+                let achievable = config.achievable(most);
+                let entry = set(&["suspicionInterval", "grace", "interval"])?;
+                (promise < achievable).then(|| {
+                    entry.note(format!(
+                        "suspicionInterval ({promise:?}) is below what removals take without loss, \
+                         in 99 of 100 cases: {achievable:.2?} with limits:members = {most}"
+                    ))
+                })
+            }
+        }
     }
 
     fn refusals(&self) -> Vec<SettingsError> {
@@ -141,7 +172,6 @@ impl Settings {
                 Standing::Used | Standing::Noted(_) => None,
             });
         let by_value = [
-            ("detector", self.word("detector") == "observers", NO_OBSERVERS),
             ("tls:identity", self.word("tls:identity") != "spiffe", NO_DNS_IDENTITY),
             (
                 "tls:allowUntrustedCertificates",
@@ -173,7 +203,14 @@ impl Settings {
     }
 
     fn protocol(&self) -> Result<Config, SettingsError> {
-        let config = Config {
+        self.config().validate().map_err(|error| {
+            let (value, origin) = self.stands(error.key);
+            invalid(error.key, value, origin, Problem::Protocol(error.message))
+        })
+    }
+
+    fn config(&self) -> Config {
+        Config {
             interval: self.span("interval"),
             ping_timeout: self.span("pingTimeout"),
             suspicion_interval: self.span("suspicionInterval"),
@@ -190,6 +227,7 @@ impl Settings {
             retransmit_limit: u32::try_from(self.count("retransmitLimit")).unwrap_or(u32::MAX),
             max_outbound_per_round: self.count("maxOutboundPerRound"),
             detector: self.detector(),
+            grace: self.span("grace"),
             left_retention: self.span("leftRetention"),
             limits: Limits {
                 members: self.count("limits:members"),
@@ -197,23 +235,19 @@ impl Settings {
                 queue_entries: self.count("limits:queueEntries"),
                 pulls: self.count("limits:pulls"),
                 relays: self.count("limits:relays"),
+                tests: self.count("limits:tests"),
+                proofs: self.count("limits:proofs"),
                 events: self.count("limits:events"),
-                ..Limits::default()
             },
             ..Config::new(&self.required_text("clusterId"))
-        };
-        config.validate().map_err(|error| {
-            let (value, origin) = self.stands(error.key);
-            invalid(error.key, value, origin, Problem::Protocol(error.message))
-        })
+        }
     }
 
     fn detector(&self) -> Detector {
         match self.word("detector") {
             "swim" => Detector::Swim,
-            // `observers` is refused by name, so that nothing runs on the stand-in; the other
-            // bounds are checked all the same, to tell everything at once.
-            "lifeguard" | "observers" => Detector::Lifeguard,
+            "lifeguard" => Detector::Lifeguard,
+            "observers" => Detector::Observers,
             other => unadmitted(other),
         }
     }

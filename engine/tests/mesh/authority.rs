@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Issued, Subject};
-use mesh_gossip::options::{Advertise, AgentOptions, ControlOptions, PeerLabels};
+use mesh_gossip::options::{Advertise, AgentOptions, ControlOptions, Delivery, PeerLabels};
 use mesh_gossip::proto::Config;
 
 /// Longer than any test.
@@ -47,6 +47,7 @@ impl Authority {
             seeds: Vec::new(),
             seed_file: None,
             metadata_refresh: Duration::from_secs(30),
+            events: Delivery::default(),
             tls: self.issue(node_id, role).tls_options(&self.0),
             control: Some(ControlOptions { bind: ANY_PORT }),
             peer_labels: PeerLabels::Auto,

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use mesh_gossip::options::EngineOptions;
+use mesh_gossip::options::{Delivery, EngineOptions};
 use mesh_gossip::proto::{Event, State, Stats};
 use mesh_gossip::{Agent, Engine, HostEvent};
 
@@ -52,6 +52,8 @@ fn crowd(stage: &Stage) -> Vec<Agent> {
     for number in 0..AGENTS {
         let mut options = authority.options(&format!("member-{number}"), "worker");
         options.control = None;
+        // Counted when all is quiet: nothing may be on its way by then.
+        options.events = Delivery::Immediate;
         options.seeds = agents.iter().take(2).map(|a| a.local_address().to_string()).collect();
         agents.push(Agent::start(&engine, options).unwrap());
     }
@@ -86,7 +88,8 @@ struct Tally {
 
 fn tally(agent: &Agent) -> Tally {
     let mut tally = Tally::default();
-    while let Some(HostEvent { event, .. }) = agent.next_event(Duration::ZERO) {
+    let batches = std::iter::from_fn(|| agent.next_events(Duration::ZERO));
+    for HostEvent { event, .. } in batches.flatten() {
         tally.joined += usize::from(matches!(event, Event::Joined(_)));
         tally.doubted += usize::from(matches!(event, Event::Suspected { .. }));
         tally.left += usize::from(matches!(event, Event::Left { .. }));

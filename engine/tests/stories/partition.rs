@@ -3,24 +3,56 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use mesh_gossip::proto::State;
+use mesh_gossip::proto::{Detector, State};
 
 use crate::mesh::log::{Line, event_id};
 use crate::mesh::trio::CLUSTER;
-use crate::mesh::{Host, Trio, everyone_alive, on_both_backends, until};
+use crate::mesh::{Authority, Host, Trio, everyone_alive, on_both_backends, until};
 
 /// Longer than the suspicion interval: whoever is not vouched for has left by then.
 const LONG_ENOUGH: Duration = Duration::from_millis(6_500);
 
-/// Rule F-3: two members that cannot hear each other are kept by the third one's word.
+/// Rule D-8: two members that cannot hear each other doubt each other, and nobody leaves: the third
+/// one votes that both live.
 #[test]
-fn a_relay_vouches_for_whom_it_hears() {
+fn a_third_one_vouches_for_whom_it_hears() {
     on_both_backends(|stage| {
         let trio = Trio::together(stage);
         let [mike, alpha, zulu] = &trio.hosts;
         trio.network.cut(&trio.doors[1], &trio.doors[2]);
         for host in [alpha, zulu] {
-            until("relays are asked", || indirect_pings(host) >= 3);
+            until("the third one is asked", || total(host, "mesh_gossip_verifies_total") >= 1);
+        }
+        until("the third one has voted", || total(mike, "mesh_gossip_votes_total") >= 2);
+        sleep(LONG_ENOUGH);
+        assert!(trio.network.counts().withheld > 0, "without a cut this shows nothing");
+        for (seer, seen) in trio.pairs() {
+            assert!(seer.sees(seen.name()).is_some_and(State::is_present), "{}", seer.name());
+            assert!(seer.log.about(event_id::LEFT, seen.name()).is_empty(), "{}", seer.name());
+        }
+        for host in [alpha, zulu] {
+            assert_eq!(mike.sees(host.name()), Some(State::Alive), "a doubt is told to nobody");
+        }
+        assert_eq!(total(mike, "mesh_gossip_declared_dead_total"), 0);
+        trio.network.heal();
+        trio.wait_until_whole();
+    });
+}
+
+/// Rule F-3: the same under `lifeguard`, where the third one is a relay.
+#[test]
+fn a_relay_vouches_for_whom_it_hears() {
+    on_both_backends(|stage| {
+        let authority = Authority::of(CLUSTER);
+        let trio = Trio::certified(stage, stage.network(), authority, &|mut options| {
+            options.protocol.detector = Detector::Lifeguard;
+            options
+        });
+        trio.wait_until_whole();
+        let [mike, alpha, zulu] = &trio.hosts;
+        trio.network.cut(&trio.doors[1], &trio.doors[2]);
+        for host in [alpha, zulu] {
+            until("relays are asked", || total(host, "mesh_gossip_indirect_pings_total") >= 3);
         }
         sleep(LONG_ENOUGH);
         assert!(trio.network.counts().withheld > 0, "without a cut this shows nothing");
@@ -28,13 +60,13 @@ fn a_relay_vouches_for_whom_it_hears() {
             assert!(seer.sees(seen.name()).is_some_and(State::is_present), "{}", seer.name());
             assert!(seer.log.about(event_id::LEFT, seen.name()).is_empty(), "{}", seer.name());
         }
-        assert!(mike.metrics().sum("mesh_gossip_declared_dead_total", &[]) == 0);
+        assert_eq!(total(mike, "mesh_gossip_declared_dead_total"), 0);
         trio.network.heal();
         trio.wait_until_whole();
     });
 }
 
-/// Rules F-5 and H-2: who is cut off from everybody is doubted, then gone; when the cut ends, it
+/// Rules D-8, D-9, D-13 and D-14: who is cut off from everybody is doubted, then gone; when the cut ends, it
 /// is back everywhere, and nobody had to do anything. Each step is told once.
 #[test]
 fn a_member_that_is_cut_off_leaves_and_comes_back_by_itself() {
@@ -52,7 +84,15 @@ fn a_member_that_is_cut_off_leaves_and_comes_back_by_itself() {
         until("the majority holds it gone", || {
             majority.iter().all(|host| host.sees("zulu") == Some(State::Dead))
         });
-        until("it holds the others gone", || zulu.alive() == 1);
+        until("it holds the others unreachable", || {
+            total(zulu, "mesh_gossip_unreachable_total") == 2
+        });
+        // Whoever is alone cannot tell who is dead (rule D-9).
+        assert_eq!(
+            (zulu.sees("mike"), zulu.sees("alpha")),
+            (Some(State::Suspect), Some(State::Suspect))
+        );
+        // It was cut off from whoever buried it, so that it returns at once (rule D-13).
         for host in majority {
             until("the departure is told", || !told(host, event_id::LEFT).is_empty());
             departure_is_told_once(host);
@@ -109,6 +149,6 @@ fn departure_is_told_once(host: &Host) {
     assert!(suspect[0].field("LastSeen").starts_with("20"), "a moment: {suspect:?}");
 }
 
-fn indirect_pings(host: &Host) -> u64 {
-    host.metrics().sum("mesh_gossip_indirect_pings_total", &[])
+fn total(host: &Host, family: &str) -> u64 {
+    host.metrics().sum(family, &[])
 }

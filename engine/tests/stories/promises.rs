@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use mesh_gossip::HostEvent;
+use mesh_gossip::options::Delivery;
 use mesh_gossip::proto::{Event, State};
 
 use crate::mesh::host::ANSWER;
@@ -66,15 +68,17 @@ fn a_metadata_source_is_followed() {
 fn an_event_is_about_what_the_view_shows() {
     on_both_backends(|stage| {
         let authority = Authority::of("promises");
-        let host = Spec::new(authority.options("alpha", "worker")).start(stage.backend);
+        let mut options = authority.options("alpha", "worker");
+        options.events = Delivery::Immediate;
+        let host = Spec::new(options).start(stage.backend);
         let seed = host.agent.local_address();
         for name in ["beta", "gamma", "delta", "epsilon"] {
             let joiner = Spec::new(authority.options(name, "worker")).seed(seed);
             let joiner = joiner.start(stage.backend);
             let mut told = false;
             while !told {
-                let event = host.agent.next_event(ANSWER).expect("it joins").event;
-                if let Event::Joined(record) = event {
+                for HostEvent { event, .. } in host.agent.next_events(ANSWER).expect("it joins") {
+                    let Event::Joined(record) = event else { continue };
                     let view = host.agent.view();
                     assert_eq!(view.view.state(record.record().id), Some(State::Alive));
                     told = record.record().metadata.node_id == name;
@@ -82,6 +86,30 @@ fn an_event_is_about_what_the_view_shows() {
             }
             drop(joiner);
         }
+    });
+}
+
+/// Rule D-16: three that join at about the same time are one piece of news; the view has them at
+/// once.
+#[test]
+fn members_that_join_together_are_told_together() {
+    on_both_backends(|stage| {
+        let authority = Authority::of("promises");
+        let host = Spec::new(authority.options("alpha", "worker")).start(stage.backend);
+        let seed = host.agent.local_address();
+        let _joiners = ["beta", "gamma", "delta"].map(|name| {
+            Spec::new(authority.options(name, "worker")).seed(seed).start(stage.backend)
+        });
+        until("the view has all", || host.alive() == 4);
+        let mut batches = Vec::new();
+        while batches.iter().sum::<usize>() < 3 {
+            let batch = host.agent.next_events(ANSWER).expect("they joined");
+            let joined = |told: &&HostEvent| matches!(told.event, Event::Joined(_));
+            batches.push(batch.iter().filter(joined).count());
+        }
+        batches.retain(|joined| *joined > 0);
+        // Of a busy machine one may come late.
+        assert!(batches.len() <= 2, "{batches:?}");
     });
 }
 

@@ -5,7 +5,7 @@ use crate::lexer::{Line, first_test_line, is_word};
 
 const VOCABULARY: [&str; 6] = ["config", "error", "member", "metadata", "time", "timers"];
 const GROUND: [&str; 2] = ["membership", "wire"];
-const LEAVES: [&str; 5] = ["detector", "dissemination", "leadership", "session", "sync"];
+const LEAVES: [&str; 6] = ["batch", "detector", "dissemination", "leadership", "session", "sync"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Layer {

@@ -87,6 +87,24 @@ impl Curve {
         }
     }
 
+    /// Percentiles of the time until one had learnt, in milliseconds, to the next step; who never
+    /// learnt is not among them.
+    pub fn spread_ms(&self) -> Spread {
+        let n: usize = self.steps.iter().map(|count| *count as usize).sum();
+        let at = |step: usize| ((step + 1) as u128 * STEP.as_millis()) as f64;
+        let rank = |share: f64| {
+            let mut left = (share * n as f64).ceil() as usize;
+            self.steps.iter().enumerate().find_map(|(step, count)| {
+                let reached = left <= *count as usize;
+                left = left.saturating_sub(*count as usize);
+                (n > 0 && reached).then(|| at(step))
+            })
+        };
+        let max = self.steps.iter().rposition(|count| *count > 0).map(at);
+        let p999 = rank(0.999).filter(|_| n >= P999_FROM);
+        Spread { p50: rank(0.5), p99: rank(0.99), p999, max, n }
+    }
+
     /// Points (seconds, share informed), from the origin to the last change.
     pub fn points(&self) -> Vec<(f64, f64)> {
         if self.expected == 0 {
@@ -125,6 +143,8 @@ mod tests {
             curve.inform(Duration::from_millis(ms));
         }
         assert_eq!(curve.points(), [(0.0, 0.0), (0.05, 0.25), (0.1, 0.75)]);
+        let spread = curve.spread_ms();
+        assert_eq!((spread.p50, spread.max, spread.n), (Some(100.0), Some(100.0), 3));
         let mut twice = curve.clone();
         twice.merge(&curve);
         assert_eq!(twice.points(), curve.points());

@@ -145,7 +145,7 @@ fn steady(nodes: usize, duration: Duration, ours: usize, theirs: usize) -> Cell 
     let mut plan = Plan::new(Scenario::Steady, nodes);
     plan.duration = duration;
     let label = format!("{nodes} nodes, {} s", duration.as_secs());
-    Cell { baseline: Some((secs(60), secs(300))), ..cell(Row::H1, label, plan, ours, theirs) }
+    Cell { baseline: Some((secs(20), secs(60))), ..cell(Row::H1, label, plan, ours, theirs) }
 }
 
 /// Observers that have not told all by then are too late by far.

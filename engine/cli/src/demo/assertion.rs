@@ -17,7 +17,7 @@ use super::voice::{Notice, Voice};
 use super::{DemoArgs, DemoError, options};
 use crate::signals::Stop;
 
-/// How long beyond the suspicion interval a removal is waited for.
+/// How long beyond its budget a removal is waited for.
 const REMOVE_SLACK: Duration = Duration::from_secs(10);
 
 /// Runs the assertions and prints the verdict.
@@ -87,13 +87,13 @@ fn drive(
     voice.tell(&Notice::Converged { nodes: agents.len(), ms, budget_ms })?;
 
     let Some(victim) = agents.pop() else { return Err(DemoError::TooFewToKill) };
-    let deadline = |killed: Instant| give_up(killed + report.suspicion_interval + REMOVE_SLACK);
+    let deadline = |killed: Instant| give_up(killed + report.removal_budget() + REMOVE_SLACK);
     let (name, removal) = kill(victim, agents, deadline, stop, voice)?;
     report.killed = Some(name.clone());
     match removal {
         Removal::Done(took) => {
             report.removed = Some(took);
-            let (ms, budget_ms) = (whole_ms(took), whole_ms(report.suspicion_interval));
+            let (ms, budget_ms) = (whole_ms(took), whole_ms(report.removal_budget()));
             Ok(voice.tell(&Notice::Removed { node: &name, ms, budget_ms })?)
         }
         Removal::GivenUp { after, still_in } => {

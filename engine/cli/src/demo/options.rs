@@ -8,7 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Subject};
-use mesh_gossip::options::{Advertise, AgentOptions, ControlOptions, PeerLabels, TlsOptions};
+use mesh_gossip::options::{
+    Advertise, AgentOptions, ControlOptions, Delivery, PeerLabels, TlsOptions,
+};
 use mesh_gossip::proto::Config;
 
 use super::DemoError;
@@ -71,6 +73,7 @@ pub(crate) fn agent(
         seeds,
         seed_file: None,
         metadata_refresh: Duration::from_secs(30),
+        events: Delivery::default(),
         tls: identity.tls.clone(),
         control: control_port.map(|port| ControlOptions { bind: SocketAddr::new(LOOPBACK, port) }),
         peer_labels: PeerLabels::Auto,

@@ -130,8 +130,8 @@ fn values_that_cannot_be_are_named_by_key_origin_and_fix() -> Outcome {
         ),
         (
             "no such detector",
-            json!({"detector": "observers"}),
-            &["mesh:gossip:detector", "observers", here, "use lifeguard or swim"],
+            json!({"detector": "paxos"}),
+            &["mesh:gossip:detector", "paxos", here, "observers", "lifeguard", "swim"],
         ),
         (
             "no seed",

@@ -2,12 +2,10 @@
 //!
 //! Invariant: an entry exists only for members that we have exchanged a datagram with.
 
+use crate::config::PING_FLOOR;
 use crate::member::MemberId;
 use crate::membership::table::IdMap;
 use crate::time::{Duration, Instant};
-
-/// Lowest working ping timeout.
-const FLOOR: Duration = Duration::from_millis(100);
 
 /// What our own exchanges with one member showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +67,7 @@ impl Contacts {
     /// never measured gets the ceiling, because its first answer contains a handshake.
     pub fn ping_timeout(&self, peer: MemberId, ceiling: Duration) -> Duration {
         match self.of(peer).and_then(|contact| contact.rtt) {
-            Some((smoothed, variation)) => (smoothed + variation * 4).max(FLOOR).min(ceiling),
+            Some((smoothed, variation)) => (smoothed + variation * 4).max(PING_FLOOR).min(ceiling),
             None => ceiling,
         }
     }
@@ -93,7 +91,7 @@ mod tests {
         for _ in 0..60 {
             contacts.measured(PEER, Duration::from_millis(1));
         }
-        assert_eq!(contacts.ping_timeout(PEER, ceiling), FLOOR);
+        assert_eq!(contacts.ping_timeout(PEER, ceiling), PING_FLOOR);
         contacts.measured(PEER, Duration::from_secs(60));
         assert_eq!(contacts.ping_timeout(PEER, ceiling), ceiling);
     }

@@ -10,6 +10,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use arrayvec::ArrayVec;
 use sha2::{Digest, Sha256};
 use zerocopy::byteorder::little_endian::{U16, U64};
 use zerocopy::{FromBytes, IntoBytes};
@@ -21,8 +22,12 @@ use crate::wire::message::{Death, ProofHeader, ProofVote};
 
 /// Most votes in one proof: a case asks no more members.
 const MOST_VOTES: usize = 64;
-/// A proof that was asked for and has not come is asked for again, of whoever hints at it.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// A proof that was asked for and has not come is asked for again, of the next who hinted at it.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// So many requests, and the death is forgotten until somebody tells it again.
+const TIMES: usize = 8;
+/// Members remembered that told of one death.
+const SOURCES: usize = 4;
 
 /// A decoded proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,13 +114,15 @@ fn hash_of(bytes: &[u8]) -> u64 {
 }
 
 /// A death that waits for its proof.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Waiting {
     /// The claim.
     pub death: Death,
     /// When the judgement was passed, on our clock.
     pub since: Instant,
     asked: Instant,
+    times: usize,
+    sources: ArrayVec<MemberId, SOURCES>,
 }
 
 /// Proofs known and deaths that wait for one.
@@ -151,16 +158,22 @@ impl Proofs {
         }
     }
 
-    /// A death came whose proof we lack; says whether to ask for it. Beyond `limit` further ones
-    /// wait for the next hint.
-    pub fn wait(&mut self, now: Instant, death: Death, since: Instant, limit: usize) -> bool {
+    /// A death came from `from`, whose proof we lack; says whether to ask for it. Beyond `limit`
+    /// further ones wait for the next hint.
+    pub fn wait(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        death: Death,
+        since: Instant,
+        limit: usize,
+    ) -> bool {
         let hash = death.proof.get();
         if let Some(waiting) = self.waiting.get_mut(&hash) {
-            if now.since(waiting.asked) < PATIENCE {
-                return false;
+            if !waiting.sources.contains(&from) && !waiting.sources.is_full() {
+                waiting.sources.push(from);
             }
-            waiting.asked = now;
-            return true;
+            return false;
         }
         if self.waiting.len() >= limit {
             self.waiting.retain(|_, waiting| now.since(waiting.asked) < PATIENCE);
@@ -168,8 +181,28 @@ impl Proofs {
                 return false;
             }
         }
-        self.waiting.insert(hash, Waiting { death, since, asked: now });
+        let sources = ArrayVec::from_iter([from]);
+        self.waiting.insert(hash, Waiting { death, since, asked: now, times: 1, sources });
         true
+    }
+
+    /// Requests to be repeated at `now`: whom to ask for which proof of whose death. They count as
+    /// repeated.
+    pub fn overdue(&mut self, now: Instant) -> Vec<(MemberId, MemberId, u64)> {
+        self.waiting.retain(|_, death| death.times < TIMES || now.since(death.asked) < PATIENCE);
+        let due = self.waiting.iter_mut().filter(|(_, death)| now.since(death.asked) >= PATIENCE);
+        let again = due.map(|(hash, waiting)| {
+            let source = waiting.sources[waiting.times % waiting.sources.len()];
+            waiting.asked = now;
+            waiting.times += 1;
+            (source, MemberId(waiting.death.id), *hash)
+        });
+        again.collect()
+    }
+
+    /// When the next request is to be repeated.
+    pub fn due(&self) -> Option<Instant> {
+        self.waiting.values().map(|death| death.asked + PATIENCE).min()
     }
 
     /// Takes the death that waited for this proof.
@@ -203,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_is_asked_for_once_until_patience_ends() {
+    fn a_proof_is_asked_for_in_turn_and_not_for_ever() {
         let at = |ms| Instant::ORIGIN + Duration::from_millis(ms);
         let death = |proof: u64| Death {
             id: id(1).0,
@@ -213,11 +246,15 @@ mod tests {
             proof: proof.into(),
         };
         let mut proofs = Proofs::default();
-        assert!(proofs.wait(at(0), death(1), at(0), 1));
-        assert!(!proofs.wait(at(10), death(1), at(0), 1));
-        assert!(!proofs.wait(at(10), death(2), at(0), 1), "bounded");
-        assert!(proofs.wait(at(500), death(1), at(0), 1), "asked again");
-        assert!(proofs.wait(at(1_000), death(2), at(0), 1), "the stale one makes room");
+        assert!(proofs.wait(at(0), id(7), death(1), at(0), 1));
+        assert!(!proofs.wait(at(10), id(8), death(1), at(0), 1));
+        assert!(!proofs.wait(at(10), id(8), death(2), at(0), 1), "bounded");
+        assert_eq!(proofs.due(), Some(at(300)));
+        let asked: Vec<_> = (1..9).map(|turn| proofs.overdue(at(300 * turn))).collect();
+        let of = |source| Vec::from([(source, id(1), 1)]);
+        assert_eq!(asked[..3], [of(id(8)), of(id(7)), of(id(8))], "in turn");
+        assert_eq!((asked[6].len(), asked[7].len()), (1, 0), "not for ever");
+        assert!(proofs.wait(at(3_000), id(8), death(2), at(0), 1), "that made room");
         assert!(proofs.take_waiting(1).is_none() && proofs.take_waiting(2).is_some());
         for n in 0..5 {
             proofs.keep(Proof::new(id(n), INCARNATION, 0, Vec::new()), 3);

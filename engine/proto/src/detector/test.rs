@@ -56,8 +56,7 @@ pub struct Pace {
 impl Pace {
     /// Ten pings within the grace, at most one in 200 ms.
     pub fn of(grace: Duration) -> Self {
-        let spacing = (grace / 10).clamp(Duration::from_millis(10), Duration::from_millis(200));
-        Self { spacing, grace }
+        Self { spacing: crate::config::spacing(grace), grace }
     }
 }
 

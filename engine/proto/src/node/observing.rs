@@ -49,7 +49,7 @@ const ASKED_TESTS: (u32, Duration) = (16, Duration::from_secs(2));
 /// Tests that hearsay of a death begins: as many as one reconciliation may bring (rule D-15).
 const HEARSAY: (u32, Duration) = (8, Duration::from_millis(125));
 /// A wake-up that comes later than this was a pause of ours.
-pub(super) const LATE: Duration = Duration::from_millis(100);
+pub(super) const LATE: Duration = crate::config::LATE_WAKE_UP;
 /// Announcers remembered for NOTICEs.
 const ANNOUNCERS: usize = 4_096;
 
@@ -139,17 +139,15 @@ impl<T: MemberTable> Node<T> {
         self.config.interval * (self.quorum().0.max(1) as u32)
     }
 
-    /// Pace of tests. Within the promise's range the grace leaves room for what comes before and
-    /// after it.
+    /// Pace of tests.
     fn pace(&self) -> Pace {
-        let (interval, promise) = (self.config.interval, self.config.suspicion_interval);
-        let grace = self.config.grace;
-        let small = (3..=16).contains(&self.members()) && promise >= interval * 5;
-        if !small {
-            return Pace::of(grace);
-        }
-        let room = promise.saturating_sub(interval * 2 + Duration::from_millis(500));
-        Pace::of(room.max(interval).min(grace))
+        Pace::of(self.config.grace_at(self.members()))
+    }
+
+    /// How many of a thousand pings to living members are answered in time, by our estimate.
+    pub(super) fn baseline_permille(&self) -> u32 {
+        // At most 980; the cast drops a fraction.
+        (self.observing.baseline.used() * 1_000.0) as u32
     }
 
     /// τ: how long a ping to `id` may take before it counts as lost, for the moment.
@@ -257,15 +255,17 @@ impl<T: MemberTable> Node<T> {
         let mut filled = false;
         while drawn.len() < wanted {
             let Some(id) = self.observing.active.pop() else {
-                // One round of the view at most: nobody gets the same twice.
-                if filled || !drawn.is_empty() {
+                // Another round begins, once: the view may be smaller than what is wanted.
+                if filled {
                     break;
                 }
                 filled = true;
                 self.fill_active();
                 continue;
             };
-            if self.table.get(id).is_some_and(|member| member.state.is_present()) {
+            let present = self.table.get(id).is_some_and(|member| member.state.is_present());
+            // Where a round ends within a draw nobody gets the same twice.
+            if present && !drawn.contains(&id) {
                 drawn.push(id);
             }
         }

@@ -209,6 +209,7 @@ impl<T: MemberTable> Node<T> {
                 Timer::ProbeRound
                 | Timer::Gossip
                 | Timer::Reap
+                | Timer::Pull
                 | Timer::Leave
                 | Timer::Ring
                 | Timer::Watch

@@ -218,9 +218,32 @@ impl<T: MemberTable> Node<T> {
 
     /// Asks `from` for a record, unless that is under way.
     pub(super) fn pull(&mut self, now: Instant, from: Peer, id: MemberId, hash: RecordHash) {
-        if self.pulls.begin(now, id, hash, self.config.limits.pulls) {
+        if self.pulls.begin(now, from.id, id, hash, self.config.limits.pulls) {
             self.stats.pulls += 1;
             self.send(from, &RecordPull { id: id.0, hash: U64::new(hash.0) });
+            self.plan_pulls();
+        }
+    }
+
+    /// Repeats what was asked for and has not come.
+    pub(super) fn pull_again(&mut self, now: Instant) {
+        for (from, id, hash) in self.pulls.overdue(now) {
+            if let Some(peer) = self.peer(from) {
+                self.stats.pulls += 1;
+                self.send(peer, &RecordPull { id: id.0, hash: U64::new(hash.0) });
+            }
+        }
+        self.pull_proofs_again(now);
+        self.plan_pulls();
+    }
+
+    /// Sets the timer for what is under way, unless it stands: the search is not for every pull.
+    pub(super) fn plan_pulls(&mut self) {
+        if self.timers.deadline(Timer::Pull).is_some() {
+            return;
+        }
+        if let Some(due) = Instant::earliest(self.pulls.due(), self.proofs_due()) {
+            self.timers.set(Timer::Pull, due);
         }
     }
 

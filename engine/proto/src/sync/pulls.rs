@@ -1,19 +1,29 @@
 //! Records asked for and not yet received (rule R-5).
 //!
-//! Invariant: at most one request a member and version is under way; the number is bounded.
+//! The hint that a record exists comes a few times within moments and then no more, so a request
+//! that is lost is repeated, to whoever hinted last.
+//!
+//! Invariants: at most one request a member and version is under way; the number is bounded, and
+//! so are the repetitions.
+
+use alloc::vec::Vec;
 
 use crate::member::MemberId;
 use crate::membership::record::RecordHash;
 use crate::membership::table::IdMap;
 use crate::time::{Duration, Instant};
 
-/// After so long the next hint asks again, whomever it came from.
+/// After so long a request is repeated.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// So many requests, and it is given up until somebody hints again.
+const TIMES: u32 = 8;
 
 #[derive(Clone, Copy, Debug)]
 struct Pull {
     hash: RecordHash,
     asked: Instant,
+    times: u32,
+    hinted_by: MemberId,
 }
 
 /// Open requests by member.
@@ -23,12 +33,20 @@ pub struct Pulls {
 }
 
 impl Pulls {
-    /// Whether to ask for `hash` of `id` at `now`; if so, remembers it.
-    pub fn begin(&mut self, now: Instant, id: MemberId, hash: RecordHash, limit: usize) -> bool {
-        if let Some(pull) = self.open.get(&id)
+    /// `from` hints at `hash` of `id`: whether to ask for it at `now`; if so, remembers it.
+    pub fn begin(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        id: MemberId,
+        hash: RecordHash,
+        limit: usize,
+    ) -> bool {
+        if let Some(pull) = self.open.get_mut(&id)
             && pull.hash == hash
             && now.since(pull.asked) < PATIENCE
         {
+            pull.hinted_by = from;
             return false;
         }
         if self.open.len() >= limit && !self.open.contains_key(&id) {
@@ -37,8 +55,28 @@ impl Pulls {
                 return false;
             }
         }
-        self.open.insert(id, Pull { hash, asked: now });
+        self.open.insert(id, Pull { hash, asked: now, times: 1, hinted_by: from });
         true
+    }
+
+    /// Requests to be repeated at `now`: whom to ask for which record. They count as repeated.
+    pub fn overdue(&mut self, now: Instant) -> Vec<(MemberId, MemberId, RecordHash)> {
+        self.open.retain(|_, pull| pull.times < TIMES || now.since(pull.asked) < PATIENCE);
+        let open = self.open.iter_mut().filter(|(_, pull)| now.since(pull.asked) >= PATIENCE);
+        let again = open.map(|(id, pull)| {
+            pull.asked = now;
+            pull.times += 1;
+            (*id, pull.hinted_by, pull.hash)
+        });
+        let mut again: Vec<_> = again.collect();
+        // A map has no order of its own.
+        again.sort_unstable();
+        again.into_iter().map(|(id, from, hash)| (from, id, hash)).collect()
+    }
+
+    /// When the next request is to be repeated.
+    pub fn due(&self) -> Option<Instant> {
+        self.open.values().map(|pull| pull.asked + PATIENCE).min()
     }
 
     /// A record of `id` arrived.
@@ -54,15 +92,32 @@ mod tests {
     /// Rule R-5.
     #[test]
     fn a_record_is_asked_for_once_until_patience_ends() {
-        let (a, b) = (MemberId([1; 16]), MemberId([2; 16]));
+        let (a, b, c) = (MemberId([1; 16]), MemberId([2; 16]), MemberId([3; 16]));
         let at = |ms| Instant::ORIGIN + Duration::from_millis(ms);
         let mut pulls = Pulls::default();
-        assert!(pulls.begin(at(0), a, RecordHash(1), 1));
-        assert!(!pulls.begin(at(10), a, RecordHash(1), 1));
-        assert!(pulls.begin(at(10), a, RecordHash(2), 1), "a newer version is another record");
-        assert!(!pulls.begin(at(10), b, RecordHash(1), 1), "bounded");
-        assert!(pulls.begin(at(600), b, RecordHash(1), 1), "the stale one makes room");
+        assert!(pulls.begin(at(0), c, a, RecordHash(1), 1));
+        assert!(!pulls.begin(at(10), c, a, RecordHash(1), 1));
+        assert!(pulls.begin(at(10), c, a, RecordHash(2), 1), "a newer version is another record");
+        assert!(!pulls.begin(at(10), c, b, RecordHash(1), 1), "bounded");
+        assert!(pulls.begin(at(600), c, b, RecordHash(1), 1), "the stale one makes room");
         pulls.done(b);
-        assert!(pulls.begin(at(601), b, RecordHash(1), 1));
+        assert!(pulls.begin(at(601), c, b, RecordHash(1), 1));
+    }
+
+    /// Rule R-5: what is lost is asked for again, of whoever hinted last, and not for ever.
+    #[test]
+    fn a_lost_request_is_repeated_a_few_times() {
+        let (a, b, c) = (MemberId([1; 16]), MemberId([2; 16]), MemberId([3; 16]));
+        let at = |ms| Instant::ORIGIN + Duration::from_millis(ms);
+        let mut pulls = Pulls::default();
+        assert!(pulls.begin(at(0), b, a, RecordHash(1), 9));
+        assert!(!pulls.begin(at(10), c, a, RecordHash(1), 9));
+        assert_eq!(pulls.due(), Some(at(500)));
+        assert_eq!(pulls.overdue(at(499)), []);
+        for turn in 1..8 {
+            assert_eq!(pulls.overdue(at(500 * turn)), [(c, a, RecordHash(1))], "turn {turn}");
+        }
+        assert_eq!(pulls.overdue(at(4_000)), []);
+        assert_eq!(pulls.due(), None);
     }
 }

@@ -13,9 +13,9 @@ use mesh_gossip_proto::wire::message::{
     WireIncarnation, kind,
 };
 use mesh_gossip_proto::{
-    Authority, Command, CommandError, Config, Destination, Duration, Event, Fanout, Incarnation,
-    Instant, MemberId, Metadata, Node, PeerError, Signature, SignedRecord, State, Transmit,
-    WallTime,
+    Authority, Command, CommandError, Config, Destination, Detector, Duration, Event, Fanout,
+    Incarnation, Instant, MemberId, Metadata, Node, PeerError, Signature, SignedRecord, State,
+    Transmit, WallTime,
 };
 
 const CLUSTER: &str = "c";
@@ -111,6 +111,12 @@ fn tell_body<B: Body>(node: &mut Node, now: Instant, from: &str, body: &B) {
     tell(node, now, from, B::KIND, body.as_bytes());
 }
 
+/// The same with the detector `lifeguard`, which believes a claim that others make.
+fn credulous(others: &[&str]) -> Node {
+    let config = Config { detector: Detector::Lifeguard, ..Config::new(CLUSTER) };
+    introduced(Node::new(at(0), Birth { config, ..birth("a") }).unwrap(), others)
+}
+
 /// A node `a` that knows `others`.
 fn acquainted(others: &[&str]) -> Node {
     introduced(node("a"), others)
@@ -171,12 +177,12 @@ fn pulls(sent: &[(Transmit, Vec<u8>)], of: &str) -> usize {
 /// Rule M-4: a claim above the highest signed incarnation changes nothing and asks for the record.
 #[test]
 fn nobody_is_doubted_or_buried_above_its_signature() {
-    let mut doubted = acquainted(&["b", "c"]);
+    let mut doubted = credulous(&["b", "c"]);
     tell_body(&mut doubted, at(5), "c", &doubt("b", 9, "c"));
     assert_eq!(state(&doubted, "b"), Some(State::Alive));
     assert_eq!(pulls(&drain(&mut doubted, at(5)), "b"), 1);
 
-    let mut buried = acquainted(&["b", "c"]);
+    let mut buried = credulous(&["b", "c"]);
     tell_body(&mut buried, at(5), "c", &death("b", 9, "c"));
     assert_eq!(state(&buried, "b"), Some(State::Alive));
     assert_eq!(pulls(&drain(&mut buried, at(5)), "b"), 1);
@@ -190,7 +196,7 @@ fn nobody_is_doubted_or_buried_above_its_signature() {
 /// Rule H-3: who is held departed accuses and buries nobody, in gossip or in a state.
 #[test]
 fn the_word_of_the_departed_does_not_count() {
-    let mut node = acquainted(&["b", "c"]);
+    let mut node = credulous(&["b", "c"]);
     tell_body(&mut node, at(5), "b", &death("c", 0, "b"));
     assert_eq!(state(&node, "c"), Some(State::Dead));
     tell_body(&mut node, at(6), "c", &doubt("b", 0, "c"));
@@ -213,7 +219,7 @@ fn the_buried_withdraw_their_verdicts() {
         messages.filter(|m| matches!(m, Ok(Message::Death(_) | Message::Suspicion(_)))).count()
     };
     let doubting = || {
-        let mut node = acquainted(&["b", "c", "d"]);
+        let mut node = credulous(&["b", "c", "d"]);
         tell_body(&mut node, at(5), "d", &doubt("c", 0, "d"));
         tell_body(&mut node, at(5), "d", &death("b", 0, "d"));
         assert_eq!(
@@ -256,7 +262,7 @@ fn two_records_of_one_incarnation_settle_on_the_lower_hash() {
 #[test]
 fn digests_tell_who_is_a_member_and_nothing_else() {
     let digest = |node: &Node| node.view(at(9)).digest();
-    let (one, mut other) = (acquainted(&["b", "c", "d"]), acquainted(&["d", "b", "c"]));
+    let (one, mut other) = (credulous(&["b", "c", "d"]), credulous(&["d", "b", "c"]));
     assert_eq!(digest(&one), digest(&other));
     tell_body(&mut other, at(5), "c", &doubt("b", 0, "c"));
     assert_eq!(state(&other, "b"), Some(State::Suspect));
@@ -275,7 +281,7 @@ fn entry(state: State, record: &SignedRecord) -> Vec<u8> {
 /// Rule A-3: another's verdict of death is a doubt here; strangers are not adopted dead.
 #[test]
 fn a_merged_death_is_only_a_doubt() {
-    let mut node = acquainted(&["b", "c"]);
+    let mut node = credulous(&["b", "c"]);
     let dead = [entry(State::Dead, &record("b", 0, "r")), entry(State::Dead, &record("d", 0, "r"))];
     node.handle_sync(at(5), id("c"), &dead.concat());
     assert_eq!(state(&node, "b"), Some(State::Suspect));
@@ -336,7 +342,7 @@ fn updates_are_not_spent_on_seeds() {
 /// Rule F-8: after a stall of our own nobody is blamed, and a suspect gets time to refute.
 #[test]
 fn our_own_stall_blames_nobody() {
-    let mut node = acquainted(&["b", "c"]);
+    let mut node = credulous(&["b", "c"]);
     tell_body(&mut node, at(10), "c", &doubt("b", 0, "c"));
     let (first, _) = node.poll_timeout().unwrap();
     node.handle_timeout(first);
@@ -476,7 +482,7 @@ fn a_revision_of_stale_metadata_is_refused() {
 /// Rule H-3: whoever says again and again that we are dead does not keep us from judging others.
 #[test]
 fn being_buried_again_and_again_delays_no_verdict_for_ever() {
-    let mut node = acquainted(&["b", "c", "d"]);
+    let mut node = credulous(&["b", "c", "d"]);
     // c is silent from the beginning, d lies.
     let mut buried = None;
     for round in 0..200 {

@@ -50,7 +50,9 @@ fn a_seed_that_seems_to_be_ours_is_asked_again() {
     drain(&mut node, at(20));
     for second in 1..130 {
         let now = at(second * 1_000);
-        node.handle_timeout(now);
+        while let Some((due, _)) = node.poll_timeout().filter(|(due, _)| *due <= now) {
+            node.handle_timeout(due);
+        }
         let sent = drain(&mut node, now);
         if sent.iter().any(|(transmit, _)| transmit.to == Destination::Seed) {
             greetings.push(second);

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::super::{LogFormat, LogOptions, Origin, Settings, Sources};
 use super::{described, errors, least, load, with_file, with_variables};
-use crate::options::{BackendChoice, Material};
+use crate::options::{BackendChoice, Delivery, Material};
 
 #[test]
 fn later_files_cover_earlier_ones_and_the_environment_covers_files() {
@@ -150,6 +150,8 @@ fn an_error_names_key_value_origin_and_fix() {
         ("fanout", "65", &["65 is outside 1 to 64"]),
         ("interval", "1ms", &["outside"]),
         ("suspicionInterval", "1s", &["below two intervals"]),
+        ("grace", "99ms", &["99ms is outside 100ms to 60s"]),
+        ("grace", "61s", &["61s is outside 100ms to 60s"]),
     ];
     for (key, value, fixes) in cases {
         let name = format!("MESH__GOSSIP__{}", key.replace(':', "__"));
@@ -225,7 +227,6 @@ fn a_missing_certificate_or_authority_names_key_and_fix() {
 #[test]
 fn what_this_build_does_not_do_is_refused_by_name() {
     for (key, value, why) in [
-        ("detector", "observers", "not available in this build; use lifeguard or swim"),
         ("tls:identity", "dns", "not available in this build; use spiffe"),
         ("tls:crlPath", "crl.pem", "does not check revocation lists"),
         ("tls:allowUntrustedCertificates", "true", "every peer is authenticated"),
@@ -246,7 +247,7 @@ fn what_this_build_does_not_do_is_refused_by_name() {
 
 #[test]
 fn keys_without_effect_give_a_note_with_their_origin() {
-    let subtree = r#"{"passiveViewSize": 64, "shuffleInterval": "2s", "grace": "2s",
+    let subtree = r#"{"passiveViewSize": 64, "shuffleInterval": "2s", "indirectPings": 3,
         "control": {"socket": "/run/s"}, "io": {"spin": "20ms"},
         "tls": {"checkCertificateRevocation": true, "reloadIntervalOverride": "1m",
         "certificatePassword": "x"}}"#;
@@ -256,7 +257,7 @@ fn keys_without_effect_give_a_note_with_their_origin() {
     for key in [
         "passiveViewSize",
         "shuffleInterval",
-        "grace",
+        "indirectPings",
         "control:socket",
         "io:spin",
         "tls:certificatePassword",
@@ -274,14 +275,40 @@ fn a_suspicion_interval_without_effect_gives_a_note() {
     let notes = |subtree: &str| -> Vec<String> {
         load(&with_file(subtree)).notes().iter().map(ToString::to_string).collect()
     };
-    assert_eq!(notes(r#"{"suspicionInterval": "5s"}"#), [""; 0]);
-    assert_eq!(notes(r#"{"detector": "swim"}"#), [""; 0], "nobody asked for a budget");
-    assert_eq!(notes(r#"{"suspicionInterval": "10s", "interval": "2s"}"#), [""; 0]);
+    for fine in [
+        r#"{"suspicionInterval": "5s"}"#,
+        r#"{"detector": "swim"}"#,
+        r#"{"suspicionInterval": "10s", "interval": "2s", "detector": "lifeguard"}"#,
+        r#"{"suspicionInterval": "3.7s", "grace": "2s"}"#,
+        r#"{"suspicionInterval": "2s", "grace": "900ms", "interval": "500ms"}"#,
+        r#"{"suspicionInterval": "3.4s", "limits": {"members": 128}}"#,
+        r#"{"indirectPings": 3, "detector": "lifeguard"}"#,
+    ] {
+        assert_eq!(notes(fine), [""; 0], "{fine}");
+    }
     for (subtree, key, part) in [
         (r#"{"suspicionInterval": "5s", "detector": "swim"}"#, "suspicionInterval", "`swim`"),
         (r#"{"suspicionInterval": "2s", "detector": "swim"}"#, "suspicionInterval", "`swim`"),
-        (r#"{"suspicionInterval": "4.9s"}"#, "suspicionInterval", "below five intervals"),
-        (r#"{"interval": "1.1s"}"#, "interval", "suspicionInterval is below five intervals"),
+        (
+            r#"{"suspicionInterval": "4.9s", "detector": "lifeguard"}"#,
+            "suspicionInterval",
+            "below five intervals",
+        ),
+        (
+            r#"{"interval": "1.1s", "detector": "lifeguard"}"#,
+            "interval",
+            "suspicionInterval is below five intervals",
+        ),
+        (
+            r#"{"suspicionInterval": "3.5s"}"#,
+            "suspicionInterval",
+            "(3.5s) is below what removals take without loss, in 99 of 100 cases: 3.61s with \
+             limits:members = 200000",
+        ),
+        (r#"{"grace": "4s"}"#, "grace", "(5s) is below what removals take"),
+        (r#"{"interval": "3s"}"#, "interval", "5.61s with"),
+        (r#"{"grace": "2s", "detector": "lifeguard"}"#, "grace", "only the detector `observers`"),
+        (r#"{"indirectPings": 3}"#, "indirectPings", "asks no relays"),
     ] {
         let found = notes(subtree);
         assert_eq!(found.len(), 1, "{subtree}: {found:?}");
@@ -378,7 +405,8 @@ fn settings_resolve_to_the_options_that_were_written() {
     let subtree = r#"{"bindAddress": "::", "port": 0, "advertisePort": 443, "metadataRefreshPeriod": "1m",
         "tls": {"allowedThumbprints": ["AB:CDabcdabcdabcdabcdabcdabcdabcdabcdabcd"], "keyPath": "k.pem"},
         "io": {"backend": "MMSG", "shards": 2}, "control": {"address": "[::1]", "port": 0},
-        "log": {"format": "json", "level": "warn"}, "limits": {"members": 10}, "retransmitLimit": 5,
+        "log": {"format": "json", "level": "warn"}, "limits": {"members": 10, "tests": 11, "proofs": 12},
+        "retransmitLimit": 5, "grace": "1.5s", "events": {"delivery": "immediate"},
         "detector": "swim", "interval": "500ms", "pingTimeout": "00:00:00.4", "enabled": false}"#;
     let settings = load(&with_file(subtree));
     let (engine, agent) = settings.resolve().unwrap();
@@ -389,7 +417,10 @@ fn settings_resolve_to_the_options_that_were_written() {
     assert_eq!(agent.control.map(|control| control.bind), "[::1]:0".parse().ok());
     assert_eq!(agent.node_id, "mesh-host-1");
     assert_eq!(agent.tls.allowed_thumbprints, ["abcd".repeat(10)]);
-    assert_eq!(agent.protocol.limits.members, 10);
+    let limits = agent.protocol.limits;
+    assert_eq!((limits.members, limits.tests, limits.proofs), (10, 11, 12));
+    assert_eq!(agent.protocol.grace, Duration::from_millis(1_500));
+    assert_eq!(agent.events, Delivery::Immediate);
     assert_eq!(agent.protocol.interval, Duration::from_millis(500));
     assert_eq!(agent.metadata_refresh, Duration::from_secs(60));
     let level = tracing::level_filters::LevelFilter::WARN;

@@ -29,9 +29,27 @@ impl<T: MemberTable> Node<T> {
         }
         if self.observing.proofs.get(proof).is_some() {
             self.believe(now, claim, now - age);
-        } else if self.observing.proofs.wait(now, *claim, now - age, self.config.limits.pulls) {
+            return;
+        }
+        let limit = self.config.limits.proofs;
+        if self.observing.proofs.wait(now, from.id, *claim, now - age, limit) {
             self.stats.proofs_pulled += 1;
             self.send(from, &ProofPull { subject: id.0, proof: U64::new(proof) });
+            self.plan_pulls();
+        }
+    }
+
+    pub(in crate::node) fn proofs_due(&self) -> Option<Instant> {
+        self.observing.proofs.due()
+    }
+
+    /// Proofs that have not come are asked for again, of the next who told of the death.
+    pub(in crate::node) fn pull_proofs_again(&mut self, now: Instant) {
+        for (from, subject, hash) in self.observing.proofs.overdue(now) {
+            if let Some(peer) = self.peer(from) {
+                self.stats.proofs_pulled += 1;
+                self.send(peer, &ProofPull { subject: subject.0, proof: U64::new(hash) });
+            }
         }
     }
 

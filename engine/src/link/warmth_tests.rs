@@ -1,0 +1,144 @@
+//! Which sessions stay: those that are used, and those on which the peer is heard.
+
+use super::tests::{Net, credentials, links, message, ping};
+use super::*;
+use crate::bootstrap::{CaValidity, CertificateAuthority};
+
+const IDLE: Duration = Duration::from_secs(600);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn sessions(net: &Net) -> Vec<u64> {
+    net.ends.iter().map(|end| end.stats().sessions).collect()
+}
+
+/// However many members a node has met, it keeps sessions with those alone that it talks to.
+#[test]
+fn a_session_ends_ten_minutes_after_the_last_datagram() {
+    let mut net = Net::of(&["a", "b", "c"]);
+    net.send(0, 1, &message(b"to a stranger"));
+    net.send(0, 2, &message(b"to a neighbour"));
+    net.settle();
+    assert_eq!(sessions(&net), [2, 1, 1]);
+    // b is met once; c gossips to a, which answers nothing.
+    for _ in 0..59 {
+        net.run_for(SECOND * 10);
+        net.send(2, 0, &message(b"gossip"));
+        net.settle();
+    }
+    assert_eq!(sessions(&net), [2, 1, 1], "ten minutes are not over");
+    net.run_for(SECOND * 11);
+    assert_eq!(sessions(&net), [1, 0, 1], "one-way talk is use, at both ends");
+    assert_eq!((net.ends[0].stats().idled, net.ends[1].stats().idled), (1, 1));
+    net.run_for(IDLE);
+    assert_eq!(sessions(&net), [0, 0, 0]);
+    assert!(net.ends.iter().all(|end| end.poll_timeout().is_none() && end.slots.len() == 0));
+
+    net.send(0, 1, &message(b"again"));
+    net.settle();
+    assert_eq!(net.received(1).last(), Some(&&message(b"again")[..]), "a handshake away");
+}
+
+/// A ring neighbour is pinged every eight intervals: its session never falls idle, and has one
+/// successor a day.
+#[test]
+fn a_neighbours_session_stays() {
+    let mut net = Net::of(&["a", "b"]);
+    for _ in 0..3_600 / 8 {
+        net.send(0, 1, &ping());
+        net.run_for(SECOND * 8);
+        net.send(1, 0, &message(b"ack"));
+        net.settle();
+    }
+    assert_eq!(sessions(&net), [1, 1]);
+    assert_eq!((net.ends[0].stats().dials, net.ends[0].stats().idled), (1, 0));
+}
+
+/// One end's session ended and the other's did not, because the last datagrams were lost: the next
+/// one is answered with a hint, and the one after it arrives.
+#[test]
+fn a_datagram_on_an_ended_session_is_answered_with_a_hint() {
+    let mut net = Net::of(&["a", "b"]);
+    net.send(0, 1, &message(b"hello"));
+    net.settle();
+    net.run_for(SECOND * 300);
+    net.fault = Box::new(|_, _| false);
+    net.send(0, 1, &message(b"lost"));
+    net.settle();
+    net.fault = Box::new(|_, _| true);
+    net.run_for(SECOND * 310);
+    assert_eq!(sessions(&net), [1, 0]);
+    net.send(0, 1, &message(b"unheard"));
+    net.settle();
+    net.send(0, 1, &message(b"heard"));
+    net.settle();
+    assert_eq!(net.received(1).last(), Some(&&message(b"heard")[..]));
+    assert_eq!(net.ends[1].stats().dropped["unknown-session"], 1);
+}
+
+/// Two processes live under one certificate, and the newer one gets the answers. The older one
+/// dials anew after five seconds without a word, and again a minute later.
+#[test]
+fn a_peer_that_answers_elsewhere_is_dialled_anew() {
+    let now = std::time::SystemTime::now();
+    let ca = CertificateAuthority::create("test", "c", now, CaValidity::default()).unwrap();
+    let (a, b) = (credentials(&ca, "c", "a"), credentials(&ca, "c", "b"));
+    let ends = [links(a, "c", 1), links(b.clone(), "c", 2), links(b, "c", 3)];
+    let mut net = Net::with(ends.into_iter());
+    for older_and_newer in [1, 2] {
+        net.send(older_and_newer, 0, &message(b"here I am"));
+        net.settle();
+        net.run_for(SECOND * 2);
+    }
+    let mut dials = Vec::new();
+    for second in 0..130 {
+        net.send(1, 0, &ping());
+        net.run_for(SECOND);
+        // The newer one talks on, so that its session is not silent.
+        net.send(2, 0, &message(b"still here"));
+        net.settle();
+        if net.ends[1].stats().dials > 1 + dials.len() as u64 {
+            dials.push(second);
+        }
+    }
+    assert_eq!(dials, [5, 65, 125]);
+}
+
+/// Rule S-3: a day-old session gets a successor while traffic goes on.
+#[test]
+fn an_old_session_is_succeeded_without_a_loss() {
+    let mut net = Net::of(&["a", "b"]);
+    net.send(0, 1, &message(b"first"));
+    net.settle();
+    for _ in 0..310 {
+        net.run_for(Duration::from_secs(360));
+        net.send(0, 1, &message(b"now and then"));
+        net.send(1, 0, &message(b"now and then"));
+    }
+    assert!(net.ends[0].stats().confirmed >= 2, "{:?}", net.ends[0].stats());
+    net.send(0, 1, &message(b"still here"));
+    net.send(1, 0, &message(b"me too"));
+    net.settle();
+    assert_eq!(net.received(1).last(), Some(&&message(b"still here")[..]));
+    assert_eq!(net.received(0).last(), Some(&&message(b"me too")[..]));
+    assert!(net.ends.iter().all(|end| end.stats().sessions <= 2));
+}
+
+/// A peer that says nothing is talked to on the same session, but not for a day.
+#[test]
+fn a_forsaken_session_ends_without_a_successor() {
+    let mut net = Net::of(&["a", "b"]);
+    net.send(0, 1, &message(b"first"));
+    net.settle();
+    let dials = net.ends[0].stats().dials;
+    net.fault = Box::new(|_, _| false);
+    let mut talk = |span: u64| {
+        for _ in 0..span / 360 {
+            net.run_for(Duration::from_secs(360));
+            net.send(0, 1, &message(b"gossip"));
+        }
+        (net.ends[0].stats().sessions, net.ends[0].stats().dials)
+    };
+    assert_eq!(talk(17 * 3_600), (1, dials), "it might be there");
+    talk(14 * 3_600);
+    assert!(net.ends[0].stats().sessions == 0, "{:?}", net.ends[0].stats());
+}
