@@ -145,7 +145,7 @@ impl Checkers {
                 return Err(self.violated(INCARNATION_MONOTONIC, at, what));
             }
             if held.departed && says_present(event) && incarnation <= held.incarnation {
-                let what = format!("{by} held {id} departed at {incarnation}, then {event:?}");
+                let what = format!("{by} held {id} departed at {incarnation}, then present");
                 return Err(self.violated(NO_RESURRECTION, at, what));
             }
         }

@@ -33,6 +33,8 @@ struct Base {
     /// Raised with every base of a world.
     version: usize,
     members: Vec<Option<Member>>,
+    /// One bit a member that is present: walks touch this alone, and it stays in the cache.
+    present: Vec<u64>,
     departed: Vec<Number>,
     counts: Counts,
     digest: u64,
@@ -43,6 +45,11 @@ struct Base {
 impl Base {
     fn get(&self, number: Number) -> Option<&Member> {
         self.members.get(number as usize)?.as_ref()
+    }
+
+    fn is_present(&self, number: Number) -> bool {
+        let word = self.present.get(number as usize / 64).copied().unwrap_or(0);
+        word & (1 << (number % 64)) != 0
     }
 }
 
@@ -229,8 +236,13 @@ impl SharedTable {
         self.departed_count() * 8 > self.universe.len()
     }
 
-    fn present(&self, number: Number) -> Option<&Member> {
-        self.at(number).filter(|member| member.state.is_present())
+    fn is_present(&self, number: Number) -> bool {
+        if !self.delta.is_empty()
+            && let Some(own) = self.delta.get(&number)
+        {
+            return own.as_ref().is_some_and(|member| member.state.is_present());
+        }
+        self.base.is_present(number)
     }
 
     fn sample_departed(&self, point: u64, steps: usize) -> Option<&Member> {
@@ -290,7 +302,8 @@ impl MemberTable for SharedTable {
                 let circle = self.universe.ring(ring);
                 let steps = steps % self.counts.present().max(1);
                 let places = circle.from(circle.place_of_point(point));
-                places.filter_map(|number| self.present(number)).nth(steps)
+                let number = places.filter(|number| self.is_present(*number)).nth(steps)?;
+                self.at(number)
             }
             List::Departed => self.sample_departed(point, steps),
         }
@@ -299,14 +312,14 @@ impl MemberTable for SharedTable {
     fn before(&self, ring: u8, id: MemberId) -> impl Iterator<Item = MemberId> {
         let (place, _) = self.universe.place_on(ring, id);
         let others = self.universe.ring(ring).before(place);
-        let others = others.filter(|number| self.present(*number).is_some());
+        let others = others.filter(|number| self.is_present(*number));
         others.map(|number| self.universe.id(number)).filter(move |other| *other != id)
     }
 
     fn after(&self, ring: u8, id: MemberId) -> impl Iterator<Item = MemberId> {
         let (place, _) = self.universe.place_on(ring, id);
         let others = self.universe.ring(ring).from(place);
-        let others = others.filter(|number| self.present(*number).is_some());
+        let others = others.filter(|number| self.is_present(*number));
         others.map(|number| self.universe.id(number)).filter(move |other| *other != id)
     }
 
@@ -316,8 +329,8 @@ impl MemberTable for SharedTable {
             List::Departed => (None, self.departed()),
         };
         let present = present.into_iter().flatten();
-        let present = present.filter_map(|number| self.present(number));
-        present.chain(departed.into_iter().filter_map(|number| self.at(number)))
+        let present = present.filter(|number| self.is_present(*number));
+        present.chain(departed).filter_map(|number| self.at(number))
     }
 
     fn view(&self, local: MemberId, version: u64, now: Instant) -> View {
@@ -336,13 +349,14 @@ pub struct Common {
 impl Common {
     fn publish(&self, mut base: Base) {
         base.departed = Vec::new();
+        base.present = vec![0; base.members.len().div_ceil(64)];
         (base.counts, base.digest) = (Counts::default(), 0);
         for (number, member) in (0..).zip(&base.members) {
             let Some(member) = member else { continue };
             *count(&mut base.counts, member.state) += 1;
             base.digest ^= share_of(member);
             match list_of(member.state) {
-                List::Present => {}
+                List::Present => base.present[number as usize / 64] |= 1 << (number % 64),
                 List::Departed => base.departed.push(number),
             }
         }
