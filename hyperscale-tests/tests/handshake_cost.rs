@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hyperscale_tests::World;
 use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Subject};
-use mesh_gossip::options::{Advertise, PeerLabels};
+use mesh_gossip::options::{Advertise, Delivery, PeerLabels};
 use mesh_gossip::{Agent, AgentOptions, Engine, EngineOptions};
 use mesh_gossip_proto::Config;
 
@@ -29,6 +29,7 @@ fn agent(engine: &Engine, authority: &CertificateAuthority, name: &str, seed: &[
         seeds: seed.to_vec(),
         seed_file: None,
         metadata_refresh: Duration::from_secs(30),
+        events: Delivery::default(),
         tls,
         control: None,
         peer_labels: PeerLabels::Auto,
