@@ -204,7 +204,6 @@ impl Beside {
                 Event::Unreachable(_)
                 | Event::RecordRejected { .. }
                 | Event::RoundTrip { .. }
-                | Event::Unreachable(_)
                 | Event::JoinComplete
                 | Event::Overflow(_) => continue,
                 Event::Joined(record) => (Told::Joined, record.record().id),
