@@ -70,6 +70,27 @@ fn a_crash_is_known_to_all_within_the_suspicion_interval() {
     }
 }
 
+/// Rules F-6 and D-5: a member that is killed as soon as it was found is gone as soon as any other,
+/// although nobody has measured the way to it, or knows how often the living answer.
+#[test]
+fn a_crash_right_after_the_join_is_removed_within_the_promise() {
+    let mut slowest = Duration::ZERO;
+    for nodes in [3, 5, 8, 16] {
+        for seed in 0..40 {
+            let mut world = formed(seed, nodes);
+            world.crash(nodes - 1);
+            let killed = world.now();
+            world.run_for(secs(20));
+            let times = removal_times(&world, nodes - 1, killed);
+            assert_eq!(times.len(), nodes - 1, "{}: one removal a survivor", world.replay());
+            let last = times.iter().max().copied().unwrap_or_default();
+            assert!(last <= secs(5), "{}: N = {nodes}, {last:?}", world.replay());
+            slowest = slowest.max(last);
+        }
+    }
+    println!("at the worst {slowest:?}");
+}
+
 /// Rule F-6 under another budget: the promise follows the configuration.
 #[test]
 fn the_promise_follows_the_configured_interval() {

@@ -31,7 +31,7 @@ fn a_session_ends_ten_minutes_after_the_last_datagram() {
     assert_eq!((net.ends[0].stats().idled, net.ends[1].stats().idled), (1, 1));
     net.run_for(IDLE);
     assert_eq!(sessions(&net), [0, 0, 0]);
-    assert!(net.ends.iter().all(|end| end.poll_timeout().is_none() && end.slots.len() == 0));
+    assert!(net.ends.iter().all(|end| end.poll_timeout().is_none() && end.slots.is_empty()));
 
     net.send(0, 1, &message(b"again"));
     net.settle();

@@ -37,14 +37,6 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.stats.probes_acked = 11;
     inspection.stats.suspicions = 2;
     inspection.stats.queue_depth = 7;
-    inspection.stats.baseline_permille = 975;
-    inspection.stats.tests = 4;
-    inspection.stats.tests_refused = 1;
-    inspection.stats.cases = 3;
-    inspection.stats.verifies = 21;
-    inspection.stats.votes = 9;
-    inspection.stats.unreachable = 2;
-    inspection.stats.proofs_pulled = 6;
     inspection.stats.rejected.insert("schema", 3);
     inspection.links.opened = 100;
     inspection.links.sealed = 90;
@@ -77,14 +69,6 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
                 "mesh_gossip_probes_total{mesh_outcome=\"acked\"} 11",
                 "mesh_gossip_suspicions_total 2",
                 "mesh_gossip_queue_depth 7",
-                "mesh_gossip_baseline_ratio 0.975",
-                "mesh_gossip_tests_total{mesh_outcome=\"begun\"} 4",
-                "mesh_gossip_tests_total{mesh_outcome=\"refused\"} 1",
-                "mesh_gossip_cases_total 3",
-                "mesh_gossip_verifies_total 21",
-                "mesh_gossip_votes_total 9",
-                "mesh_gossip_unreachable_total 2",
-                "mesh_gossip_proofs_pulled_total 6",
                 "mesh_gossip_rejected_total{mesh_reason=\"schema\"} 3",
                 "mesh_gossip_datagrams_dropped_total{mesh_reason=\"replay\"} 4",
                 "mesh_gossip_handshakes_total{mesh_outcome=\"failure\",mesh_reason=\"untrusted\"} 6",
@@ -95,6 +79,33 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
         );
         assert!(!text.contains("certificate_expiry"), "nobody has told when it expires");
     }
+}
+
+#[test]
+fn a_scrape_tells_what_the_observers_did() {
+    let metrics = metrics(PeerLabels::Off);
+    let mut inspection = inspection();
+    inspection.stats.baseline_permille = 975;
+    inspection.stats.tests = 4;
+    inspection.stats.tests_refused = 1;
+    inspection.stats.cases = 3;
+    inspection.stats.verifies = 21;
+    inspection.stats.votes = 9;
+    inspection.stats.unreachable = 2;
+    inspection.stats.proofs_pulled = 6;
+    assert_lines(
+        &metrics.render(&alive(&["me"]), &inspection),
+        &[
+            "mesh_gossip_baseline_ratio 0.975",
+            "mesh_gossip_tests_total{mesh_outcome=\"begun\"} 4",
+            "mesh_gossip_tests_total{mesh_outcome=\"refused\"} 1",
+            "mesh_gossip_cases_total 3",
+            "mesh_gossip_verifies_total 21",
+            "mesh_gossip_votes_total 9",
+            "mesh_gossip_unreachable_total 2",
+            "mesh_gossip_proofs_pulled_total 6",
+        ],
+    );
 }
 
 #[test]

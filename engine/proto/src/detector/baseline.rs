@@ -11,6 +11,8 @@ const GAIN: f64 = 1.0 / 20.0;
 const START: f64 = 0.5;
 /// Below it a silence would count for nearly nothing, above it a single one for a verdict.
 const USED: (f64, f64) = (0.1, 0.98);
+/// After so many samples little of the first guess is left in the estimate.
+const LEARNED: u32 = 20;
 /// Weight of the estimate beside the controls of one test, in samples.
 const PRIOR: f64 = 10.0;
 
@@ -18,11 +20,12 @@ const PRIOR: f64 = 10.0;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Baseline {
     b: f64,
+    samples: u32,
 }
 
 impl Default for Baseline {
     fn default() -> Self {
-        Self { b: START }
+        Self { b: START, samples: 0 }
     }
 }
 
@@ -31,6 +34,12 @@ impl Baseline {
     pub fn sample(&mut self, timely: bool) {
         let target = if timely { 1.0 } else { 0.0 };
         self.b += (target - self.b) * GAIN;
+        self.samples = self.samples.saturating_add(1);
+    }
+
+    /// Whether the estimate rests on what was seen rather than on the first guess.
+    pub fn is_learned(self) -> bool {
+        self.samples >= LEARNED
     }
 
     /// The estimate within its usable range.

@@ -196,12 +196,22 @@ impl Test {
         self.controls.push(Sent { sequence, at: now, due, fate: Fate::Pending });
     }
 
-    /// The next ping to the subject is due after this one.
-    pub fn plan(&mut self, now: Instant, patience: Duration, pace: Pace, sure: bool) {
+    /// The next ping to the subject is due after this one. Whoever has yet to learn how often the
+    /// living answer (`learning`) needs more of them, and does not wait for a slow answer first.
+    pub fn plan(
+        &mut self,
+        now: Instant,
+        patience: Duration,
+        pace: Pace,
+        sure: bool,
+        learning: bool,
+    ) {
         let wait = if self.pings.len() >= OFTEN {
             RARE.max(pace.spacing)
         } else if sure || !self.requesters.is_empty() {
             pace.spacing
+        } else if learning {
+            patience.min(pace.spacing)
         } else {
             patience
         };
@@ -213,9 +223,11 @@ impl Test {
         self.next <= now && self.pings.len() < MOST_PINGS
     }
 
-    /// Whether a control belongs beside the next ping: somebody relies on us and an answer is out.
-    pub fn wants_a_control(&self) -> bool {
-        !self.requesters.is_empty() && self.pings.iter().any(|ping| ping.fate != Fate::Acked)
+    /// Whether a control belongs beside the next ping: an answer is out, and somebody relies on us
+    /// or we are learning.
+    pub fn wants_a_control(&self, learning: bool) -> bool {
+        (learning || !self.requesters.is_empty())
+            && self.pings.iter().any(|ping| ping.fate != Fate::Acked)
     }
 
     /// Counts what is overdue as lost; says how many controls were.

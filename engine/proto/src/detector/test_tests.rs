@@ -61,7 +61,7 @@ fn controls_take_the_blame_off_the_subject() {
         for n in 0..8u32 {
             let now = at(u64::from(n) * 200);
             test.pinged(now, n, now + TAU);
-            assert!(test.wants_a_control());
+            assert!(test.wants_a_control(false));
             if controls {
                 test.controlled(now, 50 + n, now + TAU);
             }
@@ -106,12 +106,12 @@ fn a_test_for_others_ends() {
 fn the_pace_follows_the_evidence() {
     let mut test = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
     assert!(test.wants_a_ping(at(100)), "again at once");
-    test.plan(at(100), TAU, pace(), false);
+    test.plan(at(100), TAU, pace(), false, false);
     assert!(!test.wants_a_ping(at(199)) && test.wants_a_ping(at(200)));
-    test.plan(at(200), TAU, pace(), true);
+    test.plan(at(200), TAU, pace(), true, false);
     assert!(!test.wants_a_ping(at(399)) && test.wants_a_ping(at(400)));
     silent(&mut test, 400, 2_800, 100);
-    test.plan(at(2_800), TAU, pace(), true);
+    test.plan(at(2_800), TAU, pace(), true, false);
     assert!(!test.wants_a_ping(at(3_299)) && test.wants_a_ping(at(3_300)));
     assert_eq!(test.due(at(2_800), pace()), at(3_300));
 }

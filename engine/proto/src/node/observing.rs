@@ -40,6 +40,8 @@ const LATEST: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(2);
 /// A session that has been idle for longer may have ended: a ping may need a handshake.
 const WARM: Duration = Duration::from_secs(540);
+/// Patience with a session whose round-trip time nobody has measured: a late answer counts too.
+const UNMEASURED: Duration = Duration::from_millis(300);
 /// What a handshake adds to the patience with a ping.
 const COLD: Duration = Duration::from_millis(1_500);
 /// VERIFYs: so many at once, and so many a second (rule D-10).
@@ -155,9 +157,10 @@ impl<T: MemberTable> Node<T> {
         let ceiling = self.config.ping_timeout;
         let floor = self.contacts.ping_timeout(id, Duration::ZERO);
         match self.contacts.of(id) {
-            Some(contact) if contact.rtt.is_some() && now.since(contact.last) < WARM => {
-                self.contacts.ping_timeout(id, ceiling)
-            }
+            Some(contact) if now.since(contact.last) < WARM => match contact.rtt {
+                Some(_) => self.contacts.ping_timeout(id, ceiling),
+                None => UNMEASURED.min(ceiling),
+            },
             Some(_) | None => floor + LATE + COLD,
         }
     }
@@ -231,7 +234,12 @@ impl<T: MemberTable> Node<T> {
         let known = self.observing.watch.subjects().count();
         let new = subjects.iter().filter(|id| !self.observing.watch.observes(**id)).count();
         let soon = if known == 0 { self.period() } else { self.config.interval * new as u32 / 2 };
+        let unmeasured = |id: &MemberId| self.contacts.of(*id).is_none_or(|c| c.rtt.is_none());
+        let met = |id: &MemberId| self.observing.watch.observes(*id);
+        let strangers: Vec<MemberId> =
+            subjects.iter().copied().filter(|id| !met(id) && unmeasured(id)).collect();
         self.observing.watch.observe(now, &subjects, soon, &mut self.rng);
+        self.meet(now, &strangers);
         self.observing.observers = self.ring_order(self.local, observers);
         let table = &self.table;
         let present = |id| table.get(id).is_some_and(|member| member.state.is_present());

@@ -283,12 +283,13 @@ impl<T: MemberTable> Node<T> {
     fn ping_again(&mut self, now: Instant, peer: Peer, lambda: f64) {
         let (_, quorum) = self.quorum();
         let (pace, patience) = (self.pace(), self.patience(now, peer.id));
+        let learning = !self.observing.baseline.is_learned();
         let Some(test) = self.observing.tests.get_mut(&peer.id) else { return };
         if !test.wants_a_ping(now) {
             return;
         }
-        let control = test.wants_a_control();
-        test.plan(now, patience, pace, lambda >= evidence::dead_above(quorum));
+        let control = test.wants_a_control(learning);
+        test.plan(now, patience, pace, lambda >= evidence::dead_above(quorum), learning);
         let sequence = self.ping_for(now, peer, Purpose::Test);
         let due = now + patience;
         if let Some(test) = self.observing.tests.get_mut(&peer.id) {

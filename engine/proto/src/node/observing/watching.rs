@@ -20,16 +20,28 @@ impl<T: MemberTable> Node<T> {
         }
         let period = self.period();
         while let Some(subject) = self.observing.watch.take_due(now, period) {
-            // A subject under test is pinged often enough.
-            if self.observing.tests.contains_key(&subject) {
-                continue;
-            }
-            let Some((peer, _)) = self.testable(subject) else { continue };
-            self.stats.probes += 1;
-            let sequence = self.ping_for(now, peer, Purpose::Watch);
-            self.observing.exile.pinged(sequence);
+            self.watch_one(now, subject);
         }
         self.plan_watch();
+    }
+
+    /// New subjects are pinged at once, beside their turns: a member that dies as soon as it has
+    /// joined finds observers that know the way to it and how often the living answer.
+    pub(super) fn meet(&mut self, now: Instant, strangers: &[MemberId]) {
+        if !self.departure.is_leaving() {
+            strangers.iter().for_each(|subject| self.watch_one(now, *subject));
+        }
+    }
+
+    fn watch_one(&mut self, now: Instant, subject: MemberId) {
+        // A subject under test is pinged often enough.
+        if self.observing.tests.contains_key(&subject) {
+            return;
+        }
+        let Some((peer, _)) = self.testable(subject) else { return };
+        self.stats.probes += 1;
+        let sequence = self.ping_for(now, peer, Purpose::Watch);
+        self.observing.exile.pinged(sequence);
     }
 
     /// Sends a ping for `purpose`; its lateness is watched by a timer unless a test does so.
