@@ -249,7 +249,7 @@ fn a_voter_that_knows_better_tells() {
     assert_eq!(to(kind::RECORD, &stage), ["d", "d"], "about ourselves: here we are");
 }
 
-/// Rules D-8 and S-13: a death is believed with the votes of a quorum that we know, and no less.
+/// Rule D-8: a death is believed with the votes of a quorum that we know, and no less.
 #[test]
 fn a_death_needs_a_proof() {
     let voters = |names: &[&str]| names.iter().map(|name| id(name)).collect::<Vec<_>>();
@@ -362,6 +362,23 @@ fn a_failed_look_hints_at_two_observers() {
     stage.until(200_000);
     let hinted = to(kind::HINT, &stage);
     assert!(!hinted.is_empty() && hinted.len().is_multiple_of(2), "{hinted:?}");
+}
+
+/// Rule G-4: news goes to ring neighbours and acquaintances, never to a stranger.
+#[test]
+fn gossip_stays_among_warm_peers() {
+    let mut stage = knowing(config(), 25);
+    stage.until(120_000);
+    let ring = stage.node.observing().chain(stage.node.observed_by().iter().copied());
+    let mut warm: BTreeSet<String> = ring.map(name_of).collect();
+    // Whoever was looked at answered, and became an acquaintance.
+    warm.extend(to(kind::PING, &stage));
+    stage.sent.clear();
+    stage.record("b", &record("b", 1));
+    stage.until(123_000);
+    let told: BTreeSet<String> = to(kind::UPDATE, &stage).into_iter().collect();
+    assert!(told.len() >= 8, "{told:?}");
+    assert!(told.is_subset(&warm), "{told:?} of {warm:?}");
 }
 
 fn buried_by(stage: &mut Stage, announcer: &str) {

@@ -2,6 +2,8 @@
 //!
 //! The leader of a case asks the subject's other observers to look for themselves, repeats to the
 //! silent, and asks ever more members while too few answer. It ends with a quorum either way.
+//! Who observes whom may look different elsewhere, so votes count by voter, never by place (rule
+//! D-3).
 //!
 //! Invariants: a voter has one ballot, its newest; only who was asked has one; the list of the
 //! asked only grows.
