@@ -138,6 +138,11 @@ impl<T: MemberTable> Node<T> {
     /// Nobody else answers either: the subject is unreachable, for us alone (rule D-9).
     fn lost_touch(&mut self, now: Instant, id: MemberId) {
         self.drop_test(id);
+        // A mark ends with an answer, and only an observer keeps asking.
+        if !self.observing.watch.observes(id) {
+            self.leave_to_observers(now, id);
+            return;
+        }
         if self.observing.unreachable.insert(id) {
             self.stats.unreachable += 1;
             self.observing.exile.lost(now, id);

@@ -257,7 +257,7 @@ impl<T: MemberTable> Node<T> {
 
     /// The test ended without a verdict. Its observers will look again; whoever is none keeps no
     /// doubt that nothing of its own would ever end.
-    fn leave_to_observers(&mut self, now: Instant, id: MemberId) {
+    pub(super) fn leave_to_observers(&mut self, now: Instant, id: MemberId) {
         if !self.observing.watch.observes(id) {
             self.observing.unreachable.remove(&id);
             self.trust_again(now, id);
