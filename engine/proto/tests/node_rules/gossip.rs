@@ -2,6 +2,8 @@
 
 use super::*;
 
+use mesh_gossip_proto::wire::message::Ack;
+
 /// Gossip of one change: how many members each tick reached, and how often the update was sent.
 fn gossip_of_one_change(config: Config) -> (Vec<(u64, usize)>, usize) {
     const MEMBERS: [&str; 20] = [
@@ -13,12 +15,16 @@ fn gossip_of_one_change(config: Config) -> (Vec<(u64, usize)>, usize) {
     for other in MEMBERS {
         tell(&mut node, at(0), other, kind::RECORD, record(other, 0, "r").envelope());
     }
-    // Everything of the beginning is sent out before the change.
+    // Everything of the beginning is over before the change: what waits for gossip, and the first
+    // pings to those whom it observes.
     let mut now = at(0);
-    while node.stats().queue_depth > 0 {
+    while node.stats().queue_depth > 0 || now < at(1_000) {
         now = node.poll_timeout().unwrap().0.max(now);
         node.handle_timeout(now);
-        drain(&mut node, now);
+        for (to, bytes) in drain(&mut node, now) {
+            let member = MEMBERS.into_iter().find(|m| to.to == Destination::Member(id(m)));
+            answer_pings(&mut node, now, member.unwrap(), &bytes);
+        }
     }
     let changed =
         Metadata { mesh_version: "2".into(), cluster_id: CLUSTER.into(), ..metadata("a") };
@@ -40,6 +46,20 @@ fn gossip_of_one_change(config: Config) -> (Vec<(u64, usize)>, usize) {
         }
     }
     (ticks, sends)
+}
+
+fn answer_pings(node: &mut Node, now: Instant, member: &str, bytes: &[u8]) {
+    for message in Messages::new(bytes) {
+        let Ok(Message::Ping(ping)) = message else { continue };
+        let ack = Ack {
+            sequence: ping.sequence,
+            incarnation: wire(0),
+            digest: ping.digest,
+            baseline: u16::MAX.into(),
+            phase_error: 0.into(),
+        };
+        tell_body(node, now, member, &ack);
+    }
 }
 
 /// Rules G-1 and G-3: a change leaves soon, then every gossip interval, to as many members as the
