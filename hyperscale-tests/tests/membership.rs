@@ -111,7 +111,9 @@ fn the_promise_follows_the_configured_interval() {
             let promise = Duration::from_millis(promise_ms);
             assert_eq!(times.len(), 2, "{}", world.replay());
             assert!(times.iter().all(|t| *t <= promise), "{}: {times:?}", world.replay());
-            assert!(times.iter().all(|t| *t >= promise / 4), "{}: {times:?}", world.replay());
+            // A grace of 1.5 s and of 2.05 s: a pause as long is forgiven under either.
+            let grace = Duration::from_millis(if promise_ms == 3_000 { 1_500 } else { 2_050 });
+            assert!(times.iter().all(|t| *t >= grace), "{}: {times:?}", world.replay());
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyperscale_tests::World;
-use mesh_gossip_proto::{Detector, Event, Instant, State};
+use mesh_gossip_proto::{Detector, Event, Instant};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -31,44 +31,28 @@ fn removal_times(world: &World, victim: usize, since: Instant) -> Vec<Duration> 
         .collect()
 }
 
+/// Rules D-5 to D-8: for 3 ≤ N ≤ 16 a killed member is gone from every view within the promise of
+/// five seconds, in every seed, and nobody was doubted before. With N = 2 nobody can be asked, and it takes nine.
 #[test]
 fn a_crash_is_known_to_all_within_the_suspicion_interval() {
     for nodes in [2, 3, 4, 5, 8, 9, 10, 16, 32] {
-        let mut all = Vec::new();
-        for seed in 0..40 {
+        let budget = if nodes == 2 { secs(9) } else { secs(5) };
+        for seed in 0..20 {
             let mut world = formed(seed, nodes);
             world.run_for(secs(60) + Duration::from_millis(seed * 37));
+            let doubted = |told: &hyperscale_tests::Told| {
+                matches!(told.event, Event::Suspected { .. } | Event::Left { .. })
+            };
+            assert!(!world.told().iter().any(doubted), "{}: a false doubt", world.replay());
             let victim = nodes - 1;
-            let false_alarms =
-                world.told().iter().filter(|told| matches!(told.event, Event::Left { .. })).count();
-            let doubts = world
-                .told()
-                .iter()
-                .filter(|told| matches!(told.event, Event::Suspected { .. }))
-                .count();
-            if false_alarms + doubts > 0 {
-                println!("n {nodes} seed {seed}: left {false_alarms} suspected {doubts}");
-            }
             world.crash(victim);
             let killed = world.now();
             world.run_for(secs(12));
             let times = removal_times(&world, victim, killed);
-            if times.len() != nodes - 1 {
-                println!(
-                    "n {nodes} seed {seed}: {} removals; {:?} stats {:?}",
-                    times.len(),
-                    world.sees(0, victim),
-                    world.node(0).stats()
-                );
-            }
+            assert_eq!(times.len(), nodes - 1, "{}: one removal a survivor", world.replay());
             let slowest = times.iter().max().copied().unwrap_or_default();
-            all.push(slowest);
-            if nodes == 8 && seed == 0 {
-                println!("{:?}", world.node(0).stats());
-            }
+            assert!(slowest <= budget, "{}: N = {nodes}, {slowest:?}", world.replay());
+            assert!(world.converged(), "{}: the survivors keep each other", world.replay());
         }
-        all.sort();
-        println!("n {nodes}: p50 {:?} max {:?}", all[20], all[39]);
     }
-    assert_eq!(State::Alive, State::Alive);
 }

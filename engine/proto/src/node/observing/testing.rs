@@ -212,9 +212,11 @@ impl<T: MemberTable> Node<T> {
             self.end_alive(now, id);
             return lambda;
         }
+        // Between the two a doubt stays as it is: a subject that a new test begins with is no better
+        // known than it was.
         if sure {
             self.distrust(now, id);
-        } else {
+        } else if lambda <= 0.0 {
             self.trust_again(now, id);
         }
         let leads = self.observing.cases.contains_key(&id);
