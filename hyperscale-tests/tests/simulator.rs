@@ -128,17 +128,22 @@ fn a_first_word_costs_a_handshake_and_later_ones_none() {
 /// new handshake.
 #[test]
 fn a_restart_ends_sessions_and_a_hint_renews_them() {
-    let mut world: World = World::seeded(2).nodes(12);
-    world.run_until(secs(2), World::converged);
-    world.run_for(secs(15));
-    world.crash(2);
-    world.run_for(ms(50));
-    world.restart(2);
-    world.reset_ledger();
-    world.run_for(secs(5));
-    assert!(world.fired().stale > 0, "{}: the fault never fired", world.replay());
-    assert!(world.ledger().total.handshakes >= 2, "{}", world.replay());
-    assert!(world.converged(), "{}", world.replay());
+    let mut stale = 0;
+    for seed in 1..=8 {
+        let mut world: World = World::seeded(seed).nodes(12);
+        world.run_until(secs(2), World::converged);
+        world.run_for(secs(15));
+        world.crash(2);
+        world.run_for(ms(50));
+        world.restart(2);
+        world.reset_ledger();
+        world.run_for(secs(5));
+        // Whether anybody speaks before the restarted node does is a matter of turns.
+        stale += world.fired().stale;
+        assert!(world.ledger().total.handshakes >= 2, "{}", world.replay());
+        assert!(world.converged(), "{}", world.replay());
+    }
+    assert!(stale > 0, "the fault never fired");
 }
 
 /// A dial to nobody ends after three tries; handshakes with one target are paced (rule S-18).
