@@ -223,11 +223,9 @@ impl Test {
         self.next <= now && self.pings.len() < MOST_PINGS
     }
 
-    /// Whether a control belongs beside the next ping: an answer is out, and somebody relies on us
-    /// or we are learning.
-    pub fn wants_a_control(&self, learning: bool) -> bool {
-        (learning || !self.requesters.is_empty())
-            && self.pings.iter().any(|ping| ping.fate != Fate::Acked)
+    /// Whether a control belongs beside the next ping: somebody relies on us and an answer is out.
+    pub fn wants_a_control(&self) -> bool {
+        !self.requesters.is_empty() && self.pings.iter().any(|ping| ping.fate != Fate::Acked)
     }
 
     /// Counts what is overdue as lost; says how many controls were.

@@ -61,7 +61,7 @@ fn controls_take_the_blame_off_the_subject() {
         for n in 0..8u32 {
             let now = at(u64::from(n) * 200);
             test.pinged(now, n, now + TAU);
-            assert!(test.wants_a_control(false));
+            assert!(test.wants_a_control());
             if controls {
                 test.controlled(now, 50 + n, now + TAU);
             }

@@ -290,7 +290,7 @@ impl<T: MemberTable> Node<T> {
         if !test.wants_a_ping(now) {
             return;
         }
-        let control = test.wants_a_control(learning);
+        let control = test.wants_a_control();
         test.plan(now, patience, pace, lambda >= evidence::dead_above(quorum), learning);
         let sequence = self.ping_for(now, peer, Purpose::Test);
         let due = now + patience;
