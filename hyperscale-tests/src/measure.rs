@@ -8,11 +8,13 @@
 //! has been since.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
+use mesh_gossip_proto::batch::{Batches, Delivery};
 use mesh_gossip_proto::{Event, Instant, LeftReason, MemberId, SignedRecord};
 
+use crate::hash::IdHasher;
 use crate::watch::{Roll, Watch};
 
 use crate::measure::bits::Bits;
@@ -25,30 +27,6 @@ mod spread;
 const RESTART_SETTLES: Duration = Duration::from_secs(3);
 /// Deaths decided during a partition may still arrive so long after it.
 const HEAL_SETTLES: Duration = Duration::from_secs(5);
-/// Rule D-16: a batch of events ends after so much quiet ...
-const BATCH_QUIET: Duration = Duration::from_secs(1);
-/// ... and at most so long after its first change.
-const BATCH_LONGEST: Duration = Duration::from_secs(5);
-
-/// Ids are hashes already.
-#[derive(Default)]
-struct IdHash(u64);
-
-impl Hasher for IdHash {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        let mut prefix = [0; 8];
-        let taken = bytes.len().min(8);
-        prefix[..taken].copy_from_slice(&bytes[..taken]);
-        self.0 ^= u64::from_le_bytes(prefix);
-    }
-
-    fn write_usize(&mut self, _length: usize) {}
-}
-
 /// Why a member is expected to leave every view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
@@ -70,7 +48,7 @@ struct Host {
     victim: Option<usize>,
     status_changes: u32,
     membership_changes: u32,
-    batch: Option<(Instant, Instant)>,
+    batch: Batches<()>,
     batches: u32,
 }
 
@@ -83,7 +61,7 @@ impl Host {
             victim: None,
             status_changes: 0,
             membership_changes: 0,
-            batch: None,
+            batch: Batches::new(Delivery::Batched),
             batches: 0,
         }
     }
@@ -104,7 +82,7 @@ struct Victim {
 
 /// What happened in a measured window.
 pub struct Measure {
-    index: HashMap<MemberId, usize, BuildHasherDefault<IdHash>>,
+    index: HashMap<MemberId, usize, BuildHasherDefault<IdHasher>>,
     hosts: Vec<Host>,
     unsound: BTreeSet<usize>,
     victims: Vec<Victim>,
@@ -415,11 +393,9 @@ impl Measure {
         let host = &mut self.hosts[by];
         host.status_changes += 1;
         host.membership_changes += u32::from(membership);
-        let continued = host.batch.filter(|(first, last)| {
-            now.since(*last) < BATCH_QUIET && now.since(*first) < BATCH_LONGEST
-        });
-        host.batches += u32::from(continued.is_none());
-        host.batch = Some((continued.map_or(now, |(first, _)| first), now));
+        host.batch.take_due(now);
+        host.batches += u32::from(host.batch.due().is_none());
+        host.batch.add(now, ());
         if membership
             && let Some(subject) = self.subject(record)
             && let Some(pairs) = &mut self.pairs

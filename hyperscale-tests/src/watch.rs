@@ -52,11 +52,6 @@ impl Roll {
         &self.entries[index]
     }
 
-    /// Every node, by index.
-    pub fn standings(&self) -> &[Standing] {
-        &self.entries
-    }
-
     /// Nodes that run.
     pub fn running(&self) -> usize {
         self.running

@@ -10,9 +10,8 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use mesh_gossip_proto::membership::roster::List;
 use mesh_gossip_proto::{
-    Command, Config, DenseTable, Duration, Instant, Member, MemberId, Metadata, Node, State,
+    Command, Config, DenseTable, Duration, Instant, MemberId, Metadata, Node, State,
 };
 
 use crate::authority::Notary;
@@ -360,11 +359,6 @@ impl<T: SimTable> World<T> {
         }
     }
 
-    /// The members that a node lists, present or departed.
-    pub fn members_of(&self, index: usize, list: List) -> Vec<Member> {
-        self.node(index).table().members(list).cloned().collect()
-    }
-
     /// A node's metadata as configured at its start.
     pub fn metadata(&self, index: usize) -> Metadata {
         metadata(index, self.network.region(index))
@@ -388,11 +382,6 @@ impl<T: SimTable> World<T> {
     /// Everything that was told, in order, as far as it was [recorded](World::recording).
     pub fn told(&self) -> &[Told] {
         &self.told
-    }
-
-    /// Forgets what was told.
-    pub fn forget_told(&mut self) {
-        self.told.clear();
     }
 
     /// The watch of this kind that was [hired](World::watched) first.

@@ -104,11 +104,6 @@ impl Case {
         self.voters.len()
     }
 
-    /// Whether `id` stands on the list.
-    pub fn has_asked(&self, id: MemberId) -> bool {
-        self.voters.iter().any(|voter| voter.id == id)
-    }
-
     /// A vote arrived; says whether it counts.
     pub fn vote(&mut self, voter: MemberId, round: u64, ballot: Ballot) -> bool {
         if round != self.round {

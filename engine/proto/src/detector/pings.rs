@@ -86,16 +86,6 @@ impl Pings {
         let mut to = self.in_flight.iter().filter(|(_, ping)| ping.target == target);
         to.next().map(|(sequence, _)| *sequence)
     }
-
-    /// Pings in flight.
-    pub fn len(&self) -> usize {
-        self.in_flight.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.in_flight.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -117,6 +107,6 @@ mod tests {
         assert_eq!(pings.acked(1, a), None);
         pings.sent(3, ping(26_000));
         assert_eq!(pings.get(2), None, "what is too old is forgotten");
-        assert_eq!(pings.len(), 1);
+        assert_eq!(pings.in_flight.len(), 1);
     }
 }

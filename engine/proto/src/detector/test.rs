@@ -22,6 +22,8 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// From then on pings are rarer.
 const OFTEN: usize = 24;
 const RARE: Duration = Duration::from_millis(500);
+/// Silences in a row that death takes where our own finding is the whole quorum.
+const ALONE_FAILURES: usize = 30;
 /// Requesters that one test serves.
 const REQUESTERS: usize = 16;
 
@@ -73,6 +75,12 @@ struct Sent {
     at: Instant,
     due: Instant,
     fate: Fate,
+}
+
+impl Sent {
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.fate == Fate::Pending && self.due <= now
+    }
 }
 
 /// Who asked, in which round.
@@ -230,28 +238,18 @@ impl Test {
 
     /// Counts what is overdue as lost; says how many controls were.
     pub fn settle(&mut self, now: Instant) -> u32 {
-        for ping in self.pings.iter_mut().filter(|ping| ping.fate == Fate::Pending) {
-            if ping.due <= now {
-                ping.fate = Fate::Lost;
-            }
-        }
-        let mut lost = 0;
-        for control in self.controls.iter_mut().filter(|ping| ping.fate == Fate::Pending) {
-            if control.due <= now {
-                control.fate = Fate::Lost;
-                lost += 1;
-            }
-        }
-        lost
+        self.pings.iter_mut().filter(|ping| ping.is_overdue(now)).for_each(|ping| {
+            ping.fate = Fate::Lost;
+        });
+        let overdue = self.controls.iter_mut().filter(|control| control.is_overdue(now));
+        overdue.map(|control| control.fate = Fate::Lost).count() as u32
     }
 
-    /// The subject answered, in time or late; says whether the answer was one to this test.
-    pub fn acked(&mut self, sequence: u32) -> bool {
-        let Some(ping) = self.pings.iter_mut().find(|ping| ping.sequence == sequence) else {
-            return false;
-        };
-        ping.fate = Fate::Acked;
-        true
+    /// The subject answered, in time or late.
+    pub fn acked(&mut self, sequence: u32) {
+        if let Some(ping) = self.pings.iter_mut().find(|ping| ping.sequence == sequence) {
+            ping.fate = Fate::Acked;
+        }
     }
 
     /// A control answered. A late one stays lost: it tells of our own path as it was.
@@ -297,16 +295,11 @@ impl Test {
         self.silent_since().is_some_and(|since| now.since(since) >= pace.grace)
     }
 
-    /// What we would vote.
-    pub fn opinion(
-        &mut self,
-        now: Instant,
-        baseline: Baseline,
-        quorum: usize,
-        pace: Pace,
-    ) -> Ballot {
-        let lambda = self.lambda(baseline, quorum);
-        if lambda >= evidence::dead_above(quorum) && self.grace_is_over(now, pace) {
+    /// What we would vote, `lambda` being Λ as it stands.
+    pub fn opinion(&mut self, now: Instant, lambda: f64, quorum: usize, pace: Pace) -> Ballot {
+        let enough = quorum > 1 || self.straight_failures() >= ALONE_FAILURES;
+        let sure = lambda >= evidence::dead_above(quorum);
+        if sure && enough && self.grace_is_over(now, pace) {
             self.condemned.get_or_insert(now);
             return Ballot::Dead;
         }
@@ -320,7 +313,7 @@ impl Test {
     }
 
     /// How many pings in a row, the newest first, are lost: all there is with one observer.
-    pub fn straight_failures(&self) -> usize {
+    fn straight_failures(&self) -> usize {
         let judged = self.pings.iter().rev().filter(|ping| ping.fate != Fate::Pending);
         judged.take_while(|ping| ping.fate == Fate::Lost).count()
     }

@@ -17,6 +17,11 @@ fn settled() -> Baseline {
     baseline
 }
 
+fn verdict(test: &mut Test, now: Instant) -> Ballot {
+    let lambda = test.lambda(settled(), 5);
+    test.opinion(now, lambda, 5, pace())
+}
+
 /// Pings every `spacing` from `from` until `until`, none of which comes back.
 fn silent(test: &mut Test, from: u64, until: u64, spacing: u64) {
     for (sequence, ms) in (100..).zip((from..until).step_by(spacing as usize)) {
@@ -32,8 +37,8 @@ fn nobody_is_condemned_within_the_grace() {
     let mut test = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
     silent(&mut test, 100, 2_000, 200);
     assert!(test.lambda(settled(), 5) > evidence::dead_above(5));
-    assert_eq!(test.opinion(at(2_049), settled(), 5, pace()), Ballot::Pending);
-    assert_eq!(test.opinion(at(2_050), settled(), 5, pace()), Ballot::Dead);
+    assert_eq!(verdict(&mut test, at(2_049)), Ballot::Pending);
+    assert_eq!(verdict(&mut test, at(2_050)), Ballot::Dead);
     assert_eq!(test.condemned_since(), Some(at(2_050)));
 }
 
@@ -44,12 +49,14 @@ fn a_late_answer_turns_lost_into_acked() {
     test.pinged(at(100), 2, at(200));
     test.settle(at(250));
     assert_eq!((test.lost(), test.straight_failures()), (2, 2));
-    assert!(test.acked(1));
+    test.acked(1);
     assert!(test.lambda(settled(), 5) > 0.0);
-    assert!(test.acked(2));
+    test.acked(2);
     assert!(test.lambda(settled(), 5) <= evidence::alive_below());
-    assert_eq!(test.opinion(at(9_000), settled(), 5, pace()), Ballot::Alive);
-    assert!(!test.acked(77), "somebody else's number");
+    assert_eq!(verdict(&mut test, at(9_000)), Ballot::Alive);
+    let before = test.lambda(settled(), 5);
+    test.acked(77);
+    assert!(test.lambda(settled(), 5) >= before, "somebody else's number");
 }
 
 /// Rule D-7: when the control peer is as silent as the subject, the fault is ours.
@@ -82,8 +89,8 @@ fn our_own_pause_is_forgiven() {
     test.settle(at(5_000));
     assert_eq!(test.lost(), 1, "what was in flight tells nothing");
     silent(&mut test, 5_000, 5_500, 100);
-    assert_eq!(test.opinion(at(5_500), settled(), 5, pace()), Ballot::Pending);
-    assert_eq!(test.opinion(at(6_051), settled(), 5, pace()), Ballot::Dead);
+    assert_eq!(verdict(&mut test, at(5_500)), Ballot::Pending);
+    assert_eq!(verdict(&mut test, at(6_051)), Ballot::Dead);
 }
 
 /// Rule D-7: a test for others ends after 20 s or 62 pings.
@@ -114,4 +121,16 @@ fn the_pace_follows_the_evidence() {
     test.plan(at(2_800), TAU, pace(), true, false);
     assert!(!test.wants_a_ping(at(3_299)) && test.wants_a_ping(at(3_300)));
     assert_eq!(test.due(at(2_800), pace()), at(3_300));
+}
+
+/// Rule D-5: where our own finding is the whole quorum, death takes thirty silences in a row.
+#[test]
+fn a_quorum_of_one_is_patient() {
+    let mut test = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
+    silent(&mut test, 100, 2_900, 100);
+    let lambda = test.lambda(settled(), 1);
+    assert!(lambda >= evidence::dead_above(1));
+    assert_eq!(test.opinion(at(3_000), lambda, 1, pace()), Ballot::Pending);
+    silent(&mut test, 3_000, 3_300, 100);
+    assert_eq!(test.opinion(at(3_300), lambda, 1, pace()), Ballot::Dead);
 }

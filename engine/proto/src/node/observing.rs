@@ -10,7 +10,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use super::{Node, Peer};
-use crate::config::Detector;
+use crate::config::{Detector, PING_FLOOR};
 use crate::detector::audit::Acquaintances;
 use crate::detector::baseline::Baseline;
 use crate::detector::budget::Bucket;
@@ -63,8 +63,8 @@ pub(super) struct Observing {
     observers: Vec<MemberId>,
     /// Where our cycle of slots begins: members that share a clock need not share their slots.
     anchor: Duration,
-    /// When the ring changed first and last since we looked at it.
-    changed: Option<(Instant, Instant)>,
+    /// When the ring changed first since we looked at it.
+    changed: Option<Instant>,
     pings: Pings,
     baseline: Baseline,
     tests: BTreeMap<MemberId, Test>,
@@ -155,13 +155,14 @@ impl<T: MemberTable> Node<T> {
     /// τ: how long a ping to `id` may take before it counts as lost, for the moment.
     fn patience(&self, now: Instant, id: MemberId) -> Duration {
         let ceiling = self.config.ping_timeout;
-        let floor = self.contacts.ping_timeout(id, Duration::ZERO);
-        match self.contacts.of(id) {
-            Some(contact) if now.since(contact.last) < WARM => match contact.rtt {
-                Some(_) => self.contacts.ping_timeout(id, ceiling),
-                None => UNMEASURED.min(ceiling),
-            },
-            Some(_) | None => floor + LATE + COLD,
+        let contact = self.contacts.of(id);
+        let warm = contact.is_some_and(|contact| now.since(contact.last) < WARM);
+        let measured = contact.is_some_and(|contact| contact.rtt.is_some());
+        match (measured, warm) {
+            (true, true) => self.contacts.ping_timeout(id, ceiling),
+            (true, false) => self.contacts.ping_timeout(id, ceiling) + COLD,
+            (false, true) => UNMEASURED.min(ceiling),
+            (false, false) => PING_FLOOR + COLD,
         }
     }
 
@@ -220,8 +221,7 @@ impl<T: MemberTable> Node<T> {
 
     /// A member came or went: the rings are looked at soon.
     pub(super) fn ring_changed(&mut self, now: Instant) {
-        let (first, _) = self.observing.changed.unwrap_or((now, now));
-        self.observing.changed = Some((first, now));
+        let first = *self.observing.changed.get_or_insert(now);
         self.timers.set(Timer::Ring, (first + LATEST).min(now + QUIET));
     }
 
@@ -230,14 +230,16 @@ impl<T: MemberTable> Node<T> {
         self.observing.changed = None;
         let (observers, _) = self.quorum();
         let subjects = self.subjects();
+        let watch = &self.observing.watch;
+        let mut new = subjects.clone();
+        new.retain(|id| !watch.observes(*id));
         // Of a whole new ring one an interval, of a change at once.
-        let known = self.observing.watch.subjects().count();
-        let new = subjects.iter().filter(|id| !self.observing.watch.observes(**id)).count();
-        let soon = if known == 0 { self.period() } else { self.config.interval * new as u32 / 2 };
-        let unmeasured = |id: &MemberId| self.contacts.of(*id).is_none_or(|c| c.rtt.is_none());
-        let met = |id: &MemberId| self.observing.watch.observes(*id);
-        let strangers: Vec<MemberId> =
-            subjects.iter().copied().filter(|id| !met(id) && unmeasured(id)).collect();
+        let soon = match watch.next() {
+            None => self.period(),
+            Some(_) => self.config.interval * new.len() as u32 / 2,
+        };
+        let mut strangers = new;
+        strangers.retain(|id| self.contacts.of(*id).is_none_or(|contact| contact.rtt.is_none()));
         self.observing.watch.observe(now, &subjects, soon, &mut self.rng);
         self.meet(now, &strangers);
         self.observing.observers = self.ring_order(self.local, observers);

@@ -2,95 +2,29 @@
 
 mod gossip;
 mod seeds;
+#[path = "../stage/mod.rs"]
+mod stage;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use mesh_gossip_proto::membership::record::{Claim, first_record};
+use mesh_gossip_proto::membership::record::first_record;
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{
     Body, Death, LeaveAck, Message, Messages, Nack, Notice, Packet, RecordByStream, Suspicion,
     WireIncarnation, kind,
 };
 use mesh_gossip_proto::{
-    Authority, Command, CommandError, Config, Destination, Detector, Duration, Event, Fanout,
-    Incarnation, Instant, MemberId, Metadata, Node, PeerError, Signature, SignedRecord, State,
-    Transmit, WallTime,
+    Command, CommandError, Config, Destination, Detector, Duration, Event, Fanout, Incarnation,
+    Instant, Lifecycle, Metadata, Node, PeerError, SignedRecord, State, Transmit,
 };
-
-const CLUSTER: &str = "c";
-const BORN: u64 = 1_000;
-
-/// A certificate is the names on it; a signature is `salt` and those names.
-struct Names {
-    leaf: Vec<u8>,
-    salt: u8,
-}
-
-impl Names {
-    fn of(node: &str) -> Self {
-        Self { leaf: format!("{node}/{CLUSTER}/worker").into_bytes(), salt: 1 }
-    }
-}
-
-impl Authority for Names {
-    fn sign(&self, _message: &[u8]) -> Option<Signature> {
-        Some(Signature { scheme: 1, bytes: [&[self.salt], self.leaf.as_slice()].concat() })
-    }
-    fn leaf(&self) -> &[u8] {
-        &self.leaf
-    }
-    fn intermediates(&self) -> &[[u8; 32]] {
-        &[]
-    }
-    fn verify(&self, claim: &Claim<'_>) -> Result<(), PeerError> {
-        let named = format!("{}/{}/{}", claim.node_id, claim.cluster_id, claim.role);
-        if claim.leaf == named.as_bytes() && claim.signature[1..] == *claim.leaf {
-            Ok(())
-        } else {
-            Err(PeerError::Signature("the certificate names another"))
-        }
-    }
-}
-
-fn at(ms: u64) -> Instant {
-    Instant::ORIGIN + Duration::from_millis(ms)
-}
-
-fn address(node: &str) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 1], u16::from(node.as_bytes()[0])))
-}
-
-fn metadata(node: &str) -> Metadata {
-    Metadata {
-        node_id: node.into(),
-        role: "worker".into(),
-        region: "r".into(),
-        mesh_version: "1".into(),
-        ..Metadata::default()
-    }
-}
-
-fn id(node: &str) -> MemberId {
-    MemberId::derive(CLUSTER, node)
-}
+use stage::{BORN, CLUSTER, Names, address, at, death, doubt, entry, id, metadata};
 
 fn record(node: &str, counter: u32, region: &str) -> SignedRecord {
-    let incarnation = Incarnation { generation: BORN, counter };
-    let metadata = Metadata { region: region.into(), ..metadata(node) };
-    let record = first_record(CLUSTER, incarnation, vec![address(node)], metadata);
-    SignedRecord::author(record, &Names::of(node)).unwrap()
+    stage::signed(node, stage::incarnation(counter), Lifecycle::Active, region)
 }
 
 fn birth(name: &str) -> Birth {
-    Birth {
-        config: Config::new(CLUSTER),
-        metadata: metadata(name),
-        addresses: vec![address(name)],
-        born: WallTime(BORN),
-        authority: Arc::new(Names::of(name)),
-        seed: 7,
-    }
+    stage::birth(Config::new(CLUSTER), name, BORN, 7)
 }
 
 fn node(name: &str) -> Node {
@@ -150,21 +84,7 @@ fn events(node: &mut Node) -> Vec<Event> {
 }
 
 fn wire(counter: u32) -> WireIncarnation {
-    Incarnation { generation: BORN, counter }.into()
-}
-
-fn doubt(of: &str, counter: u32, accuser: &str) -> Suspicion {
-    Suspicion { id: id(of).0, incarnation: wire(counter), accuser: id(accuser).0 }
-}
-
-fn death(of: &str, counter: u32, announcer: &str) -> Death {
-    Death {
-        id: id(of).0,
-        incarnation: wire(counter),
-        announcer: id(announcer).0,
-        age_ms: 0.into(),
-        proof: 0.into(),
-    }
+    stage::incarnation(counter).into()
 }
 
 fn pulls(sent: &[(Transmit, Vec<u8>)], of: &str) -> usize {
@@ -269,13 +189,6 @@ fn digests_tell_who_is_a_member_and_nothing_else() {
     assert_eq!(digest(&one), digest(&other));
     tell_body(&mut other, at(6), "c", &death("b", 0, "c"));
     assert_ne!(digest(&one), digest(&other), "a departed member is no member");
-}
-
-fn entry(state: State, record: &SignedRecord) -> Vec<u8> {
-    let mut bytes = vec![state as u8, 0, 0, 0, 0, 0, 0, 0];
-    bytes.extend_from_slice(&(record.envelope().len() as u32).to_le_bytes());
-    bytes.extend_from_slice(record.envelope());
-    bytes
 }
 
 /// Rule A-3: another's verdict of death is a doubt here; strangers are not adopted dead.

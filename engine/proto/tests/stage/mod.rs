@@ -17,28 +17,31 @@ use mesh_gossip_proto::{
 pub(crate) const CLUSTER: &str = "c";
 pub(crate) const BORN: u64 = 1_000;
 
-/// A certificate is the names on it; a signature repeats them.
-pub(crate) struct Names(Vec<u8>);
+/// A certificate is the names on it; a signature is `salt` and those names.
+pub(crate) struct Names {
+    pub(crate) leaf: Vec<u8>,
+    pub(crate) salt: u8,
+}
 
 impl Names {
     pub(crate) fn of(node: &str) -> Self {
-        Self(format!("{node}/{CLUSTER}/worker").into_bytes())
+        Self { leaf: format!("{node}/{CLUSTER}/worker").into_bytes(), salt: 1 }
     }
 }
 
 impl Authority for Names {
     fn sign(&self, _message: &[u8]) -> Option<Signature> {
-        Some(Signature { scheme: 1, bytes: self.0.clone() })
+        Some(Signature { scheme: 1, bytes: [&[self.salt], self.leaf.as_slice()].concat() })
     }
     fn leaf(&self) -> &[u8] {
-        &self.0
+        &self.leaf
     }
     fn intermediates(&self) -> &[[u8; 32]] {
         &[]
     }
     fn verify(&self, claim: &Claim<'_>) -> Result<(), PeerError> {
         let named = format!("{}/{}/{}", claim.node_id, claim.cluster_id, claim.role);
-        if claim.leaf == named.as_bytes() && claim.signature == claim.leaf {
+        if claim.leaf == named.as_bytes() && claim.signature[1..] == *claim.leaf {
             Ok(())
         } else {
             Err(PeerError::Signature("the certificate names another"))

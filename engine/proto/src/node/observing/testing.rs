@@ -18,8 +18,6 @@ use super::ASKED_TESTS;
 
 /// A voter that found the subject dead and hears of no outcome for so long leads itself.
 const NO_OUTCOME: Duration = Duration::from_secs(3);
-/// Silences in a row that suffice where nobody else can be asked.
-const ALONE_FAILURES: usize = 30;
 /// Requesters whose budgets are remembered; full ones are dropped first.
 const BUDGETS: usize = 1_024;
 
@@ -117,8 +115,11 @@ impl<T: MemberTable> Node<T> {
         }
         if !self.observing.tests.contains_key(&subject) {
             let Some((_, incarnation)) = self.testable(subject) else { return };
-            if !self.may_test_for(now, from.id) || !self.has_room_for_a_test() {
+            if !self.may_test_for(now, from.id) {
                 self.stats.tests_refused += 1;
+                return;
+            }
+            if !self.has_room_for_a_test() {
                 return;
             }
             self.begin(subject, Test::on_request(now, incarnation));
@@ -127,7 +128,8 @@ impl<T: MemberTable> Node<T> {
         let (baseline, pace) = (self.observing.baseline, self.pace());
         let Some(test) = self.observing.tests.get_mut(&subject) else { return };
         test.ask(Requester { id: from.id, round });
-        let ballot = test.opinion(now, baseline, quorum, pace);
+        let lambda = test.lambda(baseline, quorum);
+        let ballot = test.opinion(now, lambda, quorum, pace);
         if ballot != Ballot::Alive {
             self.vote(now, from.id, subject, round, ballot);
         }
@@ -185,24 +187,21 @@ impl<T: MemberTable> Node<T> {
         for _ in 0..test.settle(now) {
             self.observing.baseline.sample(false);
         }
-        let lambda = self.conclude(now, id);
+        let sure = self.conclude(now, id);
         if self.observing.tests.contains_key(&id) {
-            self.ping_again(now, peer, lambda);
+            self.ping_again(now, peer, sure);
             self.plan_test(now, id);
         }
     }
 
-    /// What the evidence says: votes, a case, the end. Returns Λ.
-    fn conclude(&mut self, now: Instant, id: MemberId) -> f64 {
-        let (observers, quorum) = self.quorum();
+    /// What the evidence says: votes, a case, the end. Returns whether it suffices for death.
+    fn conclude(&mut self, now: Instant, id: MemberId) -> bool {
+        let (_, quorum) = self.quorum();
         let (baseline, pace) = (self.observing.baseline, self.pace());
-        let Some(test) = self.observing.tests.get_mut(&id) else { return 0.0 };
+        let Some(test) = self.observing.tests.get_mut(&id) else { return false };
         let lambda = test.lambda(baseline, quorum);
         let sure = lambda >= evidence::dead_above(quorum);
-        let mut opinion = test.opinion(now, baseline, quorum, pace);
-        if observers == 1 && test.straight_failures() < ALONE_FAILURES && opinion == Ballot::Dead {
-            opinion = Ballot::Pending;
-        }
+        let opinion = test.opinion(now, lambda, quorum, pace);
         let (own, asked) = (test.is_own(), !test.requesters().is_empty());
         let unheard = test.condemned_since().is_some_and(|since| now.since(since) >= NO_OUTCOME);
         let answered = test.has_an_ack();
@@ -210,7 +209,7 @@ impl<T: MemberTable> Node<T> {
         let lives = if asked { opinion == Ballot::Alive } else { answered && lambda <= 0.0 };
         if lives {
             self.end_alive(now, id);
-            return lambda;
+            return sure;
         }
         // Between the two a doubt stays as it is: a subject that a new test begins with is no better
         // known than it was.
@@ -229,7 +228,7 @@ impl<T: MemberTable> Node<T> {
             self.drop_test(id);
             self.leave_to_observers(now, id);
         }
-        lambda
+        sure
     }
 
     fn tell_requesters(&mut self, now: Instant, id: MemberId, opinion: Ballot) {
@@ -282,20 +281,18 @@ impl<T: MemberTable> Node<T> {
         self.timers.cancel(Timer::Test(id));
     }
 
-    fn ping_again(&mut self, now: Instant, peer: Peer, lambda: f64) {
-        let (_, quorum) = self.quorum();
-        let (pace, patience) = (self.pace(), self.patience(now, peer.id));
+    fn ping_again(&mut self, now: Instant, peer: Peer, sure: bool) {
+        let pace = self.pace();
         let learning = !self.observing.baseline.is_learned();
         let Some(test) = self.observing.tests.get_mut(&peer.id) else { return };
         if !test.wants_a_ping(now) {
             return;
         }
         let control = test.wants_a_control();
-        test.plan(now, patience, pace, lambda >= evidence::dead_above(quorum), learning);
-        let sequence = self.ping_for(now, peer, Purpose::Test);
-        let due = now + patience;
+        let (sequence, due) = self.ping_for(now, peer, Purpose::Test);
         if let Some(test) = self.observing.tests.get_mut(&peer.id) {
             test.pinged(now, sequence, due);
+            test.plan(now, due.since(now), pace, sure, learning);
         }
         if control {
             self.ping_a_control(now, peer.id);
@@ -310,8 +307,7 @@ impl<T: MemberTable> Node<T> {
         let other = self.observing.observers.iter().copied().find(|id| *id != subject);
         let Some(id) = requester.or(heard).or(other) else { return };
         let Some((peer, _)) = self.testable(id) else { return };
-        let sequence = self.ping_for(now, peer, Purpose::Control(subject));
-        let due = now + self.patience(now, id);
+        let (sequence, due) = self.ping_for(now, peer, Purpose::Control(subject));
         if let Some(test) = self.observing.tests.get_mut(&subject) {
             test.controlled(now, sequence, due);
         }

@@ -40,12 +40,13 @@ impl<T: MemberTable> Node<T> {
         }
         let Some((peer, _)) = self.testable(subject) else { return };
         self.stats.probes += 1;
-        let sequence = self.ping_for(now, peer, Purpose::Watch);
+        let (sequence, _) = self.ping_for(now, peer, Purpose::Watch);
         self.observing.exile.pinged(sequence);
     }
 
-    /// Sends a ping for `purpose`; its lateness is watched by a timer unless a test does so.
-    pub(super) fn ping_for(&mut self, now: Instant, to: Peer, purpose: Purpose) -> u32 {
+    /// Sends a ping for `purpose`; returns its number and when it counts as lost, which a timer
+    /// watches unless a test does so.
+    pub(super) fn ping_for(&mut self, now: Instant, to: Peer, purpose: Purpose) -> (u32, Instant) {
         let sequence = self.probes.sequence();
         let patience = match purpose {
             Purpose::Audit => crate::detector::audit::PATIENCE,
@@ -59,7 +60,7 @@ impl<T: MemberTable> Node<T> {
         }
         let ping = self.ping(sequence);
         self.send(to, &ping);
-        sequence
+        (sequence, due)
     }
 
     /// A regular ping or a look at a random member was not answered in time.
