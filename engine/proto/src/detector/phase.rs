@@ -25,14 +25,20 @@ pub fn error_ms(now: Instant, slot: usize, slots: usize, period: Duration) -> i1
     nearest_ms.clamp(-32_000, 32_000) as i16
 }
 
-/// At the observer: its next turn, planned for `planned`, after an ack that told `error_ms`. A
-/// peer that tells nonsense moves its own turn by half a period at most.
-pub fn moved(planned: Instant, error_ms: i16, period: Duration) -> Instant {
+/// At the observer: its next turn, after a ping sent at `sent` whose ack told `error_ms`; `None`
+/// where that is no error, or the observed member knows no slot for us. Whoever was early by much
+/// comes again within this period: so observers that met their subject at any moment fall into
+/// place at once. A peer that tells nonsense moves its own turn by half a period at most.
+pub fn next_turn(sent: Instant, error_ms: i16, period: Duration) -> Option<Instant> {
     if error_ms.unsigned_abs() <= DEAD_BAND_MS {
-        return planned;
+        return None;
     }
     let step = Duration::from_millis(error_ms.unsigned_abs().into()).min(period / 2);
-    if error_ms > 0 { planned - step } else { planned + step }
+    Some(match (error_ms > 0, step > period / 4) {
+        (true, _) => sent + period - step,
+        (false, true) => sent + step,
+        (false, false) => sent + period + step,
+    })
 }
 
 #[cfg(test)]
@@ -48,7 +54,8 @@ mod tests {
             (0..8).map(|n| Instant::ORIGIN + Duration::from_millis(10_000 + n * 13)).collect();
         for _ in 0..2 {
             for (slot, at) in next.iter_mut().enumerate() {
-                *at = moved(*at + period, error_ms(*at, slot, 8, period), period);
+                let error = error_ms(*at, slot, 8, period);
+                *at = next_turn(*at, error, period).unwrap_or(*at + period);
             }
         }
         next.sort_unstable();
@@ -66,8 +73,10 @@ mod tests {
         assert_eq!(error_ms(at(80_250), 1, 8, period), -750);
         assert_eq!(error_ms(at(84_001), 0, 8, period), -3_999);
         assert_eq!(error_ms(at(5), 0, 0, Duration::ZERO), 0, "a lone member divides by nothing");
-        assert_eq!(moved(at(9_000), 30, period), at(9_000), "within the dead band");
-        assert_eq!(moved(at(9_000), 100, period), at(8_900));
-        assert_eq!(moved(at(9_000), i16::MIN, period), at(13_000));
+        assert_eq!(next_turn(at(1_000), 30, period), None, "within the dead band");
+        assert_eq!(next_turn(at(1_000), 100, period), Some(at(8_900)));
+        assert_eq!(next_turn(at(1_000), -100, period), Some(at(9_100)));
+        assert_eq!(next_turn(at(1_000), -3_000, period), Some(at(4_000)), "in this period");
+        assert_eq!(next_turn(at(1_000), i16::MIN, period), Some(at(5_000)));
     }
 }

@@ -62,10 +62,18 @@ impl Watch {
         Some(turn.subject)
     }
 
-    /// An ack of `subject` told by how much we missed our slot.
-    pub fn shift(&mut self, now: Instant, subject: MemberId, error_ms: i16, period: Duration) {
-        if let Some(turn) = self.turns.iter_mut().find(|turn| turn.subject == subject) {
-            turn.at = phase::moved(turn.at, error_ms, period).max(now);
+    /// An ack of `subject` told by how much the ping sent at `sent` missed our slot.
+    pub fn shift(
+        &mut self,
+        now: Instant,
+        subject: MemberId,
+        sent: Instant,
+        error_ms: i16,
+        period: Duration,
+    ) {
+        let turn = self.turns.iter_mut().find(|turn| turn.subject == subject);
+        if let (Some(turn), Some(at)) = (turn, phase::next_turn(sent, error_ms, period)) {
+            turn.at = at.max(now);
         }
     }
 
@@ -117,8 +125,8 @@ mod tests {
         let late = Instant::ORIGIN + Duration::from_secs(60);
         assert_eq!(watch.take_due(late, period), Some(id(1)));
         assert_eq!(watch.take_due(late, period), None);
-        watch.shift(late, id(1), 500, period);
+        watch.shift(late, id(1), late, 500, period);
         assert_eq!(watch.next(), Some(late + Duration::from_millis(1_500)));
-        watch.shift(late, id(2), 500, period);
+        watch.shift(late, id(2), late, 500, period);
     }
 }

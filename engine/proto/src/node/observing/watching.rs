@@ -103,7 +103,8 @@ impl<T: MemberTable> Node<T> {
         self.emit(Event::RoundTrip { peer: from.id, rtt });
         if ping.purpose == Purpose::Watch {
             let period = self.period();
-            self.observing.watch.shift(now, from.id, ack.phase_error.get(), period);
+            let error_ms = ack.phase_error.get();
+            self.observing.watch.shift(now, from.id, ping.sent, error_ms, period);
             self.plan_watch();
         }
         self.answered(now, from.id, sequence, ping);
