@@ -17,8 +17,9 @@ pub const MOST_NODES: usize = 1_000_000;
 pub const WARMUP: Duration = Duration::from_secs(60);
 /// When the faults of a scenario begin, counted from the start of the measured window.
 pub const FAULT_AT: Duration = Duration::from_secs(10);
-/// A dense table in every node costs O(N²); above this size the nodes share one.
-pub const DENSE_UP_TO: usize = 2_000;
+/// A dense table in every node costs O(N²), and leaves the processor's cache from a few hundred
+/// nodes on; above this size the nodes share one. The trace is the same.
+pub const DENSE_UP_TO: usize = 200;
 
 /// What is wrong with a command line.
 #[derive(Clone, Debug, PartialEq)]

@@ -76,6 +76,8 @@ pub struct Node<T: MemberTable = DenseTable> {
     authority: Arc<dyn Authority>,
     rng: fastrand::Rng,
     local: MemberId,
+    /// Our newest record, the one in the table: every ack names its incarnation.
+    own: Arc<SignedRecord>,
     table: T,
     version: u64,
     timers: Timers<Timer>,
@@ -93,6 +95,8 @@ pub struct Node<T: MemberTable = DenseTable> {
     push_pull: PushPull,
     joining: Joining,
     departure: Departure,
+    /// When we last forgot contacts that are no members.
+    tidied: Instant,
     /// When we were last told that we had been buried (rule H-3).
     corrected: Option<Instant>,
     /// A signed record of ours above our own has been seen.
@@ -146,11 +150,13 @@ impl<T: MemberTable> Node<T> {
         let local = record.id;
         let record =
             SignedRecord::author(record, authority.as_ref()).ok_or(CommandError::Signing)?;
+        let own = Arc::new(record);
         let mut node = Self {
             rng: fastrand::Rng::with_seed(seed ^ local.prefix()),
             config,
             authority,
             local,
+            own,
             table,
             version: 0,
             timers: Timers::default(),
@@ -168,6 +174,7 @@ impl<T: MemberTable> Node<T> {
             push_pull: PushPull::default(),
             joining: Joining::default(),
             departure: Departure::default(),
+            tidied: now,
             corrected: None,
             superseded: false,
             outbox: VecDeque::new(),
@@ -178,7 +185,7 @@ impl<T: MemberTable> Node<T> {
             stats: Stats::default(),
         };
         node.forget_doubts(now);
-        node.take_place(now, record);
+        node.take_place(now);
         // A random first offset keeps nodes that start together from probing in step.
         let offset = node.config.interval.mul_f64(node.rng.f64());
         node.timers.set(Timer::ProbeRound, now + offset);
@@ -346,11 +353,7 @@ impl<T: MemberTable> Node<T> {
 
     /// Our own newest record.
     pub fn local(&self) -> &Arc<SignedRecord> {
-        // The constructor puts it there and `remove` is never called with our id.
-        match self.table.get(self.local) {
-            Some(member) => &member.record,
-            None => unreachable!("a node is always in its own table"),
-        }
+        &self.own
     }
 
     /// The member with this id.
@@ -393,13 +396,15 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// Enters our first record and the members that the table brought along.
-    fn take_place(&mut self, now: Instant, record: SignedRecord) {
-        let known = self.table.get(self.local).is_some_and(|own| *own.record == record);
-        if !known {
-            let record = Arc::new(record);
-            self.put(now, Member { record: record.clone(), state: State::Alive, since: now });
-            self.announce(now, &record, State::Alive);
+    /// Enters our first record, unless the table brought that very one along.
+    fn take_place(&mut self, now: Instant) {
+        match self.table.get(self.local) {
+            Some(known) if *known.record == *self.own => self.own = known.record.clone(),
+            Some(_) | None => {
+                let record = self.own.clone();
+                self.put(now, Member { record: record.clone(), state: State::Alive, since: now });
+                self.announce(now, &record, State::Alive);
+            }
         }
     }
 
@@ -424,6 +429,9 @@ impl<T: MemberTable> Node<T> {
 
     fn put(&mut self, now: Instant, member: Member) {
         self.version += 1;
+        if member.id() == self.local {
+            self.own = member.record.clone();
+        }
         let before = self.table.get(member.id()).is_some_and(|known| known.state.is_present());
         let moved = before != member.state.is_present();
         self.table.put(member);

@@ -1,13 +1,17 @@
 //! One deadline per reason, the earliest first.
 //!
-//! Most deadlines never come: a datagram sets a few and the answer cancels them. So a cancelled
-//! one stays in the heap, which is told apart from a live one by a map, and goes when it comes
-//! up, or with all others of its kind once they are the greater part.
+//! At rest a node waits for a handful of things, which a short list serves best: it fits in a few
+//! cache lines. Where there are many, the list becomes a heap. Most deadlines never come: a
+//! datagram sets a few and the answer cancels them. So a cancelled one stays in the heap, which is
+//! told apart from a live one by a map, and goes when it comes up, or with all others of its kind
+//! once they are the greater part.
 //!
-//! Invariants: a key has at most one deadline, the one in `by_key`; it stands in the heap as
-//! well; the heap's first is a live one; the dead are at most as many as the living and [`SPARE`].
+//! Invariants: a key has at most one deadline; the list is in order, latest first; in the heap's
+//! map stands what lives, each in the heap as well, whose first is a live one; the dead are at most
+//! as many as the living and [`SPARE`].
 
 use alloc::collections::BinaryHeap;
+use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::hash::{BuildHasherDefault, Hash, Hasher};
 
@@ -17,49 +21,78 @@ use crate::time::Instant;
 
 /// So many cancelled deadlines are not worth a pass over the heap.
 const SPARE: usize = 8;
+/// A longer list becomes a heap, which goes back to a list when it is half as long.
+const FEW: usize = 16;
 
 /// Deadlines keyed by reason. Reading the earliest is O(1), a change O(log n) at most and mostly
 /// O(1).
 #[derive(Clone, Debug)]
-pub struct Timers<K> {
+pub struct Timers<K>(Kept<K>);
+
+#[derive(Clone, Debug)]
+enum Kept<K> {
+    Few(Vec<(Instant, K)>),
+    Many(Many<K>),
+}
+
+#[derive(Clone, Debug)]
+struct Many<K> {
     by_key: HashMap<K, Instant, BuildHasherDefault<KeyHasher>>,
     heap: BinaryHeap<Reverse<(Instant, K)>>,
 }
 
-impl<K: Ord + Copy + Hash> Default for Timers<K> {
+impl<K> Default for Timers<K> {
     fn default() -> Self {
-        Self { by_key: HashMap::default(), heap: BinaryHeap::new() }
+        Self(Kept::Few(Vec::new()))
     }
 }
 
 impl<K: Ord + Copy + Hash> Timers<K> {
     /// Sets or moves the deadline of `key`.
     pub fn set(&mut self, key: K, at: Instant) {
-        let previous = self.by_key.insert(key, at);
-        if previous == Some(at) {
-            return;
-        }
-        self.heap.push(Reverse((at, key)));
-        if previous.is_some() {
-            self.tidy();
+        match &mut self.0 {
+            Kept::Few(list) => {
+                if let Some(place) = place_of(list, key) {
+                    list.remove(place);
+                }
+                let later = list.partition_point(|other| *other > (at, key));
+                list.insert(later, (at, key));
+                if list.len() > FEW {
+                    self.0 = Kept::Many(Many::of(list));
+                }
+            }
+            Kept::Many(many) => many.set(key, at),
         }
     }
 
     /// Forgets the deadline of `key`; returns it.
     pub fn cancel(&mut self, key: K) -> Option<Instant> {
-        let at = self.by_key.remove(&key)?;
-        self.tidy();
-        Some(at)
+        match &mut self.0 {
+            Kept::Few(list) => place_of(list, key).map(|place| list.remove(place).0),
+            Kept::Many(many) => {
+                let at = many.cancel(key)?;
+                if many.by_key.len() <= FEW / 2 {
+                    self.0 = Kept::Few(many.list());
+                }
+                Some(at)
+            }
+        }
     }
 
     /// The deadline of `key`.
     pub fn deadline(&self, key: K) -> Option<Instant> {
-        self.by_key.get(&key).copied()
+        match &self.0 {
+            Kept::Few(list) => place_of(list, key).map(|place| list[place].0),
+            Kept::Many(many) => many.by_key.get(&key).copied(),
+        }
     }
 
     /// The earliest deadline and its reason.
     pub fn next(&self) -> Option<(Instant, K)> {
-        self.heap.peek().map(|Reverse(first)| *first)
+        match &self.0 {
+            Kept::Few(list) => list.last().copied(),
+            Kept::Many(many) => many.heap.peek().map(|Reverse(first)| *first),
+        }
     }
 
     /// Takes the earliest deadline that has come at `now`.
@@ -70,6 +103,43 @@ impl<K: Ord + Copy + Hash> Timers<K> {
         }
         self.cancel(key);
         Some(key)
+    }
+}
+
+fn place_of<K: Eq>(list: &[(Instant, K)], key: K) -> Option<usize> {
+    // What is set is mostly due soon: those stand last.
+    list.iter().rposition(|(_, other)| *other == key)
+}
+
+impl<K: Ord + Copy + Hash> Many<K> {
+    fn of(list: &[(Instant, K)]) -> Self {
+        Self {
+            by_key: list.iter().map(|(at, key)| (*key, *at)).collect(),
+            heap: list.iter().copied().map(Reverse).collect(),
+        }
+    }
+
+    fn list(&self) -> Vec<(Instant, K)> {
+        let mut list: Vec<_> = self.by_key.iter().map(|(key, at)| (*at, *key)).collect();
+        list.sort_unstable_by(|a, b| b.cmp(a));
+        list
+    }
+
+    fn set(&mut self, key: K, at: Instant) {
+        let previous = self.by_key.insert(key, at);
+        if previous == Some(at) {
+            return;
+        }
+        self.heap.push(Reverse((at, key)));
+        if previous.is_some() {
+            self.tidy();
+        }
+    }
+
+    fn cancel(&mut self, key: K) -> Option<Instant> {
+        let at = self.by_key.remove(&key)?;
+        self.tidy();
+        Some(at)
     }
 
     /// Restores the invariants after a deadline in the heap has died.
@@ -136,19 +206,28 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap as Model;
 
+    impl<K> Timers<K> {
+        fn kept(&self) -> usize {
+            match &self.0 {
+                Kept::Few(list) => list.len(),
+                Kept::Many(many) => many.heap.len(),
+            }
+        }
+    }
+
     proptest! {
         /// Against a plain map: any sequence of set, cancel and pop agrees.
         #[test]
         fn timers_behave_like_a_sorted_map(
-            steps in prop::collection::vec((0u8..3, 0u8..6, 0u64..50), 1..200)
+            steps in prop::collection::vec((0u8..4, 0u8..40, 0u64..50), 1..300)
         ) {
             let mut timers = Timers::default();
             let mut model = Model::new();
             for (action, key, at) in steps {
                 let at = Instant::from_nanos(at);
                 match action {
-                    0 => { timers.set(key, at); model.insert(key, at); }
-                    1 => prop_assert_eq!(timers.cancel(key), model.remove(&key)),
+                    0 | 1 => { timers.set(key, at); model.insert(key, at); }
+                    2 => prop_assert_eq!(timers.cancel(key), model.remove(&key)),
                     _ => {
                         let due = model.iter().map(|(k, t)| (*t, *k)).min().filter(|(t, _)| *t <= at);
                         prop_assert_eq!(timers.pop_due(at), due.map(|(_, k)| k));
@@ -157,10 +236,10 @@ mod tests {
                 }
                 let next = model.iter().map(|(k, t)| (*t, *k)).min();
                 prop_assert_eq!(timers.next(), next);
-                for key in 0..6 {
+                for key in 0..40 {
                     prop_assert_eq!(timers.deadline(key), model.get(&key).copied());
                 }
-                prop_assert!(timers.heap.len() <= 2 * model.len() + SPARE);
+                prop_assert!(timers.kept() <= 2 * model.len() + SPARE);
             }
         }
     }
@@ -179,12 +258,20 @@ mod tests {
     #[test]
     fn cancelled_deadlines_leave_no_trace() {
         let mut timers = Timers::default();
-        timers.set(u32::MAX, Instant::ORIGIN);
+        let living = FEW as u32;
+        for key in 0..=living {
+            timers.set(u32::MAX - key, Instant::ORIGIN);
+        }
+        assert!(matches!(timers.0, Kept::Many(_)));
         for key in 0..10_000 {
             timers.set(key, Instant::from_nanos(1_000 + u64::from(key)));
             assert_eq!(timers.cancel(key), Some(Instant::from_nanos(1_000 + u64::from(key))));
         }
-        assert!(timers.heap.len() <= 2 + SPARE, "{} in the heap", timers.heap.len());
-        assert_eq!(timers.next(), Some((Instant::ORIGIN, u32::MAX)));
+        assert!(timers.kept() <= 2 * (FEW + 1) + SPARE, "{} in the heap", timers.kept());
+        assert_eq!(timers.next(), Some((Instant::ORIGIN, u32::MAX - living)));
+        for key in 0..living {
+            timers.cancel(u32::MAX - key);
+        }
+        assert_eq!(timers.kept(), 1, "few again");
     }
 }

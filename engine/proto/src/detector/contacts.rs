@@ -16,6 +16,15 @@ pub struct Contact {
     pub rtt: Option<(Duration, Duration)>,
 }
 
+impl Contact {
+    /// How long a ping to it may take: srtt + 4·rttvar within 100 ms and `ceiling`; `None` where
+    /// nothing was measured.
+    pub fn ping_timeout(&self, ceiling: Duration) -> Option<Duration> {
+        let (smoothed, variation) = self.rtt?;
+        Some((smoothed + variation * 4).max(PING_FLOOR).min(ceiling))
+    }
+}
+
 /// Contacts by member.
 #[derive(Clone, Debug, Default)]
 pub struct Contacts {
@@ -63,13 +72,10 @@ impl Contacts {
         self.by_id.retain(|id, contact| stays(*id, contact));
     }
 
-    /// How long a ping to `peer` may take: srtt + 4·rttvar within 100 ms and `ceiling`; a peer
-    /// never measured gets the ceiling, because its first answer contains a handshake.
+    /// How long a ping to `peer` may take; one never measured gets the ceiling, because its first
+    /// answer contains a handshake.
     pub fn ping_timeout(&self, peer: MemberId, ceiling: Duration) -> Duration {
-        match self.of(peer).and_then(|contact| contact.rtt) {
-            Some((smoothed, variation)) => (smoothed + variation * 4).max(PING_FLOOR).min(ceiling),
-            None => ceiling,
-        }
+        self.of(peer).and_then(|contact| contact.ping_timeout(ceiling)).unwrap_or(ceiling)
     }
 }
 

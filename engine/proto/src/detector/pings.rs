@@ -3,7 +3,7 @@
 //! Invariants: a sequence number is in flight once; only its target can answer it; whatever is
 //! older than the memory is forgotten, so that the number is bounded by rate × memory.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::VecDeque;
 
 use crate::member::MemberId;
 use crate::time::{Duration, Instant};
@@ -37,48 +37,57 @@ pub struct Ping {
     pub purpose: Purpose,
 }
 
-/// All pings in flight, by sequence number.
+/// All pings in flight, the oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Pings {
-    in_flight: BTreeMap<u32, Ping>,
+    in_flight: VecDeque<(u32, Ping)>,
 }
 
 impl Pings {
     /// A ping leaves.
     pub fn sent(&mut self, sequence: u32, ping: Ping) {
-        // Sequence numbers rise, so the oldest stand first (a wrap merely keeps a few longer).
-        while let Some(oldest) = self.in_flight.first_entry() {
-            if ping.sent.since(oldest.get().sent) < MEMORY {
+        while let Some((_, oldest)) = self.in_flight.front() {
+            if ping.sent.since(oldest.sent) < MEMORY {
                 break;
             }
-            oldest.remove();
+            self.in_flight.pop_front();
         }
-        self.in_flight.insert(sequence, ping);
+        self.in_flight.push_back((sequence, ping));
+    }
+
+    /// Where the ping with this number stands. Numbers rise, beyond the last one from 0.
+    fn place_of(&self, sequence: u32) -> Option<usize> {
+        let (first, _) = self.in_flight.front()?;
+        let since = |number: u32| number.wrapping_sub(*first);
+        self.in_flight.binary_search_by_key(&since(sequence), |(other, _)| since(*other)).ok()
     }
 
     /// `from` answered.
     pub fn acked(&mut self, sequence: u32, from: MemberId) -> Option<Ping> {
-        if self.in_flight.get(&sequence)?.target != from {
+        let place = self.place_of(sequence)?;
+        if self.in_flight[place].1.target != from {
             return None;
         }
-        self.in_flight.remove(&sequence)
+        self.in_flight.remove(place).map(|(_, ping)| ping)
     }
 
     /// A ping, if it is still unanswered.
     pub fn get(&self, sequence: u32) -> Option<&Ping> {
-        self.in_flight.get(&sequence)
+        self.place_of(sequence).map(|place| &self.in_flight[place].1)
     }
 
     /// The lost ping of an observer's turn is the first of a test.
     pub fn becomes_a_test(&mut self, sequence: u32) {
-        if let Some(ping) = self.in_flight.get_mut(&sequence) {
-            ping.purpose = Purpose::Test;
+        if let Some(place) = self.place_of(sequence) {
+            self.in_flight[place].1.purpose = Purpose::Test;
         }
     }
 
     /// Forgets a ping.
     pub fn forget(&mut self, sequence: u32) {
-        self.in_flight.remove(&sequence);
+        if let Some(place) = self.place_of(sequence) {
+            self.in_flight.remove(place);
+        }
     }
 
     /// The oldest unanswered ping to `target`, whatever it was for.
@@ -108,5 +117,25 @@ mod tests {
         pings.sent(3, ping(26_000));
         assert_eq!(pings.get(2), None, "what is too old is forgotten");
         assert_eq!(pings.in_flight.len(), 1);
+    }
+
+    #[test]
+    fn numbers_may_wrap() {
+        let ping = |n| Ping {
+            target: MemberId([n; 16]),
+            sent: Instant::ORIGIN,
+            due: Instant::ORIGIN,
+            purpose: Purpose::Watch,
+        };
+        let mut pings = Pings::default();
+        for n in 0..6 {
+            pings.sent((u32::MAX - 2).wrapping_add(n.into()), ping(n));
+        }
+        pings.forget(u32::MAX);
+        pings.becomes_a_test(1);
+        let found = |sequence| pings.get(sequence).map(|ping| (ping.target.0[0], ping.purpose));
+        assert_eq!(found(u32::MAX - 1), Some((1, Purpose::Watch)));
+        assert_eq!(found(1), Some((4, Purpose::Test)));
+        assert_eq!((found(u32::MAX), found(3), found(u32::MAX / 2)), (None, None, None));
     }
 }

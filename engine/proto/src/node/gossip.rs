@@ -5,13 +5,15 @@ use crate::event::{Destination, Event, Timer, Transmit};
 use crate::member::{MemberId, State};
 use crate::membership::roster::List;
 use crate::membership::table::{Member, MemberTable};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::message::{Notice, Packet};
 
 use super::REAP_EVERY;
 
 /// A backlog sends up to so many full datagrams a target and tick.
 const BURST: usize = 10;
+/// How often what is kept of others is looked through: every entry costs a lookup.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 impl<T: MemberTable> Node<T> {
     pub(super) fn gossip_tick(&mut self, now: Instant) {
@@ -94,6 +96,10 @@ impl<T: MemberTable> Node<T> {
             self.noticed.remove(&id);
             self.emit(Event::Forgotten(id));
         }
+        if now.since(self.tidied) < TIDY_EVERY {
+            return;
+        }
+        self.tidied = now;
         let (table, patience) = (&self.table, self.config.left_retention);
         let lives = |id| table.get(id).is_some();
         self.contacts.retain(|id, contact| lives(id) || now.since(contact.last) < patience);

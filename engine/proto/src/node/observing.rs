@@ -157,12 +157,12 @@ impl<T: MemberTable> Node<T> {
         let ceiling = self.config.ping_timeout;
         let contact = self.contacts.of(id);
         let warm = contact.is_some_and(|contact| now.since(contact.last) < WARM);
-        let measured = contact.is_some_and(|contact| contact.rtt.is_some());
+        let measured = contact.and_then(|contact| contact.ping_timeout(ceiling));
         match (measured, warm) {
-            (true, true) => self.contacts.ping_timeout(id, ceiling),
-            (true, false) => self.contacts.ping_timeout(id, ceiling) + COLD,
-            (false, true) => UNMEASURED.min(ceiling),
-            (false, false) => PING_FLOOR + COLD,
+            (Some(timeout), true) => timeout,
+            (Some(timeout), false) => timeout + COLD,
+            (None, true) => UNMEASURED.min(ceiling),
+            (None, false) => PING_FLOOR + COLD,
         }
     }
 
@@ -301,6 +301,8 @@ impl<T: MemberTable> Node<T> {
         if id == self.local || !member.state.is_present() {
             return None;
         }
-        Some((self.peer(id)?, member.incarnation()))
+        let record = member.record.record();
+        let address = *record.addresses.first()?;
+        Some((Peer { id, address }, record.incarnation))
     }
 }

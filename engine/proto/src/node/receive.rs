@@ -28,6 +28,7 @@ impl<T: MemberTable> Node<T> {
         self.contacts.heard(now, from.id);
         self.heard_from(now, from.id);
         self.joining.heard_at(from.address, from.id);
+        let agreements = self.stats.digests_equal;
         for message in Messages::new(payload) {
             match message {
                 Ok(message) => {
@@ -39,7 +40,10 @@ impl<T: MemberTable> Node<T> {
         }
         // Afterwards: a greeting brings the record that tells where its sender listens.
         self.ask_for_state(now, from);
-        self.greet(now, from);
+        // Whoever holds the same members as we do, itself among them, is no stranger and not dead.
+        if self.stats.digests_equal == agreements {
+            self.greet(now, from);
+        }
     }
 
     fn route(&mut self, now: Instant, from: Peer, message: Message<'_>) {
@@ -87,10 +91,13 @@ impl<T: MemberTable> Node<T> {
 
     /// After the messages of a datagram: a stranger is asked who it is, and one held dead is told.
     fn greet(&mut self, now: Instant, from: Peer) {
-        match self.table.get(from.id).map(|member| (member.state, member.incarnation())) {
-            None => self.pull(now, from, from.id, RecordHash(0)),
-            Some((State::Dead | State::Left, _)) if !self.config.parts().extras => {}
-            Some((State::Dead | State::Left, incarnation)) => {
+        let Some(member) = self.table.get(from.id) else {
+            return self.pull(now, from, from.id, RecordHash(0));
+        };
+        match member.state {
+            State::Dead | State::Left if !self.config.parts().extras => {}
+            State::Dead | State::Left => {
+                let incarnation = member.incarnation();
                 let last = self.noticed.get(&from.id);
                 if last.is_none_or(|last| now.since(*last) >= NOTICE_PAUSE) {
                     self.noticed.insert(from.id, now);
@@ -99,7 +106,7 @@ impl<T: MemberTable> Node<T> {
                     self.send(from, &notice);
                 }
             }
-            Some((State::Alive | State::Suspect, _)) => {}
+            State::Alive | State::Suspect => {}
         }
     }
 
@@ -131,8 +138,10 @@ impl<T: MemberTable> Node<T> {
                 self.send(requester, &answer);
             }
         }
-        self.notice_newer(now, from, ack.incarnation.into());
-        self.compare_digest(now, from, ack.digest.get());
+        // Equal digests mean equal records, its own among them.
+        if !self.compare_digest(now, from, ack.digest.get()) {
+            self.notice_newer(now, from, ack.incarnation.into());
+        }
     }
 
     /// Whoever acks under an incarnation that we do not know has a record for us.
@@ -264,17 +273,19 @@ impl<T: MemberTable> Node<T> {
         Ping { sequence: U32::new(sequence), digest: U64::new(self.table.digest()) }
     }
 
-    fn compare_digest(&mut self, now: Instant, from: Peer, digest: u64) {
+    /// Says whether the views are equal.
+    fn compare_digest(&mut self, now: Instant, from: Peer, digest: u64) -> bool {
         if digest == self.table.digest() {
             self.stats.digests_equal += 1;
             self.agreement.agreed();
-            return;
+            return true;
         }
         self.stats.digests_differ += 1;
         let lasting = self.agreement.differed(now, self.members());
         if lasting && self.config.parts().extras {
             self.wish_stream(from, alloc::vec![]);
         }
+        false
     }
 
     /// Wishes for an exchange with `peer`, at the address that it advertises: what it sends from
