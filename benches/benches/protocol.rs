@@ -44,7 +44,7 @@ impl Ours {
         }
         let (local, limit) = (members.len() as u32, config.max_payload);
         let birth = Birth {
-            config,
+            config: Arc::new(config),
             metadata: metadata(local),
             addresses: vec![address(local)],
             born: WallTime(1_700_000_000_000),

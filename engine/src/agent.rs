@@ -90,7 +90,7 @@ impl Agent {
         let linger = Duration::from_secs(5).max(config.interval * 2);
         let birth = Birth {
             metadata: first_metadata(&options, advertised),
-            config,
+            config: Arc::new(config),
             addresses: vec![advertised],
             born: clock::wall(),
             authority: Arc::clone(&authority) as Arc<dyn Authority>,

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use mesh_gossip_proto::{
     Command, Config, DenseTable, Duration, Instant, MemberId, Metadata, Node, State,
@@ -89,7 +90,7 @@ pub struct World<T: SimTable = DenseTable> {
     seed: u64,
     rng: fastrand::Rng,
     now: Instant,
-    config: Config,
+    config: Arc<Config>,
     seeds: Vec<SocketAddr>,
     common: T::Common,
     notary: Notary,
@@ -128,7 +129,7 @@ impl<T: SimTable> World<T> {
             rng: fastrand::Rng::with_seed(seed),
             now: Instant::ORIGIN,
             common: T::common(&config),
-            config,
+            config: Arc::new(config),
             seeds: vec![address(0)],
             notary: Notary::default(),
             hosts: Vec::new(),
@@ -156,7 +157,7 @@ impl<T: SimTable> World<T> {
     /// The parameters of nodes added from here on.
     #[must_use]
     pub fn configured(mut self, edit: impl FnOnce(&mut Config)) -> Self {
-        edit(&mut self.config);
+        edit(Arc::make_mut(&mut self.config));
         if self.hosts.is_empty() {
             self.common = T::common(&self.config);
         }

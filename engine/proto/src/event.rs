@@ -170,13 +170,24 @@ pub enum Timer {
     Leave,
 }
 
-/// Counters since the start; they only rise, gauges are named as such.
+/// Counters since the start; they only rise, gauges are named as such. Those that every datagram
+/// moves stand first, side by side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Probes begun.
     pub probes: u64,
     /// Probes acknowledged, directly or through a relay.
     pub probes_acked: u64,
+    /// Messages understood.
+    pub messages_in: u64,
+    /// Datagrams handed out.
+    pub datagrams_out: u64,
+    /// Bytes of their plaintext.
+    pub bytes_out: u64,
+    /// Updates sent as gossip or piggyback.
+    pub updates_out: u64,
+    /// Digests received that equal ours.
+    pub digests_equal: u64,
     /// Probes that failed.
     pub probes_failed: u64,
     /// Relays asked.
@@ -189,14 +200,8 @@ pub struct Stats {
     pub refutations: u64,
     /// Members declared failed by our own verdict: a timer, or a quorum that we asked.
     pub declared_dead: u64,
-    /// Messages understood.
-    pub messages_in: u64,
     /// Messages of a kind that this build does not know, skipped.
     pub messages_unknown: u64,
-    /// Datagrams handed out.
-    pub datagrams_out: u64,
-    /// Bytes of their plaintext.
-    pub bytes_out: u64,
     /// Tests of doubted members begun.
     pub tests: u64,
     /// Tests refused: too many open, or too many for one requester.
@@ -211,8 +216,6 @@ pub struct Stats {
     pub unreachable: u64,
     /// Proofs of death asked for.
     pub proofs_pulled: u64,
-    /// Updates sent as gossip or piggyback.
-    pub updates_out: u64,
     /// Updates dropped because the queue was full.
     pub queue_dropped: u64,
     /// Updates waiting (gauge).
@@ -225,8 +228,6 @@ pub struct Stats {
     pub relays_refused: u64,
     /// Members refused because the table was full.
     pub members_refused: u64,
-    /// Digests received that equal ours.
-    pub digests_equal: u64,
     /// Digests received that differ.
     pub digests_differ: u64,
     /// Bulk exchanges wished for.

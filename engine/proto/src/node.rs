@@ -56,8 +56,8 @@ const REAP_EVERY: Duration = Duration::from_secs(10);
 
 /// What a node is born with.
 pub struct Birth {
-    /// Validated parameters.
-    pub config: Config,
+    /// Validated parameters: nodes of one process may share them.
+    pub config: Arc<Config>,
     /// What it says of itself; `metadata_version` and `cluster_id` are set by the node.
     pub metadata: Metadata,
     /// Where it listens, the preferred address first.
@@ -72,7 +72,7 @@ pub struct Birth {
 
 /// One member. Generic over its table so that a simulation can share members between nodes.
 pub struct Node<T: MemberTable = DenseTable> {
-    config: Config,
+    config: Arc<Config>,
     authority: Arc<dyn Authority>,
     rng: fastrand::Rng,
     local: MemberId,
@@ -297,7 +297,11 @@ impl<T: MemberTable> Node<T> {
     /// The next datagram, its plaintext in `buf`, which is overwritten.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
         loop {
-            let outgoing = self.outbox.pop_front()?;
+            let Some(outgoing) = self.outbox.pop_front() else {
+                // The next ones come to the same place: a ring would wander through memory.
+                self.outbox.clear();
+                return None;
+            };
             let mut packet = outgoing.packet;
             let updates = match outgoing.transmit.to {
                 Destination::Member(_) => self.fill_with_updates(now, &mut packet),
@@ -323,7 +327,11 @@ impl<T: MemberTable> Node<T> {
         if self.overflow > 0 {
             return Some(Event::Overflow(core::mem::take(&mut self.overflow)));
         }
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() {
+            self.events.clear();
+        }
+        event
     }
 
     /// The next wish for a bulk exchange.

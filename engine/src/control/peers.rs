@@ -121,7 +121,7 @@ fn peer(member: &Member, contact: Option<Contact>, now: Moment) -> Peer {
         node_id: metadata.node_id.clone(),
         status: status(member.state),
         last_seen,
-        rtt_ms: contact.and_then(|contact| contact.rtt).map(|(smoothed, _)| {
+        rtt_ms: contact.and_then(|contact| contact.rtt()).map(|(smoothed, _)| {
             // Microseconds: digits below them would be noise.
             smoothed.as_micros() as f64 / 1_000.0
         }),
@@ -197,13 +197,9 @@ mod tests {
             Person { name: "B", state: State::Suspect },
         ]);
         let mut inspection = inspection();
-        inspection.contacts.push((
-            MemberId::derive("test", "B"),
-            Contact {
-                last: inspection.now - Duration::from_secs(2),
-                rtt: Some((Duration::from_micros(420), Duration::ZERO)),
-            },
-        ));
+        let mut contact = Contact::new(inspection.now - Duration::from_secs(2));
+        contact.measured(Duration::from_micros(420));
+        inspection.contacts.push((MemberId::derive("test", "B"), contact));
         let document = peers_document(&view, &inspection, WALL);
         assert_eq!(serde_json::to_string(&document).unwrap(), literal());
     }

@@ -132,7 +132,7 @@ impl Follower {
             return false;
         };
         let rtts = inspection.contacts.iter();
-        self.rtts = rtts.filter_map(|(id, contact)| Some((*id, contact.rtt?.0))).collect();
+        self.rtts = rtts.filter_map(|(id, contact)| Some((*id, contact.rtt()?.0))).collect();
         self.measured.replace(inspection.now) != Some(inspection.now)
     }
 }

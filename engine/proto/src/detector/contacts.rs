@@ -12,15 +12,55 @@ use crate::time::{Duration, Instant};
 pub struct Contact {
     /// Last authenticated datagram from it.
     pub last: Instant,
-    /// Smoothed round-trip time and its variation (RFC 6298), once measured.
-    pub rtt: Option<(Duration, Duration)>,
+    /// Smoothed round-trip time and its variation (RFC 6298), once measured: the former is not 0.
+    smoothed: Ticks,
+    variation: Ticks,
+}
+
+/// A duration in steps of 100 ns, up to seven minutes: a node keeps two for everybody it talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ticks(u32);
+
+impl Ticks {
+    const NANOS: u32 = 100;
+
+    fn of(duration: Duration) -> Self {
+        Self(u32::try_from(duration.as_nanos() / u128::from(Self::NANOS)).unwrap_or(u32::MAX))
+    }
+
+    fn duration(self) -> Duration {
+        Duration::from_nanos(u64::from(self.0) * u64::from(Self::NANOS))
+    }
 }
 
 impl Contact {
+    /// A first datagram from it came.
+    pub fn new(now: Instant) -> Self {
+        Self { last: now, smoothed: Ticks(0), variation: Ticks(0) }
+    }
+
+    /// Smoothed round-trip time and its variation, to 100 ns, once measured.
+    pub fn rtt(&self) -> Option<(Duration, Duration)> {
+        (self.smoothed.0 > 0).then(|| (self.smoothed.duration(), self.variation.duration()))
+    }
+
+    /// A ping was answered after `sample`.
+    pub fn measured(&mut self, sample: Duration) {
+        let (smoothed, variation) = match self.rtt() {
+            None => (sample, sample / 2),
+            Some((smoothed, variation)) => {
+                let error = smoothed.abs_diff(sample);
+                (smoothed * 7 / 8 + sample / 8, variation * 3 / 4 + error / 4)
+            }
+        };
+        self.smoothed = Ticks(Ticks::of(smoothed).0.max(1));
+        self.variation = Ticks::of(variation);
+    }
+
     /// How long a ping to it may take: srtt + 4·rttvar within 100 ms and `ceiling`; `None` where
     /// nothing was measured.
     pub fn ping_timeout(&self, ceiling: Duration) -> Option<Duration> {
-        let (smoothed, variation) = self.rtt?;
+        let (smoothed, variation) = self.rtt()?;
         Some((smoothed + variation * 4).max(PING_FLOOR).min(ceiling))
     }
 }
@@ -37,19 +77,14 @@ impl Contacts {
         self.by_id
             .entry(peer)
             .and_modify(|contact| contact.last = contact.last.max(now))
-            .or_insert(Contact { last: now, rtt: None });
+            .or_insert(Contact::new(now));
     }
 
     /// An ack of `peer` took `sample`.
     pub fn measured(&mut self, peer: MemberId, sample: Duration) {
-        let Some(contact) = self.by_id.get_mut(&peer) else { return };
-        contact.rtt = Some(match contact.rtt {
-            None => (sample, sample / 2),
-            Some((smoothed, variation)) => {
-                let error = smoothed.abs_diff(sample);
-                (smoothed * 7 / 8 + sample / 8, variation * 3 / 4 + error / 4)
-            }
-        });
+        if let Some(contact) = self.by_id.get_mut(&peer) {
+            contact.measured(sample);
+        }
     }
 
     /// What is known of `peer`.

@@ -52,6 +52,10 @@ impl Pings {
             }
             self.in_flight.pop_front();
         }
+        if self.in_flight.is_empty() {
+            // To its beginning: a ring would wander through memory.
+            self.in_flight.clear();
+        }
         self.in_flight.push_back((sequence, ping));
     }
 

@@ -239,7 +239,7 @@ impl<T: MemberTable> Node<T> {
             Some(_) => self.config.interval * new.len() as u32 / 2,
         };
         let mut strangers = new;
-        strangers.retain(|id| self.contacts.of(*id).is_none_or(|contact| contact.rtt.is_none()));
+        strangers.retain(|id| self.contacts.of(*id).is_none_or(|contact| contact.rtt().is_none()));
         self.observing.watch.observe(now, &subjects, soon, &mut self.rng);
         self.meet(now, &strangers);
         self.observing.observers = self.ring_order(self.local, observers);

@@ -10,7 +10,7 @@ fn gossip_of_one_change(config: Config) -> (Vec<(u64, usize)>, usize) {
         "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s",
         "t", "u",
     ];
-    let birth = Birth { config, ..birth("a") };
+    let birth = Birth { config: config.into(), ..birth("a") };
     let mut node = Node::new(at(0), birth).unwrap();
     for other in MEMBERS {
         tell(&mut node, at(0), other, kind::RECORD, record(other, 0, "r").envelope());

@@ -48,7 +48,7 @@ fn tell_body<B: Body>(node: &mut Node, now: Instant, from: &str, body: &B) {
 /// The same with the detector `lifeguard`, which believes a claim that others make.
 fn credulous(others: &[&str]) -> Node {
     let config = Config { detector: Detector::Lifeguard, ..Config::new(CLUSTER) };
-    introduced(Node::new(at(0), Birth { config, ..birth("a") }).unwrap(), others)
+    introduced(Node::new(at(0), Birth { config: config.into(), ..birth("a") }).unwrap(), others)
 }
 
 /// A node `a` that knows `others`.

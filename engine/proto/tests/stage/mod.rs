@@ -98,7 +98,7 @@ pub(crate) fn record(node: &str, counter: u32) -> SignedRecord {
 
 pub(crate) fn birth(config: Config, name: &str, born: u64, seed: u64) -> Birth {
     Birth {
-        config,
+        config: config.into(),
         metadata: metadata(name),
         addresses: vec![address(name)],
         born: WallTime(born),
