@@ -134,6 +134,9 @@ impl<T: MemberTable> Node<T> {
         }
         self.end_suspicion(id);
         self.settle_observed(id);
+        if let Some(before) = &before {
+            self.note_return(now, before, incarnation);
+        }
         self.noticed.remove(&id);
         self.put(now, Member { record: record.clone(), state, since: now });
         self.announce(now, &record, state);

@@ -2,10 +2,12 @@
 
 use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::wire::message::{Death, Notice, kind};
-use mesh_gossip_proto::{Command, CommandError, Event, Lifecycle, Metadata, State};
+use mesh_gossip_proto::{Command, CommandError, Event, Incarnation, Lifecycle, Metadata, State};
 
-use crate::stage::{self, Stage, death, doubt, entry, id, incarnation};
-use crate::{accuse, ballots, condemn, config, knowing, names, round_of, settled, to, verify};
+use crate::stage::{self, Stage, death, doubt, entry, id, incarnation, signed};
+use crate::{
+    accuse, ballots, condemn, config, knowing, names, round_of, settled, silence, to, verify,
+};
 
 /// A proof of our own death.
 fn proof(counter: u32, voters: &[&str]) -> Proof {
@@ -209,6 +211,28 @@ fn whoever_was_cut_off_returns_at_once() {
     stage.until(200_000);
     buried_by(&mut stage, &subject);
     assert_eq!(stage.node.local().record().incarnation.counter, 1);
+}
+
+/// Rule D-13: an announcer that we held dead until it came back, a moment ago, was on the other side.
+/// One that was started again was no side of anything.
+#[test]
+fn the_announcer_may_be_back_before_us() {
+    for (again, expected) in
+        [(incarnation(1), 1), (Incarnation { generation: 9_000, counter: 0 }, 0)]
+    {
+        let mut stage = settled(20);
+        let voters = ["m", "n", "o", "p", "q"].iter().map(|name| id(name)).collect();
+        let death_of_b = Proof::new(id("b"), incarnation(0), 6, voters);
+        silence(&mut stage, "b");
+        stage.say("h", &Death { proof: death_of_b.hash.into(), ..death("b", 0, "m") });
+        stage.tell("h", kind::PROOF, &death_of_b.bytes);
+        stage.until(220_000);
+        assert_eq!(stage.state("b"), Some(State::Dead));
+        stage.record("b", &signed("b", again, Lifecycle::Active, "r"));
+        assert_eq!(stage.state("b"), Some(State::Alive));
+        buried_by(&mut stage, "b");
+        assert_eq!(own(&stage), expected, "{again}");
+    }
 }
 
 /// Rules D-13 and R-6: what the host changes meanwhile is accepted, and told with the return.

@@ -7,9 +7,9 @@ use zerocopy::byteorder::little_endian::U64;
 use crate::detector::proof::Proof;
 use crate::detector::testimony::Told;
 use crate::event::Timer;
-use crate::member::{Incarnation, MemberId};
+use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::RecordHash;
-use crate::membership::table::MemberTable;
+use crate::membership::table::{Member, MemberTable};
 use crate::node::{Node, Peer};
 use crate::time::Instant;
 use crate::wire::message::ProofPull;
@@ -135,6 +135,20 @@ impl<T: MemberTable> Node<T> {
             self.observing.announcers.pop_front();
         }
         self.observing.announcers.push_back((id, announcer));
+    }
+
+    /// A member is known under a new incarnation. One that we held dead and that has lived all the
+    /// time was lost to us until this moment; a new process tells nothing.
+    pub(in crate::node) fn note_return(
+        &mut self,
+        now: Instant,
+        before: &Member,
+        incarnation: Incarnation,
+    ) {
+        let lived = before.incarnation().generation == incarnation.generation;
+        if self.observes() && before.state == State::Dead && lived {
+            self.observing.exile.lost(now, before.id());
+        }
     }
 
     /// Who announced the death of `id`. Where that is not known, the dead itself stands for it:
