@@ -103,6 +103,13 @@ impl Exile {
         self.lost.len()
     }
 
+    /// How many members were lost within the last minute, if they are so many of `members` that we
+    /// were cut off with others.
+    pub fn lost_many(&mut self, now: Instant, members: usize) -> Option<usize> {
+        let lost = self.recently_lost(now);
+        (lost >= LEAST.max(members / SHARE)).then_some(lost)
+    }
+
     /// Whether `id` was lost within the last minute.
     pub fn was_lost(&self, now: Instant, id: MemberId) -> bool {
         self.lost.get(&id).is_some_and(|at| now.since(*at) < RECENT)
@@ -118,7 +125,7 @@ impl Exile {
         announcer_is_gone: bool,
         members: usize,
     ) -> bool {
-        let many = self.recently_lost(now) >= LEAST.max(members / SHARE);
+        let many = self.lost_many(now, members).is_some();
         let rested = self.quick.is_none_or(|last| now.since(last) >= QUICK_EVERY);
         let known = self.evicted.filter(|(exiled, _)| *exiled == incarnation);
         let in_time = known.is_none_or(|(_, since)| now.since(since) < QUICK_WITHIN);

@@ -32,6 +32,7 @@ impl<T: MemberTable> Node<T> {
         match entry.state {
             State::Alive => {
                 self.take_record(now, from, entry.envelope);
+                self.remind(now, id, incarnation);
             }
             State::Suspect | State::Dead if self.observes() => {
                 self.merge_doubt(now, from, &entry, id, incarnation);

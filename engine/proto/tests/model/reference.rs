@@ -137,8 +137,10 @@ pub(crate) struct Model {
     corrected: Option<Instant>,
     /// With proven deaths: who holds us dead by its own word, and since when (rule D-13).
     accusers: BTreeMap<Name, Instant>,
-    /// A quorum of them has said so.
+    /// As many of them as can be a quorum have said so.
     pub(crate) exiled: bool,
+    /// Another detector's doubt may be refuted.
+    doubted: bool,
     /// A command was taken in exile: what it changed is told with the next record.
     pub(crate) held: bool,
 }
@@ -165,6 +167,7 @@ impl Model {
             corrected: None,
             accusers: BTreeMap::new(),
             exiled: false,
+            doubted: false,
             held: false,
         }
     }
@@ -300,8 +303,8 @@ impl Model {
     pub(crate) fn suspicion(&mut self, from: Name, of: Name, at: Incarnation, accuser: Name) {
         match (of, self.rules.verdicts) {
             ("a", Verdicts::Gossiped) => self.refute(at),
-            // Another detector's doubt is refuted, unless that were a return.
-            ("a", Verdicts::Proven) if !self.exiled => self.refute(at),
+            // Another detector's doubt is refuted, unless that were a return: the node knows.
+            ("a", Verdicts::Proven) => self.doubted |= at == self.own,
             (_, Verdicts::Gossiped) if !self.departed(from) && self.present(accuser) => {
                 self.doubt(of, at, accuser);
             }
@@ -383,14 +386,15 @@ impl Model {
         self.accusers.retain(|_, told| now.since(*told) < HALF_A_MINUTE);
         let known = self.accusers.keys().filter(|name| self.members.contains_key(**name)).count();
         let observers = self.counts().present().saturating_sub(1).min(8);
-        self.exiled |= known > observers / 2;
+        // Whom the node lost lately is its affair: of those two may suffice, and never one.
+        self.exiled |= known > observers / 2 || known > 1;
     }
 
     /// We have a new incarnation: what was said of the one before is over.
     fn renew(&mut self, own: Incarnation) {
         self.own = own;
         self.accusers.clear();
-        self.exiled = false;
+        (self.exiled, self.doubted) = (false, false);
     }
 
     /// Rule A-3: an entry of another's state.
@@ -447,8 +451,9 @@ impl Model {
     /// a case of its own evicts, or the time of its own return has come. Nothing else is believed.
     pub(crate) fn own_test(&mut self, told: Told, name: Name, own: Incarnation) {
         let now = self.now;
-        // The time of a return is the detector's affair; that it is one from exile is not.
-        let returned = told == Told::Refuted && own == self.own.next() && self.exiled;
+        // The time of a return is the detector's affair; its reason is not.
+        let reason = self.exiled || self.doubted;
+        let returned = told == Told::Refuted && own == self.own.next() && reason;
         if name == "a" {
             if returned && self.phase == Phase::Staying {
                 self.renew(own);

@@ -164,6 +164,44 @@ fn a_quorum_of_words_is_believed() {
     assert!(!is_exiled(&mut stage));
 }
 
+/// Rule D-13: the smaller side of a partition decides with few votes, which are a quorum of nobody's
+/// but its own. Where we lost many members a moment ago, a quorum of those suffices, and one of
+/// them does not.
+#[test]
+fn a_quorum_of_those_we_lost_is_believed() {
+    let bury = |stage: &mut Stage, dead: &str| {
+        let voters = ["m", "n", "o", "p", "q"].iter().map(|name| id(name)).collect();
+        let proof = Proof::new(id(dead), incarnation(0), 6, voters);
+        stage.say("h", &Death { proof: proof.hash.into(), ..death(dead, 0, "m") });
+        stage.tell("h", kind::PROOF, &proof.bytes);
+        assert_eq!(stage.state(dead), Some(State::Dead));
+    };
+    let cases: [(&[&str], &[&str], u32); 5] = [
+        (&["b", "c", "d", "e"], &["b", "c", "d"], 1),
+        (&["b", "c", "d", "e"], &["b", "c"], 0),
+        (&["b", "c", "d", "e"], &["b", "f", "g"], 0),
+        (&["b", "c"], &["b"], 0),
+        (&["b"], &["b"], 0),
+    ];
+    for (lost, voters, counter) in cases {
+        let mut stage = settled(20);
+        for dead in lost {
+            bury(&mut stage, dead);
+        }
+        stage.tell("b", kind::PROOF, &proof(0, voters).bytes);
+        assert_eq!(own(&stage), counter, "{voters:?} of {lost:?}");
+        assert!(!is_exiled(&mut stage));
+        let mut stage = settled(20);
+        for dead in lost {
+            bury(&mut stage, dead);
+        }
+        for voter in voters {
+            stage.say(voter, &death("a", 0, "b"));
+        }
+        assert_eq!(own(&stage), counter, "{voters:?} of {lost:?}");
+    }
+}
+
 /// Rule D-13: with N = 2 there is one other member to ask.
 #[test]
 fn of_two_members_one_is_a_quorum() {

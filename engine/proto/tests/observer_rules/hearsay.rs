@@ -105,3 +105,24 @@ fn fresh_deaths_of_a_state_are_asked_for_by_and_by() {
     }
     assert!(stage.sent_of(kind::NOTICE).is_empty());
 }
+
+/// Rule D-14: whom we hold dead and another's state shows alive gets a NOTICE, within the budget:
+/// nobody who holds it dead may be near enough to have told it.
+#[test]
+fn whom_others_hold_alive_is_reminded() {
+    let mut stage = settled(20);
+    let voters = ["c", "d", "e", "f", "g"].iter().map(|name| id(name)).collect();
+    let proof = Proof::new(id("b"), incarnation(0), 5, voters);
+    stage.say("h", &Death { proof: proof.hash.into(), ..death("b", 0, "c") });
+    stage.tell("h", kind::PROOF, &proof.bytes);
+    assert_eq!(stage.state("b"), Some(State::Dead));
+    stage.sent.clear();
+    let alive = [entry(State::Alive, &record("b", 0)), entry(State::Alive, &record("c", 0))];
+    for _ in 0..20 {
+        stage.node.handle_sync(stage.now, id("h"), &alive.concat());
+    }
+    stage.drain();
+    let told = stage.sent_of(kind::NOTICE);
+    assert_eq!(to(kind::NOTICE, &stage), ["b"; 8]);
+    assert!(told.iter().all(|notice| notice.body[12..28] == id("c").0), "who announced it");
+}

@@ -4,7 +4,7 @@ use zerocopy::byteorder::little_endian::U64;
 
 use crate::detector::evidence;
 use crate::detector::proof::Proof;
-use crate::member::{Incarnation, MemberId};
+use crate::member::{Incarnation, MemberId, State};
 use crate::membership::table::MemberTable;
 use crate::node::{Node, Peer};
 use crate::time::{Duration, Instant};
@@ -109,6 +109,22 @@ impl<T: MemberTable> Node<T> {
             && let Some(peer) = self.peer(id)
         {
             self.send(peer, &Notice { incarnation: incarnation.into(), announcer: announcer.0 });
+        }
+    }
+
+    /// Another's state says that `id` lives, at an incarnation that we hold dead: perhaps it does, and
+    /// nobody who holds it dead is near enough to have told it (rule D-14).
+    pub(in crate::node) fn remind(&mut self, now: Instant, id: MemberId, incarnation: Incarnation) {
+        let held = self.table.get(id);
+        let dead = held.is_some_and(|m| m.state == State::Dead && m.incarnation() == incarnation);
+        if dead
+            && self.observes()
+            && !self.is_exiled()
+            && self.observing.hearsay.take(now)
+            && let Some(peer) = self.peer(id)
+        {
+            let announcer = self.announcer_of(id).0;
+            self.send(peer, &Notice { incarnation: incarnation.into(), announcer });
         }
     }
 

@@ -47,11 +47,9 @@ impl<T: MemberTable> Node<T> {
             self.stats.proofs_pulled += 1;
             self.send(from, &ProofPull { subject: self.local.0, proof: U64::new(hash) });
         }
-        let (_, quorum) = self.quorum();
-        let accusers = self.observing.testimony.accusers(now);
-        let known = accusers.filter(|id| self.table.get(*id).is_some()).count();
+        let accusers: Vec<MemberId> = self.observing.testimony.accusers(now).collect();
         // Whoever knows of its exile may still learn who passed the judgement.
-        if known >= quorum || self.is_exiled() {
+        if self.is_exiled() || self.are_a_quorum(now, &accusers) {
             self.go_or_return(now);
         }
     }
@@ -62,15 +60,30 @@ impl<T: MemberTable> Node<T> {
         if !self.observes() || proof.incarnation != self.local().record().incarnation {
             return;
         }
-        let (_, quorum) = self.quorum();
-        let known = |voter: &&MemberId| **voter != self.local && self.table.get(**voter).is_some();
-        if proof.voters.iter().filter(known).count() < quorum {
+        if !self.are_a_quorum(now, &proof.voters) {
             self.stats.reject("proof");
             return;
         }
         if self.go_or_return(now) {
             self.send_own_record(from);
         }
+    }
+
+    /// Whether so many members, in whatever state, may decide about us: H of our own view. Or else,
+    /// where we lost many members within the last minute, H of a mesh of those and ourselves: the
+    /// smaller side of a partition decides with few, and to the others its votes count for nothing,
+    /// so that nobody but us can end it.
+    fn are_a_quorum(&mut self, now: Instant, accusers: &[MemberId]) -> bool {
+        let (observers, quorum) = self.quorum();
+        let (table, local, members) = (&self.table, self.local, self.members());
+        let known = |id: &&MemberId| **id != local && table.get(**id).is_some();
+        if accusers.iter().filter(known).count() >= quorum {
+            return true;
+        }
+        let exile = &mut self.observing.exile;
+        let Some(lost) = exile.lost_many(now, members) else { return false };
+        let theirs = accusers.iter().filter(known).filter(|id| exile.was_lost(now, **id));
+        theirs.count() > lost.min(observers) / 2
     }
 
     /// A quorum holds us dead: into exile, or back at once. Says whether we are back.
