@@ -36,7 +36,7 @@ pub(crate) enum Order {
     /// A piece of another's state: whole entries, at most [`SYNC_PIECE`] bytes where they allow.
     Sync { agent: AgentId, from: MemberId, entries: Vec<u8> },
     /// A wished exchange ended.
-    StreamClosed { agent: AgentId, peer: MemberId, complete: bool },
+    StreamClosed { agent: AgentId, complete: bool },
     /// Tell how you are.
     Inspect { agent: AgentId, reply: Reply<Inspection> },
     /// End the shard.

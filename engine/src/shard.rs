@@ -257,8 +257,8 @@ impl Shard {
                     // Its records may have cost milliseconds: datagrams get their turn.
                     break;
                 }
-                Order::StreamClosed { agent, peer, complete } => {
-                    self.with(agent, |seat| seat.stream_closed(peer, complete));
+                Order::StreamClosed { agent, complete } => {
+                    self.with(agent, |seat| seat.stream_closed(complete));
                 }
                 Order::Inspect { agent, reply } => self.inspect(agent, reply),
                 Order::Shutdown => return Next::End,

@@ -26,7 +26,7 @@ use crate::dissemination::queue::{LEAST_SENDS, Queue, transmit_limit};
 use crate::error::CommandError;
 use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Transmit};
 use crate::member::{Incarnation, MemberId, State};
-use crate::membership::record::{Authority, SignedRecord, first_record};
+use crate::membership::record::{Authority, NodeRecord, SignedRecord, first_record};
 use crate::membership::roster::List;
 use crate::membership::table::{DenseTable, IdMap, Member, MemberTable};
 use crate::membership::view::View;
@@ -43,6 +43,7 @@ mod departure;
 mod gossip;
 mod joining;
 mod memberlist;
+mod merging;
 mod observing;
 mod probing;
 mod receive;
@@ -97,6 +98,8 @@ pub struct Node<T: MemberTable = DenseTable> {
     departure: Departure,
     /// When we last forgot contacts that are no members.
     tidied: Instant,
+    /// What we will say of ourselves when we are back from exile, if that differs (rule D-13).
+    held: Option<NodeRecord>,
     /// When we were last told that we had been buried (rule H-3).
     corrected: Option<Instant>,
     /// A signed record of ours above our own has been seen.
@@ -175,6 +178,7 @@ impl<T: MemberTable> Node<T> {
             joining: Joining::default(),
             departure: Departure::default(),
             tidied: now,
+            held: None,
             corrected: None,
             superseded: false,
             outbox: VecDeque::new(),
@@ -226,7 +230,7 @@ impl<T: MemberTable> Node<T> {
         }
         self.ask_for_state(now, Peer { id: peer, address });
         if let Some((sequence, acked)) = self.probes.proven(peer) {
-            self.probe_answered(now, sequence, acked);
+            self.probe_answered(sequence, acked);
         }
         if self.observes() {
             self.observed_proof_of_life(now, peer);
@@ -246,15 +250,14 @@ impl<T: MemberTable> Node<T> {
         self.merge(now, from, entries);
     }
 
-    /// A wished exchange with `peer` ended.
-    pub fn handle_stream_closed(&mut self, peer: MemberId, complete: bool) {
+    /// A wished exchange ended.
+    pub fn handle_stream_closed(&mut self, complete: bool) {
         if self.joining.exchange_ended(complete) {
             self.emit(Event::JoinComplete);
         }
         if !complete {
             self.stats.reject("stream");
         }
-        let _ = peer;
     }
 
     /// A host's command.

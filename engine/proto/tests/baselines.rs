@@ -140,7 +140,7 @@ fn only_local_health_stretches_probes_and_sends_nacks() {
 #[test]
 fn the_papers_neither_redial_the_dead_nor_tell_them() {
     let mut stage = Stage::knowing(with(Baseline::paper()), &OTHERS);
-    stage.node.handle_stream_closed(id("b"), true);
+    stage.node.handle_stream_closed(true);
     while stage.node.poll_stream().is_some() {}
     stage.until(60_000);
     stage.say("c", &death("b", 0, "c"));

@@ -173,17 +173,17 @@ impl Agent {
             let Ok(_turn) = outbound.acquire().await else { return };
             let outcome = sync::request(&desk, &request).await;
             request_ended(&desk, &request, &outcome);
-            let (agent, peer, complete) = (desk.agent, request.peer, outcome.is_ok());
+            let (agent, complete) = (desk.agent, outcome.is_ok());
             // A shard that takes no orders for seconds has other troubles; its node asks again.
-            let _ = sync::offer(&desk, || Order::StreamClosed { agent, peer, complete }).await;
+            let _ = sync::offer(&desk, || Order::StreamClosed { agent, complete }).await;
         });
     }
 
     fn wishes_refused(&self, request: &StreamRequest) {
         request_ended(&self.desk, request, &Err(SyncError::Crowded));
-        let (agent, peer) = (self.desk.agent, request.peer);
         // Nothing may wait here; a node that is not told asks again.
-        let _ = self.desk.shard.order(Order::StreamClosed { agent, peer, complete: false });
+        let closed = Order::StreamClosed { agent: self.desk.agent, complete: false };
+        let _ = self.desk.shard.order(closed);
     }
 
     /// Logs an event at once and posts it to the host.

@@ -132,8 +132,8 @@ impl Seat {
         self.node.handle_sync(now, from, entries);
     }
 
-    pub(super) fn stream_closed(&mut self, peer: MemberId, complete: bool) {
-        self.node.handle_stream_closed(peer, complete);
+    pub(super) fn stream_closed(&mut self, complete: bool) {
+        self.node.handle_stream_closed(complete);
     }
 
     pub(super) fn drop_sessions(&mut self) {
@@ -168,11 +168,10 @@ impl Seat {
         self.publish(now);
         self.take_events(outside);
         while let Some(request) = self.node.poll_stream() {
-            let peer = request.peer;
             let work = Work::Stream { agent: self.agent, request };
             if !outside.tell(work) {
                 // The control thread is behind; the node asks again when the cause persists.
-                self.node.handle_stream_closed(peer, false);
+                self.node.handle_stream_closed(false);
             }
         }
         let node = self.node.poll_timeout().map(|(at, _)| at);

@@ -82,7 +82,7 @@ impl<T: SimTable> World<T> {
                 self.books.node(to).stream_bytes += theirs.len() as u64 + STREAM_SETUP_BYTES / 2;
                 node.handle_sync(now, ids.1, &theirs);
             }
-            node.handle_stream_closed(ids.1, complete);
+            node.handle_stream_closed(complete);
         }
         self.drain(to);
         self.drain(from);

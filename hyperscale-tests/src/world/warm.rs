@@ -88,7 +88,7 @@ impl<T: SimTable> World<T> {
                 node.handle_peer_proven(start, id, address(seed), true);
             }
         }
-        node.handle_stream_closed(node.id(), true);
+        node.handle_stream_closed(true);
         let mut unsent = Vec::new();
         while node.poll_transmit(start, &mut unsent).is_some() {}
         while node.poll_event().is_some() {}

@@ -5,11 +5,13 @@
 //! that its pings come back as often as everybody's do; otherwise a member that only half of its
 //! datagrams leave would flap for ever.
 //!
-//! Invariants: at most 30 pings are remembered; a quick return happens once in ten minutes.
+//! Invariants: at most 30 pings are remembered; a quick return happens once in ten minutes; a member
+//! that is lost more than once counts once.
 
 use alloc::collections::VecDeque;
 
 use crate::member::{Incarnation, MemberId};
+use crate::membership::table::IdMap;
 use crate::time::{Duration, Instant};
 
 /// Pings that decide.
@@ -41,7 +43,10 @@ struct Sample {
 pub struct Exile {
     evicted: Option<(Incarnation, Instant)>,
     pings: VecDeque<Sample>,
-    lost: VecDeque<(Instant, MemberId)>,
+    /// When each of them was lost last,
+    lost: IdMap<Instant>,
+    /// and in which order.
+    losses: VecDeque<(Instant, MemberId)>,
     quick: Option<Instant>,
 }
 
@@ -69,23 +74,45 @@ impl Exile {
 
     /// We hold `id` dead or unreachable from here on.
     pub fn lost(&mut self, now: Instant, id: MemberId) {
-        while self.lost.front().is_some_and(|(at, _)| now.since(*at) >= RECENT) {
-            self.lost.pop_front();
+        self.forget_losses(now);
+        if self.losses.len() == MOST_RECENT {
+            self.forget_a_loss();
         }
-        if self.lost.len() == MOST_RECENT {
-            self.lost.pop_front();
-        }
-        self.lost.push_back((now, id));
+        self.losses.push_back((now, id));
+        self.lost.insert(id, now);
     }
 
-    /// Members lost within the last minute.
-    fn recently_lost(&self, now: Instant) -> usize {
-        self.lost.iter().filter(|(at, _)| now.since(*at) < RECENT).count()
+    fn forget_losses(&mut self, now: Instant) {
+        while self.losses.front().is_some_and(|(at, _)| now.since(*at) >= RECENT) {
+            self.forget_a_loss();
+        }
+    }
+
+    /// The oldest goes, and its member with it unless it was lost again.
+    fn forget_a_loss(&mut self) {
+        let Some((at, id)) = self.losses.pop_front() else { return };
+        if self.lost.get(&id) == Some(&at) {
+            self.lost.remove(&id);
+        }
+    }
+
+    /// Members lost within the last minute: one that was marked unreachable and then found dead is
+    /// one.
+    fn recently_lost(&mut self, now: Instant) -> usize {
+        self.forget_losses(now);
+        self.lost.len()
+    }
+
+    /// How many members were lost within the last minute, if they are so many of `members` that we
+    /// were cut off with others.
+    pub fn lost_many(&mut self, now: Instant, members: usize) -> Option<usize> {
+        let lost = self.recently_lost(now);
+        (lost >= LEAST.max(members / SHARE)).then_some(lost)
     }
 
     /// Whether `id` was lost within the last minute.
     pub fn was_lost(&self, now: Instant, id: MemberId) -> bool {
-        self.lost.iter().any(|(at, lost)| *lost == id && now.since(*at) < RECENT)
+        self.lost.get(&id).is_some_and(|at| now.since(*at) < RECENT)
     }
 
     /// Others hold us dead at `incarnation`, our present one. Says whether to return at once:
@@ -98,7 +125,7 @@ impl Exile {
         announcer_is_gone: bool,
         members: usize,
     ) -> bool {
-        let many = self.recently_lost(now) >= LEAST.max(members / SHARE);
+        let many = self.lost_many(now, members).is_some();
         let rested = self.quick.is_none_or(|last| now.since(last) >= QUICK_EVERY);
         let known = self.evicted.filter(|(exiled, _)| *exiled == incarnation);
         let in_time = known.is_none_or(|(_, since)| now.since(since) < QUICK_WITHIN);
@@ -191,7 +218,15 @@ mod tests {
         (0..62).for_each(|n| lonely.lost(at(100), id(n)));
         assert!(!lonely.clone().evicted(at(159), INCARNATION, false, 1_024), "62 of 64");
         assert!(lonely.clone().evicted(at(159), INCARNATION, false, 992));
-        assert!(!lonely.evicted(at(160), INCARNATION, false, 992), "a minute ago is long ago");
-        assert!(lonely.was_lost(at(159), id(3)) && !lonely.was_lost(at(160), id(3)));
+        // A mark, its end and a death are three losses of one member.
+        (0..62).for_each(|n| lonely.lost(at(110), id(n)));
+        assert!(!lonely.clone().evicted(at(159), INCARNATION, false, 1_024), "62 of 64");
+        let mut twice = Exile::default();
+        (0..2).for_each(|_| twice.lost(at(100), id(1)));
+        assert!(!twice.clone().evicted(at(101), INCARNATION, false, 3), "one member");
+        twice.lost(at(102), id(2));
+        assert!(twice.evicted(at(103), INCARNATION, false, 3), "two");
+        assert!(lonely.was_lost(at(169), id(3)) && !lonely.was_lost(at(170), id(3)));
+        assert!(!lonely.evicted(at(170), INCARNATION, false, 992), "a minute ago is long ago");
     }
 }

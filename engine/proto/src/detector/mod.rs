@@ -17,4 +17,5 @@ pub mod proof;
 pub mod relay;
 pub mod suspicion;
 pub mod test;
+pub mod testimony;
 pub mod watch;

@@ -10,13 +10,13 @@ use core::cmp::Reverse;
 
 use super::{Node, Peer, SOON};
 use crate::detector::suspicion::{Circumstances, Schedule, Suspicion};
+use crate::detector::testimony::Told;
 use crate::dissemination::queue::Claim;
 use crate::error::PeerError;
 use crate::event::{Event, LeftReason, Timer};
 use crate::member::{Incarnation, Lifecycle, MemberId, Precedence, State};
 use crate::membership::record::{self, RecordHash, SignedRecord};
 use crate::membership::table::{Member, MemberTable};
-use crate::sync::snapshot::{Entries, Entry};
 use crate::time::Instant;
 use crate::wire::message::{self, Death, LeaveAck, Update};
 
@@ -58,7 +58,7 @@ impl<T: MemberTable> Node<T> {
     }
 
     /// Verifies and applies a record if it is news. Returns whose leave it is, if it is one.
-    fn take_record(
+    pub(super) fn take_record(
         &mut self,
         now: Instant,
         from: MemberId,
@@ -111,7 +111,7 @@ impl<T: MemberTable> Node<T> {
         Ok(record)
     }
 
-    fn reject(&mut self, from: MemberId, error: PeerError) {
+    pub(super) fn reject(&mut self, from: MemberId, error: PeerError) {
         self.stats.reject(error.reason());
         self.emit(Event::RecordRejected { from, error });
     }
@@ -134,6 +134,9 @@ impl<T: MemberTable> Node<T> {
         }
         self.end_suspicion(id);
         self.settle_observed(id);
+        if let Some(before) = &before {
+            self.note_return(now, before, incarnation);
+        }
         self.noticed.remove(&id);
         self.put(now, Member { record: record.clone(), state, since: now });
         self.announce(now, &record, state);
@@ -218,7 +221,12 @@ impl<T: MemberTable> Node<T> {
         accuser: MemberId,
     ) {
         if id == self.local {
-            self.refute_to(now, from, incarnation);
+            if self.is_exiled() {
+                // A refutation would be the return (rule D-13).
+                self.send_own_record(from);
+            } else {
+                self.refute_to(now, from, incarnation);
+            }
             return;
         }
         if self.is_departed(from.id) {
@@ -344,7 +352,8 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn on_death(&mut self, now: Instant, from: Peer, claim: &Death) {
         let (id, incarnation) = (MemberId(claim.id), claim.incarnation.into());
         if id == self.local {
-            self.told_dead(now, from, MemberId(claim.announcer), incarnation);
+            let told = Told::Announced(claim.proof.get());
+            self.told_dead(now, from, MemberId(claim.announcer), incarnation, told);
             return;
         }
         if self.is_departed(from.id) {
@@ -374,9 +383,10 @@ impl<T: MemberTable> Node<T> {
         from: Peer,
         announcer: MemberId,
         incarnation: Incarnation,
+        told: Told,
     ) {
         if self.observes() {
-            self.buried(now, from, announcer, incarnation);
+            self.hear_of_own_death(now, from, announcer, incarnation, told);
         } else {
             self.stand_corrected(now, incarnation);
             self.refute_to(now, from, incarnation);
@@ -477,99 +487,6 @@ impl<T: MemberTable> Node<T> {
         if self.republish(now, |record| record.incarnation = own.next()) {
             let record = self.local().clone();
             self.emit(Event::Refuted(record));
-        }
-    }
-
-    /// Merges entries of another's state (rule A-3): its records count by their signatures; its
-    /// verdicts of death only as doubt, because the dead may have refuted since.
-    pub(super) fn merge(&mut self, now: Instant, from: MemberId, entries: &[u8]) {
-        for entry in Entries::new(entries) {
-            match entry {
-                Ok(entry) => self.merge_entry(now, from, entry),
-                Err(error) => self.reject(from, error.into()),
-            }
-        }
-    }
-
-    fn merge_entry(&mut self, now: Instant, from: MemberId, entry: Entry<'_>) {
-        let Ok((id, incarnation, _)) = record::peek(entry.envelope) else {
-            self.stats.reject("decode");
-            return;
-        };
-        let unknown = self.table.get(id).is_none();
-        match entry.state {
-            State::Alive => {
-                self.take_record(now, from, entry.envelope);
-            }
-            State::Suspect | State::Dead if self.observes() => {
-                self.merge_doubt(now, from, &entry, id, incarnation);
-            }
-            State::Left if !unknown => {
-                self.take_record(now, from, entry.envelope);
-            }
-            // Whom we never knew we need not bury.
-            State::Suspect | State::Dead if id != self.local && !unknown => {
-                self.take_record(now, from, entry.envelope);
-                self.suspect_on_its_word(now, from, id, incarnation);
-            }
-            State::Suspect if id != self.local => {
-                self.take_record(now, from, entry.envelope);
-                self.suspect_on_its_word(now, from, id, incarnation);
-            }
-            State::Suspect | State::Dead if id == self.local => {
-                self.take_record(now, from, entry.envelope);
-                self.refute(now, incarnation);
-            }
-            State::Left | State::Suspect | State::Dead => {}
-        }
-    }
-
-    /// As [`Node::merge_entry`] for the detector `observers`: a doubt is its owner's affair, and a
-    /// death without a proof is a reason to look (rule D-15).
-    fn merge_doubt(
-        &mut self,
-        now: Instant,
-        from: MemberId,
-        entry: &Entry<'_>,
-        id: MemberId,
-        incarnation: Incarnation,
-    ) {
-        let dead = entry.state == State::Dead;
-        if dead && self.table.get(id).is_none() {
-            return;
-        }
-        self.take_record(now, from, entry.envelope);
-        if !dead {
-            return;
-        }
-        if id == self.local {
-            // Who passed the judgement is not said here; a NOTICE will.
-            if let Some(peer) = self.peer(from) {
-                self.told_dead(now, peer, self.local, incarnation);
-            }
-        } else if self.is_departed(from) {
-            self.stats.reject("departed");
-        } else if !self.is_departed(id)
-            && self.table.get(id).is_some_and(|member| member.incarnation() == incarnation)
-        {
-            let age = core::time::Duration::from_millis(entry.age_ms.into());
-            self.merge_death(now, from, id, incarnation, age);
-        }
-    }
-
-    /// Another's state accuses in its own name: it must be a member here, and present (rules F-5 and
-    /// H-3).
-    fn suspect_on_its_word(
-        &mut self,
-        now: Instant,
-        from: MemberId,
-        id: MemberId,
-        incarnation: Incarnation,
-    ) {
-        if self.is_departed(from) {
-            self.stats.reject("departed");
-        } else if self.table.get(from).is_some_and(|member| member.state.is_present()) {
-            self.suspect(now, None, id, incarnation, from);
         }
     }
 

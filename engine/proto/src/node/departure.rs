@@ -62,6 +62,25 @@ pub(super) fn check(metadata: &Metadata, config: &Config) -> Result<(), CommandE
     Ok(())
 }
 
+/// `revised`, made from `read`, on top of `held`: every field that the revision changes.
+fn rebased(revised: Metadata, read: &Metadata, held: &Metadata) -> Metadata {
+    fn pick<V: PartialEq + Clone>(revised: V, read: &V, held: &V) -> V {
+        if revised == *read { held.clone() } else { revised }
+    }
+    Metadata {
+        region: pick(revised.region, &read.region, &held.region),
+        mesh_version: pick(revised.mesh_version, &read.mesh_version, &held.mesh_version),
+        http3_support: pick(revised.http3_support, &read.http3_support, &held.http3_support),
+        endpoint: pick(revised.endpoint, &read.endpoint, &held.endpoint),
+        labels: pick(revised.labels, &read.labels, &held.labels),
+        // Fixed, or set by the node: a revision of these is judged, not merged.
+        node_id: revised.node_id,
+        role: revised.role,
+        cluster_id: revised.cluster_id,
+        metadata_version: revised.metadata_version,
+    }
+}
+
 impl<T: MemberTable> Node<T> {
     pub(super) fn set_metadata(
         &mut self,
@@ -81,13 +100,18 @@ impl<T: MemberTable> Node<T> {
                 return Err(CommandError::Immutable(name));
             }
         }
-        let metadata = Metadata { metadata_version: own.metadata_version, ..metadata };
-        if metadata == own {
+        let due = self.due().metadata.metadata_version;
+        if (Metadata { metadata_version: due, ..metadata.clone() }) == self.due().metadata {
             return Ok(());
         }
         let metadata = Metadata { metadata_version: own.metadata_version + 1, ..metadata };
         check(&metadata, &self.config)?;
         self.change(now, |record| record.metadata = metadata)
+    }
+
+    /// What we say of ourselves, or will as soon as we may: a change made in exile is held.
+    fn due(&self) -> &NodeRecord {
+        self.held.as_ref().unwrap_or_else(|| self.local().record())
     }
 
     /// As [`Node::set_metadata`], for metadata made from what was published last.
@@ -96,9 +120,16 @@ impl<T: MemberTable> Node<T> {
         now: Instant,
         metadata: Metadata,
     ) -> Result<(), CommandError> {
-        if metadata.metadata_version != self.local().record().metadata.metadata_version {
+        let published = &self.local().record().metadata;
+        if metadata.metadata_version != published.metadata_version {
             return Err(CommandError::Stale);
         }
+        let metadata = match &self.held {
+            // A host reads what is published: of a second revision only what it changes counts,
+            // and the first one, which it could not see, stands.
+            Some(held) => rebased(metadata, published, &held.metadata),
+            None => metadata,
+        };
         self.set_metadata(now, metadata)
     }
 
@@ -113,18 +144,25 @@ impl<T: MemberTable> Node<T> {
         if lifecycle == Lifecycle::Leaving {
             return self.leave(now);
         }
-        if self.local().record().lifecycle == lifecycle {
+        if self.due().lifecycle == lifecycle {
             return Ok(());
         }
         self.change(now, |record| record.lifecycle = lifecycle)
     }
 
-    /// Publishes our record changed, under the next incarnation.
+    /// Publishes our record changed, under the next incarnation. An exile holds the change until it
+    /// may return: a higher incarnation would be the return (rule D-13).
     fn change(
         &mut self,
         now: Instant,
         edit: impl FnOnce(&mut NodeRecord),
     ) -> Result<(), CommandError> {
+        if self.is_exiled() {
+            let mut record = self.due().clone();
+            edit(&mut record);
+            self.held = Some(record);
+            return Ok(());
+        }
         let next = self.local().record().incarnation.next();
         let changed = self.republish(now, |record| {
             record.incarnation = next;
@@ -142,7 +180,7 @@ impl<T: MemberTable> Node<T> {
     /// whether that succeeded.
     pub(super) fn republish(&mut self, now: Instant, edit: impl FnOnce(&mut NodeRecord)) -> bool {
         let before = self.local().record().incarnation;
-        let mut record = self.local().record().clone();
+        let mut record = self.due().clone();
         edit(&mut record);
         assert!(record.incarnation > before, "a published record exceeds its predecessor");
         let Some(signed) = SignedRecord::author(record, self.authority.as_ref()) else {
@@ -154,6 +192,10 @@ impl<T: MemberTable> Node<T> {
         let state = if leaving { State::Left } else { State::Alive };
         self.put(now, Member { record: signed.clone(), state, since: now });
         self.announce(now, &signed, state);
+        self.is_renewed();
+        if self.held.take().is_some() && !leaving {
+            self.emit(Event::Updated(signed));
+        }
         true
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Node, Outgoing, Peer};
 use crate::event::{Destination, Event, Timer, Transmit};
-use crate::member::{MemberId, State};
+use crate::member::{Incarnation, MemberId, State};
 use crate::membership::roster::List;
 use crate::membership::table::{Member, MemberTable};
 use crate::time::{Duration, Instant};
@@ -14,6 +14,10 @@ use super::REAP_EVERY;
 const BURST: usize = 10;
 /// How often what is kept of others is looked through: every entry costs a lookup.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// Draws that look for a dead member among the departed,
+const DRAWS: usize = 8;
+/// and how many departed are looked through when they meet none.
+const SCANNED: usize = 8_192;
 
 impl<T: MemberTable> Node<T> {
     pub(super) fn gossip_tick(&mut self, now: Instant) {
@@ -64,12 +68,30 @@ impl<T: MemberTable> Node<T> {
         self.dial_an_absent_seed(now);
     }
 
-    fn redial_one_dead(&mut self) {
-        let Some(member) = self.table.sample(List::Departed, &mut self.rng) else { return };
-        if member.state != State::Dead {
-            return;
+    /// One of the dead, at random, among those that left.
+    fn draw_a_dead(&mut self) -> Option<(MemberId, Incarnation)> {
+        let counts = self.table.counts();
+        if counts.dead == 0 {
+            return None;
         }
-        let (id, incarnation) = (member.id(), member.incarnation());
+        let named = |member: &Member| (member.id(), member.incarnation());
+        for _ in 0..DRAWS {
+            let member = self.table.sample(List::Departed, &mut self.rng)?;
+            if member.state == State::Dead {
+                return Some(named(member));
+            }
+        }
+        // Few dead among many that left: a draw would hardly ever meet one.
+        if counts.dead + counts.left > SCANNED {
+            return None;
+        }
+        let turn = self.rng.usize(..counts.dead);
+        let mut dead = self.table.members(List::Departed).filter(|m| m.state == State::Dead);
+        dead.nth(turn).map(named)
+    }
+
+    fn redial_one_dead(&mut self) {
+        let Some((id, incarnation)) = self.draw_a_dead() else { return };
         let Some(peer) = self.peer(id) else { return };
         let announcer = self.announcer_of(id);
         self.send(peer, &Notice { incarnation: incarnation.into(), announcer: announcer.0 });

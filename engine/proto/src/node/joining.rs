@@ -128,7 +128,7 @@ impl<T: MemberTable> Node<T> {
             })
             .collect();
         for seed in self.absent_seeds(now) {
-            self.hello(now, seed);
+            self.hello(seed);
         }
         Ok(())
     }
@@ -141,12 +141,12 @@ impl<T: MemberTable> Node<T> {
         }
         if !self.joining.is_done() {
             for seed in absent {
-                self.hello(now, seed);
+                self.hello(seed);
             }
             return;
         }
         let seed = absent[self.rng.usize(..absent.len())];
-        self.hello(now, seed);
+        self.hello(seed);
     }
 
     fn absent_seeds(&self, now: Instant) -> Vec<SocketAddr> {
@@ -159,7 +159,7 @@ impl<T: MemberTable> Node<T> {
     }
 
     /// Our record and a ping: whoever answers knows us from the first datagram.
-    fn hello(&mut self, _now: Instant, seed: SocketAddr) {
+    fn hello(&mut self, seed: SocketAddr) {
         let transmit = Transmit { to: Destination::Seed, address: seed };
         let sequence = self.probes.sequence();
         let ping = self.ping(sequence);

@@ -19,6 +19,7 @@ use crate::detector::exile::Exile;
 use crate::detector::pings::Pings;
 use crate::detector::proof::Proofs;
 use crate::detector::test::{Pace, Test};
+use crate::detector::testimony::Testimony;
 use crate::detector::watch::Watch;
 use crate::event::Timer;
 use crate::member::MemberId;
@@ -50,6 +51,8 @@ const VERIFIES: (u32, Duration) = (50, Duration::from_millis(20));
 const ASKED_TESTS: (u32, Duration) = (16, Duration::from_secs(2));
 /// Tests that hearsay of a death begins: as many as one reconciliation may bring (rule D-15).
 const HEARSAY: (u32, Duration) = (8, Duration::from_millis(125));
+/// Proofs that are asked for because our own test has found as much as another's state says.
+const CONFIRMED: (u32, Duration) = (64, Duration::from_millis(16));
 /// A wake-up that comes later than this was a pause of ours.
 pub(super) const LATE: Duration = crate::config::LATE_WAKE_UP;
 /// Announcers remembered for NOTICEs.
@@ -74,6 +77,7 @@ pub(super) struct Observing {
     doubted: BTreeSet<MemberId>,
     unreachable: BTreeSet<MemberId>,
     exile: Exile,
+    testimony: Testimony,
     acquaintances: Acquaintances,
     /// Whom gossip goes to, shuffled; the next one stands last.
     active: Vec<MemberId>,
@@ -82,6 +86,7 @@ pub(super) struct Observing {
     verifies: Bucket,
     asked: IdMap<Bucket>,
     hearsay: Bucket,
+    confirmed: Bucket,
     announcers: VecDeque<(MemberId, MemberId)>,
 }
 
@@ -100,12 +105,14 @@ impl Default for Observing {
             doubted: BTreeSet::new(),
             unreachable: BTreeSet::new(),
             exile: Exile::default(),
+            testimony: Testimony::default(),
             acquaintances: Acquaintances::default(),
             active: Vec::new(),
             heard: None,
             verifies: Bucket::new(VERIFIES.0, VERIFIES.1),
             asked: IdMap::default(),
             hearsay: Bucket::new(HEARSAY.0, HEARSAY.1),
+            confirmed: Bucket::new(CONFIRMED.0, CONFIRMED.1),
             announcers: VecDeque::new(),
         }
     }

@@ -155,7 +155,7 @@ impl<T: MemberTable> Node<T> {
         drawn
     }
 
-    pub(super) fn probe_answered(&mut self, _now: Instant, sequence: u32, acked: Acked) {
+    pub(super) fn probe_answered(&mut self, sequence: u32, acked: Acked) {
         self.timers.cancel(Timer::PingLate(sequence));
         self.timers.cancel(Timer::ProbeEnd(sequence));
         self.awareness.probe_acked();

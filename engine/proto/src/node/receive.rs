@@ -6,6 +6,7 @@ use zerocopy::byteorder::little_endian::{U32, U64};
 use super::{Node, Peer};
 use crate::detector::awareness::WORST;
 use crate::detector::relay::Request;
+use crate::detector::testimony::Told;
 use crate::event::{StreamRequest, Timer};
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::RecordHash;
@@ -21,7 +22,11 @@ const NOTICE_PAUSE: Duration = Duration::from_secs(1);
 
 impl<T: MemberTable> Node<T> {
     pub(super) fn receive(&mut self, now: Instant, from: Peer, payload: &[u8]) {
-        if from.id == self.local || self.departure.is_stopped() {
+        if self.departure.is_stopped() {
+            self.stats.reject("stopped");
+            return;
+        }
+        if from.id == self.local {
             self.stats.reject("own-id");
             return;
         }
@@ -82,7 +87,7 @@ impl<T: MemberTable> Node<T> {
             Message::Vote(vote) => self.on_vote(now, from, vote),
             Message::Hint(hint) => self.on_hint(now, hint),
             Message::ProofPull(pull) => self.on_proof_pull(now, from, pull),
-            Message::Proof(bytes) => self.on_proof(now, bytes),
+            Message::Proof(bytes) => self.on_proof(now, from, bytes),
             // The session layer has acted on it.
             Message::Unknown(kind::CONFIRM) => {}
             Message::Unknown(_) => self.stats.messages_unknown += 1,
@@ -129,7 +134,7 @@ impl<T: MemberTable> Node<T> {
             self.observed_ack(now, from, ack);
         }
         if let Some(acked) = self.probes.acked(now, sequence, from.id) {
-            self.probe_answered(now, sequence, acked);
+            self.probe_answered(sequence, acked);
         } else if let Some(request) = self.relays.acked(sequence, from.id) {
             self.timers.cancel(Timer::RelayLate(sequence));
             let answer =
@@ -193,7 +198,7 @@ impl<T: MemberTable> Node<T> {
         let sequence = ack.sequence.get();
         if let Some(acked) = self.probes.acked_by_relay(sequence, from.id) {
             self.notice_relayed(now, from, acked.target, ack.incarnation.into());
-            self.probe_answered(now, sequence, acked);
+            self.probe_answered(sequence, acked);
         }
     }
 
@@ -207,7 +212,7 @@ impl<T: MemberTable> Node<T> {
 
     fn on_notice(&mut self, now: Instant, from: Peer, notice: &Notice) {
         let held: Incarnation = notice.incarnation.into();
-        self.told_dead(now, from, MemberId(notice.announcer), held);
+        self.told_dead(now, from, MemberId(notice.announcer), held, Told::Noticed);
     }
 
     fn on_record_pull(&mut self, from: Peer, pull: &RecordPull) {

@@ -368,6 +368,8 @@ impl Beside {
             } else {
                 self.model.told.push((Told::Updated, "a"));
             }
+        } else if self.model.exiled {
+            self.model.held = true;
         }
         self.settle();
     }

@@ -42,6 +42,8 @@ pub(crate) struct Rules {
 
 /// A death older than that evicts nobody on arrival (rule D-15).
 const OLD: Duration = Duration::from_secs(15);
+/// A word about our death counts for so long (rule D-13).
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 /// Logarithms are computed twice, once here.
 const TOLERANCE: Duration = Duration::from_micros(1);
 /// Departed members are looked through so often (rule L-2).
@@ -133,6 +135,14 @@ pub(crate) struct Model {
     last_contact: BTreeMap<Name, Instant>,
     superseded: bool,
     corrected: Option<Instant>,
+    /// With proven deaths: who holds us dead by its own word, and since when (rule D-13).
+    accusers: BTreeMap<Name, Instant>,
+    /// As many of them as can be a quorum have said so.
+    pub(crate) exiled: bool,
+    /// Another detector's doubt may be refuted.
+    doubted: bool,
+    /// A command was taken in exile: what it changed is told with the next record.
+    pub(crate) held: bool,
 }
 
 /// Which of two records is the member's: the newer; at one incarnation a leave, then the lower hash
@@ -155,6 +165,10 @@ impl Model {
             last_contact: BTreeMap::new(),
             superseded: false,
             corrected: None,
+            accusers: BTreeMap::new(),
+            exiled: false,
+            doubted: false,
+            held: false,
         }
     }
 
@@ -281,7 +295,7 @@ impl Model {
         }
         self.superseded |= incarnation > self.own;
         if self.phase == Phase::Staying {
-            self.own = Incarnation { generation: incarnation.generation + 1, counter: 0 };
+            self.renew(Incarnation { generation: incarnation.generation + 1, counter: 0 });
         }
     }
 
@@ -289,6 +303,8 @@ impl Model {
     pub(crate) fn suspicion(&mut self, from: Name, of: Name, at: Incarnation, accuser: Name) {
         match (of, self.rules.verdicts) {
             ("a", Verdicts::Gossiped) => self.refute(at),
+            // Another detector's doubt is refuted, unless that were a return: the node knows.
+            ("a", Verdicts::Proven) => self.doubted |= at == self.own,
             (_, Verdicts::Gossiped) if !self.departed(from) && self.present(accuser) => {
                 self.doubt(of, at, accuser);
             }
@@ -332,8 +348,10 @@ impl Model {
         proven: bool,
     ) {
         if of == "a" {
-            self.stand_corrected(at);
-            self.refute(at);
+            match self.rules.verdicts {
+                Verdicts::Gossiped => self.notice(at),
+                Verdicts::Proven => self.accused(from, at),
+            }
             return;
         }
         let counts = match self.rules.verdicts {
@@ -347,10 +365,36 @@ impl Model {
         }
     }
 
-    /// Rules H-1 and H-3.
+    /// Rules H-1 and H-3; with proven deaths a question, and nothing else (rule D-12).
     pub(crate) fn notice(&mut self, at: Incarnation) {
-        self.stand_corrected(at);
-        self.refute(at);
+        match self.rules.verdicts {
+            Verdicts::Gossiped => {
+                self.stand_corrected(at);
+                self.refute(at);
+            }
+            Verdicts::Proven => {}
+        }
+    }
+
+    /// Rule D-13: `from` holds us dead; a quorum of such members within half a minute is believed.
+    fn accused(&mut self, from: Name, at: Incarnation) {
+        if at != self.own {
+            return;
+        }
+        let now = self.now;
+        self.accusers.insert(from, now);
+        self.accusers.retain(|_, told| now.since(*told) < HALF_A_MINUTE);
+        let known = self.accusers.keys().filter(|name| self.members.contains_key(**name)).count();
+        let observers = self.counts().present().saturating_sub(1).min(8);
+        // Whom the node lost lately is its affair: of those two may suffice, and never one.
+        self.exiled |= known > observers / 2 || known > 1;
+    }
+
+    /// We have a new incarnation: what was said of the one before is over.
+    fn renew(&mut self, own: Incarnation) {
+        self.own = own;
+        self.accusers.clear();
+        (self.exiled, self.doubted) = (false, false);
     }
 
     /// Rule A-3: an entry of another's state.
@@ -367,7 +411,11 @@ impl Model {
             ("a", State::Alive | State::Left) => self.own_record(at, ours),
             ("a", State::Suspect | State::Dead) => {
                 self.own_record(at, ours);
-                self.refute(at);
+                match self.rules.verdicts {
+                    Verdicts::Gossiped => self.refute(at),
+                    Verdicts::Proven if state == State::Dead => self.accused(from, at),
+                    Verdicts::Proven => {}
+                }
             }
             (_, State::Left | State::Dead) if !known => {}
             (_, State::Alive | State::Left) => self.record(of, record),
@@ -380,13 +428,8 @@ impl Model {
 
     /// Rules F-7 and M-4: only a claim at our present incarnation moves us.
     fn refute(&mut self, at: Incarnation) {
-        // With proven deaths the time of the return is the detector's affair (rule D-13): the node
-        // is asked, not told.
-        if self.rules.verdicts == Verdicts::Gossiped
-            && at == self.own
-            && self.phase == Phase::Staying
-        {
-            self.own = self.own.next();
+        if at == self.own && self.phase == Phase::Staying {
+            self.renew(self.own.next());
             self.told.push((Told::Refuted, "a"));
         }
     }
@@ -408,10 +451,16 @@ impl Model {
     /// a case of its own evicts, or the time of its own return has come. Nothing else is believed.
     pub(crate) fn own_test(&mut self, told: Told, name: Name, own: Incarnation) {
         let now = self.now;
-        let returned = told == Told::Refuted && own == self.own.next();
+        // The time of a return is the detector's affair; its reason is not.
+        let reason = self.exiled || self.doubted;
+        let returned = told == Told::Refuted && own == self.own.next() && reason;
         if name == "a" {
             if returned && self.phase == Phase::Staying {
-                self.own = own;
+                self.renew(own);
+                self.told.push((told, name));
+            }
+            if told == Told::Updated && self.held {
+                self.held = false;
                 self.told.push((told, name));
             }
             return;
@@ -430,7 +479,7 @@ impl Model {
 
     /// Our own word: metadata, lifecycle or leave.
     pub(crate) fn republish(&mut self) {
-        self.own = self.own.next();
+        self.renew(self.own.next());
     }
 }
 
@@ -495,5 +544,22 @@ mod tests {
         assert_eq!(model.members["b"].state, State::Alive);
         model.death("c", "b", incarnation(0), Duration::from_secs(14), true);
         assert_eq!(model.members["b"].state, State::Dead);
+    }
+
+    /// Rule D-13, as the model has it: one member's word is no exile, two of three are.
+    #[test]
+    fn the_model_of_observers_goes_into_exile_by_a_quorum() {
+        let mut model = knowing(observers());
+        model.notice(incarnation(0));
+        model.death("c", "a", incarnation(0), Duration::ZERO, false);
+        model.entry("c", "a", State::Dead, &record("a", 0), true);
+        model.death("b", "a", incarnation(1), Duration::ZERO, false);
+        assert!(!model.exiled);
+        model.own_test(Told::Refuted, "a", incarnation(1));
+        assert_eq!(model.own, incarnation(0), "nothing to return from");
+        model.death("b", "a", incarnation(0), Duration::ZERO, false);
+        assert!(model.exiled);
+        model.own_test(Told::Refuted, "a", incarnation(1));
+        assert_eq!((model.own, model.exiled), (incarnation(1), false));
     }
 }

@@ -4,6 +4,29 @@ use super::*;
 
 use mesh_gossip_proto::wire::message::Ack;
 
+/// Rule H-2: one dead among thousands that left is found by every redial.
+#[test]
+fn the_dead_are_redialled_however_many_have_left() {
+    for left in [0, 5_000] {
+        let config = Config { detector: Detector::Lifeguard, ..Config::new(CLUSTER) };
+        let mut stage = stage::Stage::knowing(config, &["b", "c"]);
+        for n in 0..left {
+            let name = format!("l{n}");
+            let leave = stage::signed(&name, stage::incarnation(1), Lifecycle::Leaving, "r");
+            stage.record("c", &leave);
+        }
+        stage.say("c", &death("b", 0, "c"));
+        stage.answering.retain(|name| name == "c");
+        stage.sent.clear();
+        // With one dead of three, one interval in ten redials.
+        stage.until(120_000);
+        let notices = stage.sent_of(kind::NOTICE);
+        let dead = Destination::Member(id("b"));
+        assert!(notices.iter().all(|notice| notice.to == dead), "who left is let be");
+        assert!(notices.len() >= 5, "{left}: {} redials", notices.len());
+    }
+}
+
 /// Gossip of one change: how many members each tick reached, and how often the update was sent.
 fn gossip_of_one_change(config: Config) -> (Vec<(u64, usize)>, usize) {
     const MEMBERS: [&str; 20] = [

@@ -226,7 +226,7 @@ fn streams_go_to_the_advertised_address() {
     let mut packet = Packet::default();
     assert!(packet.push(1_000, &RecordByStream { id: id("c").0 }));
     let mut node = acquainted(&["b"]);
-    node.handle_stream_closed(id("b"), true);
+    node.handle_stream_closed(true);
     while node.poll_stream().is_some() {}
     node.handle_datagram(at(5), id("b"), translated, packet.as_bytes());
     node.handle_datagram(at(5), id("z"), translated, packet.as_bytes());
@@ -377,6 +377,19 @@ fn a_second_leave_is_answered_too() {
     assert_eq!(told(&mut node), 1);
     node.handle_command(at(30), Command::Leave).unwrap();
     assert_eq!(told(&mut node), 1);
+}
+
+/// Rule L-1: after a stop nothing is heard, and what arrives is counted by its own reason.
+#[test]
+fn whoever_has_stopped_hears_nothing() {
+    let mut node = acquainted(&["b"]);
+    node.handle_command(at(10), Command::Leave).unwrap();
+    let ack = LeaveAck { incarnation: node.local().record().incarnation.into() };
+    tell_body(&mut node, at(20), "b", &ack);
+    tell(&mut node, at(30), "b", kind::RECORD, record("b", 1, "r").envelope());
+    assert_eq!(node.member(id("b")).unwrap().incarnation(), stage::incarnation(0));
+    let rejected = node.stats().rejected;
+    assert_eq!((rejected.get("stopped"), rejected.get("own-id")), (Some(&1), None));
 }
 
 /// Rule R-6: a revision of metadata that has changed meanwhile is refused, so none is lost.

@@ -9,7 +9,7 @@ fn absent_seeds_are_dialled_for_ever() {
     node.handle_command(at(0), Command::Join(vec![address("s")])).unwrap();
     node.handle_peer_proven(at(1), id("s"), address("s"), true);
     assert!(node.poll_stream().is_some());
-    node.handle_stream_closed(id("s"), true);
+    node.handle_stream_closed(true);
     assert!(node.is_joined(), "the seed answered once, then vanished");
     drain(&mut node, at(1));
     let mut dialled = 0;

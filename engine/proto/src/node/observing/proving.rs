@@ -4,7 +4,7 @@ use zerocopy::byteorder::little_endian::U64;
 
 use crate::detector::evidence;
 use crate::detector::proof::Proof;
-use crate::member::{Incarnation, MemberId};
+use crate::member::{Incarnation, MemberId, State};
 use crate::membership::table::MemberTable;
 use crate::node::{Node, Peer};
 use crate::time::{Duration, Instant};
@@ -19,7 +19,8 @@ impl<T: MemberTable> Node<T> {
         let id = MemberId(claim.id);
         let age = Duration::from_millis(claim.age_ms.get().into());
         if age >= FRESH && !self.is_sure_of(id) {
-            self.doubt_old_death(now, id, claim.incarnation.into());
+            let announcer = MemberId(claim.announcer);
+            self.doubt_old_death(now, id, claim.incarnation.into(), announcer);
             return;
         }
         let proof = claim.proof.get();
@@ -63,14 +64,29 @@ impl<T: MemberTable> Node<T> {
         incarnation: Incarnation,
         age: Duration,
     ) {
+        let sure = self.is_sure_of(id);
         match self.peer(from) {
-            Some(peer) if age < FRESH || self.is_sure_of(id) => {
-                self.send(peer, &ProofPull { subject: id.0, proof: U64::ZERO });
-                // Should that be lost, whoever we ask about it answers with the death.
-                self.look_at(now, id);
+            Some(peer) if age < FRESH || sure => {
+                // What does not fit is reached by the next reconciliation, when the first are
+                // under test. Should the answer be lost, whoever we ask in the test answers with
+                // the death.
+                let asks =
+                    if sure { self.observing.confirmed.take(now) } else { self.looks_at(now, id) };
+                if asks {
+                    self.stats.proofs_pulled += 1;
+                    self.send(peer, &ProofPull { subject: id.0, proof: U64::ZERO });
+                }
             }
-            Some(_) | None => self.doubt_old_death(now, id, incarnation),
+            // Who passed the judgement is not said in a state.
+            Some(_) | None => self.doubt_old_death(now, id, incarnation, id),
         }
+    }
+
+    /// Begins to look at `id` if nobody does and the budget for hearsay allows; says whether.
+    fn looks_at(&mut self, now: Instant, id: MemberId) -> bool {
+        let before = self.stats.tests;
+        self.look_at(now, id);
+        self.stats.tests > before
     }
 
     /// Our own test has found as much: however old the news, it is none to us.
@@ -80,21 +96,36 @@ impl<T: MemberTable> Node<T> {
         test.lambda(self.observing.baseline, quorum) >= evidence::dead_above(quorum)
     }
 
-    /// An old death is told to the dead, who answers if it lives, and looked into.
-    pub(in crate::node) fn doubt_old_death(
+    /// An old death is looked into, within the budget for hearsay, and told to the dead, who
+    /// answers if it lives. Where `announcer` is not known, the dead stands for it (rule D-12).
+    fn doubt_old_death(
         &mut self,
         now: Instant,
         id: MemberId,
         incarnation: Incarnation,
+        announcer: MemberId,
     ) {
-        if self.observing.tests.contains_key(&id) {
-            return;
+        if self.looks_at(now, id)
+            && let Some(peer) = self.peer(id)
+        {
+            self.send(peer, &Notice { incarnation: incarnation.into(), announcer: announcer.0 });
         }
-        if let Some(peer) = self.peer(id) {
-            let notice = Notice { incarnation: incarnation.into(), announcer: self.local.0 };
-            self.send(peer, &notice);
+    }
+
+    /// Another's state says that `id` lives, at an incarnation that we hold dead: perhaps it does, and
+    /// nobody who holds it dead is near enough to have told it (rule D-14).
+    pub(in crate::node) fn remind(&mut self, now: Instant, id: MemberId, incarnation: Incarnation) {
+        let held = self.table.get(id);
+        let dead = held.is_some_and(|m| m.state == State::Dead && m.incarnation() == incarnation);
+        if dead
+            && self.observes()
+            && !self.is_exiled()
+            && self.observing.hearsay.take(now)
+            && let Some(peer) = self.peer(id)
+        {
+            let announcer = self.announcer_of(id).0;
+            self.send(peer, &Notice { incarnation: incarnation.into(), announcer });
         }
-        self.look_at(now, id);
     }
 
     /// Applies a death whose proof is here, if the proof holds in our view.
@@ -127,8 +158,12 @@ impl<T: MemberTable> Node<T> {
         self.send_raw(from, kind::PROOF, &bytes);
     }
 
-    pub(in crate::node) fn on_proof(&mut self, now: Instant, bytes: &[u8]) {
+    pub(in crate::node) fn on_proof(&mut self, now: Instant, from: Peer, bytes: &[u8]) {
         let Ok(proof) = Proof::decode(bytes) else { return self.stats.reject("decode") };
+        if proof.subject == self.local {
+            self.hear_proof_of_own_death(now, from, &proof);
+            return;
+        }
         // Nobody waits for it: it is none of our business.
         let Some(waiting) = self.observing.proofs.take_waiting(proof.hash) else { return };
         self.observing.proofs.keep(proof, self.config.limits.proofs);

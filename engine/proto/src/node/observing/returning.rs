@@ -1,22 +1,31 @@
 //! Being buried alive, and digging others up (rules D-12, D-13 and D-14).
 
+use alloc::vec::Vec;
+
+use zerocopy::byteorder::little_endian::U64;
+
+use crate::detector::proof::Proof;
+use crate::detector::testimony::Told;
 use crate::event::Timer;
-use crate::member::{Incarnation, MemberId};
+use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::RecordHash;
-use crate::membership::table::MemberTable;
+use crate::membership::table::{Member, MemberTable};
 use crate::node::{Node, Peer};
 use crate::time::Instant;
+use crate::wire::message::ProofPull;
 
 use super::ANNOUNCERS;
 
 impl<T: MemberTable> Node<T> {
-    /// Others hold us dead at `incarnation`; `announcer` passed the judgement.
-    pub(in crate::node) fn buried(
+    /// `from` tells that we are dead at `incarnation`, by the judgement of `announcer`. A single
+    /// word gets our record and is asked for its proof; a quorum of them is believed.
+    pub(in crate::node) fn hear_of_own_death(
         &mut self,
         now: Instant,
         from: Peer,
         announcer: MemberId,
         incarnation: Incarnation,
+        told: Told,
     ) {
         let own = self.local().record().incarnation;
         if incarnation > own {
@@ -29,25 +38,88 @@ impl<T: MemberTable> Node<T> {
             self.send_own_record(from);
             return;
         }
-        self.stand_corrected(now, incarnation);
-        let gone = self.is_departed(announcer)
-            || self.observing.unreachable.contains(&announcer)
-            || self.observing.exile.was_lost(now, announcer);
-        let members = self.members();
-        if self.observing.exile.evicted(now, incarnation, gone, members) {
-            self.refute(now, incarnation);
+        let announcer = (announcer != self.local).then_some(announcer);
+        let answer = self.observing.testimony.hear(now, from.id, incarnation, announcer, told);
+        if answer.record {
             self.send_own_record(from);
-        } else {
+        }
+        if let Some(hash) = answer.proof {
+            self.stats.proofs_pulled += 1;
+            self.send(from, &ProofPull { subject: self.local.0, proof: U64::new(hash) });
+        }
+        let accusers: Vec<MemberId> = self.observing.testimony.accusers(now).collect();
+        // Whoever knows of its exile may still learn who passed the judgement.
+        if self.is_exiled() || self.are_a_quorum(now, &accusers) {
+            self.go_or_return(now);
+        }
+    }
+
+    /// A proof of our own death is believed with the votes of a quorum that we know, in whatever
+    /// state: on the other side of a partition we hold the voters dead.
+    pub(super) fn hear_proof_of_own_death(&mut self, now: Instant, from: Peer, proof: &Proof) {
+        if !self.observes() || proof.incarnation != self.local().record().incarnation {
+            return;
+        }
+        if !self.are_a_quorum(now, &proof.voters) {
+            self.stats.reject("proof");
+            return;
+        }
+        if self.go_or_return(now) {
+            self.send_own_record(from);
+        }
+    }
+
+    /// Whether so many members, in whatever state, may decide about us: H of our own view. Or else,
+    /// where we lost many members within the last minute, H of a mesh of those and ourselves: the
+    /// smaller side of a partition decides with few, and to the others its votes count for nothing,
+    /// so that nobody but us can end it.
+    fn are_a_quorum(&mut self, now: Instant, accusers: &[MemberId]) -> bool {
+        let (observers, quorum) = self.quorum();
+        let (table, local, members) = (&self.table, self.local, self.members());
+        let known = |id: &&MemberId| **id != local && table.get(**id).is_some();
+        if accusers.iter().filter(known).count() >= quorum {
+            return true;
+        }
+        let exile = &mut self.observing.exile;
+        let Some(lost) = exile.lost_many(now, members) else { return false };
+        let theirs = accusers.iter().filter(known).filter(|id| exile.was_lost(now, **id));
+        theirs.count() > lost.min(observers) / 2
+    }
+
+    /// A quorum holds us dead: into exile, or back at once. Says whether we are back.
+    fn go_or_return(&mut self, now: Instant) -> bool {
+        let own = self.local().record().incarnation;
+        let observing = &self.observing;
+        let gone = observing.testimony.announcers().any(|announcer| {
+            self.is_departed(announcer)
+                || observing.unreachable.contains(&announcer)
+                || observing.exile.was_lost(now, announcer)
+        });
+        let members = self.members();
+        if !self.observing.exile.evicted(now, own, gone, members) {
             // Whoever is exiled leads nothing.
             self.observing.cases.clear();
+            return false;
         }
+        let speakers: Vec<MemberId> = self.observing.testimony.speakers().collect();
+        self.refute(now, own);
+        for speaker in speakers {
+            if let Some(peer) = self.peer(speaker) {
+                self.send_own_record(peer);
+            }
+        }
+        true
     }
 
     /// Thirty pings have shown that we are well.
     pub(super) fn return_from_exile(&mut self, now: Instant) {
-        self.observing.exile.returned();
         let own = self.local().record().incarnation;
         self.refute(now, own);
+    }
+
+    /// A record under a new incarnation is out: whatever was said of the one before is over.
+    pub(in crate::node) fn is_renewed(&mut self) {
+        self.observing.exile.returned();
     }
 
     /// Whether we hold back: evicted, and not back yet.
@@ -76,6 +148,20 @@ impl<T: MemberTable> Node<T> {
             self.observing.announcers.pop_front();
         }
         self.observing.announcers.push_back((id, announcer));
+    }
+
+    /// A member is known under a new incarnation. One that we held dead and that has lived all the
+    /// time was lost to us until this moment; a new process tells nothing.
+    pub(in crate::node) fn note_return(
+        &mut self,
+        now: Instant,
+        before: &Member,
+        incarnation: Incarnation,
+    ) {
+        let lived = before.incarnation().generation == incarnation.generation;
+        if self.observes() && before.state == State::Dead && lived {
+            self.observing.exile.lost(now, before.id());
+        }
     }
 
     /// Who announced the death of `id`. Where that is not known, the dead itself stands for it:

@@ -1,17 +1,21 @@
 //! The rules of the detector `observers`, one node on a stage.
 
+#[path = "../stage/mod.rs"]
 mod stage;
+
+mod exile;
+mod hearsay;
 
 use std::collections::BTreeSet;
 
 use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::detector::test::Ballot;
 use mesh_gossip_proto::membership::ring::position;
-use mesh_gossip_proto::wire::message::{Death, Hint, Notice, Verify, Vote, kind};
+use mesh_gossip_proto::wire::message::{Death, Hint, Verify, Vote, kind};
 use mesh_gossip_proto::{
     Config, Destination, Detector, Duration, Event, LeftReason, MemberId, State,
 };
-use stage::{CLUSTER, Stage, death, doubt, entry, id, incarnation, record};
+use stage::{CLUSTER, Stage, death, doubt, id, incarnation, record};
 
 fn config() -> Config {
     Config { detector: Detector::Observers, ..Config::new(CLUSTER) }
@@ -158,8 +162,8 @@ fn a_silent_subject_becomes_a_case_and_no_rumour() {
     assert!(stage.sent_of(kind::DEAD).is_empty());
 }
 
-/// Runs a case of a silent subject and lets `voters` condemn it; says who the subject was.
-fn condemn(stage: &mut Stage, voters: usize) -> String {
+/// Opens the case of a silent subject and lets `voters` condemn it; says who the subject is.
+fn accuse(stage: &mut Stage, voters: usize) -> String {
     let subject = name_of(stage.node.observing().next().unwrap());
     silence(stage, &subject);
     while stage.sent_of(kind::VERIFY).is_empty() {
@@ -170,12 +174,17 @@ fn condemn(stage: &mut Stage, voters: usize) -> String {
     for voter in asked.iter().take(voters) {
         stage.say(voter, &vote(&subject, round, Ballot::Dead));
     }
-    let now = stage::ms(stage.now);
     // The rest answers, so that nobody is alone and the circle stays as it is.
     for voter in asked.iter().skip(voters) {
         stage.say(voter, &vote(&subject, round, Ballot::Pending));
     }
-    stage.until(now + 4_000);
+    subject
+}
+
+/// As [`accuse`], and what comes of it.
+fn condemn(stage: &mut Stage, voters: usize) -> String {
+    let subject = accuse(stage, voters);
+    stage.until(stage::ms(stage.now) + 4_000);
     subject
 }
 
@@ -379,73 +388,4 @@ fn gossip_stays_among_warm_peers() {
     let told: BTreeSet<String> = to(kind::UPDATE, &stage).into_iter().collect();
     assert!(told.len() >= 8, "{told:?}");
     assert!(told.is_subset(&warm), "{told:?} of {warm:?}");
-}
-
-fn buried_by(stage: &mut Stage, announcer: &str) {
-    let notice = Notice { incarnation: incarnation(0).into(), announcer: id(announcer).0 };
-    stage.say("c", &notice);
-}
-
-/// Rule D-13: evicted alone, a member first shows that its pings come back.
-#[test]
-fn whoever_was_evicted_alone_earns_its_return() {
-    let mut stage = settled(20);
-    buried_by(&mut stage, "d");
-    stage.until(147_000);
-    assert_eq!(stage.node.local().record().incarnation.counter, 0, "thirty take half a minute");
-    stage.until(160_000);
-    assert_eq!(stage.node.local().record().incarnation.counter, 1, "they came back");
-
-    let mut ill = knowing(config(), 20);
-    ill.until(10_000);
-    ill.answering.clear();
-    ill.until(100_000);
-    ill.answering = names(20);
-    buried_by(&mut ill, "d");
-    assert_eq!(ill.node.local().record().incarnation.counter, 0, "not yet");
-    ill.until(115_000);
-    ill.sent.clear();
-    ill.say("e", &verify("f", 1));
-    assert!(ill.sent_of(kind::VOTE).is_empty(), "it does not vote meanwhile");
-    ill.until(180_000);
-    assert_eq!(ill.node.local().record().incarnation.counter, 1, "it has recovered");
-}
-
-/// Rule D-13: evicted by a member that we hold dead ourselves, we were cut off: back at once.
-#[test]
-fn whoever_was_cut_off_returns_at_once() {
-    let mut stage = settled(20);
-    let subject = condemn(&mut stage, 4);
-    stage.answering.clear();
-    stage.until(200_000);
-    buried_by(&mut stage, &subject);
-    assert_eq!(stage.node.local().record().incarnation.counter, 1);
-}
-
-/// Rule D-15: an old death evicts nobody: the dead is asked, and we look.
-#[test]
-fn an_old_death_is_a_question() {
-    let voters = ["c", "d", "e", "f", "g"].iter().map(|name| id(name)).collect();
-    let proof = Proof::new(id("b"), incarnation(0), 5, voters);
-    let claim = Death { proof: proof.hash.into(), age_ms: 15_000.into(), ..death("b", 0, "c") };
-    let mut stage = settled(20);
-    stage.say("h", &claim);
-    assert!(stage.sent_of(kind::PROOF_PULL).is_empty());
-    assert_eq!(to(kind::NOTICE, &stage), ["b"]);
-    assert_eq!(stage.node.stats().tests, 1);
-    stage.until(124_000);
-    assert_eq!(stage.state("b"), Some(State::Alive), "it answered");
-
-    let mut young = settled(20);
-    young.say("h", &Death { age_ms: 14_000.into(), ..claim });
-    young.tell("h", kind::PROOF, &proof.bytes);
-    assert_eq!(young.state("b"), Some(State::Dead));
-
-    let mut merging = settled(20);
-    let states = names(12);
-    let dead: Vec<u8> =
-        states.iter().flat_map(|name| entry(State::Dead, &record(name, 0))).collect();
-    merging.node.handle_sync(merging.now, id("z"), &dead);
-    merging.drain();
-    assert_eq!(merging.node.stats().tests, 8, "so many a reconciliation");
 }
