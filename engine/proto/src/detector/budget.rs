@@ -36,6 +36,12 @@ impl Bucket {
         self.full_at = self.full_at - self.every * tokens as u32;
     }
 
+    /// When there will be a token.
+    pub fn ready(&self, now: Instant) -> Instant {
+        // A full bucket holds `burst`; the last of them is out while all but one are owed.
+        now.max(self.full_at - self.every * self.burst.saturating_sub(1))
+    }
+
     /// Whether nothing is owed: a bucket that need not be kept.
     pub fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
@@ -53,7 +59,9 @@ mod tests {
         let mut bucket = Bucket::new(3, Duration::from_millis(100));
         let granted = |bucket: &mut Bucket, ms| (0..9).filter(|_| bucket.take(at(ms))).count();
         assert_eq!(granted(&mut bucket, 0), 3);
+        assert_eq!(bucket.ready(at(0)), at(100));
         assert_eq!(granted(&mut bucket, 99), 0);
+        assert_eq!(bucket.ready(at(150)), at(150));
         assert_eq!(granted(&mut bucket, 250), 2);
         assert!(!bucket.is_full(at(300)));
         assert!(bucket.is_full(at(1_000)));

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use super::{Node, Peer};
 use crate::config::{Detector, PING_FLOOR};
+use crate::detector::acquittals::Acquittals;
 use crate::detector::audit::Acquaintances;
 use crate::detector::baseline::Baseline;
 use crate::detector::budget::Bucket;
@@ -69,6 +70,7 @@ pub(super) struct Observing {
     baseline: Baseline,
     tests: BTreeMap<MemberId, Test>,
     cases: BTreeMap<MemberId, Case>,
+    acquitted: Acquittals,
     proofs: Proofs,
     /// Whom we show as Suspect.
     doubted: BTreeSet<MemberId>,
@@ -96,6 +98,7 @@ impl Default for Observing {
             baseline: Baseline::default(),
             tests: BTreeMap::new(),
             cases: BTreeMap::new(),
+            acquitted: Acquittals::default(),
             proofs: Proofs::default(),
             doubted: BTreeSet::new(),
             unreachable: BTreeSet::new(),

@@ -76,6 +76,12 @@ impl<T: MemberTable> Node<T> {
             self.send_own_record(from);
             return;
         }
+        // Its question is an answer; one that is silent towards us alone would make us ping it, and
+        // a control beside it, as often as it likes.
+        if subject == from.id {
+            self.stats.reject("verify");
+            return;
+        }
         let Some(member) = self.table.get(subject) else {
             self.pull_newest(now, from, subject);
             return;

@@ -1,0 +1,134 @@
+//! What the detector `observers` does at its limits: cut off, flooded, lied to.
+
+mod stage;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesh_gossip_proto::detector::proof::Proof;
+use mesh_gossip_proto::detector::test::Ballot;
+use mesh_gossip_proto::wire::message::kind;
+use stage::observers::{asked_about, settled, silence, subjects, verify, voting};
+use stage::{Stage, id};
+
+/// Lets `span` milliseconds pass; returns how often the node woke up.
+fn wake_ups(stage: &mut Stage, span: u64) -> usize {
+    let before = stage.woken;
+    stage.until(stage::ms(stage.now) + span);
+    stage.woken - before
+}
+
+/// Rule D-8: others reach whom we do not reach, and said so; asking them again at once would bring
+/// the same answer.
+#[test]
+fn an_acquitted_case_stays_closed_for_a_while() {
+    let mut stage = settled(20);
+    let subject = subjects(&stage)[0].clone();
+    silence(&mut stage, &subject);
+    voting(&mut stage, 40_000, |_, _| Some(Ballot::Alive));
+    let cases = stage.node.stats().cases;
+    assert!((2..=4).contains(&cases), "{cases} cases in 40 s");
+}
+
+/// Rule D-8: a life that follows an acquittal is another matter, and so is a death.
+#[test]
+fn an_acquittal_protects_one_life_and_only_from_us() {
+    let mut stage = settled(20);
+    let subject = subjects(&stage)[0].clone();
+    silence(&mut stage, &subject);
+    voting(&mut stage, 12_000, |_, _| Some(Ballot::Alive));
+    let cases = stage.node.stats().cases;
+    stage.record(&subject, &stage::record(&subject, 1));
+    voting(&mut stage, 12_000, |_, _| None);
+    assert!(stage.node.stats().cases > cases);
+}
+
+/// Rule D-7: a member that asks to be tested has answered already.
+#[test]
+fn nobody_is_tested_at_its_own_request() {
+    let mut stage = settled(20);
+    silence(&mut stage, "c");
+    stage.say("c", &verify("c", 1));
+    assert_eq!(stage.node.stats().tests, 0);
+    assert_eq!(stage.node.stats().rejected.get("verify"), Some(&1));
+    assert!(stage.sent_of(kind::VOTE).is_empty());
+}
+
+/// Rules D-6 and D-9: whoever is cut off from everybody waits, it does not spin.
+#[test]
+fn whoever_is_cut_off_wakes_up_seldom() {
+    let mut stage = settled(20);
+    stage.answering.clear();
+    let woken = wake_ups(&mut stage, 10_000);
+    assert!(stage.node.stats().cases >= 6, "most subjects are doubted");
+    assert!(woken <= 2_000, "{woken} times in 10 s");
+}
+
+/// Rule D-6: with two cases wholly unanswered a node asks about no others, and waits meanwhile.
+#[test]
+fn two_unanswered_cases_ask_no_others() {
+    let mut stage = settled(20);
+    let subjects = subjects(&stage);
+    subjects.iter().take(2).for_each(|subject| silence(&mut stage, subject));
+    while stage.node.stats().cases < 2 {
+        wake_ups(&mut stage, 100);
+    }
+    wake_ups(&mut stage, 600);
+    subjects.iter().skip(2).for_each(|subject| silence(&mut stage, subject));
+    let mut woken = 0;
+    // Until the first of the two is given up as unreachable.
+    while stage.node.stats().unreachable == 0 {
+        woken += wake_ups(&mut stage, 100);
+    }
+    assert!(stage.node.stats().cases >= 4, "{}", stage.node.stats().cases);
+    let asked = stage.sent_of(kind::VERIFY);
+    let about: BTreeSet<String> = asked.into_iter().map(|sent| asked_about(sent).0).collect();
+    assert_eq!(about, subjects[..2].iter().cloned().collect());
+    assert!(woken <= 2_000, "{woken} times");
+}
+
+/// Rule D-10: fifty VERIFYs a second, whatever happens; whoever has to wait for its turn does not
+/// spin.
+#[test]
+fn a_node_asks_fifty_times_a_second() {
+    let mut stage = settled(25);
+    let subjects = subjects(&stage);
+    subjects.iter().for_each(|subject| silence(&mut stage, subject));
+    // One voter of a case answers, so that it is not unanswered and its circle widens.
+    let mut first = BTreeMap::new();
+    let woken = stage.woken;
+    voting(&mut stage, 12_000, |voter, subject| {
+        let chosen = first.entry(subject.to_string()).or_insert_with(|| voter.to_string());
+        (chosen == voter).then_some(Ballot::Pending)
+    });
+    let sent = stage.sent_of(kind::VERIFY);
+    let began = stage::ms(sent[0].at);
+    let seconds = (stage::ms(stage.now) - began) / 1_000;
+    for second in 1..=seconds {
+        let until = stage::at(began + second * 1_000);
+        let count = sent.iter().filter(|sent| sent.at <= until).count() as u64;
+        assert!(count <= 50 * (second + 1), "{count} in {second} s");
+    }
+    assert!(sent.len() as u64 >= 40 * seconds, "the bound was felt: {}", sent.len());
+    let woken = stage.woken - woken;
+    assert!(woken <= 3_600, "{woken} times in 12 s");
+}
+
+/// Rule D-8: a proof names a quorum, however many have voted, and so fits a datagram.
+#[test]
+fn a_proof_holds_a_quorum_and_no_more() {
+    let mut stage = settled(25);
+    let subject = subjects(&stage)[0].clone();
+    silence(&mut stage, &subject);
+    let mut voters = BTreeSet::new();
+    voting(&mut stage, 14_000, |voter, _| {
+        voters.insert(voter.to_string());
+        Some(Ballot::Dead)
+    });
+    assert!(voters.len() >= 7, "more than a quorum voted: {voters:?}");
+    let claim = stage.sent_of(kind::DEAD)[0].body.clone();
+    let pull = [&id(&subject).0[..], &claim[48..56]].concat();
+    stage.tell("c", kind::PROOF_PULL, &pull);
+    let proof = Proof::decode(&stage.sent_of(kind::PROOF)[0].body).unwrap();
+    assert_eq!(proof.voters.len(), 5);
+    assert!(proof.voters.contains(&id("a")));
+}
