@@ -4,10 +4,11 @@ mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mesh_gossip_proto::State;
 use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::detector::test::Ballot;
 use mesh_gossip_proto::wire::message::kind;
-use stage::observers::{asked_about, settled, silence, subjects, verify, voting};
+use stage::observers::{asked_about, names, receiver, settled, silence, subjects, verify, voting};
 use stage::{Stage, id};
 
 /// Lets `span` milliseconds pass; returns how often the node woke up.
@@ -131,4 +132,70 @@ fn a_proof_holds_a_quorum_and_no_more() {
     let proof = Proof::decode(&stage.sent_of(kind::PROOF)[0].body).unwrap();
     assert_eq!(proof.voters.len(), 5);
     assert!(proof.voters.contains(&id("a")));
+}
+
+/// Three members that the node does not observe, silent towards it from now on.
+fn liars(stage: &mut Stage) -> Vec<String> {
+    let subjects = subjects(stage);
+    let liars: Vec<String> =
+        names(25).into_iter().filter(|name| !subjects.contains(name)).take(3).collect();
+    liars.iter().for_each(|liar| silence(stage, liar));
+    liars
+}
+
+/// Rules D-4 and D-7: three liars that have each other tested, and keep silent meanwhile, do not
+/// make a node believe that its own link is bad; a crash elsewhere is decided as ever.
+#[test]
+fn three_liars_do_not_block() {
+    let mut stage = settled(25);
+    let liars = liars(&mut stage);
+    for round in 0..120 {
+        for liar in &liars {
+            for other in liars.iter().filter(|other| *other != liar) {
+                stage.say(liar, &verify(other, round));
+            }
+        }
+        stage.until(stage::ms(stage.now) + 2_000);
+        assert!(stage.node.stats().baseline_permille >= 800, "{:?}", stage.node.stats());
+    }
+    let controls = stage.node.stats().tests;
+    assert!(controls >= 20, "they had their tests: {controls}");
+    let subject = subjects(&stage)[0].clone();
+    silence(&mut stage, &subject);
+    let died = stage::ms(stage.now);
+    while stage.state(&subject) != Some(State::Dead) {
+        assert!(
+            stage::ms(stage.now) < died + 14_000,
+            "within a period and the grace, and a little"
+        );
+        for liar in &liars {
+            stage.say(liar, &verify(&subject, 7));
+        }
+        voting(&mut stage, 1_000, |voter, _| match liars.iter().any(|liar| liar == voter) {
+            true => Some(Ballot::Alive),
+            false => Some(Ballot::Dead),
+        });
+    }
+}
+
+/// Rule D-7: the control is whom we heard last, and never the subject or somebody under test; of
+/// those whoever has left one unanswered stands back.
+#[test]
+fn controls_are_peers_that_live() {
+    let mut stage = settled(25);
+    let liars = liars(&mut stage);
+    stage.say(&liars[0], &verify(&liars[1], 1));
+    stage.say(&liars[0], &verify(&liars[2], 1));
+    let before = stage.sent.len();
+    for _ in 0..30 {
+        // The requester talks all the time.
+        stage.say(&liars[0], &verify(&liars[1], 1));
+        stage.until(stage::ms(stage.now) + 100);
+    }
+    let pings = stage.sent[before..].iter().filter(|sent| sent.kind == kind::PING);
+    let pinged: Vec<String> = pings.filter_map(receiver).collect();
+    let times = |name: &String| pinged.iter().filter(|pinged| *pinged == name).count();
+    assert!(times(&liars[1]) >= 10 && times(&liars[2]) >= 10);
+    assert!((1..=2).contains(&times(&liars[0])), "one a test: {pinged:?}");
+    assert!(pinged.len() >= 40, "and yet there are controls: {pinged:?}");
 }

@@ -10,6 +10,7 @@ pub mod case;
 pub mod contacts;
 pub mod evidence;
 pub mod exile;
+pub mod heard;
 pub mod order;
 pub mod phase;
 pub mod pings;

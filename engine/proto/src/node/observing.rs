@@ -14,16 +14,17 @@ use crate::config::{Detector, PING_FLOOR};
 use crate::detector::acquittals::Acquittals;
 use crate::detector::audit::Acquaintances;
 use crate::detector::baseline::Baseline;
-use crate::detector::budget::Bucket;
+use crate::detector::budget::{Bucket, Budgets};
 use crate::detector::case::Case;
 use crate::detector::exile::Exile;
+use crate::detector::heard::Heard;
 use crate::detector::pings::Pings;
 use crate::detector::proof::Proofs;
 use crate::detector::test::{Pace, Test};
 use crate::detector::watch::Watch;
 use crate::event::Timer;
 use crate::member::MemberId;
-use crate::membership::table::{IdMap, MemberTable};
+use crate::membership::table::MemberTable;
 use crate::time::{Duration, Instant};
 
 mod auditing;
@@ -49,6 +50,9 @@ const COLD: Duration = Duration::from_millis(1_500);
 const VERIFIES: (u32, Duration) = (50, Duration::from_millis(20));
 /// Tests begun for one requester: so many at once, and one in so long.
 const ASKED_TESTS: (u32, Duration) = (16, Duration::from_secs(2));
+/// Controls of one peer that count for the base of this node: so many at once, and one in so long. A
+/// peer that keeps silent on purpose makes our link look no worse than that (rule D-4).
+const CONTROLS: (u32, Duration) = (4, Duration::from_secs(15));
 /// Tests that hearsay of a death begins: as many as one reconciliation may bring (rule D-15).
 const HEARSAY: (u32, Duration) = (8, Duration::from_millis(125));
 /// A wake-up that comes later than this was a pause of ours.
@@ -79,10 +83,10 @@ pub(super) struct Observing {
     acquaintances: Acquaintances,
     /// Whom gossip goes to, shuffled; the next one stands last.
     active: Vec<MemberId>,
-    /// Last datagram from anybody, and from whom.
-    heard: Option<(Instant, MemberId)>,
+    heard: Heard,
     verifies: Bucket,
-    asked: IdMap<Bucket>,
+    asked: Budgets,
+    controlled: Budgets,
     hearsay: Bucket,
     announcers: VecDeque<(MemberId, MemberId)>,
 }
@@ -105,9 +109,10 @@ impl Default for Observing {
             exile: Exile::default(),
             acquaintances: Acquaintances::default(),
             active: Vec::new(),
-            heard: None,
+            heard: Heard::default(),
             verifies: Bucket::new(VERIFIES.0, VERIFIES.1),
-            asked: IdMap::default(),
+            asked: Budgets::new(ASKED_TESTS.0, ASKED_TESTS.1),
+            controlled: Budgets::new(CONTROLS.0, CONTROLS.1),
             hearsay: Bucket::new(HEARSAY.0, HEARSAY.1),
             announcers: VecDeque::new(),
         }
@@ -171,12 +176,12 @@ impl<T: MemberTable> Node<T> {
 
     /// Something arrived from `peer`.
     pub(super) fn heard_from(&mut self, now: Instant, peer: MemberId) {
-        self.observing.heard = Some((now, peer));
+        self.observing.heard.hear(now, peer);
     }
 
     /// Whether we seem to be cut off from everybody: then our findings tell of ourselves.
     fn hears_nobody(&self, now: Instant) -> bool {
-        self.observing.heard.is_none_or(|(last, _)| now.since(last) >= SILENCE)
+        self.observing.heard.is_silent(now, SILENCE)
     }
 
     /// The first `wanted` members in the order in which rings name observers of `subject`: its
