@@ -7,9 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use mesh_gossip_proto::State;
 use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::detector::test::Ballot;
-use mesh_gossip_proto::wire::message::kind;
-use stage::observers::{asked_about, names, receiver, settled, silence, subjects, verify, voting};
-use stage::{Stage, id};
+use mesh_gossip_proto::membership::record::RecordHash;
+use mesh_gossip_proto::wire::message::{Death, Update, kind};
+use stage::observers::{
+    asked_about, names, receiver, settled, silence, subjects, to, verify, voting,
+};
+use stage::{Stage, death, id, incarnation};
 
 /// Lets `span` milliseconds pass; returns how often the node woke up.
 fn wake_ups(stage: &mut Stage, span: u64) -> usize {
@@ -198,4 +201,67 @@ fn controls_are_peers_that_live() {
     assert!(times(&liars[1]) >= 10 && times(&liars[2]) >= 10);
     assert!((1..=2).contains(&times(&liars[0])), "one a test: {pinged:?}");
     assert!(pinged.len() >= 40, "and yet there are controls: {pinged:?}");
+}
+
+/// Rules D-8 and B-1: whoever makes up thousands of deaths does not keep a true one, told by
+/// another, from being proven; and we do not ask it for thousands of proofs.
+#[test]
+fn a_flood_of_deaths_leaves_room_for_a_true_one() {
+    let mut stage = settled(25);
+    for proof in 1..=4_096u64 {
+        stage.say("c", &Death { proof: proof.into(), ..death("b", 0, "d") });
+    }
+    assert!(to(kind::PROOF_PULL, &stage).len() <= 256);
+    assert_eq!(stage.node.stats().tests, 8, "what cannot wait is looked into");
+    let voters = ["f", "g", "h", "i", "j"].iter().map(|name| id(name)).collect();
+    let proof = Proof::new(id("e"), incarnation(0), 5, voters);
+    stage.say("k", &Death { proof: proof.hash.into(), ..death("e", 0, "f") });
+    assert_eq!(to(kind::PROOF_PULL, &stage).last().map(String::as_str), Some("k"));
+    stage.tell("k", kind::PROOF, &proof.bytes);
+    assert_eq!(stage.state("e"), Some(State::Dead));
+}
+
+/// Rule D-8: a made-up death that names another's proof stands in nobody's way.
+#[test]
+fn a_proof_belongs_to_its_subject() {
+    let mut stage = settled(25);
+    let voters = ["f", "g", "h", "i", "j"].iter().map(|name| id(name)).collect();
+    let proof = Proof::new(id("e"), incarnation(0), 5, voters);
+    stage.say("c", &Death { proof: proof.hash.into(), ..death("b", 0, "f") });
+    stage.say("k", &Death { proof: proof.hash.into(), ..death("e", 0, "f") });
+    stage.tell("k", kind::PROOF, &proof.bytes);
+    assert_eq!(stage.state("e"), Some(State::Dead));
+    assert_eq!(stage.state("b"), Some(State::Alive));
+}
+
+/// Rules D-15 and D-10: what one member says begins eight tests at once and then one a second, so
+/// that another is heard as well.
+#[test]
+fn hearsay_of_one_leaves_room_for_another() {
+    let mut stage = settled(25);
+    let said: Vec<String> = names(25).into_iter().filter(|name| name != "c").collect();
+    for _ in 0..20 {
+        for name in &said[..23] {
+            stage.say("c", &death(name, 0, "c"));
+        }
+        stage.until(stage::ms(stage.now) + 100);
+    }
+    let tests = stage.node.stats().tests;
+    assert!((8..=10).contains(&tests), "{tests} in 2 s");
+    stage.say("d", &death(&said[23], 0, "d"));
+    assert_eq!(stage.node.stats().tests, tests + 1);
+}
+
+/// Rules R-5 and B-1: whoever hints at thousands of records does not keep another from being asked.
+#[test]
+fn a_flood_of_hints_leaves_room_for_others() {
+    let mut stage = settled(25);
+    let hint = |name: &str| Update::new(id(name), incarnation(0), State::Alive, RecordHash(9));
+    for n in 0..2_000 {
+        stage.say("c", &hint(&format!("unknown {n}")));
+    }
+    let asked = to(kind::RECORD_PULL, &stage);
+    assert_eq!(asked.len(), 256, "a share");
+    stage.say("d", &hint("somebody"));
+    assert_eq!(to(kind::RECORD_PULL, &stage).last().map(String::as_str), Some("d"));
 }

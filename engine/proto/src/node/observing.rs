@@ -55,6 +55,8 @@ const ASKED_TESTS: (u32, Duration) = (16, Duration::from_secs(2));
 const CONTROLS: (u32, Duration) = (4, Duration::from_secs(15));
 /// Tests that hearsay of a death begins: as many as one reconciliation may bring (rule D-15).
 const HEARSAY: (u32, Duration) = (8, Duration::from_millis(125));
+/// The same for what one member says: a reconciliation at once, and then a share of the rate.
+const TOLD_BY: (u32, Duration) = (8, Duration::from_secs(1));
 /// A wake-up that comes later than this was a pause of ours.
 pub(super) const LATE: Duration = crate::config::LATE_WAKE_UP;
 /// Announcers remembered for NOTICEs.
@@ -88,6 +90,7 @@ pub(super) struct Observing {
     asked: Budgets,
     controlled: Budgets,
     hearsay: Bucket,
+    told_by: Budgets,
     announcers: VecDeque<(MemberId, MemberId)>,
 }
 
@@ -114,6 +117,7 @@ impl Default for Observing {
             asked: Budgets::new(ASKED_TESTS.0, ASKED_TESTS.1),
             controlled: Budgets::new(CONTROLS.0, CONTROLS.1),
             hearsay: Bucket::new(HEARSAY.0, HEARSAY.1),
+            told_by: Budgets::new(TOLD_BY.0, TOLD_BY.1),
             announcers: VecDeque::new(),
         }
     }

@@ -3,4 +3,5 @@
 pub mod agreement;
 pub mod pulls;
 pub mod push_pull;
+pub mod shares;
 pub mod snapshot;

@@ -3,7 +3,7 @@
 use zerocopy::byteorder::little_endian::U64;
 
 use crate::detector::evidence;
-use crate::detector::proof::Proof;
+use crate::detector::proof::{Proof, Wait};
 use crate::member::{Incarnation, MemberId};
 use crate::membership::table::MemberTable;
 use crate::node::{Node, Peer};
@@ -19,23 +19,27 @@ impl<T: MemberTable> Node<T> {
         let id = MemberId(claim.id);
         let age = Duration::from_millis(claim.age_ms.get().into());
         if age >= FRESH && !self.is_sure_of(id) {
-            self.doubt_old_death(now, id, claim.incarnation.into());
+            self.doubt_old_death(now, from.id, id, claim.incarnation.into());
             return;
         }
         let proof = claim.proof.get();
         if proof == 0 {
-            self.look_at(now, id);
+            self.look_at(now, from.id, id);
             return;
         }
         if self.observing.proofs.get(proof).is_some() {
-            self.believe(now, claim, now - age);
+            self.believe(now, from.id, claim, now - age);
             return;
         }
         let limit = self.config.limits.proofs;
-        if self.observing.proofs.wait(now, from.id, *claim, now - age, limit) {
-            self.stats.proofs_pulled += 1;
-            self.send(from, &ProofPull { subject: id.0, proof: U64::new(proof) });
-            self.plan_pulls();
+        match self.observing.proofs.wait(now, from.id, *claim, now - age, limit) {
+            Wait::Begun => {
+                self.stats.proofs_pulled += 1;
+                self.send(from, &ProofPull { subject: id.0, proof: U64::new(proof) });
+                self.plan_pulls();
+            }
+            Wait::UnderWay => {}
+            Wait::Refused => self.look_at(now, from.id, id),
         }
     }
 
@@ -67,9 +71,9 @@ impl<T: MemberTable> Node<T> {
             Some(peer) if age < FRESH || self.is_sure_of(id) => {
                 self.send(peer, &ProofPull { subject: id.0, proof: U64::ZERO });
                 // Should that be lost, whoever we ask about it answers with the death.
-                self.look_at(now, id);
+                self.look_at(now, from, id);
             }
-            Some(_) | None => self.doubt_old_death(now, id, incarnation),
+            Some(_) | None => self.doubt_old_death(now, from, id, incarnation),
         }
     }
 
@@ -84,6 +88,7 @@ impl<T: MemberTable> Node<T> {
     pub(in crate::node) fn doubt_old_death(
         &mut self,
         now: Instant,
+        from: MemberId,
         id: MemberId,
         incarnation: Incarnation,
     ) {
@@ -94,11 +99,11 @@ impl<T: MemberTable> Node<T> {
             let notice = Notice { incarnation: incarnation.into(), announcer: self.local.0 };
             self.send(peer, &notice);
         }
-        self.look_at(now, id);
+        self.look_at(now, from, id);
     }
 
     /// Applies a death whose proof is here, if the proof holds in our view.
-    fn believe(&mut self, now: Instant, claim: &Death, since: Instant) {
+    fn believe(&mut self, now: Instant, from: MemberId, claim: &Death, since: Instant) {
         let (id, incarnation) = (MemberId(claim.id), Incarnation::from(claim.incarnation));
         let (_, quorum) = self.quorum();
         let Some(proof) = self.observing.proofs.get(claim.proof.get()) else { return };
@@ -109,7 +114,7 @@ impl<T: MemberTable> Node<T> {
         let votes = proof.voters.iter().filter(counts).count();
         if proof.subject != id || proof.incarnation != incarnation || votes < quorum {
             self.stats.reject("proof");
-            self.look_at(now, id);
+            self.look_at(now, from, id);
             return;
         }
         let announcer = MemberId(claim.announcer);
@@ -130,13 +135,15 @@ impl<T: MemberTable> Node<T> {
     pub(in crate::node) fn on_proof(&mut self, now: Instant, bytes: &[u8]) {
         let Ok(proof) = Proof::decode(bytes) else { return self.stats.reject("decode") };
         // Nobody waits for it: it is none of our business.
-        let Some(waiting) = self.observing.proofs.take_waiting(proof.hash) else { return };
+        let Some(waiting) = self.observing.proofs.take_waiting(proof.hash, proof.subject) else {
+            return;
+        };
         self.observing.proofs.keep(proof, self.config.limits.proofs);
         let claim = waiting.death;
         let (id, incarnation) = (MemberId(claim.id), Incarnation::from(claim.incarnation));
         let held = self.table.get(id);
         if held.is_some_and(|m| m.state.is_present() && m.incarnation() == incarnation) {
-            self.believe(now, &claim, waiting.since);
+            self.believe(now, waiting.source(), &claim, waiting.since);
         }
     }
 }

@@ -45,13 +45,17 @@ impl<T: MemberTable> Node<T> {
         self.observing.tests.insert(id, test);
     }
 
-    /// Somebody says that `id` may be dead: we look for ourselves, on nobody's behalf.
-    pub(in crate::node) fn look_at(&mut self, now: Instant, id: MemberId) {
-        if self.observing.tests.contains_key(&id) || !self.observing.hearsay.take(now) {
+    /// `from` says that `id` may be dead: we look for ourselves, on nobody's behalf.
+    pub(in crate::node) fn look_at(&mut self, now: Instant, from: MemberId, id: MemberId) {
+        if self.observing.tests.contains_key(&id) {
             return;
         }
         let Some((_, incarnation)) = self.testable(id) else { return };
-        if self.has_room_for_a_test() {
+        // A token is worth a test: who cannot have one pays none.
+        if self.has_room_for_a_test()
+            && self.observing.told_by.take(now, from)
+            && self.observing.hearsay.take(now)
+        {
             let mut test = Test::on_request(now, incarnation);
             test.adopt();
             self.begin(id, test);
@@ -59,10 +63,10 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    pub(in crate::node) fn on_hint(&mut self, now: Instant, hint: &Hint) {
+    pub(in crate::node) fn on_hint(&mut self, now: Instant, from: Peer, hint: &Hint) {
         let subject = MemberId(hint.subject);
         if self.observes() && self.observing.watch.observes(subject) {
-            self.look_at(now, subject);
+            self.look_at(now, from.id, subject);
         }
     }
 
