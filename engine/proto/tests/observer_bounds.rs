@@ -265,3 +265,36 @@ fn a_flood_of_hints_leaves_room_for_others() {
     stage.say("d", &hint("somebody"));
     assert_eq!(to(kind::RECORD_PULL, &stage).last().map(String::as_str), Some("d"));
 }
+
+/// A node that missed a death whose proof everybody has forgotten asks about the silent subject, and
+/// `telling` of those asked say that it is dead, as does a stranger to the case. Returns the state of
+/// the subject.
+fn missed_a_death(telling: usize) -> Option<State> {
+    let mut stage = settled(25);
+    let subject = subjects(&stage)[0].clone();
+    silence(&mut stage, &subject);
+    while stage.sent_of(kind::VERIFY).is_empty() {
+        stage.until(stage::ms(stage.now) + 50);
+    }
+    let asked: BTreeSet<String> = to(kind::VERIFY, &stage).into_iter().collect();
+    let told = Death { age_ms: 3_600_000.into(), ..death(&subject, 0, &subject) };
+    let names = names(25);
+    let mut strangers = names.iter().filter(|name| !asked.contains(*name) && **name != subject);
+    let stranger = strangers.next().unwrap().clone();
+    for voter in asked.iter().take(telling).chain([&stranger]) {
+        stage.say(voter, &told);
+    }
+    // The others are looking, so that the circle stays as it is.
+    let telling: BTreeSet<&String> = asked.iter().take(telling).collect();
+    voting(&mut stage, 5_000, |voter, _| {
+        (!telling.contains(&voter.to_string())).then_some(Ballot::Pending)
+    });
+    stage.state(&subject)
+}
+
+/// Rule D-8: a DEAD in answer to our question is a vote, with a proof or without.
+#[test]
+fn a_forgotten_proof_does_not_hide_a_death() {
+    assert_eq!(missed_a_death(4), Some(State::Dead), "with our own finding a quorum");
+    assert_eq!(missed_a_death(3), Some(State::Suspect), "a stranger to the case has no vote");
+}

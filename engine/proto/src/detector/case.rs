@@ -124,6 +124,18 @@ impl Case {
         }
     }
 
+    /// A voter told of the death itself; says whether that counts as its ballot. Only of whom we
+    /// asked: a question has an answer, a rumour has its proof.
+    pub fn told_dead(&mut self, voter: MemberId) -> bool {
+        match self.voters.iter_mut().find(|known| known.id == voter && known.asked > 0) {
+            Some(known) => {
+                known.ballot = Some(Ballot::Dead);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Voters that answered at all.
     pub fn answering(&self) -> usize {
         self.voters.iter().filter(|voter| voter.ballot.is_some()).count()
@@ -265,6 +277,16 @@ mod tests {
         }
         assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Acquitted);
         assert_eq!(case.condemning().count(), 0);
+    }
+
+    /// Rule D-8: whom we asked may answer with the death.
+    #[test]
+    fn a_death_is_a_ballot_of_whom_we_asked() {
+        let mut case = opened(7);
+        assert!(!case.told_dead(id(1)), "not asked yet");
+        case.ask(at(0), GRACE, 4);
+        assert_eq!((1..=9).filter(|n| case.told_dead(id(*n))).count(), 4);
+        assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Condemned);
     }
 
     /// Rule D-6: the silent every 500 ms and then every 2 s, the pending once the grace is over.

@@ -138,6 +138,23 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
+    /// Whom we asked holds the subject dead already. The proof may be forgotten everywhere by then,
+    /// so the word counts as a vote: nobody else could ever tell whoever missed that death. Returns
+    /// whether that decided the case.
+    pub(super) fn told_in_answer(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        subject: MemberId,
+    ) -> bool {
+        let case = self.observing.cases.get_mut(&subject);
+        if !case.is_some_and(|case| case.told_dead(from)) {
+            return false;
+        }
+        self.drive_test(now, subject);
+        self.is_departed(subject)
+    }
+
     /// The quorum agrees: one message tells it.
     fn announce_death(&mut self, now: Instant, id: MemberId) {
         let Some(case) = self.observing.cases.get(&id) else { return };

@@ -17,6 +17,9 @@ impl<T: MemberTable> Node<T> {
     /// Somebody announced the death of a member that we hold present, at its present incarnation.
     pub(in crate::node) fn hear_of_death(&mut self, now: Instant, from: Peer, claim: &Death) {
         let id = MemberId(claim.id);
+        if self.told_in_answer(now, from.id, id) {
+            return;
+        }
         let age = Duration::from_millis(claim.age_ms.get().into());
         if age >= FRESH && !self.is_sure_of(id) {
             self.doubt_old_death(now, from.id, id, claim.incarnation.into());
