@@ -18,8 +18,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::DecodeError;
 use crate::member::{Incarnation, MemberId};
+use crate::membership::shares::{Room, Shares};
 use crate::membership::table::IdMap;
-use crate::sync::shares::{Room, Shares};
 use crate::time::{Duration, Instant};
 use crate::wire::message::{Death, ProofHeader, ProofVote};
 

@@ -3,5 +3,4 @@
 pub mod agreement;
 pub mod pulls;
 pub mod push_pull;
-pub mod shares;
 pub mod snapshot;

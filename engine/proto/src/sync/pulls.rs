@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 
 use crate::member::MemberId;
 use crate::membership::record::RecordHash;
+use crate::membership::shares::{Room, Shares};
 use crate::membership::table::IdMap;
-use crate::sync::shares::{Room, Shares};
 use crate::time::{Duration, Instant};
 
 /// After so long a request is repeated.
