@@ -8,9 +8,9 @@ use mesh_gossip_proto::State;
 use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::detector::test::Ballot;
 use mesh_gossip_proto::membership::record::RecordHash;
-use mesh_gossip_proto::wire::message::{Death, Update, kind};
+use mesh_gossip_proto::wire::message::{Death, Hint, Update, kind};
 use stage::observers::{
-    asked_about, names, receiver, settled, silence, subjects, to, verify, voting,
+    asked_about, names, receiver, settled, silence, subjects, to, verify, vote, voting,
 };
 use stage::{Stage, death, id, incarnation};
 
@@ -299,4 +299,43 @@ fn missed_a_death(telling: usize) -> Option<State> {
 fn a_forgotten_proof_does_not_hide_a_death() {
     assert_eq!(missed_a_death(4), Some(State::Dead), "with our own finding a quorum");
     assert_eq!(missed_a_death(3), Some(State::Suspect), "a stranger to the case has no vote");
+}
+
+/// Rules D-6 and D-9: whoever hears somebody again, or gets an answer, asks at once what it had to
+/// keep to itself.
+#[test]
+fn what_was_held_back_is_asked_at_once() {
+    let mut stage = settled(20);
+    stage.answering.clear();
+    while stage.node.stats().cases < 3 {
+        stage.until(stage::ms(stage.now) + 50);
+    }
+    // All of them have been told to wait, at different moments.
+    stage.until(stage::ms(stage.now) + 2_130);
+    stage.sent.clear();
+    stage.say("b", &Hint { subject: id("c").0 });
+    stage.until(stage::ms(stage.now) + 1);
+    let asked = |stage: &Stage| -> BTreeSet<String> {
+        stage.sent_of(kind::VERIFY).into_iter().map(|sent| asked_about(sent).0).collect()
+    };
+    assert!(asked(&stage).len() >= 3, "{:?}", asked(&stage));
+
+    let mut stage = settled(20);
+    let subjects = subjects(&stage);
+    subjects.iter().take(2).for_each(|subject| silence(&mut stage, subject));
+    while stage.node.stats().cases < 2 {
+        voting(&mut stage, 100, |_, _| None);
+    }
+    voting(&mut stage, 1_600, |_, _| None);
+    subjects.iter().skip(2).for_each(|subject| silence(&mut stage, subject));
+    while stage.node.stats().cases < 3 {
+        voting(&mut stage, 50, |_, _| None);
+    }
+    assert_eq!(asked(&stage).len(), 2);
+    let question = stage.sent_of(kind::VERIFY)[0].clone();
+    let (subject, round) = asked_about(&question);
+    let answer = vote(&subject, round, Ballot::Pending);
+    stage.say(&receiver(&question).unwrap(), &answer);
+    stage.until(stage::ms(stage.now) + 1);
+    assert_eq!(asked(&stage).len(), 3);
 }

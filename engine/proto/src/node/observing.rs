@@ -180,7 +180,11 @@ impl<T: MemberTable> Node<T> {
 
     /// Something arrived from `peer`.
     pub(super) fn heard_from(&mut self, now: Instant, peer: MemberId) {
+        let cut_off = self.hears_nobody(now);
         self.observing.heard.hear(now, peer);
+        if cut_off {
+            self.ask_at_once(now);
+        }
     }
 
     /// Whether we seem to be cut off from everybody: then our findings tell of ourselves.

@@ -12,6 +12,9 @@ use crate::node::Node;
 use crate::time::Instant;
 use crate::wire::message::Hint;
 
+/// Draws for one look: of a small mesh most members are neighbours, who need no look.
+const DRAWS: usize = 16;
+
 impl<T: MemberTable> Node<T> {
     pub(in crate::node) fn audit(&mut self, now: Instant) {
         let observers = self.observing.observers.iter().copied();
@@ -27,7 +30,7 @@ impl<T: MemberTable> Node<T> {
         if strangers == 0 || self.departure.is_leaving() {
             return;
         }
-        for _ in 0..4 {
+        for _ in 0..DRAWS {
             let Some(member) = self.table.sample(List::Present, &mut self.rng) else { return };
             let id = member.id();
             let known = room && self.observing.acquaintances.contains(id);

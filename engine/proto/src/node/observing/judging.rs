@@ -7,7 +7,7 @@ use zerocopy::byteorder::little_endian::{U32, U64};
 use crate::detector::case::{AGAIN, Case, Standing};
 use crate::detector::proof::Proof;
 use crate::detector::test::Ballot;
-use crate::event::Event;
+use crate::event::{Event, Timer};
 use crate::member::{Incarnation, MemberId};
 use crate::membership::table::MemberTable;
 use crate::node::{Node, Peer};
@@ -59,9 +59,20 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
+    /// What kept all cases from asking is over: none waits for its next look.
+    pub(super) fn ask_at_once(&mut self, now: Instant) {
+        for (id, case) in &mut self.observing.cases {
+            case.hold_back(now);
+            self.timers.set(Timer::Test(*id), now);
+        }
+    }
+
+    fn unanswered(&self, now: Instant) -> usize {
+        self.observing.cases.values().filter(|case| case.is_unanswered(now)).count()
+    }
+
     fn ask_voters(&mut self, now: Instant, id: MemberId, observers: usize) {
-        let unanswered =
-            self.observing.cases.values().filter(|case| case.is_unanswered(now)).count();
+        let unanswered = self.unanswered(now);
         let cut_off = self.hears_nobody(now);
         let Some(case) = self.observing.cases.get_mut(&id) else { return };
         // Cut off from everybody, we would only add to the noise.
@@ -129,7 +140,11 @@ impl<T: MemberTable> Node<T> {
         if Incarnation::from(vote.incarnation) != case.incarnation() {
             return;
         }
+        let unanswered = case.is_unanswered(now);
         if case.vote(from.id, vote.round.get(), ballot) {
+            if unanswered && self.unanswered(now) + 1 == UNANSWERED {
+                self.ask_at_once(now);
+            }
             if ballot != Ballot::Pending {
                 self.drive_test(now, subject);
             }
