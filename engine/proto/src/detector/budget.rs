@@ -1,7 +1,9 @@
 //! Token buckets: so many at once, then so many a second (rule D-10).
 //!
-//! Invariant: 0 ≤ tokens ≤ burst.
+//! Invariants: 0 ≤ tokens ≤ burst; the buckets of many members are bounded in number.
 
+use crate::member::MemberId;
+use crate::membership::table::IdMap;
 use crate::time::{Duration, Instant};
 
 /// One bucket.
@@ -36,9 +38,43 @@ impl Bucket {
         self.full_at = self.full_at - self.every * tokens as u32;
     }
 
+    /// When there will be a token.
+    pub fn ready(&self, now: Instant) -> Instant {
+        // A full bucket holds `burst`; the last of them is out while all but one are owed.
+        now.max(self.full_at - self.every * self.burst.saturating_sub(1))
+    }
+
     /// Whether nothing is owed: a bucket that need not be kept.
     pub fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
+    }
+}
+
+/// Members whose buckets are remembered; full ones are dropped first.
+const REMEMBERED: usize = 1_024;
+
+/// A bucket a member: nobody uses up what is there for all.
+#[derive(Clone, Debug)]
+pub struct Budgets {
+    fresh: Bucket,
+    buckets: IdMap<Bucket>,
+}
+
+impl Budgets {
+    /// Full buckets for everybody.
+    pub fn new(burst: u32, every: Duration) -> Self {
+        Self { fresh: Bucket::new(burst, every), buckets: IdMap::default() }
+    }
+
+    /// Takes a token of `id` if there is one. Where too many are in debt there is none for others.
+    pub fn take(&mut self, now: Instant, id: MemberId) -> bool {
+        if self.buckets.len() >= REMEMBERED && !self.buckets.contains_key(&id) {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            if self.buckets.len() >= REMEMBERED {
+                return false;
+            }
+        }
+        self.buckets.entry(id).or_insert(self.fresh).take(now)
     }
 }
 
@@ -53,10 +89,24 @@ mod tests {
         let mut bucket = Bucket::new(3, Duration::from_millis(100));
         let granted = |bucket: &mut Bucket, ms| (0..9).filter(|_| bucket.take(at(ms))).count();
         assert_eq!(granted(&mut bucket, 0), 3);
+        assert_eq!(bucket.ready(at(0)), at(100));
         assert_eq!(granted(&mut bucket, 99), 0);
+        assert_eq!(bucket.ready(at(150)), at(150));
         assert_eq!(granted(&mut bucket, 250), 2);
         assert!(!bucket.is_full(at(300)));
         assert!(bucket.is_full(at(1_000)));
         assert_eq!(granted(&mut bucket, 5_000), 3, "no more than the burst is saved up");
+    }
+    /// Rule D-10: the debts of some are not the debts of others, and they are bounded.
+    #[test]
+    fn a_bucket_a_member() {
+        let at = |ms| Instant::ORIGIN + Duration::from_millis(ms);
+        let id = |n: u32| MemberId(core::array::from_fn(|i| n.to_le_bytes()[i % 4]));
+        let mut budgets = Budgets::new(1, Duration::from_millis(100));
+        assert!(budgets.take(at(0), id(0)) && !budgets.take(at(0), id(0)));
+        assert!((1..1_024).all(|n| budgets.take(at(0), id(n))));
+        assert!(!budgets.take(at(99), id(5_000)), "bounded");
+        assert!(budgets.take(at(100), id(5_000)), "whoever owes nothing is forgotten");
+        assert_eq!(budgets.buckets.len(), 1);
     }
 }

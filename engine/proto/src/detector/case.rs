@@ -14,8 +14,8 @@ use crate::detector::test::Ballot;
 use crate::member::{Incarnation, MemberId};
 use crate::time::{Duration, Instant};
 
-/// A silent voter is asked again after so long,
-const AGAIN: Duration = Duration::from_millis(500);
+/// A silent voter is asked again after so long, and so is a case looked at that may ask nobody,
+pub const AGAIN: Duration = Duration::from_millis(500);
 /// and after so many times less often.
 const PATIENT_AFTER: u32 = 4;
 const RARELY: Duration = Duration::from_secs(2);
@@ -42,6 +42,10 @@ pub struct Case {
     incarnation: Incarnation,
     opened: Instant,
     round: u64,
+    /// When the first voter was asked.
+    asked_since: Option<Instant>,
+    /// Nobody may be asked before.
+    held_back: Instant,
     voters: Vec<Voter>,
     /// How many members the circle should hold, ourselves included.
     circle: usize,
@@ -66,6 +70,8 @@ impl Case {
             incarnation,
             opened: now,
             round,
+            asked_since: None,
+            held_back: now,
             voters: Vec::new(),
             circle: observers,
             widened: now,
@@ -87,7 +93,7 @@ impl Case {
         now.since(self.opened)
     }
 
-    /// How many members beside us should have been asked.
+    /// How many members the circle should hold, ourselves included.
     pub fn circle(&self) -> usize {
         self.circle
     }
@@ -118,14 +124,33 @@ impl Case {
         }
     }
 
+    /// A voter told of the death itself; says whether that counts as its ballot. Only of whom we
+    /// asked: a question has an answer, a rumour has its proof.
+    pub fn told_dead(&mut self, voter: MemberId) -> bool {
+        match self.voters.iter_mut().find(|known| known.id == voter && known.asked > 0) {
+            Some(known) => {
+                known.ballot = Some(Ballot::Dead);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Voters that answered at all.
     pub fn answering(&self) -> usize {
         self.voters.iter().filter(|voter| voter.ballot.is_some()).count()
     }
 
-    /// Whether everybody has been silent for long enough to tell.
+    /// Whether everybody whom we asked has been silent for long enough to tell.
     pub fn is_unanswered(&self, now: Instant) -> bool {
-        self.age(now) >= AGAIN && self.answering() == 0
+        let patience = self.asked_since.is_some_and(|since| now.since(since) >= AGAIN);
+        patience && self.answering() == 0
+    }
+
+    /// Nobody may be asked before `until`: whatever is overdue waits for that, and not for the next
+    /// moment.
+    pub fn hold_back(&mut self, until: Instant) {
+        self.held_back = until;
     }
 
     fn count(&self, ballot: Ballot) -> usize {
@@ -155,15 +180,13 @@ impl Case {
         self.age(now) >= ALONE && self.answering() + 1 < quorum
     }
 
-    /// Widens the circle when it is time and too few answer; says whether it did.
-    pub fn widen(&mut self, now: Instant, observers: usize) -> bool {
+    /// Widens the circle when it is time and too few answer.
+    pub fn widen(&mut self, now: Instant, observers: usize) {
         let few = self.answering() + 1 < observers;
-        if !few || now.since(self.widened) < WIDEN || self.circle >= WIDEST {
-            return false;
+        if few && now.since(self.widened) >= WIDEN && self.circle < WIDEST {
+            self.widened = now;
+            self.circle = (self.circle * 2).min(WIDEST);
         }
-        self.widened = now;
-        self.circle = (self.circle * 2).min(WIDEST);
-        true
     }
 
     /// Whom to ask now, at most `limit`; they count as asked.
@@ -175,6 +198,7 @@ impl Case {
                 break;
             }
             if voter.due(over).is_some_and(|due| due <= now) {
+                self.asked_since.get_or_insert(now);
                 voter.asked += 1;
                 voter.last = now;
                 limit -= 1;
@@ -184,15 +208,17 @@ impl Case {
         asked
     }
 
-    /// When to look at the case again. `all` tells that nobody else is left to widen to.
+    /// When to look at the case again.
     pub fn due(&self, now: Instant, grace: Duration, observers: usize) -> Instant {
         let over = self.age(now) >= grace;
         let ask = self.voters.iter().filter_map(|voter| voter.due(over)).min();
+        let allowed = |at: Instant| at.max(self.held_back);
         let grace_ends = (!over).then_some(self.opened + grace);
         let few = self.answering() + 1 < observers && self.circle < WIDEST;
         let widen = few.then_some(self.widened + WIDEN);
         let alone = (self.age(now) < ALONE).then_some(self.opened + ALONE);
-        let next = [ask, grace_ends, widen, alone].into_iter().flatten().min();
+        let next =
+            [ask.map(allowed), grace_ends, widen.map(allowed), alone].into_iter().flatten().min();
         next.unwrap_or(now + REMIND).max(now)
     }
 }
@@ -253,6 +279,16 @@ mod tests {
         assert_eq!(case.condemning().count(), 0);
     }
 
+    /// Rule D-8: whom we asked may answer with the death.
+    #[test]
+    fn a_death_is_a_ballot_of_whom_we_asked() {
+        let mut case = opened(7);
+        assert!(!case.told_dead(id(1)), "not asked yet");
+        case.ask(at(0), GRACE, 4);
+        assert_eq!((1..=9).filter(|n| case.told_dead(id(*n))).count(), 4);
+        assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Condemned);
+    }
+
     /// Rule D-6: the silent every 500 ms and then every 2 s, the pending once the grace is over.
     #[test]
     fn the_silent_are_asked_again_and_the_pending_reminded() {
@@ -277,7 +313,9 @@ mod tests {
         let mut case = opened(7);
         let mut circles = Vec::new();
         for ms in (0..6_000).step_by(500) {
-            if case.widen(at(ms), 8) {
+            let before = case.circle();
+            case.widen(at(ms), 8);
+            if case.circle() != before {
                 circles.push((ms, case.circle()));
             }
         }
@@ -285,15 +323,29 @@ mod tests {
         let mut answered = opened(7);
         assert_eq!(answered.ask(at(4_500), GRACE, 9).len(), 7);
         (1..=7).for_each(|n| assert!(answered.vote(id(n), 9, Ballot::Pending)));
-        assert!(!answered.widen(at(5_000), 8));
+        answered.widen(at(5_000), 8);
+        assert_eq!(answered.circle(), 8);
         assert!(answered.due(at(5_000), GRACE, 8) > at(5_000));
+    }
+
+    /// Rule D-6: who may ask nobody looks again when it may, and not a thousand times a second.
+    #[test]
+    fn what_is_overdue_waits_until_asking_is_allowed() {
+        let mut case = opened(7);
+        assert_eq!(case.due(at(100), GRACE, 8), at(100));
+        case.hold_back(at(600));
+        assert_eq!(case.due(at(100), GRACE, 8), at(600));
+        case.hold_back(at(1_700));
+        assert_eq!(case.due(at(1_200), GRACE, 8), at(1_700), "nor is the circle widened");
+        assert_eq!(case.due(at(1_700), GRACE, 8), at(1_700));
     }
 
     /// Rule D-9.
     #[test]
     fn ten_seconds_without_a_quorum_of_answers_is_alone() {
         let mut case = opened(7);
-        assert!(!case.is_alone(at(9_999), 5));
+        assert!(!case.is_alone(at(9_999), 5) && !case.is_unanswered(at(9_999)), "nobody was asked");
+        assert_eq!(case.ask(at(9_500), GRACE, 9).len(), 7);
         assert!(case.is_alone(at(10_000), 5) && case.is_unanswered(at(10_000)));
         (1..=4).for_each(|n| assert!(case.vote(id(n), 9, Ballot::Pending)));
         assert!(!case.is_alone(at(10_000), 5), "with ours a quorum answers");

@@ -1,6 +1,7 @@
 //! Failure detection. The machines here keep no members and send nothing: they say what a probe,
 //! an ack or a silence means, and the node acts on it.
 
+pub mod acquittals;
 pub mod audit;
 pub mod awareness;
 pub mod baseline;
@@ -9,6 +10,7 @@ pub mod case;
 pub mod contacts;
 pub mod evidence;
 pub mod exile;
+pub mod heard;
 pub mod order;
 pub mod phase;
 pub mod pings;

@@ -4,7 +4,8 @@
 //! and keeps it as long as others may ask. The votes carry room for the signatures that will make
 //! them provable to anybody; who holds the session vouches for them until then.
 //!
-//! Invariants: a proof names each voter once; the store holds at most its limit, the oldest go.
+//! Invariants: a proof names each voter once; the store holds at most its limit, the oldest go; a
+//! death that waits has a place in the share of whoever told of it first.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -17,6 +18,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::DecodeError;
 use crate::member::{Incarnation, MemberId};
+use crate::membership::shares::{Room, Shares};
+use crate::membership::table::IdMap;
 use crate::time::{Duration, Instant};
 use crate::wire::message::{Death, ProofHeader, ProofVote};
 
@@ -46,14 +49,14 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Makes a proof of a closed case.
+    /// Makes a proof of a closed case; of more voters than one proof holds the first count.
     pub fn new(
         subject: MemberId,
         incarnation: Incarnation,
         round: u64,
-        voters: Vec<MemberId>,
+        mut voters: Vec<MemberId>,
     ) -> Self {
-        assert!(voters.len() <= MOST_VOTES, "a case asks no more members");
+        voters.truncate(MOST_VOTES);
         let header = ProofHeader {
             subject: subject.0,
             incarnation: incarnation.into(),
@@ -121,9 +124,29 @@ pub struct Waiting {
     pub death: Death,
     /// When the judgement was passed, on our clock.
     pub since: Instant,
+    began: Instant,
     asked: Instant,
     times: usize,
+    /// Never empty; the first one's share holds it.
     sources: ArrayVec<MemberId, SOURCES>,
+}
+
+impl Waiting {
+    /// Who told of it first.
+    pub fn source(&self) -> MemberId {
+        self.sources[0]
+    }
+}
+
+/// What becomes of a death whose proof we lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It waits: ask for the proof.
+    Begun,
+    /// It waits already.
+    UnderWay,
+    /// There is no room.
+    Refused,
 }
 
 /// Proofs known and deaths that wait for one.
@@ -131,7 +154,10 @@ pub struct Waiting {
 pub struct Proofs {
     known: BTreeMap<u64, Arc<Proof>>,
     order: VecDeque<u64>,
-    waiting: BTreeMap<u64, Waiting>,
+    newest: IdMap<u64>,
+    /// By proof and subject: a claim that names another's proof is another claim.
+    waiting: BTreeMap<(u64, MemberId), Waiting>,
+    shares: Shares,
 }
 
 impl Proofs {
@@ -142,25 +168,29 @@ impl Proofs {
 
     /// The newest proof about `subject`.
     pub fn hash_for(&self, subject: MemberId) -> Option<u64> {
-        let newest = self.order.iter().rev();
-        newest.copied().find(|hash| self.known.get(hash).is_some_and(|p| p.subject == subject))
+        self.newest.get(&subject).copied()
     }
 
     /// Keeps a proof; beyond `limit` the oldest goes.
     pub fn keep(&mut self, proof: Proof, limit: usize) {
-        let hash = proof.hash;
+        let (hash, subject) = (proof.hash, proof.subject);
         if self.known.insert(hash, Arc::new(proof)).is_none() {
             self.order.push_back(hash);
+            self.newest.insert(subject, hash);
         }
         while self.order.len() > limit {
-            if let Some(oldest) = self.order.pop_front() {
-                self.known.remove(&oldest);
+            let oldest = self.order.pop_front().and_then(|oldest| self.known.remove(&oldest));
+            // Where the newest about a member goes, the older ones have gone before.
+            if let Some(oldest) = oldest
+                && self.hash_for(oldest.subject) == Some(oldest.hash)
+            {
+                self.newest.remove(&oldest.subject);
             }
         }
     }
 
-    /// A death came from `from`, whose proof we lack; says whether to ask for it. Beyond `limit`
-    /// further ones wait for the next hint.
+    /// A death came from `from`, whose proof we lack: whether it waits for that, among `limit` at
+    /// most.
     pub fn wait(
         &mut self,
         now: Instant,
@@ -168,35 +198,52 @@ impl Proofs {
         death: Death,
         since: Instant,
         limit: usize,
-    ) -> bool {
-        let hash = death.proof.get();
-        if let Some(waiting) = self.waiting.get_mut(&hash) {
+    ) -> Wait {
+        let key = (death.proof.get(), MemberId(death.id));
+        if let Some(waiting) = self.waiting.get_mut(&key) {
             if !waiting.sources.contains(&from) && !waiting.sources.is_full() {
                 waiting.sources.push(from);
             }
-            return false;
+            return Wait::UnderWay;
         }
-        if self.waiting.len() >= limit {
-            self.waiting.retain(|_, waiting| now.since(waiting.asked) < PATIENCE);
-            if self.waiting.len() >= limit {
-                return false;
-            }
+        match self.shares.room(from, self.waiting.len(), limit) {
+            Room::Free => {}
+            Room::InsteadOf(source) => self.drop_oldest_of(source),
+            Room::None => return Wait::Refused,
         }
         let sources = ArrayVec::from_iter([from]);
-        self.waiting.insert(hash, Waiting { death, since, asked: now, times: 1, sources });
-        true
+        let waiting = Waiting { death, since, began: now, asked: now, times: 1, sources };
+        self.waiting.insert(key, waiting);
+        self.shares.take(from);
+        Wait::Begun
+    }
+
+    fn drop_oldest_of(&mut self, source: MemberId) {
+        let held = self.waiting.iter().filter(|(_, waiting)| waiting.source() == source);
+        if let Some((hash, subject)) =
+            held.min_by_key(|(_, waiting)| waiting.began).map(|(k, _)| *k)
+        {
+            self.take_waiting(hash, subject);
+        }
     }
 
     /// Requests to be repeated at `now`: whom to ask for which proof of whose death. They count as
     /// repeated.
     pub fn overdue(&mut self, now: Instant) -> Vec<(MemberId, MemberId, u64)> {
-        self.waiting.retain(|_, death| death.times < TIMES || now.since(death.asked) < PATIENCE);
+        let shares = &mut self.shares;
+        self.waiting.retain(|_, death| {
+            let stays = death.times < TIMES || now.since(death.asked) < PATIENCE;
+            if !stays {
+                shares.release(death.source());
+            }
+            stays
+        });
         let due = self.waiting.iter_mut().filter(|(_, death)| now.since(death.asked) >= PATIENCE);
-        let again = due.map(|(hash, waiting)| {
+        let again = due.map(|((hash, subject), waiting)| {
             let source = waiting.sources[waiting.times % waiting.sources.len()];
             waiting.asked = now;
             waiting.times += 1;
-            (source, MemberId(waiting.death.id), *hash)
+            (source, *subject, *hash)
         });
         again.collect()
     }
@@ -206,9 +253,11 @@ impl Proofs {
         self.waiting.values().map(|death| death.asked + PATIENCE).min()
     }
 
-    /// Takes the death that waited for this proof.
-    pub fn take_waiting(&mut self, hash: u64) -> Option<Waiting> {
-        self.waiting.remove(&hash)
+    /// Takes the death of `subject` that waited for this proof.
+    pub fn take_waiting(&mut self, hash: u64, subject: MemberId) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&(hash, subject))?;
+        self.shares.release(waiting.source());
+        Some(waiting)
     }
 }
 
@@ -247,20 +296,58 @@ mod tests {
             proof: proof.into(),
         };
         let mut proofs = Proofs::default();
-        assert!(proofs.wait(at(0), id(7), death(1), at(0), 1));
-        assert!(!proofs.wait(at(10), id(8), death(1), at(0), 1));
-        assert!(!proofs.wait(at(10), id(8), death(2), at(0), 1), "bounded");
+        assert_eq!(proofs.wait(at(0), id(7), death(1), at(0), 1), Wait::Begun);
+        assert_eq!(proofs.wait(at(10), id(8), death(1), at(0), 1), Wait::UnderWay);
+        assert_eq!(proofs.wait(at(10), id(7), death(2), at(0), 1), Wait::Refused, "bounded");
         assert_eq!(proofs.due(), Some(at(200)));
         let asked: Vec<_> = (1..21).map(|turn| proofs.overdue(at(200 * turn))).collect();
         let of = |source| Vec::from([(source, id(1), 1)]);
         assert_eq!(asked[..3], [of(id(8)), of(id(7)), of(id(8))], "in turn");
         assert_eq!((asked[18].len(), asked[19].len()), (1, 0), "not for ever");
-        assert!(proofs.wait(at(6_000), id(8), death(2), at(0), 1), "that made room");
-        assert!(proofs.take_waiting(1).is_none() && proofs.take_waiting(2).is_some());
-        for n in 0..5 {
-            proofs.keep(Proof::new(id(n), INCARNATION, 0, Vec::new()), 3);
+        assert_eq!(
+            proofs.wait(at(6_000), id(7), death(2), at(0), 1),
+            Wait::Begun,
+            "that made room"
+        );
+        assert!(proofs.take_waiting(1, id(1)).is_none());
+        assert!(proofs.take_waiting(2, id(2)).is_none(), "of whom it was not told");
+        assert!(proofs.take_waiting(2, id(1)).is_some());
+    }
+
+    #[test]
+    fn the_oldest_proofs_go_and_the_newest_of_a_member_is_known() {
+        let mut proofs = Proofs::default();
+        let proof = |n, round| Proof::new(id(n), INCARNATION, round, Vec::new());
+        for (n, round) in [(0, 1), (1, 1), (1, 2), (2, 1)] {
+            proofs.keep(proof(n, round), 3);
         }
-        assert_eq!((proofs.known.len(), proofs.order.len()), (3, 3));
+        assert_eq!((proofs.known.len(), proofs.order.len(), proofs.newest.len()), (3, 3, 2));
+        assert_eq!(proofs.hash_for(id(0)), None);
+        assert_eq!(proofs.hash_for(id(1)), Some(proof(1, 2).hash));
+        proofs.keep(proof(3, 1), 3);
+        assert_eq!(proofs.hash_for(id(1)), Some(proof(1, 2).hash), "an older one went");
+        proofs.keep(proof(4, 1), 3);
+        assert_eq!(proofs.hash_for(id(1)), None);
+    }
+
+    /// Rule B-1: when all places are taken, whoever holds most makes room.
+    #[test]
+    fn nobody_holds_all_places() {
+        let at = |ms| Instant::ORIGIN + Duration::from_millis(ms);
+        let death = |proof: u64| Death {
+            id: id(1).0,
+            incarnation: INCARNATION.into(),
+            announcer: id(2).0,
+            age_ms: 0.into(),
+            proof: proof.into(),
+        };
+        let mut proofs = Proofs::default();
+        let flood = (1..=4_096u64).map(|n| proofs.wait(at(n), id(7), death(n), at(0), 4_096));
+        assert_eq!(flood.filter(|wait| *wait == Wait::Begun).count(), 256);
+        assert_eq!(proofs.wait(at(5_000), id(8), death(5_000), at(0), 256), Wait::Begun);
+        assert_eq!(proofs.waiting.len(), 256);
+        assert!(!proofs.waiting.contains_key(&(1, id(1))), "the oldest went");
+        assert_eq!(proofs.wait(at(5_000), id(7), death(6_000), at(0), 256), Wait::Refused);
     }
 
     proptest! {

@@ -83,6 +83,15 @@ impl Sent {
     }
 }
 
+/// A ping to a peer that should live.
+#[derive(Clone, Copy, Debug)]
+struct Control {
+    ping: Sent,
+    peer: MemberId,
+    /// Whether it is a sample of the node's own base, too.
+    counts: bool,
+}
+
 /// Who asked, in which round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Requester {
@@ -98,7 +107,7 @@ pub struct Test {
     incarnation: Incarnation,
     began: Instant,
     pings: Vec<Sent>,
-    controls: Vec<Sent>,
+    controls: Vec<Control>,
     next: Instant,
     /// A lost ping of ours began it: it may become our case.
     own: bool,
@@ -199,9 +208,23 @@ impl Test {
         self.pings.push(Sent { sequence, at: now, due, fate: Fate::Pending });
     }
 
-    /// A ping to a control peer left.
-    pub fn controlled(&mut self, now: Instant, sequence: u32, due: Instant) {
-        self.controls.push(Sent { sequence, at: now, due, fate: Fate::Pending });
+    /// A ping to a control peer left; `counts` tells whether it is a sample of the node's base.
+    pub fn controlled(
+        &mut self,
+        now: Instant,
+        peer: MemberId,
+        sequence: u32,
+        due: Instant,
+        counts: bool,
+    ) {
+        let ping = Sent { sequence, at: now, due, fate: Fate::Pending };
+        self.controls.push(Control { ping, peer, counts });
+    }
+
+    /// Whether `peer` has not answered the last control that it got.
+    pub fn owes_a_control(&self, peer: MemberId) -> bool {
+        let last = self.controls.iter().rev().find(|control| control.peer == peer);
+        last.is_some_and(|control| control.ping.fate != Fate::Acked)
     }
 
     /// The next ping to the subject is due after this one. Whoever has yet to learn how often the
@@ -236,13 +259,17 @@ impl Test {
         !self.requesters.is_empty() && self.pings.iter().any(|ping| ping.fate != Fate::Acked)
     }
 
-    /// Counts what is overdue as lost; says how many controls were.
+    /// Counts what is overdue as lost; says how many samples of the node's base were.
     pub fn settle(&mut self, now: Instant) -> u32 {
         self.pings.iter_mut().filter(|ping| ping.is_overdue(now)).for_each(|ping| {
             ping.fate = Fate::Lost;
         });
-        let overdue = self.controls.iter_mut().filter(|control| control.is_overdue(now));
-        overdue.map(|control| control.fate = Fate::Lost).count() as u32
+        let mut samples = 0;
+        for control in self.controls.iter_mut().filter(|control| control.ping.is_overdue(now)) {
+            control.ping.fate = Fate::Lost;
+            samples += u32::from(control.counts);
+        }
+        samples
     }
 
     /// The subject answered, in time or late.
@@ -252,18 +279,23 @@ impl Test {
         }
     }
 
-    /// A control answered. A late one stays lost: it tells of our own path as it was.
-    pub fn control_acked(&mut self, sequence: u32) {
-        let known = |ping: &&mut Sent| ping.sequence == sequence && ping.fate == Fate::Pending;
-        if let Some(control) = self.controls.iter_mut().find(known) {
-            control.fate = Fate::Acked;
+    /// A control answered; says whether that is a sample of the node's base. A late one stays lost:
+    /// it tells of our own path as it was.
+    pub fn control_acked(&mut self, sequence: u32) -> bool {
+        let control = self.controls.iter_mut().find(|control| control.ping.sequence == sequence);
+        match control {
+            Some(control) if control.ping.fate == Fate::Pending => {
+                control.ping.fate = Fate::Acked;
+                control.counts
+            }
+            Some(_) | None => false,
         }
     }
 
     /// We were away for `pause`: what was in flight tells nothing, and the grace is longer by it.
     pub fn forgive(&mut self, now: Instant, pause: Duration) {
         self.pings.retain(|ping| ping.fate != Fate::Pending);
-        self.controls.retain(|ping| ping.fate != Fate::Pending);
+        self.controls.retain(|control| control.ping.fate != Fate::Pending);
         self.forgiven += pause;
         self.next = self.next.max(now);
     }
@@ -275,7 +307,8 @@ impl Test {
 
     /// Λ at the base of this test.
     pub fn lambda(&self, baseline: Baseline, quorum: usize) -> f64 {
-        let (lost, acked) = (count(&self.controls, Fate::Lost), count(&self.controls, Fate::Acked));
+        let controls = |fate| count(self.controls.iter().map(|control| &control.ping), fate);
+        let (lost, acked) = (controls(Fate::Lost), controls(Fate::Acked));
         let answers = self.pings.iter().filter_map(|ping| match ping.fate {
             Fate::Pending => None,
             Fate::Lost => Some(false),
@@ -331,7 +364,7 @@ impl Test {
         let next = (self.pings.len() < MOST_PINGS).then_some(self.next);
         let end = if self.own { None } else { Some(self.began + LONGEST) };
         let grace = self.silent_since().map(|since| since + pace.grace).filter(|at| *at > now);
-        let flying = self.pings.iter().chain(&self.controls);
+        let flying = self.pings.iter().chain(self.controls.iter().map(|control| &control.ping));
         let late = flying.filter(|ping| ping.fate == Fate::Pending).map(|ping| ping.due).min();
         [next, end, grace, late]
             .into_iter()
@@ -342,8 +375,8 @@ impl Test {
     }
 }
 
-fn count(pings: &[Sent], fate: Fate) -> u32 {
-    pings.iter().filter(|ping| ping.fate == fate).count() as u32
+fn count<'a>(pings: impl IntoIterator<Item = &'a Sent>, fate: Fate) -> u32 {
+    pings.into_iter().filter(|ping| ping.fate == fate).count() as u32
 }
 
 #[cfg(test)]

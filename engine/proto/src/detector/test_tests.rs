@@ -70,7 +70,9 @@ fn controls_take_the_blame_off_the_subject() {
             test.pinged(now, n, now + TAU);
             assert!(test.wants_a_control());
             if controls {
-                test.controlled(now, 50 + n, now + TAU);
+                let peer = MemberId([9; 16]);
+                test.controlled(now, peer, 50 + n, now + TAU, true);
+                assert!(test.owes_a_control(peer) && !test.owes_a_control(MemberId([7; 16])));
             }
             test.settle(now + TAU);
         }
@@ -78,6 +80,22 @@ fn controls_take_the_blame_off_the_subject() {
     };
     assert!(run(false) >= evidence::dead_above(5));
     assert!(run(true) < evidence::dead_above(5), "{}", run(true));
+}
+
+/// Rules D-4 and D-7: an answer in time is a sample of the node's base once, if the ping was one.
+#[test]
+fn a_control_is_one_sample_or_none() {
+    let mut test = Test::on_request(at(0), INCARNATION);
+    let peer = MemberId([9; 16]);
+    test.controlled(at(0), peer, 1, at(100), true);
+    assert!(test.control_acked(1) && !test.owes_a_control(peer));
+    assert!(!test.control_acked(1), "once");
+    test.controlled(at(200), peer, 2, at(300), false);
+    test.controlled(at(200), peer, 3, at(300), true);
+    test.controlled(at(200), peer, 4, at(400), false);
+    assert_eq!(test.settle(at(300)), 1);
+    assert!(!test.control_acked(3), "late");
+    assert!(!test.control_acked(4), "no sample");
 }
 
 /// Rule D-10: a pause of our own is evidence against nobody.

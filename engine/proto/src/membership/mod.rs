@@ -11,6 +11,7 @@ pub mod ring;
 #[cfg(test)]
 pub(crate) mod ring_tests;
 pub mod roster;
+pub mod shares;
 pub mod slots;
 mod split;
 pub mod table;

@@ -236,7 +236,7 @@ impl<T: MemberTable> Node<T> {
         if self.observes() {
             // A member that runs another detector doubts: reason enough to look, and no more.
             if self.table.get(id).is_some_and(|member| member.incarnation() == incarnation) {
-                self.look_at(now, id);
+                self.look_at(now, from.id, id);
             }
             return;
         }

@@ -11,11 +11,13 @@ use alloc::vec::Vec;
 
 use super::{Node, Peer};
 use crate::config::{Detector, PING_FLOOR};
+use crate::detector::acquittals::Acquittals;
 use crate::detector::audit::Acquaintances;
 use crate::detector::baseline::Baseline;
-use crate::detector::budget::Bucket;
+use crate::detector::budget::{Bucket, Budgets};
 use crate::detector::case::Case;
 use crate::detector::exile::Exile;
+use crate::detector::heard::Heard;
 use crate::detector::pings::Pings;
 use crate::detector::proof::Proofs;
 use crate::detector::test::{Pace, Test};
@@ -23,7 +25,7 @@ use crate::detector::testimony::Testimony;
 use crate::detector::watch::Watch;
 use crate::event::Timer;
 use crate::member::MemberId;
-use crate::membership::table::{IdMap, MemberTable};
+use crate::membership::table::MemberTable;
 use crate::time::{Duration, Instant};
 
 mod auditing;
@@ -49,10 +51,15 @@ const COLD: Duration = Duration::from_millis(1_500);
 const VERIFIES: (u32, Duration) = (50, Duration::from_millis(20));
 /// Tests begun for one requester: so many at once, and one in so long.
 const ASKED_TESTS: (u32, Duration) = (16, Duration::from_secs(2));
+/// Controls of one peer that count for the base of this node: so many at once, and one in so long. A
+/// peer that keeps silent on purpose makes our link look no worse than that (rule D-4).
+const CONTROLS: (u32, Duration) = (4, Duration::from_secs(15));
 /// Tests that hearsay of a death begins: as many as one reconciliation may bring (rule D-15).
 const HEARSAY: (u32, Duration) = (8, Duration::from_millis(125));
 /// Proofs that are asked for because our own test has found as much as another's state says.
 const CONFIRMED: (u32, Duration) = (64, Duration::from_millis(16));
+/// The same for what one member says: a reconciliation at once, and then a share of the rate.
+const TOLD_BY: (u32, Duration) = (8, Duration::from_secs(1));
 /// A wake-up that comes later than this was a pause of ours.
 pub(super) const LATE: Duration = crate::config::LATE_WAKE_UP;
 /// Announcers remembered for NOTICEs.
@@ -72,6 +79,7 @@ pub(super) struct Observing {
     baseline: Baseline,
     tests: BTreeMap<MemberId, Test>,
     cases: BTreeMap<MemberId, Case>,
+    acquitted: Acquittals,
     proofs: Proofs,
     /// Whom we show as Suspect.
     doubted: BTreeSet<MemberId>,
@@ -81,12 +89,13 @@ pub(super) struct Observing {
     acquaintances: Acquaintances,
     /// Whom gossip goes to, shuffled; the next one stands last.
     active: Vec<MemberId>,
-    /// Last datagram from anybody, and from whom.
-    heard: Option<(Instant, MemberId)>,
+    heard: Heard,
     verifies: Bucket,
-    asked: IdMap<Bucket>,
+    asked: Budgets,
+    controlled: Budgets,
     hearsay: Bucket,
     confirmed: Bucket,
+    told_by: Budgets,
     announcers: VecDeque<(MemberId, MemberId)>,
 }
 
@@ -101,6 +110,7 @@ impl Default for Observing {
             baseline: Baseline::default(),
             tests: BTreeMap::new(),
             cases: BTreeMap::new(),
+            acquitted: Acquittals::default(),
             proofs: Proofs::default(),
             doubted: BTreeSet::new(),
             unreachable: BTreeSet::new(),
@@ -108,11 +118,13 @@ impl Default for Observing {
             testimony: Testimony::default(),
             acquaintances: Acquaintances::default(),
             active: Vec::new(),
-            heard: None,
+            heard: Heard::default(),
             verifies: Bucket::new(VERIFIES.0, VERIFIES.1),
-            asked: IdMap::default(),
+            asked: Budgets::new(ASKED_TESTS.0, ASKED_TESTS.1),
+            controlled: Budgets::new(CONTROLS.0, CONTROLS.1),
             hearsay: Bucket::new(HEARSAY.0, HEARSAY.1),
             confirmed: Bucket::new(CONFIRMED.0, CONFIRMED.1),
+            told_by: Budgets::new(TOLD_BY.0, TOLD_BY.1),
             announcers: VecDeque::new(),
         }
     }
@@ -175,12 +187,16 @@ impl<T: MemberTable> Node<T> {
 
     /// Something arrived from `peer`.
     pub(super) fn heard_from(&mut self, now: Instant, peer: MemberId) {
-        self.observing.heard = Some((now, peer));
+        let cut_off = self.hears_nobody(now);
+        self.observing.heard.hear(now, peer);
+        if cut_off {
+            self.ask_at_once(now);
+        }
     }
 
     /// Whether we seem to be cut off from everybody: then our findings tell of ourselves.
     fn hears_nobody(&self, now: Instant) -> bool {
-        self.observing.heard.is_none_or(|(last, _)| now.since(last) >= SILENCE)
+        self.observing.heard.is_silent(now, SILENCE)
     }
 
     /// The first `wanted` members in the order in which rings name observers of `subject`: its

@@ -74,6 +74,8 @@ struct Beside {
     /// The newest record that each member has signed in this story.
     signed: BTreeMap<Name, SignedRecord>,
     answering: BTreeSet<Name>,
+    /// Whom the node has asked about whom.
+    asked: BTreeSet<(Name, MemberId)>,
     told: Vec<(Told, Name)>,
 }
 
@@ -90,6 +92,7 @@ impl Beside {
             born: BORN,
             signed: BTreeMap::new(),
             answering: NAMES.into_iter().collect(),
+            asked: BTreeSet::new(),
             told: Vec::new(),
         }
     }
@@ -110,8 +113,15 @@ impl Beside {
             self.model.heard(from);
             apply(&mut self.model);
         }
-        // An answer is evidence for the node's own tests; whatever else is said is hearsay.
-        self.take_events(if of_kind == kind::ACK { Cause::Own } else { Cause::Words });
+        // An answer is evidence for the node's own tests and cases; whatever else is said is hearsay.
+        let answer = match of_kind {
+            kind::ACK => true,
+            kind::DEAD => {
+                self.asked.iter().any(|(who, of)| *who == from && body.starts_with(&of.0))
+            }
+            _ => false,
+        };
+        self.take_events(if answer { Cause::Own } else { Cause::Words });
         self.settle();
     }
 
@@ -136,7 +146,13 @@ impl Beside {
         while let Some(transmit) = self.node.poll_transmit(self.now, &mut buffer) {
             let Destination::Member(to) = transmit.to else { continue };
             let to = name_of(to);
-            for message in Messages::new(&buffer).filter(|_| self.answering.contains(to)) {
+            for message in Messages::new(&buffer) {
+                if let Ok(Message::Verify(verify)) = message {
+                    self.asked.insert((to, MemberId(verify.subject)));
+                }
+                if !self.answering.contains(to) {
+                    continue;
+                }
                 match message {
                     Ok(Message::Ping(ping)) => asked.push((to, Err(ping.sequence))),
                     Ok(Message::RecordPull(pull)) => {
@@ -388,6 +404,7 @@ impl Beside {
             self.model = model;
         }
         self.told.clear();
+        self.asked.clear();
         self.settle();
     }
 

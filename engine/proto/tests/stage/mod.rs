@@ -1,6 +1,8 @@
 //! One real node on a stage: its peers are names, their words are bytes, time is an argument.
 #![allow(dead_code, reason = "each test binary uses a part of the stage")]
 
+pub(crate) mod observers;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -146,6 +148,8 @@ pub(crate) struct Stage {
     pub(crate) sent: Vec<Sent>,
     /// Whose pings are answered at once.
     pub(crate) answering: Vec<String>,
+    /// How often a deadline of the node has come.
+    pub(crate) woken: usize,
 }
 
 impl Stage {
@@ -154,7 +158,7 @@ impl Stage {
         let config = config.validate().unwrap();
         let node = Node::new(at(0), birth(config, "a", BORN, 7)).unwrap();
         let answering = others.iter().map(ToString::to_string).collect();
-        let mut stage = Self { node, now: at(0), sent: Vec::new(), answering };
+        let mut stage = Self { node, now: at(0), sent: Vec::new(), answering, woken: 0 };
         for other in others {
             stage.record(other, &record(other, 0));
         }
@@ -193,6 +197,7 @@ impl Stage {
         {
             self.now = self.now.max(due);
             self.node.handle_timeout(self.now);
+            self.woken += 1;
             self.drain();
         }
         self.now = at(ms);

@@ -1,6 +1,8 @@
 //! A look at a random member now and then (rule D-11).
 
-use crate::detector::audit::{EVERY, HINTED};
+use alloc::collections::BTreeSet;
+
+use crate::detector::audit::HINTED;
 use crate::detector::pings::Purpose;
 use crate::event::Timer;
 use crate::member::MemberId;
@@ -10,24 +12,29 @@ use crate::node::Node;
 use crate::time::Instant;
 use crate::wire::message::Hint;
 
+/// Draws for one look: of a small mesh most members are neighbours, who need no look.
+const DRAWS: usize = 16;
+
 impl<T: MemberTable> Node<T> {
     pub(in crate::node) fn audit(&mut self, now: Instant) {
-        let (observers, _) = self.quorum();
+        let observers = self.observing.observers.iter().copied();
+        let near: BTreeSet<MemberId> = self.observing.watch.subjects().chain(observers).collect();
         // Where everybody observes everybody there is nobody left to look at.
-        let strangers = self.members() > observers * 2 + 1;
-        let room = strangers && self.observing.acquaintances.has_room();
+        let strangers = self.members().saturating_sub(near.len() + 1);
+        let acquaintances = &self.observing.acquaintances;
+        let room = acquaintances.has_room(strangers);
         // A node that knows nobody beyond its ring makes its acquaintances at once.
-        let wait = if room { self.config.interval } else { EVERY };
+        let wait = acquaintances.wait(self.config.interval, strangers);
         let spread = wait.mul_f64(0.9 + 0.2 * self.rng.f64());
         self.timers.set(Timer::Audit, now + spread);
-        if !strangers || self.departure.is_leaving() {
+        if strangers == 0 || self.departure.is_leaving() {
             return;
         }
-        for _ in 0..4 {
+        for _ in 0..DRAWS {
             let Some(member) = self.table.sample(List::Present, &mut self.rng) else { return };
             let id = member.id();
-            let near = self.observing.watch.observes(id) || self.observing.observers.contains(&id);
-            if near || self.observing.tests.contains_key(&id) {
+            let known = room && self.observing.acquaintances.contains(id);
+            if known || near.contains(&id) || self.observing.tests.contains_key(&id) {
                 continue;
             }
             let Some((peer, _)) = self.testable(id) else { continue };
@@ -38,6 +45,7 @@ impl<T: MemberTable> Node<T> {
 
     /// A random member did not answer: two of its observers should look.
     pub(super) fn audit_failed(&mut self, subject: MemberId) {
+        self.observing.acquaintances.failed();
         let (observers, _) = self.quorum();
         let mut hinted = self.ring_order(subject, observers);
         self.rng.shuffle(&mut hinted);

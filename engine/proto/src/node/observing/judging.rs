@@ -4,15 +4,17 @@ use alloc::vec::Vec;
 
 use zerocopy::byteorder::little_endian::{U32, U64};
 
-use crate::detector::case::{Case, Standing};
+use crate::detector::case::{AGAIN, Case, Standing};
 use crate::detector::proof::Proof;
 use crate::detector::test::Ballot;
-use crate::event::Event;
+use crate::event::{Event, Timer};
 use crate::member::{Incarnation, MemberId};
 use crate::membership::table::MemberTable;
 use crate::node::{Node, Peer};
 use crate::time::Instant;
 use crate::wire::message::{Verify, Vote};
+
+use super::VERIFIES;
 
 /// With so many cases that nobody answers, the fault is ours: no others are asked about.
 const UNANSWERED: usize = 2;
@@ -27,8 +29,12 @@ impl<T: MemberTable> Node<T> {
         let (observers, quorum) = self.quorum();
         if !self.observing.cases.contains_key(&id) {
             let Some(test) = self.observing.tests.get(&id) else { return };
+            let incarnation = test.incarnation();
+            if self.observing.acquitted.holds(now, id, incarnation) {
+                return;
+            }
             let round = self.rng.u64(..);
-            let case = Case::open(now, test.incarnation(), round, observers);
+            let case = Case::open(now, incarnation, round, observers);
             self.observing.cases.insert(id, case);
             self.stats.cases += 1;
             self.count_failure(id);
@@ -38,7 +44,11 @@ impl<T: MemberTable> Node<T> {
             Standing::Condemned if !self.hears_nobody(now) || observers == 1 => {
                 self.announce_death(now, id);
             }
-            Standing::Acquitted => drop(self.observing.cases.remove(&id)),
+            Standing::Acquitted => {
+                let (incarnation, limit) = (case.incarnation(), self.config.limits.tests);
+                self.observing.acquitted.add(now, id, incarnation, limit);
+                self.observing.cases.remove(&id);
+            }
             Standing::Condemned | Standing::Open => {
                 if sure && case.is_alone(now, quorum) {
                     self.lost_touch(now, id);
@@ -49,15 +59,25 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    fn ask_voters(&mut self, now: Instant, id: MemberId, observers: usize) {
-        // Cut off from everybody, we would only add to the noise.
-        if self.hears_nobody(now) {
-            return;
+    /// What kept all cases from asking is over: none waits for its next look.
+    pub(super) fn ask_at_once(&mut self, now: Instant) {
+        for (id, case) in &mut self.observing.cases {
+            case.hold_back(now);
+            self.timers.set(Timer::Test(*id), now);
         }
-        let unanswered =
-            self.observing.cases.values().filter(|case| case.is_unanswered(now)).count();
+    }
+
+    fn unanswered(&self, now: Instant) -> usize {
+        self.observing.cases.values().filter(|case| case.is_unanswered(now)).count()
+    }
+
+    fn ask_voters(&mut self, now: Instant, id: MemberId, observers: usize) {
+        let unanswered = self.unanswered(now);
+        let cut_off = self.hears_nobody(now);
         let Some(case) = self.observing.cases.get_mut(&id) else { return };
-        if unanswered >= UNANSWERED && !case.is_unanswered(now) {
+        // Cut off from everybody, we would only add to the noise.
+        if cut_off || (unanswered >= UNANSWERED && !case.is_unanswered(now)) {
+            case.hold_back(now + AGAIN);
             return;
         }
         case.widen(now, observers);
@@ -77,6 +97,7 @@ impl<T: MemberTable> Node<T> {
 
     fn send_verifies(&mut self, now: Instant, id: MemberId) {
         let grace = self.pace().grace;
+        let open = self.observing.cases.len() as u32;
         let Some(case) = self.observing.cases.get_mut(&id) else { return };
         let mut affordable = 0;
         while affordable < case.asked() && self.observing.verifies.take(now) {
@@ -85,6 +106,12 @@ impl<T: MemberTable> Node<T> {
         let voters = case.ask(now, grace, affordable);
         // What was not needed goes back.
         self.observing.verifies.give_back(affordable - voters.len());
+        if voters.len() == affordable && affordable < case.asked() {
+            // All cases wait for the next token: each comes back in its turn, so that they do not
+            // all come for each.
+            let turn = now + (VERIFIES.1 * open).min(AGAIN);
+            case.hold_back(self.observing.verifies.ready(now).max(turn));
+        }
         let verify = Verify {
             subject: id.0,
             incarnation: case.incarnation().into(),
@@ -113,7 +140,11 @@ impl<T: MemberTable> Node<T> {
         if Incarnation::from(vote.incarnation) != case.incarnation() {
             return;
         }
+        let unanswered = case.is_unanswered(now);
         if case.vote(from.id, vote.round.get(), ballot) {
+            if unanswered && self.unanswered(now) + 1 == UNANSWERED {
+                self.ask_at_once(now);
+            }
             if ballot != Ballot::Pending {
                 self.drive_test(now, subject);
             }
@@ -122,11 +153,33 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
+    /// Whom we asked holds the subject dead already. The proof may be forgotten everywhere by then,
+    /// so the word counts as a vote: nobody else could ever tell whoever missed that death. Returns
+    /// whether that decided the case.
+    pub(super) fn told_in_answer(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        subject: MemberId,
+    ) -> bool {
+        let case = self.observing.cases.get_mut(&subject);
+        if !case.is_some_and(|case| case.told_dead(from)) {
+            return false;
+        }
+        self.drive_test(now, subject);
+        self.is_departed(subject)
+    }
+
     /// The quorum agrees: one message tells it.
     fn announce_death(&mut self, now: Instant, id: MemberId) {
         let Some(case) = self.observing.cases.get(&id) else { return };
         let incarnation = case.incarnation();
+        // A quorum and no more: a proof fits a datagram, whatever others say. Whom we hold present
+        // ourselves stands first, as only the present count with those who read it.
+        let (_, quorum) = self.quorum();
         let mut voters: Vec<MemberId> = case.condemning().collect();
+        voters.sort_by_key(|voter| self.is_departed(*voter));
+        voters.truncate(quorum.saturating_sub(1));
         voters.push(self.local);
         let proof = Proof::new(id, incarnation, case.round(), voters);
         let hash = proof.hash;

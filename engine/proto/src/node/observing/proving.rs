@@ -3,7 +3,7 @@
 use zerocopy::byteorder::little_endian::U64;
 
 use crate::detector::evidence;
-use crate::detector::proof::Proof;
+use crate::detector::proof::{Proof, Wait};
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::table::MemberTable;
 use crate::node::{Node, Peer};
@@ -17,26 +17,35 @@ impl<T: MemberTable> Node<T> {
     /// Somebody announced the death of a member that we hold present, at its present incarnation.
     pub(in crate::node) fn hear_of_death(&mut self, now: Instant, from: Peer, claim: &Death) {
         let id = MemberId(claim.id);
+        if self.told_in_answer(now, from.id, id) {
+            return;
+        }
         let age = Duration::from_millis(claim.age_ms.get().into());
         if age >= FRESH && !self.is_sure_of(id) {
             let announcer = MemberId(claim.announcer);
-            self.doubt_old_death(now, id, claim.incarnation.into(), announcer);
+            self.doubt_old_death(now, from.id, id, claim.incarnation.into(), announcer);
             return;
         }
         let proof = claim.proof.get();
         if proof == 0 {
-            self.look_at(now, id);
+            self.look_at(now, from.id, id);
             return;
         }
         if self.observing.proofs.get(proof).is_some() {
-            self.believe(now, claim, now - age);
+            self.believe(now, from.id, claim, now - age);
             return;
         }
         let limit = self.config.limits.proofs;
-        if self.observing.proofs.wait(now, from.id, *claim, now - age, limit) {
-            self.stats.proofs_pulled += 1;
-            self.send(from, &ProofPull { subject: id.0, proof: U64::new(proof) });
-            self.plan_pulls();
+        match self.observing.proofs.wait(now, from.id, *claim, now - age, limit) {
+            Wait::Begun => {
+                self.stats.proofs_pulled += 1;
+                self.send(from, &ProofPull { subject: id.0, proof: U64::new(proof) });
+                self.plan_pulls();
+            }
+            Wait::UnderWay => {}
+            Wait::Refused => {
+                self.look_at(now, from.id, id);
+            }
         }
     }
 
@@ -70,23 +79,19 @@ impl<T: MemberTable> Node<T> {
                 // What does not fit is reached by the next reconciliation, when the first are
                 // under test. Should the answer be lost, whoever we ask in the test answers with
                 // the death.
-                let asks =
-                    if sure { self.observing.confirmed.take(now) } else { self.looks_at(now, id) };
+                let asks = if sure {
+                    self.observing.confirmed.take(now)
+                } else {
+                    self.look_at(now, from, id)
+                };
                 if asks {
                     self.stats.proofs_pulled += 1;
                     self.send(peer, &ProofPull { subject: id.0, proof: U64::ZERO });
                 }
             }
             // Who passed the judgement is not said in a state.
-            Some(_) | None => self.doubt_old_death(now, id, incarnation, id),
+            Some(_) | None => self.doubt_old_death(now, from, id, incarnation, id),
         }
-    }
-
-    /// Begins to look at `id` if nobody does and the budget for hearsay allows; says whether.
-    fn looks_at(&mut self, now: Instant, id: MemberId) -> bool {
-        let before = self.stats.tests;
-        self.look_at(now, id);
-        self.stats.tests > before
     }
 
     /// Our own test has found as much: however old the news, it is none to us.
@@ -101,11 +106,12 @@ impl<T: MemberTable> Node<T> {
     fn doubt_old_death(
         &mut self,
         now: Instant,
+        from: MemberId,
         id: MemberId,
         incarnation: Incarnation,
         announcer: MemberId,
     ) {
-        if self.looks_at(now, id)
+        if self.look_at(now, from, id)
             && let Some(peer) = self.peer(id)
         {
             self.send(peer, &Notice { incarnation: incarnation.into(), announcer: announcer.0 });
@@ -129,7 +135,7 @@ impl<T: MemberTable> Node<T> {
     }
 
     /// Applies a death whose proof is here, if the proof holds in our view.
-    fn believe(&mut self, now: Instant, claim: &Death, since: Instant) {
+    fn believe(&mut self, now: Instant, from: MemberId, claim: &Death, since: Instant) {
         let (id, incarnation) = (MemberId(claim.id), Incarnation::from(claim.incarnation));
         let (_, quorum) = self.quorum();
         let Some(proof) = self.observing.proofs.get(claim.proof.get()) else { return };
@@ -140,7 +146,7 @@ impl<T: MemberTable> Node<T> {
         let votes = proof.voters.iter().filter(counts).count();
         if proof.subject != id || proof.incarnation != incarnation || votes < quorum {
             self.stats.reject("proof");
-            self.look_at(now, id);
+            self.look_at(now, from, id);
             return;
         }
         let announcer = MemberId(claim.announcer);
@@ -165,13 +171,15 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         // Nobody waits for it: it is none of our business.
-        let Some(waiting) = self.observing.proofs.take_waiting(proof.hash) else { return };
+        let Some(waiting) = self.observing.proofs.take_waiting(proof.hash, proof.subject) else {
+            return;
+        };
         self.observing.proofs.keep(proof, self.config.limits.proofs);
         let claim = waiting.death;
         let (id, incarnation) = (MemberId(claim.id), Incarnation::from(claim.incarnation));
         let held = self.table.get(id);
         if held.is_some_and(|m| m.state.is_present() && m.incarnation() == incarnation) {
-            self.believe(now, &claim, waiting.since);
+            self.believe(now, waiting.source(), &claim, waiting.since);
         }
     }
 }

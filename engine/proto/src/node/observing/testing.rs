@@ -3,7 +3,6 @@
 
 use zerocopy::byteorder::little_endian::U64;
 
-use crate::detector::budget::Bucket;
 use crate::detector::evidence;
 use crate::detector::pings::{Ping, Purpose};
 use crate::detector::test::{Ballot, Requester, Test};
@@ -18,8 +17,6 @@ use super::ASKED_TESTS;
 
 /// A voter that found the subject dead and hears of no outcome for so long leads itself.
 const NO_OUTCOME: Duration = Duration::from_secs(3);
-/// Requesters whose budgets are remembered; full ones are dropped first.
-const BUDGETS: usize = 1_024;
 
 impl<T: MemberTable> Node<T> {
     /// A regular ping was lost: the test of its target begins with it, or takes it in.
@@ -48,24 +45,30 @@ impl<T: MemberTable> Node<T> {
         self.observing.tests.insert(id, test);
     }
 
-    /// Somebody says that `id` may be dead: we look for ourselves, on nobody's behalf.
-    pub(in crate::node) fn look_at(&mut self, now: Instant, id: MemberId) {
-        if self.observing.tests.contains_key(&id) || !self.observing.hearsay.take(now) {
-            return;
+    /// `from` says that `id` may be dead: we look for ourselves, on nobody's behalf. Says whether
+    /// that begins here: one look at a time, and within the budgets for hearsay.
+    pub(in crate::node) fn look_at(&mut self, now: Instant, from: MemberId, id: MemberId) -> bool {
+        if self.observing.tests.contains_key(&id) {
+            return false;
         }
-        let Some((_, incarnation)) = self.testable(id) else { return };
-        if self.has_room_for_a_test() {
+        let Some((_, incarnation)) = self.testable(id) else { return false };
+        // A token is worth a test: who cannot have one pays none.
+        let begins = self.has_room_for_a_test()
+            && self.observing.told_by.take(now, from)
+            && self.observing.hearsay.take(now);
+        if begins {
             let mut test = Test::on_request(now, incarnation);
             test.adopt();
             self.begin(id, test);
             self.drive_test(now, id);
         }
+        begins
     }
 
-    pub(in crate::node) fn on_hint(&mut self, now: Instant, hint: &Hint) {
+    pub(in crate::node) fn on_hint(&mut self, now: Instant, from: Peer, hint: &Hint) {
         let subject = MemberId(hint.subject);
         if self.observes() && self.observing.watch.observes(subject) {
-            self.look_at(now, subject);
+            self.look_at(now, from.id, subject);
         }
     }
 
@@ -74,6 +77,12 @@ impl<T: MemberTable> Node<T> {
         let incarnation: Incarnation = verify.incarnation.into();
         if subject == self.local {
             self.send_own_record(from);
+            return;
+        }
+        // Its question is an answer; one that is silent towards us alone would make us ping it, and
+        // a control beside it, as often as it likes.
+        if subject == from.id {
+            self.stats.reject("verify");
             return;
         }
         let Some(member) = self.table.get(subject) else {
@@ -143,11 +152,7 @@ impl<T: MemberTable> Node<T> {
         if served >= ASKED_TESTS.0 as usize {
             return false;
         }
-        if self.observing.asked.len() >= BUDGETS {
-            self.observing.asked.retain(|_, bucket| !bucket.is_full(now));
-        }
-        let fresh = Bucket::new(ASKED_TESTS.0, ASKED_TESTS.1);
-        self.observing.asked.entry(requester).or_insert(fresh).take(now)
+        self.observing.asked.take(now, requester)
     }
 
     fn vote(
@@ -299,18 +304,36 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// A peer that lives, pinged beside the subject: the requester, or whom we heard last.
+    /// Pings a peer that lives beside the subject.
     fn ping_a_control(&mut self, now: Instant, subject: MemberId) {
-        let Some(test) = self.observing.tests.get(&subject) else { return };
-        let requester = test.requesters().first().map(|requester| requester.id);
-        let heard = self.observing.heard.map(|(_, peer)| peer).filter(|peer| *peer != subject);
-        let other = self.observing.observers.iter().copied().find(|id| *id != subject);
-        let Some(id) = requester.or(heard).or(other) else { return };
+        let Some(id) = self.control_of(subject) else { return };
         let Some((peer, _)) = self.testable(id) else { return };
+        let counts = self.observing.controlled.take(now, id);
         let (sequence, due) = self.ping_for(now, peer, Purpose::Control(subject));
         if let Some(test) = self.observing.tests.get_mut(&subject) {
-            test.controlled(now, sequence, due);
+            test.controlled(now, id, sequence, due, counts);
         }
+    }
+
+    /// The control of a test: whom we heard last, else the newest requester, else somebody whom we
+    /// know well. Who asks may have reasons to keep silent then, so among those heard whoever owes
+    /// us an answer stands behind the others, and a requester behind all.
+    fn control_of(&self, subject: MemberId) -> Option<MemberId> {
+        let observing = &self.observing;
+        let test = observing.tests.get(&subject)?;
+        let may = |id: &MemberId| *id != subject && self.testable(*id).is_some();
+        let trusted = |id: &MemberId| may(id) && !observing.tests.contains_key(id);
+        let mut heard = observing.heard.newest().filter(trusted);
+        let mut punctual = heard.clone().filter(|id| !test.owes_a_control(*id));
+        let requesters = test.requesters().iter().rev().map(|requester| requester.id);
+        let near = observing.watch.subjects().chain(observing.observers.iter().copied());
+        let mut known = near.chain(observing.acquaintances.iter());
+        punctual
+            .next()
+            .or_else(|| heard.next())
+            .or_else(|| requesters.into_iter().find(may))
+            .or_else(|| known.find(trusted))
+            .or_else(|| observing.heard.newest().find(may))
     }
 
     fn plan_test(&mut self, now: Instant, id: MemberId) {

@@ -120,20 +120,28 @@ impl<T: MemberTable> Node<T> {
 
     fn answered(&mut self, now: Instant, from: MemberId, sequence: u32, ping: Ping) {
         self.timers.cancel(Timer::PingLate(sequence));
-        self.observing.baseline.sample(now <= ping.due);
+        let timely = now <= ping.due;
         match ping.purpose {
-            Purpose::Watch => self.stats.probes_acked += 1,
+            Purpose::Watch => {
+                self.observing.baseline.sample(timely);
+                self.stats.probes_acked += 1;
+            }
             Purpose::Test => {
+                self.observing.baseline.sample(timely);
                 if let Some(test) = self.observing.tests.get_mut(&from) {
                     test.acked(sequence);
                 }
             }
             Purpose::Control(subject) => {
-                if let Some(test) = self.observing.tests.get_mut(&subject) {
-                    test.control_acked(sequence);
+                let test = self.observing.tests.get_mut(&subject);
+                if test.is_some_and(|test| test.control_acked(sequence)) {
+                    self.observing.baseline.sample(timely);
                 }
             }
-            Purpose::Audit => self.observing.acquaintances.add(from),
+            Purpose::Audit => {
+                self.observing.baseline.sample(timely);
+                self.observing.acquaintances.add(from);
+            }
         }
         self.answers(now, from);
         if self.observing.exile.may_return() {

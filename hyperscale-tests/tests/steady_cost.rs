@@ -1,0 +1,23 @@
+//! What a mesh costs in which nothing happens.
+
+use std::time::Duration;
+
+use hyperscale_tests::World;
+
+/// Rules D-2 and D-11: a ping an interval and its answer, and a look a minute; also where there are
+/// fewer strangers than acquaintances to make.
+#[test]
+fn a_quiet_mesh_sends_two_messages_a_node_and_second() {
+    for nodes in [10, 14, 17, 18, 19, 20, 21, 22, 26, 40] {
+        let mut world: World = World::seeded(3).nodes(nodes);
+        world.run_for(Duration::from_secs(60));
+        let sent = |world: &World| -> u64 {
+            (0..nodes).map(|node| world.node(node).stats().datagrams_out).sum()
+        };
+        let before = sent(&world);
+        world.run_for(Duration::from_secs(120));
+        let rate = (sent(&world) - before) as f64 / (nodes as f64 * 120.0);
+        assert!(rate <= 2.3, "{}: {rate:.2} messages a node and second", world.replay());
+        assert!(rate >= 1.8, "{}: {rate:.2}: nobody looks", world.replay());
+    }
+}
