@@ -119,6 +119,8 @@ pub struct Findings {
     pub detected: usize,
     /// Faulty members that some healthy view kept.
     pub missed: usize,
+    /// Members that were to be expelled, were, and are in some healthy view again at the end.
+    pub returned: usize,
     /// Deaths told of members without fault.
     pub false_deaths: u64,
     /// Those told by members without fault.
@@ -307,8 +309,12 @@ impl Measure {
             found.not_rejoined += usize::from(victim.back.is_some() && victim.rejoined.is_none());
             let gone = match victim.cause {
                 Cause::Killed => victim.full.is_some() && victim.missing == 0,
-                // It lives, and may come back in time.
-                Cause::Outcast => victim.full.is_some(),
+                // It lives: whether it may come back is a question of its scenario.
+                Cause::Outcast => {
+                    let returned = victim.full.is_some() && victim.missing > 0;
+                    found.returned += usize::from(returned);
+                    victim.full.is_some()
+                }
             };
             if victim.back.is_none() || victim.full.is_some() {
                 found.detected += usize::from(gone || victim.back.is_some());

@@ -142,6 +142,7 @@ impl Run {
             t_pair_ms: found.curve.spread_ms(),
             detected: found.detected,
             missed: found.missed,
+            returned: found.returned,
             false_deaths: found.false_deaths,
             false_deaths_healthy: found.false_deaths_healthy,
             false_deaths_behind_cut: found.false_deaths_behind_cut,
@@ -221,6 +222,7 @@ impl Findings {
         self.not_rejoined += other.not_rejoined;
         self.detected += other.detected;
         self.missed += other.missed;
+        self.returned += other.returned;
         self.false_deaths += other.false_deaths;
         self.false_deaths_healthy += other.false_deaths_healthy;
         self.false_deaths_behind_cut += other.false_deaths_behind_cut;
@@ -264,6 +266,7 @@ pub struct Outcome {
     pub t_pair_ms: Spread,
     pub detected: usize,
     pub missed: usize,
+    pub returned: usize,
     pub false_deaths: u64,
     pub false_deaths_healthy: u64,
     pub false_deaths_behind_cut: u64,

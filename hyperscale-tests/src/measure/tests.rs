@@ -137,8 +137,11 @@ fn an_outcast_that_comes_back_once_changed_twice() {
     }
     measure.told(at(30_000), 0, &back(&records[2]));
     let found = measure.findings(at(60_000));
-    assert_eq!((found.detected, found.missed), (1, 0));
+    assert_eq!((found.detected, found.missed, found.returned), (1, 0, 1));
     assert_eq!((found.full, found.changes_of_one_max), (vec![span(1_000)], 2));
+    measure.told(at(61_000), 0, &left(&records[2]));
+    let found = measure.findings(at(62_000));
+    assert_eq!((found.returned, found.changes_of_one_max), (0, 3), "out again: it has flapped");
 }
 
 /// Rule D-16: a second of quiet ends a batch, and five seconds end it in any case.

@@ -196,18 +196,27 @@ pub fn fired(run: &Run) -> Vec<Check> {
         .collect()
 }
 
+/// H7: out in time, and no flap. Whoever is at fault to the end leaves every view once and stays
+/// out; whoever is well again every other while may come back once.
+fn expelled(run: &Run, most_changes: u32, checks: &mut Vec<Check>) {
+    let found = &run.found;
+    let slowest = found.full.iter().max().map(|span| ms(*span));
+    checks.push(Check::at_most("t_full max (ms)", slowest, 20_000.0));
+    let changes = Some(f64::from(found.changes_of_one_max));
+    checks.push(Check::at_most("view changes of a member", changes, most_changes.into()));
+    if most_changes == 1 {
+        checks.push(Check::none("expelled and back at the end", found.returned as u64));
+    }
+}
+
 fn promises(run: &Run, checks: &mut Vec<Check>) {
     let plan = &run.plan;
     let found = &run.found;
     match plan.scenario {
         Scenario::Steady if plan.crashes() == 0 => within_budget(run, checks),
         Scenario::Steady | Scenario::Crash => in_time(run, checks),
-        Scenario::Asymmetric | Scenario::FlipFlop => {
-            let slowest = found.full.iter().max().map(|span| ms(*span));
-            checks.push(Check::at_most("t_full max (ms)", slowest, 20_000.0));
-            let changes = Some(f64::from(found.changes_of_one_max));
-            checks.push(Check::at_most("view changes of a member", changes, 2.0));
-        }
+        Scenario::Asymmetric => expelled(run, 1, checks),
+        Scenario::FlipFlop => expelled(run, 2, checks),
         Scenario::Threshold => {
             if plan.block <= Duration::from_secs(2) {
                 checks.push(Check::none("blocked members evicted", found.impaired_dead as u64));
