@@ -101,6 +101,8 @@ struct Totals {
     false_deaths: u64,
     false_deaths_healthy: u64,
     false_deaths_behind_cut: u64,
+    false_verdicts: u64,
+    false_verdicts_healthy: u64,
     impaired_deaths: u64,
 }
 
@@ -125,6 +127,10 @@ pub struct Findings {
     pub false_deaths: u64,
     /// Those told by members without fault.
     pub false_deaths_healthy: u64,
+    /// Those that were the teller's own verdict: it did not learn of them from others.
+    pub false_verdicts: u64,
+    /// Such verdicts of members without fault.
+    pub false_verdicts_healthy: u64,
     /// Those of members whose observers a cut between regions could turn against them.
     pub false_deaths_behind_cut: u64,
     /// Members without fault that somebody buried.
@@ -246,8 +252,8 @@ impl Measure {
             }
     }
 
-    /// Takes one event of one node.
-    pub fn told(&mut self, now: Instant, by: usize, event: &Event) {
+    /// Takes one event of one node; `own` says that a departure is its own verdict.
+    pub fn told(&mut self, now: Instant, by: usize, event: &Event, own: bool) {
         match event {
             Event::Joined(record) => {
                 self.changed(now, by, record, true);
@@ -261,7 +267,7 @@ impl Measure {
             Event::Left { record, reason } => {
                 self.changed(now, by, record, true);
                 match reason {
-                    LeftReason::Failed => self.buried(now, by, record),
+                    LeftReason::Failed => self.buried(now, by, record, own),
                     LeftReason::Left => {}
                 }
             }
@@ -297,6 +303,8 @@ impl Measure {
             false_deaths: totals.false_deaths,
             false_deaths_healthy: totals.false_deaths_healthy,
             false_deaths_behind_cut: totals.false_deaths_behind_cut,
+            false_verdicts: totals.false_verdicts,
+            false_verdicts_healthy: totals.false_verdicts_healthy,
             falsely_dead: self.false_dead.len(),
             impaired_deaths: totals.impaired_deaths,
             impaired_dead: self.impaired_dead.len(),
@@ -410,7 +418,7 @@ impl Measure {
         }
     }
 
-    fn buried(&mut self, now: Instant, by: usize, record: &SignedRecord) {
+    fn buried(&mut self, now: Instant, by: usize, record: &SignedRecord, own: bool) {
         let Some(subject) = self.subject(record) else { return };
         if let Some(victim) = self.hosts[subject].victim {
             let victim = &mut self.victims[victim];
@@ -419,22 +427,25 @@ impl Measure {
             }
         }
         if self.is_sound(now, subject) {
-            self.falsely(now, by, subject);
+            self.falsely(now, by, subject, own);
         } else if self.hosts[subject].victim.is_none() {
             self.totals.impaired_deaths += 1;
             self.impaired_dead.insert(subject);
         }
     }
 
-    fn falsely(&mut self, now: Instant, by: usize, subject: usize) {
+    fn falsely(&mut self, now: Instant, by: usize, subject: usize, own: bool) {
         if let Some((first, until)) = self.parted
             && until.is_none_or(|until| now < until)
             && (by < first) != (subject < first)
         {
             return;
         }
+        let healthy = self.is_sound(now, by);
         self.totals.false_deaths += 1;
-        self.totals.false_deaths_healthy += u64::from(self.is_sound(now, by));
+        self.totals.false_deaths_healthy += u64::from(healthy);
+        self.totals.false_verdicts += u64::from(own);
+        self.totals.false_verdicts_healthy += u64::from(own && healthy);
         self.totals.false_deaths_behind_cut += u64::from(self.behind_cut.contains(&subject));
         self.false_dead.insert(subject);
     }
@@ -453,8 +464,8 @@ impl Measure {
 }
 
 impl Watch for Measure {
-    fn event(&mut self, at: Instant, by: usize, event: &Event, _roll: &Roll) {
-        self.told(at, by, event);
+    fn event(&mut self, at: Instant, by: usize, event: &Event, roll: &Roll) {
+        self.told(at, by, event, roll.standing(by).by_own_verdict);
     }
 }
 

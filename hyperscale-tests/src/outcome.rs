@@ -146,6 +146,8 @@ impl Run {
             false_deaths: found.false_deaths,
             false_deaths_healthy: found.false_deaths_healthy,
             false_deaths_behind_cut: found.false_deaths_behind_cut,
+            false_verdicts: found.false_verdicts,
+            false_verdicts_healthy: found.false_verdicts_healthy,
             falsely_dead: found.falsely_dead,
             warmup_false_deaths: self.warmup_false_deaths,
             impaired_deaths: found.impaired_deaths,
@@ -226,6 +228,8 @@ impl Findings {
         self.false_deaths += other.false_deaths;
         self.false_deaths_healthy += other.false_deaths_healthy;
         self.false_deaths_behind_cut += other.false_deaths_behind_cut;
+        self.false_verdicts += other.false_verdicts;
+        self.false_verdicts_healthy += other.false_verdicts_healthy;
         self.falsely_dead += other.falsely_dead;
         self.impaired_deaths += other.impaired_deaths;
         self.impaired_dead += other.impaired_dead;
@@ -270,6 +274,8 @@ pub struct Outcome {
     pub false_deaths: u64,
     pub false_deaths_healthy: u64,
     pub false_deaths_behind_cut: u64,
+    pub false_verdicts: u64,
+    pub false_verdicts_healthy: u64,
     pub falsely_dead: usize,
     pub warmup_false_deaths: u64,
     pub impaired_deaths: u64,

@@ -143,6 +143,7 @@ const FACTOR: f64 = 3.0;
 struct Sum {
     deaths: f64,
     healthy: f64,
+    views: f64,
     messages: f64,
     bytes: f64,
 }
@@ -154,8 +155,9 @@ fn sum(contender: Contender, all: &[Shown]) -> Option<Sum> {
     }
     let mut sum = Sum::default();
     for shown in cells {
-        sum.deaths += shown.run.found.false_deaths as f64;
-        sum.healthy += shown.run.found.false_deaths_healthy as f64;
+        sum.deaths += shown.run.found.false_verdicts as f64;
+        sum.healthy += shown.run.found.false_verdicts_healthy as f64;
+        sum.views += shown.run.found.false_deaths as f64;
         sum.messages += shown.run.load.datagrams as f64;
         sum.bytes += shown.run.load.bytes as f64;
     }
@@ -194,8 +196,8 @@ fn interval(all: &[Shown]) -> Vec<Comparison> {
             label: format!("calibration of {}", contender.name()),
             checks,
             note: format!(
-                "FP / FP- {} / {}; SWIM {} / {}",
-                theirs.deaths, theirs.healthy, swim.deaths, swim.healthy
+                "FP / FP- {} / {}; SWIM {} / {}; in views {} and {}",
+                theirs.deaths, theirs.healthy, swim.deaths, swim.healthy, theirs.views, swim.views
             ),
             pass,
             counts: false,
