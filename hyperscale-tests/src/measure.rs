@@ -18,7 +18,7 @@ use crate::hash::IdHasher;
 use crate::watch::{Roll, Watch};
 
 use crate::measure::bits::Bits;
-pub use crate::measure::spread::{Curve, Spread, ms};
+pub use crate::measure::spread::{Curve, P999_FROM, Spread, ms};
 
 mod bits;
 mod spread;
@@ -271,9 +271,8 @@ impl Measure {
                     LeftReason::Left => {}
                 }
             }
-            // A member that is Unreachable was told of as Suspect before.
-            Event::Unreachable(_)
-            | Event::Updated(_)
+            Event::Unreachable(record) => self.unreachable(now, record, by),
+            Event::Updated(_)
             | Event::Forgotten(_)
             | Event::Refuted(_)
             | Event::Conflict(_)
@@ -415,6 +414,17 @@ impl Measure {
             && let Some(pairs) = &mut self.pairs
         {
             *pairs.entry((by, subject)).or_default() += 1;
+        }
+    }
+
+    /// Whoever is left alone has nobody to ask for a verdict: a mark of its own is all there can be
+    /// (rule D-9). To others it says no more than the doubt that was told before.
+    fn unreachable(&mut self, now: Instant, record: &SignedRecord, by: usize) {
+        let alone = self.hosts.iter().filter(|host| host.live).count() == 1;
+        let Some(subject) = self.subject(record).filter(|_| alone) else { return };
+        let Some(victim) = self.hosts[subject].victim else { return };
+        if let Some(after) = self.victims[victim].hold(now, by) {
+            self.curve.inform(after);
         }
     }
 

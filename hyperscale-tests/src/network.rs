@@ -88,6 +88,11 @@ impl Network {
         self.regions.of.get(node).copied().unwrap_or(0)
     }
 
+    /// The regions of two nodes; none where there is one region for all.
+    pub(crate) fn regions(&self, from: usize, to: usize) -> Option<(u8, u8)> {
+        (self.regions.count > 1).then(|| (self.region(from), self.region(to)))
+    }
+
     /// Datagrams that `node` sends are lost with this probability.
     pub fn set_egress(&mut self, node: usize, loss: f64) {
         set(&mut self.egress, node, loss);

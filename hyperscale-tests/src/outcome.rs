@@ -50,8 +50,10 @@ pub struct Run {
     pub converged: Vec<Option<Duration>>,
     /// Share of the nodes that hold the most common view, in seconds from the last heal.
     pub agreement: Vec<(f64, f64)>,
-    /// Mean share of wrong entries in a view.
-    pub view_error: f64,
+    /// Mean share of wrong entries in a view; none where none was sampled.
+    pub view_error: Option<f64>,
+    /// Rules that were broken, the first of each run; none where no checker looked on.
+    pub violations: Option<Vec<String>>,
     /// How often each kind of fault fired.
     pub fired: BTreeMap<String, u64>,
     /// Happenings simulated, warm-up included.
@@ -60,7 +62,7 @@ pub struct Run {
     pub wall: Duration,
     /// Time on a core that took; less than real time where others want the core too.
     pub processor: Duration,
-    /// Resident memory at the end.
+    /// Most memory that the process held.
     pub rss_bytes: u64,
     /// Hash over everything that happened.
     pub trace_hash: u64,
@@ -77,7 +79,11 @@ impl Run {
         if self.agreement.is_empty() {
             self.agreement = other.agreement;
         }
-        self.view_error = self.view_error.max(other.view_error);
+        self.view_error = self.view_error.zip(other.view_error).map(|(a, b)| a.max(b));
+        self.violations = self.violations.take().zip(other.violations).map(|(mut a, b)| {
+            a.extend(b);
+            a
+        });
         for (kind, times) in other.fired {
             *self.fired.entry(kind).or_default() += times;
         }
@@ -171,7 +177,8 @@ impl Run {
             changes_of_one_max: found.changes_of_one_max,
             batches: Spread::of(batches),
             converged_ms: self.converged_max().map(ms),
-            view_error: rounded(self.view_error),
+            view_error: self.view_error.map(rounded),
+            violations: self.violations.clone(),
             events: self.events,
             events_per_s: self.events_per_s().round(),
             events_per_core_s: self.events_per_core_s().round(),
@@ -296,7 +303,8 @@ pub struct Outcome {
     pub changes_of_one_max: u32,
     pub batches: Spread,
     pub converged_ms: Option<f64>,
-    pub view_error: f64,
+    pub view_error: Option<f64>,
+    pub violations: Option<Vec<String>>,
     pub events: u64,
     pub events_per_s: f64,
     pub events_per_core_s: f64,

@@ -326,6 +326,9 @@ impl<T: SimTable> World<T> {
     /// Seals and carries.
     pub(super) fn put_on_wire(&mut self, from: usize, to: usize, life: u32, bytes: &[u8]) {
         self.books.datagram(self.now, from, bytes.len());
+        if let Some(regions) = self.network.regions(from, to) {
+            self.books.between(regions, bytes.len());
+        }
         let carried = self.network.carry(&mut self.rng, &mut self.fired, from, to);
         let Some(delay) = carried.delay else { return };
         let bytes = if carried.garbled { self.garble(bytes) } else { self.pool.hold(bytes) };
