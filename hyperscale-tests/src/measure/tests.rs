@@ -95,6 +95,8 @@ fn burying_the_living_is_counted_and_by_whom() {
     measure.told(at(30), 0, &left(&records[1]), false);
     let found = measure.findings(at(100));
     assert_eq!((found.false_deaths, found.false_deaths_healthy, found.falsely_dead), (2, 1, 1));
+    let own = (found.false_verdicts, found.false_verdicts_healthy);
+    assert_eq!(own, (1, 0), "the healthy one learnt of it");
     assert_eq!((found.impaired_deaths, found.impaired_dead), (1, 1));
 }
 
