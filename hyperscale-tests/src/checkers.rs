@@ -8,10 +8,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_gossip_proto::{
-    Config, Event, Incarnation, Instant, Member, MemberId, SignedRecord, State, Stats,
+    Config, Event, Incarnation, Instant, LeftReason, Member, MemberId, SignedRecord, State, Stats,
 };
+
+use mesh_gossip_proto::detector::awareness::WORST;
 
 use crate::authority::Notary;
 use crate::watch::{Roll, Watch};
@@ -54,6 +57,13 @@ pub const CONVERGENCE: &str = "convergence";
 /// A node holds itself alive until it leaves.
 pub const SELF_ALIVE: &str = "self-alive";
 
+/// Whoever runs well in a sound network is held failed by nobody, whatever liars say.
+pub const NO_FALSE_EVICTION: &str = "no-false-eviction";
+
+/// So long after the last fault a verdict can no longer rest on it: a case needs seconds, a death
+/// evicts on arrival while it is younger than 15 s (rule D-15), and one detour more is allowed.
+const ECHO: Duration = Duration::from_secs(30);
+
 /// What one node was seen to hold of a member.
 #[derive(Clone, Copy, Debug)]
 struct Held {
@@ -66,6 +76,8 @@ pub struct Checkers {
     seed: u64,
     notary: Notary,
     held: HashMap<(usize, MemberId), Held>,
+    /// Since when nothing keeps members from reaching each other; none while something does.
+    calm_since: Option<Instant>,
     first: Option<Violation>,
 }
 
@@ -77,6 +89,25 @@ pub(crate) struct Look<'a> {
     pub(crate) leaving: bool,
     pub(crate) config: &'a Config,
     pub(crate) stats: &'a Stats,
+}
+
+/// What a node holds, beside its counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sizes {
+    pub(crate) members: usize,
+    pub(crate) contacts: usize,
+    pub(crate) observers: usize,
+}
+
+/// VERIFYs a node and second (rule D-10).
+const VERIFIES: usize = 50;
+
+/// Datagrams that one change may cause: what is asked for again, what is passed on, a ping and a
+/// control for each test, questions about those, and one round of gossip.
+fn most_at_once(config: &Config) -> usize {
+    let limits = &config.limits;
+    let tests = 2 * limits.tests + VERIFIES;
+    limits.pulls + limits.relays + tests + limits.proofs + config.max_outbound_per_round
 }
 
 fn record_of(event: &Event) -> Option<&Arc<SignedRecord>> {
@@ -113,7 +144,13 @@ fn says_present(event: &Event) -> bool {
 
 impl Checkers {
     pub(crate) fn new(seed: u64, notary: Notary) -> Self {
-        Self { seed, notary, held: HashMap::new(), first: None }
+        Self { seed, notary, held: HashMap::new(), calm_since: None, first: None }
+    }
+
+    /// Whether, from `now` on, whoever runs can be reached. Until this is said for the first time,
+    /// nobody is judged by it.
+    pub fn calm(&mut self, now: Instant, calm: bool) {
+        self.calm_since = if calm { self.calm_since.or(Some(now)) } else { None };
     }
 
     /// The first rule that was broken.
@@ -125,6 +162,22 @@ impl Checkers {
         let seed = self.seed;
         let replay = format!("replay: World::seeded({seed:#x})");
         Violation { checker, seed, at, what, replay }
+    }
+
+    /// A member was held failed that runs, has run for a while and can be reached.
+    fn evicts(&self, at: Instant, by: usize, event: &Event, roll: &Roll) -> Result<(), Violation> {
+        let Event::Left { record, reason: LeftReason::Failed } = event else { return Ok(()) };
+        let long = |since: Instant| at.since(since) >= ECHO;
+        let content = record.record();
+        let Some(standing) = roll.index(content.id).map(|index| roll.standing(index)) else {
+            return Ok(());
+        };
+        let well = standing.up && !standing.leaving && long(standing.since);
+        if well && self.calm_since.is_some_and(long) {
+            let what = format!("{by} holds {} failed, which is well", content.id);
+            return Err(self.violated(NO_FALSE_EVICTION, at, what));
+        }
+        Ok(())
     }
 
     fn see(&mut self, at: Instant, by: usize, event: &Event) -> Result<(), Violation> {
@@ -186,21 +239,24 @@ impl Checkers {
         Ok(())
     }
 
-    /// Looks at a node's queues; `members` are those that it knows, `burst` the most datagrams that
-    /// any node wished to send after one change.
+    /// Looks at everything that a node says of its size, and at the most datagrams that any node
+    /// wished to send after one change.
     pub(crate) fn look_at_queues(
         &self,
         look: &Look<'_>,
-        members: usize,
+        sizes: &Sizes,
         burst: usize,
     ) -> Result<(), Violation> {
         let limits = &look.config.limits;
-        let most_burst =
-            limits.pulls + limits.relays + limits.tests + look.config.max_outbound_per_round;
+        let stats = look.stats;
         for (name, depth, limit) in [
-            ("updates", look.stats.queue_depth as usize, limits.queue_entries),
-            ("members", members, limits.members),
-            ("datagrams after one change", burst, most_burst),
+            ("updates", stats.queue_depth as usize, limits.queue_entries),
+            ("members", sizes.members, limits.members),
+            ("contacts", sizes.contacts, limits.members),
+            ("observers", sizes.observers, look.config.observers),
+            ("steps of awareness", stats.awareness as usize, WORST as usize),
+            ("permille of the baseline", stats.baseline_permille as usize, 1_000),
+            ("datagrams after one change", burst, most_at_once(look.config)),
         ] {
             if depth > limit {
                 let what = format!("{} holds {depth} {name}, the limit is {limit}", look.by);
@@ -217,9 +273,13 @@ impl Checkers {
 }
 
 impl Watch for Checkers {
-    fn event(&mut self, at: Instant, by: usize, event: &Event, _roll: &Roll) {
+    fn event(&mut self, at: Instant, by: usize, event: &Event, roll: &Roll) {
+        let seen = |checkers: &mut Self| {
+            checkers.see(at, by, event)?;
+            checkers.evicts(at, by, event, roll)
+        };
         if self.first.is_none()
-            && let Err(violation) = self.see(at, by, event)
+            && let Err(violation) = seen(self)
         {
             self.first = Some(violation);
         }

@@ -137,8 +137,10 @@ fired! {
     lost_ingress,
     /// Datagrams and streams stopped by a partition or a cut.
     withheld,
-    /// Datagrams delivered twice.
+    /// Datagrams of which a second copy arrived; the later one is refused as a replay (rule S-3).
     duplicated,
+    /// Those whose second copy came before the first.
+    overtaken,
     /// Datagrams held back so that later ones overtake them.
     reordered,
     /// Datagrams dropped because their seal did not open.

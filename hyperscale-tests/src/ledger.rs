@@ -1,5 +1,6 @@
 //! What the network cost since the measured window began.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mesh_gossip_proto::Instant;
@@ -70,11 +71,19 @@ pub struct Ledger {
     pub events: u64,
     /// Time that it took.
     pub wall: Duration,
-    /// Memory of the whole process at present, from `/proc/self/statm`; 0 where that is absent.
+    /// Most memory that the whole process held; 0 where the kernel does not tell.
     pub rss_bytes: u64,
+    /// Protocol bytes by the regions of sender and receiver; empty where there is one region.
+    pub by_regions: BTreeMap<(u8, u8), u64>,
 }
 
 impl Ledger {
+    /// Protocol bytes between regions; none where there is one region.
+    pub fn cross_region_bytes(&self) -> Option<u64> {
+        let across = self.by_regions.iter().filter(|((from, to), _)| from != to);
+        (!self.by_regions.is_empty()).then(|| across.map(|(_, bytes)| bytes).sum())
+    }
+
     /// Happenings a second of real time.
     pub fn events_per_s(&self) -> f64 {
         self.events as f64 / self.wall.as_secs_f64().max(1e-9)
@@ -112,6 +121,7 @@ pub(crate) struct Books {
     second: u64,
     second_bytes: u64,
     peak: u64,
+    by_regions: BTreeMap<(u8, u8), u64>,
     running: usize,
     running_since: Instant,
     node_nanos: u128,
@@ -130,6 +140,7 @@ impl Books {
             second: 0,
             second_bytes: 0,
             peak: 0,
+            by_regions: BTreeMap::new(),
             running: 0,
             running_since: Instant::ORIGIN,
             node_nanos: 0,
@@ -180,6 +191,11 @@ impl Books {
         self.second_bytes += bytes;
     }
 
+    /// So much of what left went from one region to another, or stayed in one.
+    pub(crate) fn between(&mut self, regions: (u8, u8), payload: usize) {
+        *self.by_regions.entry(regions).or_default() += payload as u64 + OVERHEAD;
+    }
+
     /// A handshake datagram of `payload` bytes of UDP leaves.
     pub(crate) fn handshake(&mut self, from: usize, payload: u64) {
         self.by_node[from].handshake_bytes += payload + UDP_IP;
@@ -203,15 +219,22 @@ impl Books {
             unsent: self.unsent,
             events: self.events,
             wall: self.wall,
-            rss_bytes: rss_bytes(),
+            rss_bytes: peak_bytes(),
+            by_regions: self.by_regions.clone(),
         }
     }
 }
 
-/// Memory of this process that is resident; 0 where the kernel does not tell.
-pub fn rss_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
-    // The page size of every Linux that this runs on; a larger one would only understate.
-    pages * 4_096
+/// Most memory of this process that was ever resident, or since the peak was last
+/// [forgotten](forget_peak); 0 where the kernel does not tell.
+pub fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1_024
+}
+
+/// What was resident before counts no longer. Where the kernel refuses, a later peak is overstated.
+pub fn forget_peak() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

@@ -18,7 +18,7 @@ use crate::hash::IdHasher;
 use crate::watch::{Roll, Watch};
 
 use crate::measure::bits::Bits;
-pub use crate::measure::spread::{Curve, Spread, ms};
+pub use crate::measure::spread::{Curve, P999_FROM, Spread, ms};
 
 mod bits;
 mod spread;
@@ -101,6 +101,8 @@ struct Totals {
     false_deaths: u64,
     false_deaths_healthy: u64,
     false_deaths_behind_cut: u64,
+    false_verdicts: u64,
+    false_verdicts_healthy: u64,
     impaired_deaths: u64,
 }
 
@@ -119,10 +121,16 @@ pub struct Findings {
     pub detected: usize,
     /// Faulty members that some healthy view kept.
     pub missed: usize,
+    /// Members that were to be expelled, were, and are in some healthy view again at the end.
+    pub returned: usize,
     /// Deaths told of members without fault.
     pub false_deaths: u64,
     /// Those told by members without fault.
     pub false_deaths_healthy: u64,
+    /// Those that were the teller's own verdict: it did not learn of them from others.
+    pub false_verdicts: u64,
+    /// Such verdicts of members without fault.
+    pub false_verdicts_healthy: u64,
     /// Those of members whose observers a cut between regions could turn against them.
     pub false_deaths_behind_cut: u64,
     /// Members without fault that somebody buried.
@@ -244,8 +252,8 @@ impl Measure {
             }
     }
 
-    /// Takes one event of one node.
-    pub fn told(&mut self, now: Instant, by: usize, event: &Event) {
+    /// Takes one event of one node; `own` says that a departure is its own verdict.
+    pub fn told(&mut self, now: Instant, by: usize, event: &Event, own: bool) {
         match event {
             Event::Joined(record) => {
                 self.changed(now, by, record, true);
@@ -259,13 +267,12 @@ impl Measure {
             Event::Left { record, reason } => {
                 self.changed(now, by, record, true);
                 match reason {
-                    LeftReason::Failed => self.buried(now, by, record),
+                    LeftReason::Failed => self.buried(now, by, record, own),
                     LeftReason::Left => {}
                 }
             }
-            // A member that is Unreachable was told of as Suspect before.
-            Event::Unreachable(_)
-            | Event::Updated(_)
+            Event::Unreachable(record) => self.unreachable(now, record, by),
+            Event::Updated(_)
             | Event::Forgotten(_)
             | Event::Refuted(_)
             | Event::Conflict(_)
@@ -295,6 +302,8 @@ impl Measure {
             false_deaths: totals.false_deaths,
             false_deaths_healthy: totals.false_deaths_healthy,
             false_deaths_behind_cut: totals.false_deaths_behind_cut,
+            false_verdicts: totals.false_verdicts,
+            false_verdicts_healthy: totals.false_verdicts_healthy,
             falsely_dead: self.false_dead.len(),
             impaired_deaths: totals.impaired_deaths,
             impaired_dead: self.impaired_dead.len(),
@@ -307,8 +316,12 @@ impl Measure {
             found.not_rejoined += usize::from(victim.back.is_some() && victim.rejoined.is_none());
             let gone = match victim.cause {
                 Cause::Killed => victim.full.is_some() && victim.missing == 0,
-                // It lives, and may come back in time.
-                Cause::Outcast => victim.full.is_some(),
+                // It lives: whether it may come back is a question of its scenario.
+                Cause::Outcast => {
+                    let returned = victim.full.is_some() && victim.missing > 0;
+                    found.returned += usize::from(returned);
+                    victim.full.is_some()
+                }
             };
             if victim.back.is_none() || victim.full.is_some() {
                 found.detected += usize::from(gone || victim.back.is_some());
@@ -404,7 +417,18 @@ impl Measure {
         }
     }
 
-    fn buried(&mut self, now: Instant, by: usize, record: &SignedRecord) {
+    /// Whoever is left alone has nobody to ask for a verdict: a mark of its own is all there can be
+    /// (rule D-9). To others it says no more than the doubt that was told before.
+    fn unreachable(&mut self, now: Instant, record: &SignedRecord, by: usize) {
+        let alone = self.hosts.iter().filter(|host| host.live).count() == 1;
+        let Some(subject) = self.subject(record).filter(|_| alone) else { return };
+        let Some(victim) = self.hosts[subject].victim else { return };
+        if let Some(after) = self.victims[victim].hold(now, by) {
+            self.curve.inform(after);
+        }
+    }
+
+    fn buried(&mut self, now: Instant, by: usize, record: &SignedRecord, own: bool) {
         let Some(subject) = self.subject(record) else { return };
         if let Some(victim) = self.hosts[subject].victim {
             let victim = &mut self.victims[victim];
@@ -413,22 +437,25 @@ impl Measure {
             }
         }
         if self.is_sound(now, subject) {
-            self.falsely(now, by, subject);
+            self.falsely(now, by, subject, own);
         } else if self.hosts[subject].victim.is_none() {
             self.totals.impaired_deaths += 1;
             self.impaired_dead.insert(subject);
         }
     }
 
-    fn falsely(&mut self, now: Instant, by: usize, subject: usize) {
+    fn falsely(&mut self, now: Instant, by: usize, subject: usize, own: bool) {
         if let Some((first, until)) = self.parted
             && until.is_none_or(|until| now < until)
             && (by < first) != (subject < first)
         {
             return;
         }
+        let healthy = self.is_sound(now, by);
         self.totals.false_deaths += 1;
-        self.totals.false_deaths_healthy += u64::from(self.is_sound(now, by));
+        self.totals.false_deaths_healthy += u64::from(healthy);
+        self.totals.false_verdicts += u64::from(own);
+        self.totals.false_verdicts_healthy += u64::from(own && healthy);
         self.totals.false_deaths_behind_cut += u64::from(self.behind_cut.contains(&subject));
         self.false_dead.insert(subject);
     }
@@ -447,8 +474,8 @@ impl Measure {
 }
 
 impl Watch for Measure {
-    fn event(&mut self, at: Instant, by: usize, event: &Event, _roll: &Roll) {
-        self.told(at, by, event);
+    fn event(&mut self, at: Instant, by: usize, event: &Event, roll: &Roll) {
+        self.told(at, by, event, roll.standing(by).by_own_verdict);
     }
 }
 

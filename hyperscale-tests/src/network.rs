@@ -46,9 +46,9 @@ struct Regions {
 /// What becomes of one datagram.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Carried {
-    /// One-way delay of each copy that arrives.
-    pub(crate) copies: [Option<Duration>; 2],
-    /// The bytes of the first copy change behind a valid seal.
+    /// One-way delay until it is taken: the sooner of two copies; none where nothing arrives.
+    pub(crate) delay: Option<Duration>,
+    /// Its bytes change behind a valid seal.
     pub(crate) garbled: bool,
 }
 
@@ -86,6 +86,11 @@ impl Network {
     /// The region of a node.
     pub fn region(&self, node: usize) -> u8 {
         self.regions.of.get(node).copied().unwrap_or(0)
+    }
+
+    /// The regions of two nodes; none where there is one region for all.
+    pub(crate) fn regions(&self, from: usize, to: usize) -> Option<(u8, u8)> {
+        (self.regions.count > 1).then(|| (self.region(from), self.region(to)))
     }
 
     /// Datagrams that `node` sends are lost with this probability.
@@ -137,6 +142,14 @@ impl Network {
         self.partitions.iter().any(parted) || (!self.cuts.is_empty() && self.cuts.contains(&(a, b)))
     }
 
+    /// Whether everything arrives, as it was sent: duplicates and disorder may be.
+    pub fn is_calm(&self) -> bool {
+        let losses = [self.loss, self.corruption, self.garbling];
+        let some = |losses: &[f64]| losses.iter().any(|loss| *loss > 0.0);
+        let stopped = !self.partitions.is_empty() || !self.cuts.is_empty();
+        !(stopped || some(&losses) || some(&self.egress) || some(&self.ingress))
+    }
+
     /// Ends every fault; latency and regions stay.
     pub fn calm(&mut self) {
         let Self { latency, regions, .. } = std::mem::take(self);
@@ -176,14 +189,15 @@ impl Network {
             fired.reordered += 1;
             first += HELD_BACK.mul_f64(rng.f64());
         }
-        let second = if chance(rng, self.duplication) {
+        if chance(rng, self.duplication) {
             fired.duplicated += 1;
-            Some(self.delay(rng, a, b))
-        } else {
-            None
-        };
+            let second = self.delay(rng, a, b);
+            fired.overtaken += u64::from(second < first);
+            // The receiver's window refuses the later copy (rule S-3), whichever that is.
+            first = first.min(second);
+        }
         let garbled = chance(rng, self.garbling);
-        Carried { copies: [Some(first), second], garbled }
+        Carried { delay: Some(first), garbled }
     }
 
     pub(crate) fn delay(&self, rng: &mut fastrand::Rng, a: usize, b: usize) -> Duration {
@@ -240,6 +254,29 @@ mod tests {
         }
     }
 
+    /// Of two copies the sooner is taken: a datagram that is duplicated comes no later, and often
+    /// sooner, than it would have come alone.
+    #[test]
+    fn the_sooner_of_two_copies_arrives() {
+        let [mut once, mut twice] = [Network::default(), Network::default()];
+        (once.reordering, twice.reordering) = (1.0, 1.0);
+        twice.duplication = 1.0;
+        let (mut sooner, mut overtaken) = (0, 0);
+        for seed in 0..200 {
+            let carry = |network: &Network, fired: &mut Fired| {
+                let carried = network.carry(&mut fastrand::Rng::with_seed(seed), fired, 0, 1);
+                carried.delay.expect("nothing is lost")
+            };
+            let (mut none, mut fired) = (Fired::default(), Fired::default());
+            let (alone, doubled) = (carry(&once, &mut none), carry(&twice, &mut fired));
+            assert!(doubled <= alone, "seed {seed}");
+            assert_eq!((none.duplicated, fired.duplicated), (0, 1));
+            sooner += u64::from(doubled < alone);
+            overtaken += fired.overtaken;
+        }
+        assert!(sooner > 100 && sooner == overtaken, "{sooner} sooner, {overtaken} overtaken");
+    }
+
     #[test]
     fn every_loss_is_counted_by_its_cause() {
         let mut network = Network { loss: 0.2, corruption: 0.2, ..Network::default() };
@@ -247,7 +284,7 @@ mod tests {
         network.set_ingress(1, 0.5);
         let (mut rng, mut fired) = (fastrand::Rng::with_seed(1), Fired::default());
         let arrived = (0..1_000)
-            .filter(|_| network.carry(&mut rng, &mut fired, 0, 1).copies[0].is_some())
+            .filter(|_| network.carry(&mut rng, &mut fired, 0, 1).delay.is_some())
             .count();
         let Fired { lost, lost_egress, lost_ingress, corrupted, .. } = fired;
         assert!([lost, lost_egress, lost_ingress, corrupted].iter().all(|count| *count > 20));

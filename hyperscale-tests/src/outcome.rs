@@ -50,8 +50,10 @@ pub struct Run {
     pub converged: Vec<Option<Duration>>,
     /// Share of the nodes that hold the most common view, in seconds from the last heal.
     pub agreement: Vec<(f64, f64)>,
-    /// Mean share of wrong entries in a view.
-    pub view_error: f64,
+    /// Mean share of wrong entries in a view; none where none was sampled.
+    pub view_error: Option<f64>,
+    /// Rules that were broken, the first of each run; none where no checker looked on.
+    pub violations: Option<Vec<String>>,
     /// How often each kind of fault fired.
     pub fired: BTreeMap<String, u64>,
     /// Happenings simulated, warm-up included.
@@ -60,7 +62,7 @@ pub struct Run {
     pub wall: Duration,
     /// Time on a core that took; less than real time where others want the core too.
     pub processor: Duration,
-    /// Resident memory at the end.
+    /// Most memory that the process held.
     pub rss_bytes: u64,
     /// Hash over everything that happened.
     pub trace_hash: u64,
@@ -77,7 +79,11 @@ impl Run {
         if self.agreement.is_empty() {
             self.agreement = other.agreement;
         }
-        self.view_error = self.view_error.max(other.view_error);
+        self.view_error = self.view_error.zip(other.view_error).map(|(a, b)| a.max(b));
+        self.violations = self.violations.take().zip(other.violations).map(|(mut a, b)| {
+            a.extend(b);
+            a
+        });
         for (kind, times) in other.fired {
             *self.fired.entry(kind).or_default() += times;
         }
@@ -142,9 +148,12 @@ impl Run {
             t_pair_ms: found.curve.spread_ms(),
             detected: found.detected,
             missed: found.missed,
+            returned: found.returned,
             false_deaths: found.false_deaths,
             false_deaths_healthy: found.false_deaths_healthy,
             false_deaths_behind_cut: found.false_deaths_behind_cut,
+            false_verdicts: found.false_verdicts,
+            false_verdicts_healthy: found.false_verdicts_healthy,
             falsely_dead: found.falsely_dead,
             warmup_false_deaths: self.warmup_false_deaths,
             impaired_deaths: found.impaired_deaths,
@@ -168,7 +177,8 @@ impl Run {
             changes_of_one_max: found.changes_of_one_max,
             batches: Spread::of(batches),
             converged_ms: self.converged_max().map(ms),
-            view_error: rounded(self.view_error),
+            view_error: self.view_error.map(rounded),
+            violations: self.violations.clone(),
             events: self.events,
             events_per_s: self.events_per_s().round(),
             events_per_core_s: self.events_per_core_s().round(),
@@ -221,9 +231,12 @@ impl Findings {
         self.not_rejoined += other.not_rejoined;
         self.detected += other.detected;
         self.missed += other.missed;
+        self.returned += other.returned;
         self.false_deaths += other.false_deaths;
         self.false_deaths_healthy += other.false_deaths_healthy;
         self.false_deaths_behind_cut += other.false_deaths_behind_cut;
+        self.false_verdicts += other.false_verdicts;
+        self.false_verdicts_healthy += other.false_verdicts_healthy;
         self.falsely_dead += other.falsely_dead;
         self.impaired_deaths += other.impaired_deaths;
         self.impaired_dead += other.impaired_dead;
@@ -264,9 +277,12 @@ pub struct Outcome {
     pub t_pair_ms: Spread,
     pub detected: usize,
     pub missed: usize,
+    pub returned: usize,
     pub false_deaths: u64,
     pub false_deaths_healthy: u64,
     pub false_deaths_behind_cut: u64,
+    pub false_verdicts: u64,
+    pub false_verdicts_healthy: u64,
     pub falsely_dead: usize,
     pub warmup_false_deaths: u64,
     pub impaired_deaths: u64,
@@ -287,7 +303,8 @@ pub struct Outcome {
     pub changes_of_one_max: u32,
     pub batches: Spread,
     pub converged_ms: Option<f64>,
-    pub view_error: f64,
+    pub view_error: Option<f64>,
+    pub violations: Option<Vec<String>>,
     pub events: u64,
     pub events_per_s: f64,
     pub events_per_core_s: f64,

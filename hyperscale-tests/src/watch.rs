@@ -39,6 +39,11 @@ pub struct Standing {
     pub lives: u32,
     /// Since when it runs, or does not.
     pub since: Instant,
+    /// The departure that it tells of is its own verdict: its suspicion matured, or the quorum that
+    /// it asked agreed. Others learn of it, and pass it on.
+    pub by_own_verdict: bool,
+    /// Verdicts passed in this life, and those of them that were told.
+    verdicts: (u64, u64),
 }
 
 impl Roll {
@@ -66,6 +71,8 @@ impl Roll {
             leaving: false,
             lives: 0,
             since: Instant::ORIGIN,
+            by_own_verdict: false,
+            verdicts: (0, 0),
         });
     }
 
@@ -74,7 +81,16 @@ impl Roll {
         assert!(!entry.up, "a running node is not started again");
         self.running += 1;
         let (id, lives) = (entry.id, entry.lives + 1);
-        *entry = Standing { id, up: true, paused: false, leaving: false, lives, since: now };
+        *entry = Standing {
+            id,
+            up: true,
+            paused: false,
+            leaving: false,
+            lives,
+            since: now,
+            by_own_verdict: false,
+            verdicts: (0, 0),
+        };
     }
 
     pub(crate) fn ends(&mut self, index: usize, now: Instant) {
@@ -87,6 +103,15 @@ impl Roll {
 
     pub(crate) fn set_paused(&mut self, index: usize, paused: bool) {
         self.entries[index].paused = paused;
+    }
+
+    /// A node that has passed so many verdicts tells of a departure. What it tells of at one
+    /// instant is either a deadline's doing or a message's, so that verdicts come first.
+    pub(crate) fn tells_of_departure(&mut self, index: usize, passed: u64) {
+        let entry = &mut self.entries[index];
+        entry.verdicts.0 = passed;
+        entry.by_own_verdict = entry.verdicts.1 < passed;
+        entry.verdicts.1 += u64::from(entry.by_own_verdict);
     }
 
     pub(crate) fn leaves(&mut self, index: usize) {

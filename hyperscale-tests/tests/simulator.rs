@@ -248,3 +248,59 @@ fn a_world_can_be_sent() {
     sendable::<World<DenseTable>>();
     sendable::<World<SharedTable>>();
 }
+
+/// Counts departures that were told, and those that were the teller's own verdict.
+#[derive(Default)]
+struct Verdicts {
+    told: u64,
+    own: u64,
+}
+
+impl Watch for Verdicts {
+    fn event(&mut self, _at: Instant, by: usize, event: &Event, roll: &Roll) {
+        if matches!(event, Event::Left { .. }) {
+            self.told += 1;
+            self.own += u64::from(roll.standing(by).by_own_verdict);
+        }
+    }
+}
+
+/// Whoever's own deadline or quorum judged is told apart from those who learn of it.
+#[test]
+fn own_verdicts_are_told_apart_from_learnt_ones() {
+    for detector in [Detector::Observers, Detector::Lifeguard, Detector::Swim] {
+        let mut world: World = World::seeded(4)
+            .configured(|config| config.detector = detector)
+            .warm(60)
+            .watched(Verdicts::default());
+        world.run_for(secs(10));
+        world.apply(&Fault::Crash(vec![7, 8, 9]));
+        world.run_for(secs(60));
+        let passed: u64 =
+            world.running().iter().map(|node| world.node(*node).stats().declared_dead).sum();
+        let Some(Verdicts { told, own }) = world.watch() else { panic!("it was hired") };
+        assert_eq!(*told, 3 * 57, "{detector:?}: {}", world.replay());
+        assert_eq!(*own, passed, "{detector:?}: {}", world.replay());
+        assert!((3..*told).contains(own), "{detector:?}: {own} of {told}");
+    }
+}
+
+/// What crosses from one region to another is told apart; with one region there is nothing to tell.
+#[test]
+fn bytes_between_regions_are_counted() {
+    let mut world: World = World::seeded(6);
+    let near = (ms(1), ms(2));
+    world
+        .network
+        .set_regions((0..16).map(|node| node % 2).collect(), &[vec![near; 2], vec![near; 2]]);
+    let mut world = world.warm(16);
+    world.run_for(secs(30));
+    let ledger = world.ledger();
+    let all: u64 = ledger.by_regions.values().sum();
+    assert_eq!(all, ledger.total.bytes);
+    let across = ledger.cross_region_bytes().expect("two regions");
+    assert!(across > 0 && across < all, "{across} of {all}");
+    let mut world: World = World::seeded(6).warm(16);
+    world.run_for(secs(5));
+    assert_eq!(world.ledger().cross_region_bytes(), None);
+}

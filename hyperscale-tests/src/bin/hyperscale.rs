@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use hyperscale_tests::outcome::{Outcome, Run};
 use hyperscale_tests::progress::Progress;
 use hyperscale_tests::report::machine;
+use hyperscale_tests::scenario::criteria;
 use hyperscale_tests::suite::sweep;
 use hyperscale_tests::{flags, mix, scenario, suite};
 
@@ -77,18 +78,20 @@ fn print(run: &Run, outcome: &Outcome) {
     line(
         "load",
         format!(
-            "{} messages and {} bytes a node and second, {} handshakes a node and minute",
-            outcome.messages_per_node_s, outcome.bytes_per_node_s, outcome.handshakes_per_node_min
+            "{} messages and {} bytes a node and second; {} handshakes a node and minute, {} bytes \
+             a node and second",
+            outcome.messages_per_node_s,
+            outcome.bytes_per_node_s,
+            outcome.handshakes_per_node_min,
+            outcome.handshake_bytes_per_node_s
         ),
     );
     line("speed", format!("{} events a second", outcome.events_per_s));
     line("trace hash", outcome.trace_hash.clone());
     for check in &outcome.checks {
-        let verdict = if check.pass { "pass" } else { "FAIL" };
-        let value = check.value.map_or("nothing measured".into(), |value| value.to_string());
-        println!("{verdict}: {}: {value}, limit {}", check.name, check.limit);
+        println!("{check}");
     }
-    println!("{}", if outcome.pass { "pass" } else { "FAIL" });
+    println!("{}", criteria::verdict(&outcome.checks));
 }
 
 fn whole_suite(flags: &suite::Flags) -> Result<bool, Box<dyn std::error::Error>> {

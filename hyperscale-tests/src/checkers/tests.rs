@@ -93,16 +93,60 @@ fn full_queues_and_lost_events_are_noticed() {
     assert_eq!(verdict(&notary, &[Event::Overflow(3)]), Some(BOUNDED_QUEUES));
     let config = Config::new("sim");
     let checkers = Checkers::new(1, notary);
-    let of = |depth, members, burst| {
-        let stats = Stats { queue_depth: depth, ..Stats::default() };
+    let of = |stats: Stats, sizes: Sizes, burst| {
         let seen =
-            checkers.look_at_queues(&look(MemberId([0; 16]), &config, &stats), members, burst);
+            checkers.look_at_queues(&look(MemberId([0; 16]), &config, &stats), &sizes, burst);
         seen.map_err(|violation| violation.checker)
     };
-    assert_eq!(of(65_536, 200_000, 20), Ok(()));
-    assert_eq!(of(65_537, 0, 0), Err(BOUNDED_QUEUES));
-    assert_eq!(of(0, 200_001, 0), Err(BOUNDED_QUEUES));
-    assert_eq!(of(0, 0, 100_000), Err(BOUNDED_QUEUES));
+    let (none, no_size) = (Stats::default(), Sizes::default());
+    let full = Sizes { members: 200_000, contacts: 200_000, observers: 8 };
+    let stats = Stats { queue_depth: 65_536, awareness: 8, baseline_permille: 980, ..none.clone() };
+    assert_eq!(of(stats, full, 20), Ok(()));
+    for sizes in [
+        Sizes { members: 200_001, ..full },
+        Sizes { contacts: 200_001, ..full },
+        Sizes { observers: 9, ..full },
+    ] {
+        assert_eq!(of(none.clone(), sizes, 0), Err(BOUNDED_QUEUES), "{sizes:?}");
+    }
+    for stats in [
+        Stats { queue_depth: 65_537, ..none.clone() },
+        Stats { awareness: 9, ..none.clone() },
+        Stats { baseline_permille: 1_001, ..none.clone() },
+    ] {
+        assert_eq!(of(stats.clone(), no_size, 0), Err(BOUNDED_QUEUES), "{stats:?}");
+    }
+    assert_eq!(of(none, no_size, 100_000), Err(BOUNDED_QUEUES));
+}
+
+/// Whoever has been well for half a minute, with a sound network around it, is held failed by
+/// nobody; during faults, or soon after, a verdict may be right.
+#[test]
+fn a_false_eviction_is_noticed_once_the_faults_have_died_away() {
+    let notary = Notary::default();
+    let own = record(&notary, NODE, 0);
+    let left = Event::Left { record: own.clone(), reason: LeftReason::Failed };
+    let at = |seconds: u64| Instant::ORIGIN + Duration::from_secs(seconds);
+    let mut roll = Roll::default();
+    roll.enter(own.record().id);
+    roll.starts(0, at(5));
+    let verdict = |roll: &Roll, calm: &[(u64, bool)], told: u64| {
+        let mut checkers = Checkers::new(1, notary.clone());
+        for (since, calm) in calm {
+            checkers.calm(at(*since), *calm);
+        }
+        checkers.event(at(told), 0, &left, roll);
+        checkers.first().map(|violation| violation.checker)
+    };
+    assert_eq!(verdict(&roll, &[(6, true), (20, true)], 36), Some(NO_FALSE_EVICTION));
+    assert_eq!(verdict(&roll, &[(6, true)], 34), None, "it has just started");
+    assert_eq!(verdict(&roll, &[(6, true), (10, false), (20, true)], 49), None, "an echo");
+    assert_eq!(verdict(&roll, &[(6, true), (10, false)], 90), None, "a faulty network");
+    assert_eq!(verdict(&roll, &[], 90), None, "nobody said that it was sound");
+    roll.leaves(0);
+    assert_eq!(verdict(&roll, &[(6, true)], 90), None, "it was told to leave");
+    roll.ends(0, at(40));
+    assert_eq!(verdict(&roll, &[(6, true)], 90), None, "it does not run");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 /// A 99.9th percentile of fewer samples is an anecdote.
-const P999_FROM: usize = 4_000;
+pub const P999_FROM: usize = 4_000;
 
 /// Percentiles of a sample, in the unit of the field that holds it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

@@ -1,5 +1,6 @@
 //! What a member may say that is not so: claims about others, forged records, noise.
 
+use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::member::Incarnation;
 use mesh_gossip_proto::membership::record::RecordHash;
 use mesh_gossip_proto::wire::message::{
@@ -15,7 +16,7 @@ use crate::table::SimTable;
 
 const MOST_BYTES: usize = 1_100;
 /// So many kinds of lies.
-const LIES: u8 = 12;
+const LIES: u8 = 14;
 
 /// Whom a lie is about.
 struct Victim {
@@ -23,6 +24,8 @@ struct Victim {
     incarnation: Incarnation,
     hash: RecordHash,
     envelope: Vec<u8>,
+    /// The present incarnation of whoever is told.
+    of_the_deceived: Incarnation,
 }
 
 impl<T: SimTable> Mix<T> {
@@ -39,6 +42,7 @@ impl<T: SimTable> Mix<T> {
             incarnation: record.record().incarnation,
             hash: record.hash(),
             envelope: record.envelope().to_vec(),
+            of_the_deceived: self.world.node(to).local().record().incarnation,
         };
         let liar = self.world.id(by);
         let mut packet = Packet::default();
@@ -109,8 +113,43 @@ impl<T: SimTable> Mix<T> {
                 let noise: Vec<u8> = (0..rng.usize(..64)).map(|_| rng.u8(..)).collect();
                 packet.push_raw(MOST_BYTES, rng.u8(..40), &noise);
             }
-            _ => drop(packet.push_raw(MOST_BYTES, kind::RECORD, &victim.envelope)),
+            11 => drop(packet.push_raw(MOST_BYTES, kind::RECORD, &victim.envelope)),
+            12 => {
+                let incarnation = victim.of_the_deceived.into();
+                put(packet, &Notice { incarnation, announcer: liar.0 });
+            }
+            _ => self.prove_a_lie(packet, liar, victim, incarnation),
         }
+    }
+
+    /// A death with its proof behind it, well formed: but the voters are nobody, or too few.
+    ///
+    /// Not among the lies: a proof with the ids of a quorum of real members. Votes in a proof bear
+    /// no signature, so that one cannot be told from a true one; whoever relays it vouches for it.
+    fn prove_a_lie(
+        &mut self,
+        packet: &mut Packet,
+        liar: MemberId,
+        victim: &Victim,
+        incarnation: WireIncarnation,
+    ) {
+        let rng = &mut self.rng;
+        let mut voters = vec![liar];
+        if rng.bool() {
+            voters.extend((0..rng.usize(1..=8)).map(|_| MemberId(rng.u128(..).to_be_bytes())));
+        }
+        let proof = Proof::new(victim.id, incarnation.into(), rng.u64(..), voters);
+        put(
+            packet,
+            &Death {
+                id: victim.id.0,
+                incarnation,
+                announcer: liar.0,
+                age_ms: rng.u32(..20_000).into(),
+                proof: proof.hash.into(),
+            },
+        );
+        packet.push_raw(MOST_BYTES, kind::PROOF, &proof.bytes);
     }
 }
 

@@ -3,13 +3,26 @@
 //! Thresholds on times and load are promises of the default detector. A baseline is judged by
 //! what it does: it must find who is gone and bury nobody else.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::measure::{Spread, ms};
+use crate::measure::{P999_FROM, Spread, ms};
 use crate::outcome::{Run, rounded};
 use crate::plan::{Plan, Scenario, Variant};
+
+/// What a check is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weight {
+    /// It is a claim of the table of scenarios.
+    Claim,
+    /// Without it a run shows nothing; it shows nothing by itself.
+    Condition,
+    /// The claim could not be judged; the note says why.
+    NotJudged,
+}
 
 /// One figure against one threshold.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,15 +33,20 @@ pub struct Check {
     pub value: Option<f64>,
     /// What it may be at most.
     pub limit: f64,
-    /// Whether it is.
+    /// Whether it is; what was not judged does not fail.
     pub pass: bool,
+    /// What that is worth.
+    pub weight: Weight,
+    /// What belongs beside the figure.
+    pub note: String,
 }
 
 impl Check {
     /// A figure that may be `limit` at most; one that is missing fails.
     pub fn at_most(name: &str, value: Option<f64>, limit: f64) -> Self {
         let pass = value.is_some_and(|value| value <= limit);
-        Self { name: name.into(), value: value.map(rounded), limit, pass }
+        let (name, value) = (name.into(), value.map(rounded));
+        Self { name, value, limit, pass, weight: Weight::Claim, note: String::new() }
     }
 
     /// Something that must not have happened.
@@ -39,12 +57,70 @@ impl Check {
     /// A figure that must be `limit` at least.
     pub fn at_least(name: &str, value: Option<f64>, limit: f64) -> Self {
         let pass = value.is_some_and(|value| value >= limit);
-        Self { name: format!("{name} (at least)"), value: value.map(rounded), limit, pass }
+        Self { pass, ..Self::at_most(&format!("{name} (at least)"), value, limit) }
+    }
+
+    /// A claim that this run cannot judge.
+    pub fn not_judged(name: &str, limit: f64, why: String) -> Self {
+        let weight = Weight::NotJudged;
+        Self { pass: true, weight, note: why, ..Self::at_most(name, None, limit) }
+    }
+
+    /// The same check as a condition.
+    #[must_use]
+    pub fn condition(self) -> Self {
+        Self { weight: Weight::Condition, ..self }
+    }
+
+    /// The same check with something to stand beside its figure.
+    #[must_use]
+    pub fn beside(self, note: String) -> Self {
+        Self { note, ..self }
+    }
+
+    /// `pass`, `FAIL` or `not judged`.
+    pub fn verdict(&self) -> &'static str {
+        match (self.weight, self.pass) {
+            (Weight::NotJudged, _) => "not judged",
+            (Weight::Claim | Weight::Condition, true) => "pass",
+            (Weight::Claim | Weight::Condition, false) => "FAIL",
+        }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.verdict(), self.name)?;
+        match (self.weight, self.value) {
+            (Weight::NotJudged, _) => {}
+            (Weight::Claim | Weight::Condition, Some(value)) => {
+                write!(f, ": {value}, limit {}", self.limit)?;
+            }
+            (Weight::Claim | Weight::Condition, None) => {
+                write!(f, ": nothing measured, limit {}", self.limit)?;
+            }
+        }
+        if self.note.is_empty() { Ok(()) } else { write!(f, " ({})", self.note) }
+    }
+}
+
+/// The verdict on several checks: nothing passes of which nothing was claimed.
+pub fn verdict(checks: &[Check]) -> &'static str {
+    let claims = checks.iter().any(|check| check.weight == Weight::Claim);
+    match (checks.iter().all(|check| check.pass), claims) {
+        (false, _) => "FAIL",
+        (true, true) => "pass",
+        (true, false) => "figure",
     }
 }
 
 /// A median of fewer says nothing.
 const MEDIAN_FROM: usize = 10;
+/// Above so many nodes a 99th percentile needs as many crashes as it has parts.
+const LARGE: usize = 1_000;
+const TAIL_FROM: usize = 100;
+/// H19: share of wrong entries in a view.
+const VIEW_ERROR: f64 = 0.001;
 
 /// H2, H2b, H6 and H9: milliseconds until the last live member knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -95,13 +171,28 @@ fn deadlines(plan: &Plan) -> Deadlines {
 fn in_time(run: &Run, checks: &mut Vec<Check>) {
     let limits = deadlines(&run.plan);
     let spread = Spread::of_ms(&run.found.full);
-    let mut add = |name: &str, value: Option<f64>, limit: Option<f64>| {
-        checks.extend(limit.map(|limit| Check::at_most(name, value, limit)));
-    };
-    add("t_full p50 (ms)", spread.p50, limits.p50.filter(|_| spread.n >= MEDIAN_FROM));
-    add("t_full p99 (ms)", spread.p99, limits.p99);
-    add("t_full p99.9 (ms)", spread.p999, limits.p999.filter(|_| spread.p999.is_some()));
-    add("t_full max (ms)", spread.max, limits.max);
+    let tail_from = if run.plan.nodes > LARGE { TAIL_FROM } else { 1 };
+    for (name, value, limit, from) in [
+        ("t_full p50 (ms)", spread.p50, limits.p50, MEDIAN_FROM),
+        ("t_full p99 (ms)", spread.p99, limits.p99, tail_from),
+        ("t_full p99.9 (ms)", spread.p999, limits.p999, P999_FROM),
+        ("t_full max (ms)", spread.max, limits.max, 1),
+    ] {
+        let Some(limit) = limit else { continue };
+        // Without a single detection there is nothing that few could excuse.
+        checks.push(if spread.n == 0 || spread.n >= from {
+            Check::at_most(name, value, limit)
+        } else {
+            let why = format!("too few: {} detections of the {from} that it needs", spread.n);
+            Check::not_judged(name, limit, why)
+        });
+    }
+}
+
+/// Handshake bytes stand beside every claim of load.
+pub fn beside_load(run: &Run) -> String {
+    let bytes = run.per_node_s(run.load.handshake_bytes);
+    format!("and {bytes:.1} bytes of handshakes a node and second")
 }
 
 /// H1 and H6: what a node may send.
@@ -113,7 +204,8 @@ fn within_budget(run: &Run, checks: &mut Vec<Check>) {
         loss if loss <= 0.2 => 400.0,
         _ => 600.0,
     };
-    checks.push(Check::at_most("bytes a node and second", bytes, limit));
+    let load = Check::at_most("bytes a node and second", bytes, limit);
+    checks.push(load.beside(beside_load(run)));
     if run.plan.loss == 0.0 {
         let messages = Some(run.per_node_s(run.load.datagrams));
         checks.push(Check::at_most("messages a node and second", messages, 2.3));
@@ -122,20 +214,30 @@ fn within_budget(run: &Run, checks: &mut Vec<Check>) {
     }
 }
 
+/// What it means that nothing happened in so many node-hours (the rule of three).
+pub fn in_node_hours(hours: f64) -> String {
+    format!(
+        "in {hours:.2} node-hours: none means fewer than {:.4} a node-hour at 95 %",
+        3.0 / hours
+    )
+}
+
 /// Nobody without fault is buried; above 20 % loss, hardly anybody.
 fn nobody_buried_alive(run: &Run, checks: &mut Vec<Check>) {
     let found = &run.found;
+    let hours = run.node_hours().max(1e-9);
+    let none = |name: &str, times| Check::none(name, times).beside(in_node_hours(hours));
     match run.plan.scenario {
         // What a blocked or deaf member believes is its own affair; others must not.
         Scenario::Asymmetric
         | Scenario::FlipFlop
         | Scenario::LifeguardInterval
         | Scenario::Threshold => {
-            checks.push(Check::none("false deaths at healthy members", found.false_deaths_healthy));
+            checks.push(none("false deaths at healthy members", found.false_deaths_healthy));
         }
         Scenario::Wan if run.plan.nodes > 128 => {
             let elsewhere = found.false_deaths - found.false_deaths_behind_cut;
-            checks.push(Check::none("false deaths of members not behind the cut", elsewhere));
+            checks.push(none("false deaths of members not behind the cut", elsewhere));
         }
         Scenario::Steady
         | Scenario::Crash
@@ -144,14 +246,16 @@ fn nobody_buried_alive(run: &Run, checks: &mut Vec<Check>) {
         | Scenario::Wan
         | Scenario::Churn => {
             if run.plan.loss > 0.2 {
-                let rate = found.false_deaths as f64 / run.node_hours().max(1e-9);
-                checks.push(Check::at_most("false deaths a node-hour", Some(rate), 0.01));
+                let rate = Some(found.false_deaths as f64 / hours);
+                let check = Check::at_most("false deaths a node-hour", rate, 0.01);
+                checks.push(check.beside(in_node_hours(hours)));
             } else {
-                checks.push(Check::none("false deaths", found.false_deaths));
+                checks.push(none("false deaths", found.false_deaths));
             }
         }
     }
-    checks.push(Check::none("false deaths while warming up", run.warmup_false_deaths));
+    let warming = Check::none("false deaths while warming up", run.warmup_false_deaths);
+    checks.push(warming.condition());
 }
 
 /// Every threshold that applies to a run.
@@ -159,7 +263,8 @@ pub fn judge(run: &Run) -> Vec<Check> {
     let plan = &run.plan;
     let found = &run.found;
     let mut checks = Vec::new();
-    checks.push(Check::none("missed", found.missed as u64));
+    let missed = Check::none("missed", found.missed as u64);
+    checks.push(if found.detected + found.missed > 0 { missed } else { missed.condition() });
     nobody_buried_alive(run, &mut checks);
     checks.extend(fired(run));
     if plan.detector.is_ours() {
@@ -192,8 +297,31 @@ pub fn fired(run: &Run) -> Vec<Check> {
     let times = |kind: &str| run.fired.get(kind).map(|times| *times as f64);
     kinds
         .into_iter()
-        .map(|kind| Check::at_least(&format!("fault fired: {kind}"), times(kind), 1.0))
+        .map(|kind| Check::at_least(&format!("fault fired: {kind}"), times(kind), 1.0).condition())
         .collect()
+}
+
+/// H7: out in time, and no flap. Whoever is at fault to the end leaves every view once and stays
+/// out; whoever is well again every other while may come back once.
+fn expelled(run: &Run, most_changes: u32, checks: &mut Vec<Check>) {
+    let found = &run.found;
+    let slowest = found.full.iter().max().map(|span| ms(*span));
+    checks.push(Check::at_most("t_full max (ms)", slowest, 20_000.0));
+    let changes = Some(f64::from(found.changes_of_one_max));
+    checks.push(Check::at_most("view changes of a member", changes, most_changes.into()));
+    if most_changes == 1 {
+        checks.push(Check::none("expelled and back at the end", found.returned as u64));
+    }
+}
+
+/// H11: no resurrection, nor anything else that the [checkers](crate::checkers) refuse.
+fn no_rule_broken(run: &Run) -> Check {
+    let name = "rules broken, resurrection among them";
+    let Some(violations) = &run.violations else {
+        return Check::not_judged(name, 0.0, "checkers remember pairs: 2,000 nodes at most".into());
+    };
+    let first = violations.first().cloned().unwrap_or_default();
+    Check::none(name, violations.len() as u64).beside(first)
 }
 
 fn promises(run: &Run, checks: &mut Vec<Check>) {
@@ -202,12 +330,8 @@ fn promises(run: &Run, checks: &mut Vec<Check>) {
     match plan.scenario {
         Scenario::Steady if plan.crashes() == 0 => within_budget(run, checks),
         Scenario::Steady | Scenario::Crash => in_time(run, checks),
-        Scenario::Asymmetric | Scenario::FlipFlop => {
-            let slowest = found.full.iter().max().map(|span| ms(*span));
-            checks.push(Check::at_most("t_full max (ms)", slowest, 20_000.0));
-            let changes = Some(f64::from(found.changes_of_one_max));
-            checks.push(Check::at_most("view changes of a member", changes, 2.0));
-        }
+        Scenario::Asymmetric => expelled(run, 1, checks),
+        Scenario::FlipFlop => expelled(run, 2, checks),
         Scenario::Threshold => {
             if plan.block <= Duration::from_secs(2) {
                 checks.push(Check::none("blocked members evicted", found.impaired_dead as u64));
@@ -216,6 +340,7 @@ fn promises(run: &Run, checks: &mut Vec<Check>) {
         Scenario::Partition => {
             let slowest = run.converged_max().map(ms);
             checks.push(Check::at_most("one view after the heal (ms)", slowest, 10_000.0));
+            checks.push(no_rule_broken(run));
         }
         Scenario::RollingRestart => {
             let slowest = found.rejoin.iter().max().map(|span| ms(*span));
@@ -223,10 +348,16 @@ fn promises(run: &Run, checks: &mut Vec<Check>) {
             checks.push(Check::none("not back", found.not_rejoined as u64));
         }
         Scenario::Churn => {
-            checks.push(Check::at_most("view error", Some(run.view_error), 0.001));
-            let bytes = Some(run.per_node_s(run.load.bytes));
-            checks.push(Check::at_most("bytes a node and second", bytes, 500.0));
+            let why = || "no view was sampled: longer than ten seconds, please".to_string();
+            checks.push(match run.view_error {
+                Some(error) => Check::at_most("view error", Some(error), VIEW_ERROR),
+                None => Check::not_judged("view error", VIEW_ERROR, why()),
+            });
         }
         Scenario::LifeguardInterval | Scenario::Wan => {}
     }
 }
+
+#[cfg(test)]
+#[path = "criteria/tests.rs"]
+mod tests;

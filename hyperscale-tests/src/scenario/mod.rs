@@ -7,7 +7,7 @@ use std::time::{Duration, Instant as Clock};
 
 use mesh_gossip_proto::DenseTable;
 
-use crate::ledger::rss_bytes;
+use crate::ledger::peak_bytes;
 use crate::outcome::{Load, Run};
 use crate::plan::{Plan, Scenario};
 use crate::progress::Progress;
@@ -25,12 +25,13 @@ const SAMPLE: Duration = Duration::from_secs(1);
 /// ... and, after a heal, agreement so often.
 const AGREEMENT: Duration = Duration::from_millis(100);
 
-/// Runs a plan.
+/// Runs a plan. Its real time counts from here: building the nodes is part of it.
 pub fn run(plan: &Plan, progress: &Progress) -> Run {
+    let started = Clock::now();
     if plan.shares_table() {
-        Play::<SharedTable>::new(plan).run(progress)
+        Play::<SharedTable>::new(plan).run(started, progress)
     } else {
-        Play::<DenseTable>::new(plan).run(progress)
+        Play::<DenseTable>::new(plan).run(started, progress)
     }
 }
 
@@ -62,8 +63,8 @@ impl<'a, T: SimTable> Play<'a, T> {
         }
     }
 
-    fn run(mut self, progress: &Progress) -> Run {
-        let (started, worked) = (Clock::now(), processor_time());
+    fn run(mut self, started: Clock, progress: &Progress) -> Run {
+        let worked = processor_time();
         self.advance(self.plan.warmup, Duration::ZERO, progress);
         let warmed = self.stage.tally().events;
         let warmup_false_deaths = self.stage.open(&self.script);
@@ -85,17 +86,18 @@ impl<'a, T: SimTable> Play<'a, T> {
         Run {
             plan: self.plan.clone(),
             seeds: vec![self.plan.seed],
+            violations: self.stage.violations(),
             found: self.stage.close(),
             load: self.load,
             warmup_false_deaths,
             converged,
             agreement: self.agreement,
-            view_error: self.errors.0 / f64::from(self.errors.1.max(1)),
+            view_error: (self.errors.1 > 0).then(|| self.errors.0 / f64::from(self.errors.1)),
             fired,
             events: warmed + closing.events,
             wall,
             processor,
-            rss_bytes: rss_bytes(),
+            rss_bytes: peak_bytes(),
             trace_hash,
         }
     }

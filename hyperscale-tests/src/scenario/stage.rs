@@ -10,7 +10,7 @@ use std::time::Duration;
 use mesh_gossip_proto::{Instant, MemberId, State};
 
 use crate::measure::{Findings, Measure};
-use crate::plan::Plan;
+use crate::plan::{Plan, Scenario};
 use crate::scenario::script::{Act, Script};
 use crate::{Fault, SimTable, World};
 
@@ -21,10 +21,13 @@ const FARTHEST_MS: u64 = 200;
 const JITTER: Duration = Duration::from_millis(20);
 /// Observers whose views an error is estimated from.
 const SAMPLED: usize = 20;
+/// Checkers remember every pair of members: with more it would be gigabytes.
+const MOST_CHECKED: usize = 2_000;
 
 /// A mesh in virtual time.
 pub(super) struct Stage<T: SimTable> {
     world: World<T>,
+    checked: bool,
     sampler: fastrand::Rng,
 }
 
@@ -53,8 +56,12 @@ impl<T: SimTable> Stage<T> {
         world.network.loss = plan.loss;
         let ids: Vec<MemberId> = (0..plan.nodes).map(|node| world.id(node)).collect();
         let measure = Measure::new(world.now(), ids);
-        let world = world.watched(measure);
-        Self { world, sampler: fastrand::Rng::with_seed(plan.seed) }
+        let mut world = world.watched(measure);
+        let checked = plan.scenario == Scenario::Partition && plan.nodes <= MOST_CHECKED;
+        if checked {
+            world = world.checked();
+        }
+        Self { world, checked, sampler: fastrand::Rng::with_seed(plan.seed) }
     }
 
     /// The measured window begins; returns the deaths of members without fault so far.
@@ -79,19 +86,19 @@ impl<T: SimTable> Stage<T> {
     /// Does what is due, all at one instant.
     pub(super) fn apply(&mut self, plan: &Plan, due: &[Act], script: &Script) {
         let now = self.world.now();
-        let picked = |pick: fn(&Act) -> Option<usize>| due.iter().filter_map(pick).collect();
-        let killed: Vec<usize> = picked(|act| match act {
-            Act::Crash(node) => Some(*node),
-            _ => None,
-        });
-        let deaf: Vec<usize> = picked(|act| match act {
-            Act::Egress(node, _) | Act::Ingress(node, _) => Some(*node),
-            _ => None,
-        });
-        let blocked: Vec<usize> = picked(|act| match act {
-            Act::Block(node) => Some(*node),
-            _ => None,
-        });
+        let (mut killed, mut deaf, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
+        for act in due {
+            match act {
+                Act::Crash(node) => killed.push(*node),
+                Act::Egress(node, _) | Act::Ingress(node, _) => deaf.push(*node),
+                Act::Block(node) => blocked.push(*node),
+                Act::Restart(_)
+                | Act::Unblock(_)
+                | Act::Part(_)
+                | Act::CutRegions(_, _)
+                | Act::Heal => {}
+            }
+        }
         let measure = self.measure();
         measure.killed(now, &killed);
         let outcasts: Vec<usize> =
@@ -175,7 +182,7 @@ impl<T: SimTable> Stage<T> {
             handshakes: ledger.total.handshakes,
             handshake_bytes: ledger.total.handshake_bytes,
             stream_bytes: ledger.total.stream_bytes,
-            cross_region_bytes: None,
+            cross_region_bytes: ledger.cross_region_bytes(),
             events: ledger.events,
         }
     }
@@ -190,13 +197,21 @@ impl<T: SimTable> Stage<T> {
         self.world.roll().running()
     }
 
-    /// Share of the running nodes that hold exactly all running nodes present, by one digest.
+    /// The first rule that was broken, if one was; none where no checker looked on.
+    pub(super) fn violations(&self) -> Option<Vec<String>> {
+        let broken = || self.world.check().err().map(|violation| violation.to_string());
+        self.checked.then(|| broken().into_iter().collect())
+    }
+
+    /// Share of the running nodes that hold exactly all running nodes present, none of them in
+    /// doubt, by one digest.
     pub(super) fn agreement(&self) -> f64 {
         let running = self.world.running();
         let mut views: BTreeMap<u64, usize> = BTreeMap::new();
         for node in &running {
             let table = self.world.node(*node).table();
-            if table.counts().present() == running.len() {
+            let counts = table.counts();
+            if counts.present() == running.len() && counts.suspect == 0 {
                 *views.entry(table.digest()).or_default() += 1;
             }
         }

@@ -34,11 +34,13 @@ pub enum Row {
     H13,
     /// The simulator itself.
     H17,
+    /// Churn.
+    H19,
 }
 
 impl Row {
     /// All that this build runs.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::H1,
         Self::H2,
         Self::H2b,
@@ -52,6 +54,7 @@ impl Row {
         Self::H12,
         Self::H13,
         Self::H17,
+        Self::H19,
     ];
 
     /// Its number.
@@ -70,6 +73,7 @@ impl Row {
             Self::H12 => "H12",
             Self::H13 => "H13",
             Self::H17 => "H17",
+            Self::H19 => "H19",
         }
     }
 
@@ -89,6 +93,7 @@ impl Row {
             Self::H12 => "rolling restart",
             Self::H13 => "WAN: 8 regions, one link cut for 60 s",
             Self::H17 => "the simulator",
+            Self::H19 => "churn: 1 % a minute die and come back",
         }
     }
 
@@ -111,7 +116,7 @@ impl Row {
             Self::H9 => "Rapid up to 25 % (F); HyParView 90 % reliable at 95 % (F)",
             Self::H11 => "memberlist never heals a long one (memberlist#222)",
             Self::H13 => "Serf needs a WAN profile of 5 s / 3 s (F)",
-            Self::H2b | Self::H4 | Self::H12 | Self::H17 => "nothing",
+            Self::H2b | Self::H4 | Self::H12 | Self::H17 | Self::H19 => "nothing",
         }
     }
 

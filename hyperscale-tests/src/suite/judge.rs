@@ -1,20 +1,37 @@
 //! What a cell, and a row of cells, must show.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::measure::Spread;
 use crate::plan::Contender;
 use crate::scenario::criteria::{self, Check};
 use crate::suite::cell::{Row, Shown, Yardstick};
+use crate::suite::interval;
 
 /// H8: batches of events that a member may publish.
 const MOST_BATCHES: f64 = 3.0;
 /// H17: happenings a second of one core's time.
 const LEAST_EVENTS_PER_S: f64 = 1e6;
+/// H17: nodes and measured seconds of the runs that have to end in so many seconds.
+const SOON: [(usize, u64); 2] = [(1_000, 300), (20_000, 60)];
+const SOON_S: f64 = 45.0;
 /// H17: at 100,000 nodes.
 const GIANT: usize = 100_000;
 const GIANT_WALL_S: f64 = 300.0;
 const GIANT_BYTES: f64 = 8.0 * 1024.0 * 1024.0 * 1024.0;
+
+/// H1: load at any size against that at 1,000 nodes.
+const FLAT: f64 = 1.10;
+/// H2: times sooner than Lifeguard, judged at these sizes, from so many detections.
+const SOONER: f64 = 3.0;
+const SOONER_AT: [usize; 2] = [128, 1_000];
+const MEDIAN_FROM: usize = 10;
+/// H6: node-hours without a false death that the claim takes.
+const NODE_HOURS: f64 = 1_000.0;
+/// H19: load against H1.
+const CHURN: f64 = 2.0;
 
 /// A statement about several cells.
 #[derive(Clone, Debug, Serialize)]
@@ -50,16 +67,20 @@ pub fn checks(shown: &Shown) -> Vec<Check> {
         Yardstick::Row => criteria::fired(run),
         Yardstick::Simulator => {
             let core = Some(run.events_per_core_s());
+            let wall = Some(run.wall.as_secs_f64());
             let same = shown.repeated.map(|same| u64::from(!same) as f64);
             let mut checks = vec![
                 Check::at_most("different hashes of two runs", same, 0.0),
                 Check::at_least("events a second of a core", core, LEAST_EVENTS_PER_S),
             ];
+            let shape = (run.plan.nodes, run.plan.duration.as_secs());
+            if SOON.contains(&shape) {
+                checks.push(Check::at_most("real time of the whole run (s)", wall, SOON_S));
+            }
             if run.plan.nodes >= GIANT {
-                let wall = Some(run.wall.as_secs_f64());
-                checks.push(Check::at_most("real time (s)", wall, GIANT_WALL_S));
+                checks.push(Check::at_most("real time of the whole run (s)", wall, GIANT_WALL_S));
                 let bytes = Some(run.rss_bytes as f64);
-                checks.push(Check::at_most("resident memory (bytes)", bytes, GIANT_BYTES));
+                checks.push(Check::at_most("most memory (bytes)", bytes, GIANT_BYTES));
             }
             checks
         }
@@ -68,154 +89,163 @@ pub fn checks(shown: &Shown) -> Vec<Check> {
 
 /// Statements about whole rows.
 pub fn compare(all: &[Shown]) -> Vec<Comparison> {
+    let (interval, calibration) = interval::compare(all);
     let mut compared = Vec::new();
     compared.extend(load_is_flat(all));
-    compared.extend(sooner(all));
-    compared.extend(interval(all));
+    compared.extend(sooner(all, &calibration));
+    compared.extend(interval);
+    compared.extend(long_enough(all));
+    compared.extend(across_regions(all));
+    compared.extend(churn(all));
     compared
 }
 
-fn of(row: Row, contender: Contender, all: &[Shown]) -> Vec<&Shown> {
+impl Comparison {
+    pub(super) fn of(row: Row, label: String, checks: Vec<Check>, note: String) -> Self {
+        let pass = checks.iter().all(|check| check.pass);
+        Self { row: row.name(), label, checks, note, pass, counts: true }
+    }
+}
+
+pub(super) fn of(row: Row, contender: Contender, all: &[Shown]) -> Vec<&Shown> {
     all.iter()
         .filter(|shown| shown.cell.row == row && shown.run.plan.detector == contender)
         .collect()
 }
 
+fn load(shown: &Shown) -> f64 {
+    shown.run.per_node_s(shown.run.load.bytes)
+}
+
 /// H1: load does not grow with the cluster.
 fn load_is_flat(all: &[Shown]) -> Option<Comparison> {
     let rows = of(Row::H1, Contender::Observers, all);
-    let load = |shown: &Shown| shown.run.per_node_s(shown.run.load.bytes);
-    let thousand = rows.iter().find(|shown| shown.run.plan.nodes == 1_000)?;
     let most = rows.iter().max_by_key(|shown| shown.run.plan.nodes)?;
     let nodes = most.run.plan.nodes;
-    if nodes <= 1_000 {
-        return None;
-    }
-    let ratio = load(most) / load(thousand).max(1e-9);
-    let checks = vec![Check::at_most("load against N = 1,000", Some(ratio), 1.10)];
-    Some(Comparison {
-        row: Row::H1.name(),
-        label: format!("load({nodes}) / load(1000)"),
-        pass: checks.iter().all(|check| check.pass),
-        checks,
-        note: format!(
-            "handshake bytes beside it: {:.1} and {:.1} a node and second",
-            most.run.per_node_s(most.run.load.handshake_bytes),
-            thousand.run.per_node_s(thousand.run.load.handshake_bytes)
-        ),
-        counts: true,
-    })
-}
-
-/// H2: how many times sooner than Lifeguard.
-fn sooner(all: &[Shown]) -> Vec<Comparison> {
-    let ours = of(Row::H2, Contender::Observers, all);
-    let theirs = of(Row::H2, Contender::Lifeguard, all);
-    let median = |shown: &Shown| Spread::of_ms(&shown.run.found.full).p50;
-    ours.iter()
-        .filter_map(|ours| {
-            let other = theirs.iter().find(|other| other.cell.label == ours.cell.label)?;
-            let times = median(other)? / median(ours)?;
-            Some(Comparison {
-                row: Row::H2.name(),
-                label: format!("{}: Lifeguard's T_full p50 / ours", ours.cell.label),
-                checks: Vec::new(),
-                note: format!("{times:.2} times sooner"),
-                pass: true,
-                counts: false,
-            })
-        })
-        .collect()
-}
-
-/// FP and FP- in percent of SWIM's, as published.
-const PUBLISHED: [(Contender, f64, f64); 4] = [
-    (Contender::LhaProbe, 67.72, 32.88),
-    (Contender::LhaSuspicion, 3.00, 6.71),
-    (Contender::Buddy, 94.08, 44.57),
-    (Contender::Lifeguard, 1.53, 1.89),
-];
-/// Messages and bytes of Lifeguard in percent of SWIM's.
-const PUBLISHED_LOAD: (f64, f64) = (110.59, 97.97);
-const FACTOR: f64 = 3.0;
-
-#[derive(Clone, Copy, Default)]
-struct Sum {
-    deaths: f64,
-    healthy: f64,
-    messages: f64,
-    bytes: f64,
-}
-
-fn sum(contender: Contender, all: &[Shown]) -> Option<Sum> {
-    let cells = of(Row::H3, contender, all);
-    if cells.is_empty() {
-        return None;
-    }
-    let mut sum = Sum::default();
-    for shown in cells {
-        sum.deaths += shown.run.found.false_deaths as f64;
-        sum.healthy += shown.run.found.false_deaths_healthy as f64;
-        sum.messages += shown.run.load.datagrams as f64;
-        sum.bytes += shown.run.load.bytes as f64;
-    }
-    Some(sum)
-}
-
-/// A ratio within a factor of a published one: 1 is equal, 3 the most that fits.
-fn off_by(name: &str, ours: f64, published: f64) -> Check {
-    let off = if ours > 0.0 { (ours / published).max(published / ours) } else { f64::INFINITY };
-    let name = format!("{name}: {ours:.2} % of SWIM, published {published} %, off by a factor of");
-    let off = off.is_finite().then_some(off);
-    Check::at_most(&name, off, FACTOR)
-}
-
-/// H3: calibration first, then the claim.
-fn interval(all: &[Shown]) -> Vec<Comparison> {
-    let Some(swim) = sum(Contender::Swim, all) else { return Vec::new() };
-    let percent = |part: f64, whole: f64| 100.0 * part / whole.max(1.0);
-    let mut compared = Vec::new();
-    let mut fits = true;
-    for (contender, deaths, healthy) in PUBLISHED {
-        let Some(theirs) = sum(contender, all) else { continue };
-        let mut checks = vec![
-            off_by("FP", percent(theirs.deaths, swim.deaths), deaths),
-            off_by("FP-", percent(theirs.healthy, swim.healthy), healthy),
-        ];
-        if contender == Contender::Lifeguard {
-            let (messages, bytes) = PUBLISHED_LOAD;
-            checks.push(off_by("messages", percent(theirs.messages, swim.messages), messages));
-            checks.push(off_by("bytes", percent(theirs.bytes, swim.bytes), bytes));
+    let name = "load against N = 1,000";
+    let thousand = rows.iter().find(|shown| shown.run.plan.nodes == 1_000);
+    let check = match thousand.filter(|_| nodes > 1_000) {
+        Some(thousand) => {
+            let ratio = load(most) / load(thousand).max(1e-9);
+            let beside = [*most, *thousand].map(|shown| criteria::beside_load(&shown.run));
+            Check::at_most(name, Some(ratio), FLAT).beside(beside.join("; at 1,000 "))
         }
-        let pass = checks.iter().all(|check| check.pass);
-        fits &= pass;
-        compared.push(Comparison {
-            row: Row::H3.name(),
-            label: format!("calibration of {}", contender.name()),
-            checks,
-            note: format!(
-                "FP / FP- {} / {}; SWIM {} / {}",
-                theirs.deaths, theirs.healthy, swim.deaths, swim.healthy
-            ),
-            pass,
-            counts: false,
-        });
-    }
-    if let Some(ours) = sum(Contender::Observers, all) {
-        let checks = vec![
-            Check::at_most("FP in % of SWIM", Some(percent(ours.deaths, swim.deaths)), 0.1),
-            Check::at_most("FP-", Some(ours.healthy), 0.0),
-            Check::at_most("bytes in % of SWIM", Some(percent(ours.bytes, swim.bytes)), 70.0),
-        ];
-        let calibrated = if fits { "the baselines fit" } else { "some baselines do not fit" };
-        compared.push(Comparison {
-            row: Row::H3.name(),
-            label: "observers against SWIM".into(),
-            pass: checks.iter().all(|check| check.pass),
-            checks,
-            note: format!("FP / FP- {} / {}; {calibrated}", ours.deaths, ours.healthy),
-            counts: true,
-        });
+        None => {
+            let sizes: Vec<String> =
+                rows.iter().map(|shown| shown.run.plan.nodes.to_string()).collect();
+            let why = format!("it needs 1,000 nodes and more; here are {}", sizes.join(", "));
+            Check::not_judged(name, FLAT, why)
+        }
+    };
+    let note = if nodes < GIANT { "the claim is about 100,000 nodes" } else { "as claimed" };
+    let label = match thousand {
+        Some(_) if nodes > 1_000 => format!("load({nodes}) / load(1000)"),
+        Some(_) | None => "the largest mesh's load against that of 1,000 nodes".into(),
+    };
+    Some(Comparison::of(Row::H1, label, vec![check], note.into()))
+}
+
+/// H2: how many times sooner than Lifeguard, under the same seeds.
+fn sooner(all: &[Shown], calibration: &str) -> Vec<Comparison> {
+    let theirs = of(Row::H2, Contender::Lifeguard, all);
+    let mut compared = Vec::new();
+    for ours in of(Row::H2, Contender::Observers, all) {
+        let Some(theirs) = theirs.iter().find(|other| other.cell.label == ours.cell.label) else {
+            continue;
+        };
+        let name = "Lifeguard's T_full p50 / ours";
+        let spreads = [ours, *theirs].map(|shown| under_shared_seeds(shown, ours, theirs));
+        let few = spreads.iter().map(|spread| spread.n).min().unwrap_or(0);
+        let check = match (spreads[0].p50, spreads[1].p50) {
+            (Some(ours), Some(theirs)) if few >= MEDIAN_FROM => {
+                Check::at_least(name, Some(theirs / ours), SOONER)
+            }
+            (Some(_) | None, _) => {
+                let why = format!("too few: {few} detections of the {MEDIAN_FROM} that it needs");
+                Check::not_judged(name, SOONER, why)
+            }
+        };
+        let label = format!("{}: sooner than Lifeguard", ours.cell.label);
+        let note = format!("p50 over {few} detections at least; {calibration}");
+        let mut one = Comparison::of(Row::H2, label, vec![check], note);
+        one.counts = SOONER_AT.contains(&ours.run.plan.nodes);
+        compared.push(one);
     }
     compared
 }
+
+/// Percentiles over those seeds that both have; seeds count up from one first seed, and the times
+/// stand in their order as long as nobody was missed.
+fn under_shared_seeds(shown: &Shown, ours: &Shown, theirs: &Shown) -> Spread {
+    let shared = ours.run.seeds.len().min(theirs.run.seeds.len());
+    let crashes = shown.run.plan.crashes();
+    let full = &shown.run.found.full;
+    let complete = full.len() == crashes * shown.run.seeds.len();
+    let upto = if complete { crashes * shared } else { full.len() };
+    Spread::of_ms(&full[..upto])
+}
+
+/// H6: nobody is buried alive, shown over so many node-hours that it means something.
+fn long_enough(all: &[Shown]) -> Vec<Comparison> {
+    let mut by_loss: BTreeMap<u32, (f64, u64)> = BTreeMap::new();
+    for shown in of(Row::H6, Contender::Observers, all) {
+        let sum = by_loss.entry((shown.run.plan.loss * 1e3).round() as u32).or_default();
+        sum.0 += shown.run.node_hours();
+        sum.1 += shown.run.found.false_deaths;
+    }
+    let judge = |(permille, (hours, deaths)): (u32, (f64, u64))| {
+        let name = format!("false deaths over {NODE_HOURS} node-hours");
+        let check = if permille > 200 || deaths > 0 || hours >= NODE_HOURS {
+            let most = if permille > 200 { hours * 0.01 } else { 0.0 };
+            Check::at_most("false deaths", Some(deaths as f64), most)
+        } else {
+            let why = format!("none in {hours:.1} node-hours, below the {NODE_HOURS} of the claim");
+            Check::not_judged(&name, 0.0, why)
+        };
+        let label = format!("all cells at {} % loss", f64::from(permille) / 10.0);
+        Comparison::of(Row::H6, label, vec![check], criteria::in_node_hours(hours))
+    };
+    by_loss.into_iter().map(judge).collect()
+}
+
+/// H13: how much crosses from one region to another; a figure.
+fn across_regions(all: &[Shown]) -> Vec<Comparison> {
+    let share = |shown: &&Shown| {
+        let across = shown.run.load.cross_region_bytes?;
+        let percent = 100.0 * across as f64 / shown.run.load.bytes.max(1) as f64;
+        let regions = f64::from(shown.run.plan.regions);
+        let label = format!("{}: bytes between regions", shown.cell.label);
+        let note = format!(
+            "{percent:.1} % of all; among peers drawn at random it would be {:.1} %",
+            100.0 * (regions - 1.0) / regions
+        );
+        Some(Comparison { counts: false, ..Comparison::of(Row::H13, label, Vec::new(), note) })
+    };
+    of(Row::H13, Contender::Observers, all).iter().filter_map(share).collect()
+}
+
+/// H19: what churn costs, against the same mesh at rest.
+fn churn(all: &[Shown]) -> Vec<Comparison> {
+    let steady = of(Row::H1, Contender::Observers, all);
+    let judge = |shown: &&Shown| {
+        let nodes = shown.run.plan.nodes;
+        let name = "load against the same mesh at rest";
+        let check = match steady.iter().find(|rest| rest.run.plan.nodes == nodes) {
+            Some(rest) => {
+                let ratio = load(shown) / load(rest).max(1e-9);
+                let figures = format!("{:.0} and {:.0} B/s", load(shown), load(rest));
+                let beside = format!("{figures}, {}", criteria::beside_load(&shown.run));
+                Check::at_most(name, Some(ratio), CHURN).beside(beside)
+            }
+            None => Check::not_judged(name, CHURN, format!("H1 at {nodes} nodes was not run")),
+        };
+        let note = "bodies of records are counted in, although the claim leaves them out";
+        let label = format!("{}: load", shown.cell.label);
+        Comparison::of(Row::H19, label, vec![check], note.into())
+    };
+    of(Row::H19, Contender::Observers, all).iter().map(judge).collect()
+}
+
+#[cfg(test)]
+#[path = "judge/tests.rs"]
+mod tests;

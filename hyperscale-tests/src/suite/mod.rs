@@ -14,6 +14,7 @@ use crate::report::{self, Report};
 use crate::suite::cell::Row;
 
 pub mod cell;
+mod interval;
 pub mod judge;
 pub mod pool;
 mod rows;

@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::ledger;
 use crate::outcome::Run;
 use crate::plan::Contender;
 use crate::progress::Progress;
@@ -21,7 +22,7 @@ struct Unit {
     number: usize,
 }
 
-/// Runs every cell; those that must be alone come first, when memory is still clean.
+/// Runs every cell; those that must be alone come first, each with a peak of memory of its own.
 pub fn run(cells: &[Cell], jobs: usize) -> Vec<Shown> {
     let mut units = Vec::new();
     for (cell, planned) in cells.iter().enumerate() {
@@ -55,6 +56,9 @@ fn work(cells: &[Cell], units: &[Unit], jobs: usize, bar: &Progress) -> Vec<(Uni
                 while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let cell = &cells[unit.cell];
                     let plan = cell.plan_of(unit.contender, unit.number);
+                    if cell.alone {
+                        ledger::forget_peak();
+                    }
                     let run = scenario::run(&plan, &Progress::silent());
                     bar.step(&format!("{} {}", cell.row.name(), cell.label));
                     let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -3,7 +3,7 @@
 use mesh_gossip_proto::membership::roster::List;
 
 use super::World;
-use crate::checkers::{Checkers, Look, Violation};
+use crate::checkers::{Checkers, Look, Sizes, Violation};
 use crate::table::SimTable;
 
 impl<T: SimTable> World<T> {
@@ -36,7 +36,12 @@ impl<T: SimTable> World<T> {
                 config: &self.config,
                 stats: &node.stats(),
             };
-            checkers.look_at_queues(&look, node.table().len(), self.books.most_at_once)?;
+            let sizes = Sizes {
+                members: node.table().len(),
+                contacts: node.contacts().count(),
+                observers: node.observed_by().len(),
+            };
+            checkers.look_at_queues(&look, &sizes, self.books.most_at_once)?;
             for list in [List::Present, List::Departed] {
                 for member in node.table().members(list) {
                     checkers.look_at(&look, member)?;

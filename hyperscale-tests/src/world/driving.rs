@@ -326,20 +326,14 @@ impl<T: SimTable> World<T> {
     /// Seals and carries.
     pub(super) fn put_on_wire(&mut self, from: usize, to: usize, life: u32, bytes: &[u8]) {
         self.books.datagram(self.now, from, bytes.len());
-        let carried = self.network.carry(&mut self.rng, &mut self.fired, from, to);
-        for (number, delay) in carried.copies.into_iter().enumerate() {
-            let Some(delay) = delay else { continue };
-            let bytes = if carried.garbled && number == 0 {
-                self.garble(bytes)
-            } else if number == 0 {
-                self.pool.hold(bytes)
-            } else {
-                // The receiver's window refuses the second copy (rule S-3): it costs a delivery.
-                continue;
-            };
-            let (to, from) = (to as u32, from as u32);
-            self.wheel.push(self.now + delay, What::Datagram { to, from, life, bytes });
+        if let Some(regions) = self.network.regions(from, to) {
+            self.books.between(regions, bytes.len());
         }
+        let carried = self.network.carry(&mut self.rng, &mut self.fired, from, to);
+        let Some(delay) = carried.delay else { return };
+        let bytes = if carried.garbled { self.garble(bytes) } else { self.pool.hold(bytes) };
+        let (to, from) = (to as u32, from as u32);
+        self.wheel.push(self.now + delay, What::Datagram { to, from, life, bytes });
     }
 
     fn garble(&mut self, bytes: &[u8]) -> u32 {

@@ -123,7 +123,7 @@ impl<T: SimTable> World<T> {
             }
             self.books.handshake(from, *size);
             let carried = self.network.carry(&mut self.rng, &mut self.fired, from, to);
-            if let Some(first) = carried.copies[0] {
+            if let Some(first) = carried.delay {
                 parts |= 1 << number;
                 delay = delay.or(Some(first));
             }
@@ -237,7 +237,7 @@ impl<T: SimTable> World<T> {
     pub(super) fn send_hint(&mut self, to: usize, from: usize) {
         self.books.handshake(to, HINT_BYTES);
         let carried = self.network.carry(&mut self.rng, &mut self.fired, to, from);
-        if let Some(delay) = carried.copies[0] {
+        if let Some(delay) = carried.delay {
             let what = What::Hint { to: from as u32, from: to as u32 };
             self.wheel.push(self.now + delay, what);
         }

@@ -1,6 +1,6 @@
 //! Events as bytes of the trace: who, which record, which state.
 
-use mesh_gossip_proto::{Event, Instant, MemberId, SignedRecord};
+use mesh_gossip_proto::{Event, Instant, LeftReason, MemberId, SignedRecord};
 
 use super::World;
 use crate::table::SimTable;
@@ -111,8 +111,12 @@ fn line(event: &Event) -> Line {
 }
 
 impl<T: SimTable> World<T> {
-    /// Adds an event to the trace.
+    /// Adds an event to the trace, and to the roll whose verdict it is.
     pub(super) fn trace_event(&mut self, by: usize, event: &Event) {
+        if matches!(event, Event::Left { reason: LeftReason::Failed, .. }) {
+            let passed = self.node(by).stats().declared_dead;
+            self.roll.tells_of_departure(by, passed);
+        }
         let line = line(event);
         self.trace.add(self.now.as_nanos(), Kind::Event, by, &line.bytes[..line.length]);
     }
