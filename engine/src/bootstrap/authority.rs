@@ -151,6 +151,9 @@ impl CertificateAuthority {
     /// # Errors
     /// [`BootstrapError::Exists`] or [`BootstrapError::Io`].
     pub fn write(&self, directory: &Path, existing: Existing) -> Result<(), BootstrapError> {
+        if existing == Existing::Replace {
+            files::retire(directory)?;
+        }
         let bundle = self.bundle_pem();
         let issuing_key = key_pem(&self.issuing_key);
         let root_key = self.root_key.as_deref().map(key_pem);

@@ -23,12 +23,13 @@ use crate::bootstrap::http::{
     self, Answer, CRL, Denial, Grant, JOIN, JoinRequest, RENEW, RenewRequest, Timed,
 };
 use crate::bootstrap::names::{Fingerprint, KeyId, Serial};
-use crate::bootstrap::peer::{Anchor, CLIENT_AUTH, ServerJudge, prove};
+use crate::bootstrap::peer::{Anchor, ServerJudge, prove};
 use crate::bootstrap::{BootstrapError, NodeKey, Refusal, Token, wall};
 use crate::tls::credentials::server_name;
 use crate::tls::identity::{Identity, peer_of};
 use crate::tls::provider::provider;
 use crate::tls::trust::{Trust, vouches_for_itself};
+use crate::tls::verifier::Usage;
 
 /// How long a connection may take to come about.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -208,17 +209,15 @@ pub fn renew(
 ///
 /// # Errors
 /// [`ClientError`].
-pub fn fetch_crl(
-    server: &str,
-    bundle_pem: &str,
-    trust_domain: &str,
-    cluster: &str,
-) -> Result<String, ClientError> {
+pub fn fetch_crl(server: &str, chain_pem: &str, bundle_pem: &str) -> Result<String, ClientError> {
+    let chain = certificates(chain_pem).map_err(ClientError::Own)?;
+    let leaf = chain.first().ok_or_else(|| ClientError::Own("it is empty".into()))?;
+    let own = Identity::of_leaf(leaf).map_err(own_fault)?;
     let bundle = certificates(bundle_pem).map_err(ClientError::Own)?;
     let judge = ServerJudge {
         anchor: Anchor::Bundle(Trust::of_bundle(bundle).map_err(own_fault)?),
-        trust_domain: Some(trust_domain.to_owned()),
-        cluster: Some(cluster.to_owned()),
+        trust_domain: Some(own.trust_domain),
+        cluster: Some(own.cluster),
     };
     let tls = builder()?
         .dangerous()
@@ -229,6 +228,20 @@ pub fn fetch_crl(
         return Err(denied(&answer));
     }
     String::from_utf8(answer.body).map_err(answer_fault)
+}
+
+/// Start and end of a chain's leaf.
+///
+/// # Errors
+/// [`ClientError::Own`] when there is none.
+pub fn lifetime(chain_pem: &str) -> Result<(SystemTime, SystemTime), ClientError> {
+    let chain = certificates(chain_pem).map_err(ClientError::Own)?;
+    let leaf = chain.first().ok_or_else(|| ClientError::Own("it is empty".into()))?;
+    let (_, certificate) = X509Certificate::from_der(leaf).map_err(own_fault)?;
+    let validity = certificate.validity();
+    let not_before = system_time(validity.not_before.to_datetime()).map_err(own_fault)?;
+    let not_after = system_time(validity.not_after.to_datetime()).map_err(own_fault)?;
+    Ok((not_before, not_after))
 }
 
 fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, ClientError> {
@@ -324,7 +337,7 @@ fn obtained(grant: Grant, trust: &Trust, expected: &Expected<'_>) -> Result<Obta
     let chain = certificates(&grant.chain).map_err(ClientError::Answer)?;
     let (leaf, rest) = chain.split_first().ok_or_else(|| wrong("it holds no certificate"))?;
     let since = wall().duration_since(SystemTime::UNIX_EPOCH).map_err(answer_fault)?;
-    prove(trust, leaf, rest, CLIENT_AUTH, UnixTime::since_unix_epoch(since))
+    prove(trust, leaf, rest, Usage::Client, UnixTime::since_unix_epoch(since))
         .map_err(ClientError::Answer)?;
     let identity = Identity::of_leaf(leaf).map_err(answer_fault)?;
     identity.require_member().map_err(answer_fault)?;

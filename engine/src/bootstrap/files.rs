@@ -125,6 +125,19 @@ pub(super) fn permission_warning(path: &Path) -> Option<String> {
     })
 }
 
+/// Sets the promises of a replaced authority aside: they bind no other.
+pub(super) fn retire(directory: &Path) -> Result<(), BootstrapError> {
+    let ledger = directory.join(LEDGER);
+    if ledger.exists() {
+        rename(&ledger, &directory.join(format!("{LEDGER}.old")))?;
+    }
+    let list = directory.join(REVOCATION_LIST);
+    match fs::remove_file(&list) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&list, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Gives a file a new name, on the disk.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), BootstrapError> {
     fs::rename(from, to).map_err(|error| io_error(to, error))?;

@@ -63,6 +63,22 @@ pub fn wall() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(crate::clock::wall().0)
 }
 
+/// Writes a file for its owner alone; one that exists is an error.
+///
+/// # Errors
+/// [`BootstrapError::Exists`] or [`BootstrapError::Io`].
+pub fn write_secret(path: &std::path::Path, text: &str) -> Result<(), BootstrapError> {
+    files::write_new(path, text, files::Readers::Owner)
+}
+
+/// Replaces a file that all may read; readers see the old or the new text.
+///
+/// # Errors
+/// [`BootstrapError::Io`].
+pub fn replace_public(path: &std::path::Path, text: &str) -> Result<(), BootstrapError> {
+    files::replace(path, text, files::Readers::All)
+}
+
 /// Eight random bytes, to spread renewals with.
 ///
 /// # Errors

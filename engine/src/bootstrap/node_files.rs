@@ -73,12 +73,12 @@ impl NodeFiles {
         }
     }
 
-    /// Puts the certificate of the pending key in place, and the bundle where there is none.
+    /// Puts the certificate of the pending key in place, and the bundle where one is given.
     ///
     /// # Errors
     /// [`BootstrapError::Io`]; the next call of [`NodeFiles::finish`] goes on.
-    pub fn install(&self, chain_pem: &str, bundle_pem: &str) -> Result<(), BootstrapError> {
-        if read_if_there(&self.ca)?.as_deref().map(String::as_str) != Some(bundle_pem) {
+    pub fn install(&self, chain_pem: &str, bundle_pem: Option<&str>) -> Result<(), BootstrapError> {
+        if let Some(bundle_pem) = bundle_pem {
             files::replace(&self.ca, bundle_pem, Readers::All)?;
         }
         files::replace(&self.next_certificate, chain_pem, Readers::All)?;
@@ -145,7 +145,7 @@ mod tests {
             let home = tempfile::tempdir().unwrap();
             let files = NodeFiles::below(home.path(), "n1");
             files.pending_key().unwrap();
-            files.install("old chain", "bundle").unwrap();
+            files.install("old chain", Some("bundle")).unwrap();
             let id = files.pending_key().unwrap().id();
             // What an interrupted installation leaves behind, step by step.
             if stop_after >= 1 {

@@ -23,11 +23,7 @@ use crate::bootstrap::registrar::SERVER_ROLE;
 use crate::tls::identity::Identity;
 use crate::tls::provider::verification_algorithms;
 use crate::tls::trust::Trust;
-use crate::tls::verifier::MAX_SENT_INTERMEDIATES;
-
-/// Extended key usages, as encoded.
-const SERVER_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 1];
-pub(super) const CLIENT_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 2];
+use crate::tls::verifier::{MAX_SENT_INTERMEDIATES, Usage};
 
 /// What a node knows of the authority before it asks it anything.
 #[derive(Clone, Debug)]
@@ -66,7 +62,7 @@ impl ServerJudge {
                 Trust::of_bundle(vec![root]).map_err(|error| error.to_string())?
             }
         };
-        prove(&trust, leaf, sent, SERVER_AUTH, now)?;
+        prove(&trust, leaf, sent, Usage::Server, now)?;
         let identity = Identity::of_leaf(leaf).map_err(|error| error.to_string())?;
         if identity.role != SERVER_ROLE {
             return Err(format!(
@@ -114,7 +110,7 @@ pub(super) fn prove(
     trust: &Trust,
     leaf: &CertificateDer<'_>,
     sent: &[CertificateDer<'_>],
-    usage: &'static [u8],
+    usage: Usage,
     now: UnixTime,
 ) -> Result<(), String> {
     let candidates: Vec<CertificateDer<'_>> = sent
@@ -124,18 +120,29 @@ pub(super) fn prove(
         .map(|certificate| CertificateDer::from(certificate.as_ref()))
         .collect();
     let end_entity = EndEntityCert::try_from(leaf).map_err(|error| error.to_string())?;
+    let key_usage = match usage {
+        Usage::Server => KeyUsage::server_auth(),
+        Usage::Client => KeyUsage::client_auth(),
+    };
     end_entity
         .verify_for_usage(
             verification_algorithms().all,
             trust.anchors(),
             &candidates,
             now,
-            KeyUsage::required(usage),
+            key_usage,
             None,
             None,
         )
-        .map(|_| ())
-        .map_err(|error| format!("the certificate does not hold: {error}"))
+        .map_err(|error| format!("the certificate does not hold: {error}"))?;
+    // A leaf must name the usage; the library alone lets a leaf without the extension pass.
+    let named = X509Certificate::from_der(leaf).is_ok_and(|(_, certificate)| {
+        certificate.extended_key_usage().ok().flatten().is_some_and(|usages| match usage {
+            Usage::Server => usages.value.server_auth,
+            Usage::Client => usages.value.client_auth,
+        })
+    });
+    if named { Ok(()) } else { Err(format!("the certificate is not for {usage}")) }
 }
 
 fn refused(why: String) -> rustls::Error {
@@ -198,7 +205,7 @@ impl ClientJudge {
         sent: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), String> {
-        prove(&self.trust, leaf, sent, CLIENT_AUTH, now)?;
+        prove(&self.trust, leaf, sent, Usage::Client, now)?;
         let identity = Identity::of_leaf(leaf).map_err(|error| error.to_string())?;
         identity.require_member().map_err(|error| error.to_string())?;
         if identity.trust_domain != self.trust_domain || identity.cluster != self.cluster {

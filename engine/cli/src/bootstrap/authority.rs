@@ -1,0 +1,150 @@
+//! The verbs that work on an authority's directory.
+//!
+//! Invariant: each opens the directory, does one thing that the ledger holds, and tells it.
+
+use std::fs;
+
+use mesh_gossip::bootstrap::{
+    CaValidity, CertificateAuthority, REVOCATION_LIST, ROOT_KEY, Registrar, Subject, TRUST_BUNDLE,
+    Target, inspect as looks, wall, write_secret,
+};
+use mesh_gossip::tls::identity::RESERVED_ROLES;
+use serde_json::json;
+
+use super::options::{CrlArgs, InitArgs, InspectArgs, IssueArgs, RevokeArgs, TokenArgs};
+use super::{BootstrapError, NodeSettings, existing, full, print, print_settings, say, span, warn};
+
+pub(super) fn init(args: &InitArgs) -> Result<(), BootstrapError> {
+    let root = span(args.days);
+    let validity = CaValidity { root, issuing: root.min(CaValidity::default().issuing) };
+    let authority =
+        CertificateAuthority::create(&args.trust_domain, &args.cluster, wall(), validity)?;
+    authority.write(&args.dir, existing(args.force))?;
+    let dir = args.dir.display();
+    eprintln!("wrote the authority of cluster {} to {dir}", args.cluster);
+    eprintln!("its root key ({ROOT_KEY}) signs no node: move it offline");
+    eprintln!("its fingerprint, which joining nodes need: {}", authority.fingerprint()?);
+    print(&json!({ "mesh": { "gossip": {
+        "clusterId": authority.cluster(),
+        "tls": {
+            "caPath": full(&args.dir.join(TRUST_BUNDLE))?,
+            "trustDomain": authority.trust_domain(),
+        },
+    }}}))
+}
+
+/// Opens a directory and tells what is loose about it.
+pub(super) fn open(
+    dir: &std::path::Path,
+    echo: Option<fn(&str)>,
+) -> Result<Registrar, BootstrapError> {
+    let registrar = Registrar::open(dir, echo)?;
+    warn(CertificateAuthority::warnings(dir));
+    Ok(registrar)
+}
+
+pub(super) fn token(args: &TokenArgs) -> Result<(), BootstrapError> {
+    reserved(&args.role)?;
+    let registrar = open(&args.dir, None)?;
+    let validity = args.lifetime.unwrap_or_else(|| span(args.days));
+    // A file that cannot be written should not cost a token.
+    if let Some(path) = args.out.as_ref().filter(|path| path.exists()) {
+        return Err(BootstrapError::Mint(mesh_gossip::bootstrap::BootstrapError::Exists(
+            path.clone(),
+        )));
+    }
+    let token = registrar.token(&args.node, &args.role, args.ttl, validity, wall())?;
+    eprintln!(
+        "token {} lets {} join once within {} s; on the node:\n  omnirelay mesh bootstrap join \
+         --server HOST:17420 \\\n    --ca-fingerprint {} \\\n    --node {} --token-file FILE --out \
+         DIR",
+        token.id(),
+        args.node,
+        args.ttl.as_secs(),
+        registrar.authority().fingerprint()?,
+        args.node,
+    );
+    match &args.out {
+        Some(path) => {
+            write_secret(path, token.text())?;
+            eprintln!("wrote {}", path.display());
+            Ok(())
+        }
+        None => say(token.text()),
+    }
+}
+
+pub(super) fn issue(args: &IssueArgs) -> Result<(), BootstrapError> {
+    reserved(&args.role)?;
+    let registrar = open(&args.dir, None)?;
+    let files = mesh_gossip::bootstrap::NodeFiles::below(&args.out, &args.node);
+    // What cannot be written should not be entered in the ledger.
+    if !args.force
+        && let Some(path) = [&files.certificate, &files.key].into_iter().find(|path| path.exists())
+    {
+        return Err(BootstrapError::Exists(path.clone()));
+    }
+    let subject = Subject::new(&args.node, &args.role);
+    let issued = registrar.issue(&subject, wall(), span(args.days))?;
+    let files = issued.write(&args.out, existing(args.force))?;
+    eprintln!("wrote {} (serial {})", files.certificate.display(), issued.serial);
+    eprintln!("wrote {}", files.key.display());
+    let authority = registrar.authority();
+    print_settings(&NodeSettings {
+        node: &args.node,
+        role: &args.role,
+        cluster: authority.cluster(),
+        trust_domain: authority.trust_domain(),
+        certificate: &files.certificate,
+        key: &files.key,
+        ca: &args.dir.join(TRUST_BUNDLE),
+    })
+}
+
+fn reserved(role: &str) -> Result<(), BootstrapError> {
+    match RESERVED_ROLES.into_iter().find(|reserved| *reserved == role) {
+        Some(role) => Err(BootstrapError::Reserved(role)),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn revoke(args: &RevokeArgs) -> Result<(), BootstrapError> {
+    let target = match (&args.serial, &args.node) {
+        (Some(serial), _) => Target::Serial(*serial),
+        (None, Some(node)) => Target::Node(node),
+        // The parser demands one of the two.
+        (None, None) => return Ok(()),
+    };
+    let registrar = open(&args.dir, None)?;
+    let revoked = registrar.revoke(target, args.reason.into(), wall())?;
+    let list = args.dir.join(REVOCATION_LIST);
+    eprintln!("wrote {} (number {})", list.display(), revoked.crl_number);
+    if revoked.serials.is_empty() {
+        eprintln!("there was no live certificate; the node gets no other one unasked");
+        return Ok(());
+    }
+    let serials: Vec<String> = revoked.serials.iter().map(ToString::to_string).collect();
+    say(&serials.join("\n"))
+}
+
+pub(super) fn crl(args: &CrlArgs) -> Result<(), BootstrapError> {
+    let list = open(&args.dir, None)?.crl(wall())?;
+    match &args.out {
+        Some(path) => {
+            fs::write(path, &list).map_err(|error| BootstrapError::File(path.clone(), error))?;
+            eprintln!("wrote {}", path.display());
+            Ok(())
+        }
+        None => say(&list),
+    }
+}
+
+pub(super) fn inspect(args: &InspectArgs) -> Result<(), BootstrapError> {
+    let look = |path: &std::path::PathBuf| looks::path(path, wall());
+    let findings = args.paths.iter().map(look).collect::<Result<Vec<_>, _>>()?;
+    if args.json {
+        return print(&json!(findings));
+    }
+    let texts: Vec<String> = findings.iter().map(looks::Findings::text).collect();
+    say(&texts.concat())
+}

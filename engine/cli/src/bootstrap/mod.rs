@@ -1,0 +1,128 @@
+//! `omnirelay mesh bootstrap`: certificate authorities and node certificates.
+//!
+//! A passport office: the files are the passports, and the receipt says how to use them. What was
+//! done is told on stderr; stdout carries what a program or a file takes: settings, a token, a
+//! revocation list.
+//!
+//! Invariant: stdout carries what was asked for or nothing at all, no key is ever printed, and a
+//! token is printed once and taken from no argument (rule S-21).
+
+mod authority;
+mod error;
+mod node;
+mod options;
+mod serve;
+
+use std::io::Write;
+use std::path::{Path, PathBuf, absolute};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use mesh_gossip::bootstrap::Existing;
+use serde_json::json;
+
+pub(crate) use error::BootstrapError;
+
+/// Certificates from a cluster's first minute to a node's last.
+///
+/// On the machine of the authority, once: `init` makes it and tells its fingerprint, `serve`
+/// answers joining nodes. For each node: `token` there, `join` on the node, and `mesh agent` with
+/// the settings that `join` printed; `renew --daemon` keeps the certificate fresh. When a node must
+/// go: `revoke`, and `crl` for the list that says so. `inspect` shows what any of the files says.
+/// docs/bootstrap.md goes through all of it.
+#[derive(Args, Debug)]
+pub(crate) struct BootstrapArgs {
+    #[command(subcommand)]
+    verb: BootstrapVerb,
+}
+
+#[derive(Subcommand, Debug)]
+enum BootstrapVerb {
+    /// Creates the certificate authority of a cluster.
+    Init(options::InitArgs),
+    /// Makes a token that one node may join with, once.
+    Token(options::TokenArgs),
+    /// Answers nodes that join and renew, until SIGTERM or SIGINT.
+    Serve(options::ServeArgs),
+    /// Asks the authority's server for this node's certificate, with a token.
+    Join(options::JoinArgs),
+    /// Issues the certificate of one node by hand, key included.
+    Issue(options::IssueArgs),
+    /// Exchanges this node's certificate for a new one with a new key.
+    Renew(options::RenewArgs),
+    /// Revokes a certificate, or a node with all it has.
+    Revoke(options::RevokeArgs),
+    /// Prints the current certificate revocation list.
+    Crl(options::CrlArgs),
+    /// Shows what a certificate, a chain, a revocation list or an authority's directory says.
+    Inspect(options::InspectArgs),
+}
+
+/// Does what was asked and tells.
+pub(crate) fn run(args: &BootstrapArgs) -> Result<(), BootstrapError> {
+    match &args.verb {
+        BootstrapVerb::Init(args) => authority::init(args),
+        BootstrapVerb::Token(args) => authority::token(args),
+        BootstrapVerb::Serve(args) => serve::serve(args),
+        BootstrapVerb::Join(args) => node::join(args),
+        BootstrapVerb::Issue(args) => authority::issue(args),
+        BootstrapVerb::Renew(args) => node::renew(args),
+        BootstrapVerb::Revoke(args) => authority::revoke(args),
+        BootstrapVerb::Crl(args) => authority::crl(args),
+        BootstrapVerb::Inspect(args) => authority::inspect(args),
+    }
+}
+
+/// Settings of one node, as a file for `mesh agent --config`.
+struct NodeSettings<'a> {
+    node: &'a str,
+    role: &'a str,
+    cluster: &'a str,
+    trust_domain: &'a str,
+    certificate: &'a Path,
+    key: &'a Path,
+    ca: &'a Path,
+}
+
+fn print_settings(settings: &NodeSettings<'_>) -> Result<(), BootstrapError> {
+    print(&json!({ "mesh": { "gossip": {
+        "nodeId": settings.node,
+        "role": settings.role,
+        "clusterId": settings.cluster,
+        "tls": {
+            "certificatePath": full(settings.certificate)?,
+            "keyPath": full(settings.key)?,
+            "caPath": full(settings.ca)?,
+            "trustDomain": settings.trust_domain,
+        },
+    }}}))
+}
+
+fn existing(force: bool) -> Existing {
+    if force { Existing::Replace } else { Existing::Refuse }
+}
+
+/// A settings file may be read from another directory.
+fn full(path: &Path) -> Result<PathBuf, BootstrapError> {
+    absolute(path).map_err(BootstrapError::Process)
+}
+
+fn span(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 86_400)
+}
+
+fn print(settings: &serde_json::Value) -> Result<(), BootstrapError> {
+    say(&format!("{settings:#}"))
+}
+
+/// One thing on stdout.
+fn say(text: &str) -> Result<(), BootstrapError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).map_err(BootstrapError::Process)
+}
+
+fn warn(warnings: impl IntoIterator<Item = String>) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
