@@ -42,7 +42,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const OWN_VALIDITY: Duration = Duration::from_secs(7 * 86_400);
 /// How often the server looks whether its certificate or the revocation list is due.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Unknown tokens by address, and all together.
+/// Unknown tokens and nonsense by address, and all together.
 const WRONG_TOKENS: Allowance = Allowance { burst: 10, refill: Duration::from_secs(6) };
 const ALL_WRONG_TOKENS: Allowance = Allowance { burst: 200, refill: Duration::from_millis(100) };
 /// Renewals by node, and all together.
@@ -390,11 +390,14 @@ impl Office {
             return Reply::refusal(Refusal::Throttled);
         }
         let Ok(request) = serde_json::from_slice::<JoinRequest>(body) else {
+            lock().pay(peer.ip(), Instant::now());
             return Reply::refusal(Refusal::BadRequest);
         };
         let JoinRequest { node_id, token, csr } = &request;
         let answer = self.registrar.join(token, node_id, csr, wall(), Some(peer));
-        if matches!(answer, Err(BootstrapError::Refused(Refusal::UnknownToken))) {
+        // A token that exists may be shown as often as its node likes; guesses and nonsense cost.
+        let guessed = [Refusal::UnknownToken, Refusal::BadRequest];
+        if matches!(&answer, Err(BootstrapError::Refused(refusal)) if guessed.contains(refusal)) {
             lock().pay(peer.ip(), Instant::now());
         }
         self.tell(answer)

@@ -146,12 +146,9 @@ fn daemon(args: &RenewArgs, files: &NodeFiles) -> Result<(), BootstrapError> {
     let log = LogOptions { format: LogFormat::Json, level: LevelFilter::INFO };
     logging::start(log).map_err(BootstrapError::Logging)?;
     let stop = Stop::on_signals().map_err(BootstrapError::Process)?;
-    let schedule = || -> Result<Renewer, BootstrapError> {
-        let [chain, _, _] = files.read()?;
-        let (not_before, not_after) = lifetime(&chain)?;
-        Ok(Renewer::new(not_before, not_after, random_word()?))
-    };
-    let mut renewer = schedule()?;
+    let [chain, _, _] = files.read()?;
+    let (not_before, not_after) = lifetime(&chain)?;
+    let mut renewer = Renewer::new(not_before, not_after, random_word()?);
     let mut crl_due = Instant::now();
     tracing::info!(wait_s = renewer.wait(wall()).as_secs(), "renewal is scheduled");
     while !stop.is_asked() {
@@ -175,7 +172,8 @@ fn daemon(args: &RenewArgs, files: &NodeFiles) -> Result<(), BootstrapError> {
         }
         match renew_once(args, files) {
             Ok(obtained) => {
-                renewer = schedule()?;
+                // From here on, not from its backdated start: a short life is never due at once.
+                renewer = Renewer::new(wall(), obtained.not_after, random_word()?);
                 let wait_s = renewer.wait(wall()).as_secs();
                 tracing::info!(serial = %obtained.serial, wait_s, "renewed");
             }
