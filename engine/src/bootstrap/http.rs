@@ -77,26 +77,26 @@ pub(super) struct Answer {
 
 /// Reads one request.
 pub(super) fn read_request(stream: &mut impl Read) -> io::Result<Request> {
-    let (head, rest) = read_head(stream)?;
+    let [head, rest] = read_head(stream)?;
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     request.parse(&head).map_err(malformed)?;
     let (method, path) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     let (method, path) = (method.to_owned(), path.to_owned());
     let length = length_of(request.headers)?.unwrap_or(0);
-    let body = read_body(stream, rest, length, MAX_REQUEST_BODY)?;
+    let body = read_body(stream, &rest, length, MAX_REQUEST_BODY)?;
     Ok(Request { method, path, body: Zeroizing::new(body) })
 }
 
 /// Reads one answer.
 pub(super) fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
-    let (head, rest) = read_head(stream)?;
+    let [head, rest] = read_head(stream)?;
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut answer = httparse::Response::new(&mut headers);
     answer.parse(&head).map_err(malformed)?;
     let status = answer.code.ok_or_else(|| malformed("no status"))?;
     let length = length_of(answer.headers)?.ok_or_else(|| malformed("no length"))?;
-    Ok(Answer { status, body: read_body(stream, rest, length, MAX_ANSWER_BODY)? })
+    Ok(Answer { status, body: read_body(stream, &rest, length, MAX_ANSWER_BODY)? })
 }
 
 /// Writes one request.
@@ -135,7 +135,7 @@ pub(super) fn write_answer(
 }
 
 /// Head up to the empty line, and what came behind it.
-fn read_head(stream: &mut impl Read) -> io::Result<(Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>)> {
+fn read_head(stream: &mut impl Read) -> io::Result<[Zeroizing<Vec<u8>>; 2]> {
     // Reserved up front: a buffer that grows would leave copies of a token behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_HEAD + MAX_REQUEST_BODY));
     let mut chunk = Zeroizing::new([0; 2_048]);
@@ -143,7 +143,7 @@ fn read_head(stream: &mut impl Read) -> io::Result<(Zeroizing<Vec<u8>>, Zeroizin
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             let rest = Zeroizing::new(bytes[at + 4..].to_vec());
             bytes.truncate(at + 4);
-            return Ok((bytes, rest));
+            return Ok([bytes, rest]);
         }
         if bytes.len() >= MAX_HEAD {
             return Err(malformed("headers are too long"));
@@ -177,7 +177,7 @@ fn length_of(headers: &[httparse::Header<'_>]) -> io::Result<Option<usize>> {
 
 fn read_body(
     stream: &mut impl Read,
-    rest: Zeroizing<Vec<u8>>,
+    rest: &[u8],
     length: usize,
     most: usize,
 ) -> io::Result<Vec<u8>> {
@@ -185,7 +185,7 @@ fn read_body(
         return Err(malformed("a body that is too long"));
     }
     let mut body = Vec::with_capacity(length);
-    body.extend_from_slice(&rest);
+    body.extend_from_slice(rest);
     stream.take((length - rest.len()) as u64).read_to_end(&mut body)?;
     if body.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -193,8 +193,8 @@ fn read_body(
     Ok(body)
 }
 
-fn malformed(why: impl ToString) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why.to_string())
+fn malformed(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// A socket on which everything together takes until a deadline, however slowly it trickles.

@@ -100,6 +100,19 @@ fn a_certificate_is_renewed_until_it_is_revoked() -> Outcome {
 }
 
 #[test]
+fn a_certificate_that_was_issued_by_hand_is_renewed_as_well() -> Outcome {
+    let office = Office::new()?;
+    let _served = office.serve()?;
+    office.stage.issue("n1", "worker")?;
+    let first = serial(&office, "n1-worker/n1.pem")?;
+    let mut renew = office.verb("renew");
+    renew.args(["--server", &office.address(), "--dir", "n1-worker", "--node", "n1"]);
+    succeeded(&renew.args(["--ca", "ca/ca.pem"]).output()?)?;
+    assert_ne!(serial(&office, "n1-worker/n1.pem")?, first);
+    Ok(())
+}
+
+#[test]
 fn lists_have_rising_numbers_and_name_what_was_revoked() -> Outcome {
     let office = Office::new()?;
     let list = |name: &str| -> Outcome<(u64, Vec<String>)> {

@@ -7,4 +7,5 @@ mod office;
 #[allow(dead_code, reason = "the agents' stage; not every part of it is played here")]
 mod stage;
 mod strangers;
+mod walk;
 mod wire;
