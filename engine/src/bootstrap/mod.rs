@@ -35,6 +35,8 @@ mod token;
 #[cfg(test)]
 mod registrar_tests;
 #[cfg(test)]
+mod server_tests;
+#[cfg(test)]
 mod tests;
 
 use std::time::{Duration, SystemTime};

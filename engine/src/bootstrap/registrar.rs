@@ -220,7 +220,13 @@ impl Registrar {
             Admission::Again(certificate) => certificate,
             Admission::New { node_id, role, validity_s, origin } => {
                 let subject = Subject::new(&node_id, &role);
-                let validity = Duration::from_secs(validity_s);
+                // Near the issuing CA's end a shorter certificate is better than none.
+                let left = self.authority.validity_left(now);
+                if left.is_zero() {
+                    let (wanted_s, left_s) = (validity_s, 0);
+                    return Err(BootstrapError::OutlivesIssuer { wanted_s, left_s });
+                }
+                let validity = Duration::from_secs(validity_s).min(left);
                 let terms = self.authority.terms(&subject, now, validity)?;
                 let certificate = entered(&terms, key.id, validity_s, origin)?;
                 turn.commit(&[Entry::Issued(certificate.clone())])?;

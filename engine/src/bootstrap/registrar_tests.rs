@@ -118,6 +118,25 @@ fn a_token_that_is_old_or_somebody_elses_or_made_up_leads_to_nothing() {
     }
 }
 
+#[test]
+fn near_the_issuing_cas_end_certificates_are_shorter_and_then_none() {
+    let (_home, registrar) = office();
+    let first = join_at(&registrar, &token(&registrar, "n1"), &key(), start()).unwrap();
+    let mut leaf = leaf_of(&first);
+    // The issuing CA of the tests lasts 730 days, the certificates 30.
+    for day in (20..=720).step_by(20) {
+        let now = start() + day * DAY;
+        let next = registrar.renew(&leaf, &key().request().unwrap(), now, None).unwrap();
+        let life_s = next.certificate.not_after_s - unix(now).as_secs();
+        let left = 730 - u64::from(day);
+        assert_eq!(life_s, left.min(30) * 86_400, "day {day}");
+        leaf = leaf_of(&next);
+    }
+    let fresh = key().request().unwrap();
+    let over = registrar.renew(&leaf, &fresh, start() + 730 * DAY, None).unwrap_err();
+    assert!(matches!(over, BootstrapError::OutlivesIssuer { .. }), "{over}");
+}
+
 /// Rule S-8.
 #[test]
 fn a_request_that_asks_for_more_gets_a_plain_leaf() {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
@@ -160,7 +161,16 @@ fn a_daemon_renews_by_itself_and_ends_when_it_is_revoked() -> Outcome {
     let revoke = office.verb("revoke").args(["--dir", "ca", "--node", "n1"]).output()?;
     succeeded(&revoke)?;
     // The next renewal is due within the certificate's half minute.
-    let status = daemon.wait()?;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let status = loop {
+        if let Some(status) = daemon.try_wait()? {
+            break status;
+        }
+        if Instant::now() >= deadline {
+            daemon.kill()?;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
     let mut said = String::new();
     std::io::Read::read_to_string(&mut daemon.stderr.take().ok_or("piped")?, &mut said)?;
     assert_eq!(status.code(), Some(1), "{said}");
