@@ -64,6 +64,8 @@ pub enum BootstrapError {
     },
     /// The server's own certificate cannot be used.
     OwnCertificate,
+    /// A PKCS#12 store cannot be opened or made.
+    Pkcs12,
     /// The random source failed.
     Random,
     /// The certificate library refused.
@@ -112,6 +114,10 @@ impl fmt::Display for BootstrapError {
             Self::OwnCertificate => f.write_str(
                 "the server's own certificate cannot be used; the CA's files must hold one root \
                  and the issuing CA that it signed",
+            ),
+            Self::Pkcs12 => f.write_str(
+                "the PKCS#12 store cannot be used: its password is another one, or it does not \
+                 hold one key with its certificates",
             ),
             Self::Random => f.write_str("the system's random source failed"),
             Self::Mint(error) => write!(f, "the certificate could not be made: {error}"),

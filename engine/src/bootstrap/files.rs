@@ -74,21 +74,25 @@ pub(super) fn write_all(
     for (name, text, readers) in files {
         let path = directory.join(name);
         match existing {
-            Existing::Refuse => write_new(&path, text, *readers)?,
-            Existing::Replace => replace(&path, text, *readers)?,
+            Existing::Refuse => write_new(&path, *text, *readers)?,
+            Existing::Replace => replace(&path, *text, *readers)?,
         }
     }
     sync_directory(directory)
 }
 
-pub(super) fn write_new(path: &Path, text: &str, readers: Readers) -> Result<(), BootstrapError> {
+pub(super) fn write_new(
+    path: &Path,
+    text: &(impl AsRef<[u8]> + ?Sized),
+    readers: Readers,
+) -> Result<(), BootstrapError> {
     let mut options = match readers {
         Readers::Owner => owners_options(),
         Readers::All => OpenOptions::new(),
     };
     options.write(true).create_new(true);
     let write = |mut file: File| -> io::Result<()> {
-        file.write_all(text.as_bytes())?;
+        file.write_all(text.as_ref())?;
         file.sync_all()
     };
     options.open(path).and_then(write).map_err(|error| match error.kind() {
@@ -146,7 +150,11 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), BootstrapError> {
 
 /// Through a new file and a rename: a reader sees the old or the new bytes, and the mode of the
 /// old file is not inherited.
-pub(super) fn replace(path: &Path, text: &str, readers: Readers) -> Result<(), BootstrapError> {
+pub(super) fn replace(
+    path: &Path,
+    text: &(impl AsRef<[u8]> + ?Sized),
+    readers: Readers,
+) -> Result<(), BootstrapError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let temporary: PathBuf = path.with_file_name(name);

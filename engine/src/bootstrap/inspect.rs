@@ -17,7 +17,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 use crate::bootstrap::ledger::{Fate, Origin};
 use crate::bootstrap::names::{Fingerprint, KeyId};
 use crate::bootstrap::registrar::Registrar;
-use crate::bootstrap::{BootstrapError, files};
+use crate::bootstrap::{BootstrapError, files, pkcs12};
 use crate::wall::rfc3339;
 
 /// What was found.
@@ -142,6 +142,15 @@ pub struct IssuedFacts {
 /// [`BootstrapError`] when it cannot be read or holds nothing of the kind.
 pub fn path(path: &Path, now: SystemTime) -> Result<Findings, BootstrapError> {
     if path.is_dir() { directory(path, now) } else { pem(path, &files::read(path)?, now) }
+}
+
+/// Looks at the certificates of a PKCS#12 store.
+///
+/// # Errors
+/// [`BootstrapError`] when it cannot be read or opened.
+pub fn store(path: &Path, password: &str, now: SystemTime) -> Result<Findings, BootstrapError> {
+    let bytes = std::fs::read(path).map_err(|error| files::io_error(path, error))?;
+    pem(path, &pkcs12::read(&bytes, password)?.chain_pem, now)
 }
 
 fn pem(path: &Path, text: &str, now: SystemTime) -> Result<Findings, BootstrapError> {

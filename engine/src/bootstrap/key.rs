@@ -59,7 +59,11 @@ pub(super) fn new_key() -> Result<Zeroizing<KeyPair>, BootstrapError> {
 
 /// PKCS#8 as PEM, in buffers that are wiped: the library's own writer leaves copies behind.
 pub(super) fn key_pem(key: &KeyPair) -> Zeroizing<String> {
-    let body = Zeroizing::new(BASE64_STANDARD.encode(key.serialized_der()));
+    pem_of_pkcs8(key.serialized_der())
+}
+
+pub(super) fn pem_of_pkcs8(der: &[u8]) -> Zeroizing<String> {
+    let body = Zeroizing::new(BASE64_STANDARD.encode(der));
     let mut pem = Zeroizing::new(String::with_capacity(body.len() + body.len() / 32 + 64));
     pem.push_str("-----BEGIN PRIVATE KEY-----\n");
     let mut rest = body.as_str();

@@ -25,6 +25,7 @@ mod limiter;
 mod names;
 mod node_files;
 mod peer;
+pub mod pkcs12;
 mod refusal;
 mod registrar;
 pub mod renewal;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::bootstrap::files::{self, Readers, TRUST_BUNDLE};
-use crate::bootstrap::{BootstrapError, NodeKey};
+use crate::bootstrap::{BootstrapError, NodeKey, pkcs12};
 
 /// Where one node's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct NodeFiles {
     pub key: PathBuf,
     /// What the node trusts by.
     pub ca: PathBuf,
+    /// Chain and key once more, under a password, where somebody asked for it.
+    pub pkcs12: PathBuf,
     next_certificate: PathBuf,
     next_key: PathBuf,
 }
@@ -35,6 +37,7 @@ impl NodeFiles {
             certificate: directory.join(format!("{node_id}.pem")),
             key: directory.join(format!("{node_id}.key")),
             ca: directory.join(TRUST_BUNDLE),
+            pkcs12: directory.join(format!("{node_id}.p12")),
             next_certificate: directory.join(format!("{node_id}.pem.next")),
             next_key: directory.join(format!("{node_id}.key.next")),
         }
@@ -106,6 +109,33 @@ impl NodeFiles {
     pub fn read(&self) -> Result<[Zeroizing<String>; 3], BootstrapError> {
         self.finish()?;
         Ok([files::read(&self.certificate)?, files::read(&self.key)?, files::read(&self.ca)?])
+    }
+
+    /// Writes the PKCS#12 store of the pair that is in place.
+    ///
+    /// # Errors
+    /// [`BootstrapError::Io`] or [`BootstrapError::Pkcs12`].
+    pub fn write_pkcs12(&self, password: &str) -> Result<(), BootstrapError> {
+        let (chain, key) = (files::read(&self.certificate)?, files::read(&self.key)?);
+        let store = pkcs12::write(&chain, &key, password)?;
+        files::replace(&self.pkcs12, &*store, Readers::Owner)
+    }
+
+    /// As [`NodeFiles::read`]; chain and key come from the PKCS#12 store where it is all there is.
+    ///
+    /// # Errors
+    /// As [`NodeFiles::read`], or [`BootstrapError::Pkcs12`].
+    pub fn read_with(
+        &self,
+        password: Option<&str>,
+    ) -> Result<[Zeroizing<String>; 3], BootstrapError> {
+        self.finish()?;
+        let Some(password) = password.filter(|_| !self.certificate.exists()) else {
+            return self.read();
+        };
+        let store = fs::read(&self.pkcs12).map_err(|error| files::io_error(&self.pkcs12, error))?;
+        let pair = pkcs12::read(&store, password)?;
+        Ok([pair.chain_pem.into(), pair.key_pem, files::read(&self.ca)?])
     }
 
     /// A warning when others than the owner may read the key.

@@ -5,14 +5,16 @@
 use std::fs;
 
 use mesh_gossip::bootstrap::{
-    CaValidity, CertificateAuthority, REVOCATION_LIST, ROOT_KEY, Registrar, Subject, TRUST_BUNDLE,
-    Target, inspect as looks, wall, write_secret,
+    CaValidity, CertificateAuthority, NodeFiles, REVOCATION_LIST, ROOT_KEY, Registrar, Subject,
+    TRUST_BUNDLE, Target, inspect as looks, wall, write_secret,
 };
 use mesh_gossip::tls::identity::RESERVED_ROLES;
 use serde_json::json;
 
 use super::options::{CrlArgs, InitArgs, InspectArgs, IssueArgs, RevokeArgs, TokenArgs};
-use super::{BootstrapError, NodeSettings, existing, full, print, print_settings, say, span, warn};
+use super::{
+    BootstrapError, NodeSettings, existing, full, password, print, print_settings, say, span, warn,
+};
 
 pub(super) fn init(args: &InitArgs) -> Result<(), BootstrapError> {
     let root = span(args.days);
@@ -76,8 +78,9 @@ pub(super) fn token(args: &TokenArgs) -> Result<(), BootstrapError> {
 
 pub(super) fn issue(args: &IssueArgs) -> Result<(), BootstrapError> {
     reserved(&args.role)?;
+    let password = password(args.pkcs12_password_file.as_ref())?;
     let registrar = open(&args.dir, None)?;
-    let files = mesh_gossip::bootstrap::NodeFiles::below(&args.out, &args.node);
+    let files = NodeFiles::below(&args.out, &args.node);
     // What cannot be written should not be entered in the ledger.
     if !args.force
         && let Some(path) = [&files.certificate, &files.key].into_iter().find(|path| path.exists())
@@ -86,9 +89,13 @@ pub(super) fn issue(args: &IssueArgs) -> Result<(), BootstrapError> {
     }
     let subject = Subject::new(&args.node, &args.role);
     let issued = registrar.issue(&subject, wall(), span(args.days))?;
-    let files = issued.write(&args.out, existing(args.force))?;
+    issued.write(&args.out, existing(args.force))?;
     eprintln!("wrote {} (serial {})", files.certificate.display(), issued.serial);
     eprintln!("wrote {}", files.key.display());
+    if let Some(password) = password {
+        files.write_pkcs12(&password)?;
+        eprintln!("wrote {}", files.pkcs12.display());
+    }
     let authority = registrar.authority();
     print_settings(&NodeSettings {
         node: &args.node,
@@ -140,7 +147,11 @@ pub(super) fn crl(args: &CrlArgs) -> Result<(), BootstrapError> {
 }
 
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), BootstrapError> {
-    let look = |path: &std::path::PathBuf| looks::path(path, wall());
+    let password = password(args.password_file.as_ref())?;
+    let look = |path: &std::path::PathBuf| match &password {
+        Some(password) => looks::store(path, password, wall()),
+        None => looks::path(path, wall()),
+    };
     let findings = args.paths.iter().map(look).collect::<Result<Vec<_>, _>>()?;
     if args.json {
         return print(&json!(findings));

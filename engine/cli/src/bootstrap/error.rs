@@ -19,6 +19,8 @@ pub(crate) enum BootstrapError {
     Exists(PathBuf),
     /// The file or stdin holds no token.
     NoToken(PathBuf),
+    /// The file holds no password.
+    NoPassword(PathBuf),
     /// A file of ours cannot be read or written.
     File(PathBuf, io::Error),
     /// The authority's server gave nothing.
@@ -56,6 +58,9 @@ impl std::fmt::Display for BootstrapError {
                  token` printed",
                 path.display()
             ),
+            Self::NoPassword(path) => {
+                write!(f, "{}: no password, the file is empty", path.display())
+            }
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Client(error) => error.fmt(f),
             Self::Logging(error) => error.fmt(f),

@@ -20,6 +20,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use mesh_gossip::bootstrap::Existing;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 pub(crate) use error::BootstrapError;
 
@@ -96,6 +97,19 @@ fn print_settings(settings: &NodeSettings<'_>) -> Result<(), BootstrapError> {
             "trustDomain": settings.trust_domain,
         },
     }}}))
+}
+
+/// A password, from a file for the same reason as a token.
+fn password(path: Option<&PathBuf>) -> Result<Option<Zeroizing<String>>, BootstrapError> {
+    let Some(path) = path else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|error| BootstrapError::File(path.clone(), error))?;
+    let password = text.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err(BootstrapError::NoPassword(path.clone()));
+    }
+    Ok(Some(Zeroizing::new(password.to_owned())))
 }
 
 fn existing(force: bool) -> Existing {

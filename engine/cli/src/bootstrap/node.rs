@@ -20,7 +20,7 @@ use tracing::level_filters::LevelFilter;
 use zeroize::Zeroizing;
 
 use super::options::{JoinArgs, RenewArgs};
-use super::{BootstrapError, NodeSettings, print_settings, warn};
+use super::{BootstrapError, NodeSettings, password, print_settings, warn};
 use crate::logging;
 use crate::signals::Stop;
 
@@ -37,6 +37,7 @@ pub(super) fn join(args: &JoinArgs) -> Result<(), BootstrapError> {
     if files.certificate.exists() && !args.force {
         return Err(BootstrapError::Exists(files.certificate));
     }
+    let password = password(args.pkcs12_password_file.as_ref())?;
     let token = read_token(&args.token_file)?;
     let options = JoinOptions {
         server: args.server.clone(),
@@ -51,6 +52,10 @@ pub(super) fn join(args: &JoinArgs) -> Result<(), BootstrapError> {
     files.install(&obtained.chain_pem, Some(&obtained.bundle_pem))?;
     eprintln!("wrote {} (serial {})", files.certificate.display(), obtained.serial);
     eprintln!("wrote {} and {}", files.key.display(), files.ca.display());
+    if let Some(password) = password {
+        files.write_pkcs12(&password)?;
+        eprintln!("wrote {}", files.pkcs12.display());
+    }
     let identity = &obtained.identity;
     print_settings(&NodeSettings {
         node: &identity.node_id,
@@ -127,15 +132,21 @@ pub(super) fn renew(args: &RenewArgs) -> Result<(), BootstrapError> {
 }
 
 fn renew_once(args: &RenewArgs, files: &NodeFiles) -> Result<Obtained, BootstrapError> {
-    let [chain, key, bundle] = files.read()?;
+    let password = password(args.pkcs12_password_file.as_ref())?;
+    let password = password.as_deref().map(String::as_str);
+    let [chain, key, bundle] = files.read_with(password)?;
     let present = Present { chain_pem: &chain, key_pem: &key, bundle_pem: &bundle };
     let obtained = with_pending_key(files, |key| exchange(&args.server, &present, key))?;
     files.install(&obtained.chain_pem, None)?;
+    if let Some(password) = password {
+        files.write_pkcs12(password)?;
+    }
     Ok(obtained)
 }
 
 fn refresh_crl(args: &RenewArgs, files: &NodeFiles, path: &Path) -> Result<(), BootstrapError> {
-    let [chain, _, bundle] = files.read()?;
+    let password = password(args.pkcs12_password_file.as_ref())?;
+    let [chain, _, bundle] = files.read_with(password.as_deref().map(String::as_str))?;
     let list = fetch_crl(&args.server, &chain, &bundle)?;
     replace_public(path, &list)?;
     Ok(())
@@ -146,7 +157,8 @@ fn daemon(args: &RenewArgs, files: &NodeFiles) -> Result<(), BootstrapError> {
     let log = LogOptions { format: LogFormat::Json, level: LevelFilter::INFO };
     logging::start(log).map_err(BootstrapError::Logging)?;
     let stop = Stop::on_signals().map_err(BootstrapError::Process)?;
-    let [chain, _, _] = files.read()?;
+    let password = password(args.pkcs12_password_file.as_ref())?;
+    let [chain, _, _] = files.read_with(password.as_deref().map(String::as_str))?;
     let (not_before, not_after) = lifetime(&chain)?;
     let mut renewer = Renewer::new(not_before, not_after, random_word()?);
     let mut crl_due = Instant::now();

@@ -116,6 +116,9 @@ pub(super) struct JoinArgs {
     /// How long an unreachable server is tried again.
     #[arg(long, default_value = "30s", value_parser = parse_positive)]
     pub(super) timeout: Duration,
+    /// Also writes ID.p12, a PKCS#12 store of chain and key under the password in this file.
+    #[arg(long, value_name = "FILE")]
+    pub(super) pkcs12_password_file: Option<PathBuf>,
     /// Replaces a certificate that is there already.
     #[arg(long)]
     pub(super) force: bool,
@@ -138,6 +141,9 @@ pub(super) struct IssueArgs {
     /// Days until the certificate expires.
     #[arg(long, default_value_t = 90, value_parser = days())]
     pub(super) days: u32,
+    /// Also writes ID.p12, a PKCS#12 store of chain and key under the password in this file.
+    #[arg(long, value_name = "FILE")]
+    pub(super) pkcs12_password_file: Option<PathBuf>,
     /// Replaces a certificate that is there already.
     #[arg(long)]
     pub(super) force: bool,
@@ -163,6 +169,10 @@ pub(super) struct RenewArgs {
     /// CA bundle, where it is not ca.pem in that directory.
     #[arg(long, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
+    /// Also writes ID.p12, a PKCS#12 store of chain and key under the password in this file; where there
+    /// is no ID.pem, the present certificate is read from it.
+    #[arg(long, value_name = "FILE")]
+    pub(super) pkcs12_password_file: Option<PathBuf>,
     /// Also fetches the revocation list into this file.
     #[arg(long, value_name = "FILE")]
     pub(super) crl: Option<PathBuf>,
@@ -231,9 +241,12 @@ pub(super) struct CrlArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct InspectArgs {
-    /// PEM files, or directories of authorities.
+    /// PEM files, directories of authorities, or PKCS#12 stores with --password-file.
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<PathBuf>,
+    /// The paths are PKCS#12 stores under the password in this file.
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
     /// One JSON array with one object a path.
     #[arg(long)]
     pub(super) json: bool,

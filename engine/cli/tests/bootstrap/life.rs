@@ -114,6 +114,46 @@ fn a_certificate_that_was_issued_by_hand_is_renewed_as_well() -> Outcome {
 }
 
 #[test]
+fn a_pkcs12_store_is_written_read_and_enough_to_renew_with() -> Outcome {
+    let office = Office::new()?;
+    let _served = office.serve()?;
+    fs::write(office.path("password"), "correct horse\n")?;
+    let with = ["--pkcs12-password-file", "password"];
+    office.token("n1", "token", &[])?;
+    succeeded(&office.join("n1", "token", "n1").args(with).output()?)?;
+    let first = serial(&office, "n1/n1.pem")?;
+    let mode = fs::metadata(office.path("n1/n1.p12"))?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let inside = || -> Outcome<String> {
+        let mut inspect = office.verb("inspect");
+        inspect.args(["--json", "--password-file", "password", "n1/n1.p12"]);
+        let findings: Value = serde_json::from_str(&succeeded(&inspect.output()?)?)?;
+        assert_eq!(findings[0]["certificates"].as_array().map(Vec::len), Some(2));
+        Ok(findings[0]["certificates"][0]["serial"].as_str().ok_or("no serial")?.to_owned())
+    };
+    assert_eq!(inside()?, first);
+
+    for name in ["n1/n1.pem", "n1/n1.key"] {
+        fs::remove_file(office.path(name))?;
+    }
+    let mut renew = office.verb("renew");
+    renew.args(["--server", &office.address(), "--dir", "n1", "--node", "n1"]);
+    succeeded(&renew.args(with).output()?)?;
+    let second = serial(&office, "n1/n1.pem")?;
+    assert_ne!(second, first);
+    assert_eq!(inside()?, second);
+
+    fs::write(office.path("password"), "battery staple")?;
+    let mut inspect = office.verb("inspect");
+    inspect.args(["--password-file", "password", "n1/n1.p12"]);
+    let said = refused(&inspect.output()?);
+    assert!(said.contains("password is another one") && !said.contains("staple"), "{said}");
+    fs::write(office.path("password"), "")?;
+    assert!(refused(&inspect.output()?).contains("no password"));
+    Ok(())
+}
+
+#[test]
 fn lists_have_rising_numbers_and_name_what_was_revoked() -> Outcome {
     let office = Office::new()?;
     let list = |name: &str| -> Outcome<(u64, Vec<String>)> {
