@@ -50,7 +50,6 @@ enum Verb {
     Agent(agent::AgentArgs),
     /// Shows the members that an agent knows.
     Peers(peers::PeersArgs),
-    /// Certificates: an authority, tokens to join with, renewal, revocation.
     Bootstrap(bootstrap::BootstrapArgs),
 }
 

@@ -212,8 +212,8 @@ impl CertificateAuthority {
             .collect()
     }
 
-    /// How long the issuing CA lasts from `now`.
-    pub(super) fn validity_left(&self, now: SystemTime) -> Duration {
+    /// How long the issuing CA lasts from `now`: no certificate outlives it.
+    pub fn validity_left(&self, now: SystemTime) -> Duration {
         self.issuing_not_after.duration_since(now).unwrap_or(Duration::ZERO)
     }
 

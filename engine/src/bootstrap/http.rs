@@ -253,6 +253,19 @@ mod tests {
         assert_eq!((read.status, &read.body[..]), (403, &b"no"[..]));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, tail: Vec<u8>) {
+            let whole = [&bytes[..], b"\r\n\r\n", &tail].concat();
+            let _ = read_request(&mut &whole[..]);
+            let _ = read_answer(&mut &whole[..]);
+            let line = [b"POST / HTTP/1.1\r\n", &whole[..]].concat();
+            if let Ok(read) = read_request(&mut &line[..]) {
+                assert!(read.body.len() <= MAX_REQUEST_BODY);
+            }
+        }
+    }
+
     #[test]
     fn nothing_larger_than_the_limits_is_held() {
         let head = "GET / HTTP/1.1\r\nx: ";

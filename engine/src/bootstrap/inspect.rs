@@ -1,6 +1,6 @@
 //! What certificates, revocation lists and an authority's directory say, as text or as JSON.
 //!
-//! Invariant: nothing here verifies a signature, and no secret is shown: keys and token hashes are
+//! Invariant: nothing here verifies a signature or writes a file, and no secret is shown: keys and token hashes are
 //! left out.
 
 use std::fmt::Write;
@@ -14,10 +14,10 @@ use serde::Serialize;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
+use crate::bootstrap::journal::Journal;
 use crate::bootstrap::ledger::{Fate, Origin};
 use crate::bootstrap::names::{Fingerprint, KeyId};
-use crate::bootstrap::registrar::Registrar;
-use crate::bootstrap::{BootstrapError, files, pkcs12};
+use crate::bootstrap::{BootstrapError, CertificateAuthority, files, pkcs12};
 use crate::wall::rfc3339;
 
 /// What was found.
@@ -246,9 +246,8 @@ pub(super) fn crl_number_of(pem: &str) -> Option<u64> {
 }
 
 fn directory(path: &Path, now: SystemTime) -> Result<Findings, BootstrapError> {
-    let registrar = Registrar::open(path, None)?;
-    let authority = registrar.authority();
-    let ledger = registrar.ledger()?;
+    let authority = CertificateAuthority::load(path)?;
+    let ledger = Journal::peek(path)?;
     let now_s = seconds(now) as u64;
     let tokens = ledger.tokens().map(|(terms, fate)| TokenFacts {
         id: terms.id.clone(),

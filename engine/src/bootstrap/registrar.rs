@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rcgen::PublicKeyData;
@@ -42,6 +43,8 @@ pub struct Registrar {
     directory: PathBuf,
     journal: Journal,
     audit: Audit,
+    /// The newest list and its number: anybody may ask for it, as often as he likes.
+    list: Mutex<Option<(u64, String)>>,
 }
 
 /// A certificate for a key that is somebody else's.
@@ -81,7 +84,13 @@ impl Registrar {
         let journal = Journal::open(directory)?;
         files::make_directory(&directory.join(files::ISSUED))?;
         let audit = Audit::new(directory, echo);
-        Ok(Self { authority, directory: directory.to_owned(), journal, audit })
+        Ok(Self {
+            authority,
+            directory: directory.to_owned(),
+            journal,
+            audit,
+            list: Mutex::new(None),
+        })
     }
 
     /// The authority.
@@ -330,12 +339,16 @@ impl Registrar {
         let due_s = turn.ledger().crl_next_update_s().saturating_sub(CRL_LIFE.as_secs() / 2);
         let number = turn.ledger().crl_number();
         let path = self.directory.join(files::REVOCATION_LIST);
-        let written = fs::read_to_string(&path).ok();
-        if seconds(now)? < due_s
-            && let Some(text) = written
-            && crl_number_of(&text) == Some(number)
-        {
-            return Ok(text);
+        let mut known = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if seconds(now)? < due_s {
+            if let Some((_, text)) = known.as_ref().filter(|(known, _)| *known == number) {
+                return Ok(text.clone());
+            }
+            let written = fs::read_to_string(&path).ok();
+            if let Some(text) = written.filter(|text| crl_number_of(text) == Some(number)) {
+                *known = Some((number, text.clone()));
+                return Ok(text);
+            }
         }
         let crl_number = self.publish(&mut turn, &mut Vec::new(), now)?;
         drop(turn);

@@ -255,6 +255,7 @@ fn each_list_has_a_higher_number_and_holds_under_the_issuing_key() {
 
     // A crash after the entry and before the file: the next look writes it.
     fs::write(home.path().join(REVOCATION_LIST), first).unwrap();
+    let registrar = Registrar::open(home.path(), None).unwrap();
     assert_eq!(crl_number_of(&registrar.crl(start()).unwrap()), Some(4));
     // Long after its end an entry goes.
     let late = registrar.crl(start() + 60 * DAY).unwrap();

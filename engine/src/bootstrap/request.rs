@@ -111,6 +111,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_request_with_one_wrong_bit_proves_nothing() {
+        let key = NodeKey::generate().unwrap();
+        let request = key.request().unwrap();
+        let der = CertificateSigningRequestDer::from_pem_slice(request.as_bytes()).unwrap();
+        for at in 0..der.len() {
+            for bit in [0x01, 0x80] {
+                let mut bent = der.as_ref().to_vec();
+                bent[at] ^= bit;
+                // What stays outside the signature (its algorithm's name) proves the same key.
+                if let Ok(proven) = proven_key(&pem_of(&bent)) {
+                    assert_eq!(proven.id, key.id(), "bit {bit:#x} of byte {at}");
+                }
+            }
+            assert!(proven_key(&pem_of(&der[..at])).is_err(), "cut at {at}");
+        }
+    }
+
     fn pem_of(der: &[u8]) -> String {
         use base64::Engine;
         let body = base64::prelude::BASE64_STANDARD.encode(der);

@@ -3,6 +3,7 @@
 //! Invariant: each opens the directory, does one thing that the ledger holds, and tells it.
 
 use std::fs;
+use std::time::Duration;
 
 use mesh_gossip::bootstrap::{
     CaValidity, CertificateAuthority, NodeFiles, REVOCATION_LIST, ROOT_KEY, Registrar, Subject,
@@ -15,6 +16,9 @@ use super::options::{CrlArgs, InitArgs, InspectArgs, IssueArgs, RevokeArgs, Toke
 use super::{
     BootstrapError, NodeSettings, existing, full, password, print, print_settings, say, span, warn,
 };
+
+/// So long before the end of the issuing CA its owner is told.
+const END_IS_NEAR: Duration = Duration::from_secs(120 * 86_400);
 
 pub(super) fn init(args: &InitArgs) -> Result<(), BootstrapError> {
     let root = span(args.days);
@@ -42,6 +46,11 @@ pub(super) fn open(
 ) -> Result<Registrar, BootstrapError> {
     let registrar = Registrar::open(dir, echo)?;
     warn(CertificateAuthority::warnings(dir));
+    let left = registrar.authority().validity_left(wall());
+    if left < END_IS_NEAR {
+        let days = left.as_secs() / 86_400;
+        warn([format!("the issuing CA ends in {days} days, and every certificate with it")]);
+    }
     Ok(registrar)
 }
 

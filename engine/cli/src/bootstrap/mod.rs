@@ -24,14 +24,24 @@ use zeroize::Zeroizing;
 
 pub(crate) use error::BootstrapError;
 
-/// Certificates from a cluster's first minute to a node's last.
-///
-/// On the machine of the authority, once: `init` makes it and tells its fingerprint, `serve`
-/// answers joining nodes. For each node: `token` there, `join` on the node, and `mesh agent` with
-/// the settings that `join` printed; `renew --daemon` keeps the certificate fresh. When a node must
-/// go: `revoke`, and `crl` for the list that says so. `inspect` shows what any of the files says.
-/// docs/bootstrap.md goes through all of it.
+/// What `--help` ends with; docs/bootstrap.md explains it, and a test types that in.
+const WALK: &str = "\
+A walk, on the authority's machine:
+  omnirelay mesh bootstrap init --dir ca --trust-domain example.org --cluster prod
+  omnirelay mesh bootstrap serve --dir ca --listen 0.0.0.0:17420
+  omnirelay mesh bootstrap token --dir ca --node node-1 --role worker --out node-1.token
+on the node, with the token and the fingerprint that init told:
+  omnirelay mesh bootstrap join --server HOST:17420 --ca-fingerprint HEX \\
+    --node node-1 --token-file node-1.token --out node-1 > node-1.json
+  omnirelay mesh agent --config node-1.json
+  omnirelay mesh bootstrap renew --server HOST:17420 --dir node-1 --node node-1 --daemon
+and when the node must go, on the authority's machine:
+  omnirelay mesh bootstrap revoke --dir ca --node node-1
+  omnirelay mesh bootstrap crl --dir ca --out crl.pem";
+
+/// Certificates: an authority, tokens to join with, renewal, revocation.
 #[derive(Args, Debug)]
+#[command(after_help = WALK)]
 pub(crate) struct BootstrapArgs {
     #[command(subcommand)]
     verb: BootstrapVerb,
@@ -39,23 +49,14 @@ pub(crate) struct BootstrapArgs {
 
 #[derive(Subcommand, Debug)]
 enum BootstrapVerb {
-    /// Creates the certificate authority of a cluster.
     Init(options::InitArgs),
-    /// Makes a token that one node may join with, once.
     Token(options::TokenArgs),
-    /// Answers nodes that join and renew, until SIGTERM or SIGINT.
     Serve(options::ServeArgs),
-    /// Asks the authority's server for this node's certificate, with a token.
     Join(options::JoinArgs),
-    /// Issues the certificate of one node by hand, key included.
     Issue(options::IssueArgs),
-    /// Exchanges this node's certificate for a new one with a new key.
     Renew(options::RenewArgs),
-    /// Revokes a certificate, or a node with all it has.
     Revoke(options::RevokeArgs),
-    /// Prints the current certificate revocation list.
     Crl(options::CrlArgs),
-    /// Shows what a certificate, a chain, a revocation list or an authority's directory says.
     Inspect(options::InspectArgs),
 }
 

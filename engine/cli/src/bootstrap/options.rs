@@ -15,6 +15,10 @@ fn days() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=36_500)
 }
 
+/// Creates the certificate authority of a cluster.
+///
+/// A root and, below it, an issuing CA that signs nodes only. Tells the root's fingerprint, which
+/// joining nodes pin; stdout carries the settings that trust the authority. Move root.key offline.
 #[derive(Args, Debug)]
 pub(super) struct InitArgs {
     /// Where the authority is kept; its key never leaves this directory.
@@ -124,6 +128,10 @@ pub(super) struct JoinArgs {
     pub(super) force: bool,
 }
 
+/// Issues the certificate of one node by hand, key included.
+///
+/// Stdout carries the settings that use it. The key is made here and must travel; a node that joins
+/// with a token makes its own.
 #[derive(Args, Debug)]
 pub(super) struct IssueArgs {
     /// Directory of the authority.
@@ -239,6 +247,9 @@ pub(super) struct CrlArgs {
     pub(super) out: Option<PathBuf>,
 }
 
+/// Shows what a certificate, a chain, a revocation list or an authority's directory says.
+///
+/// Verifies nothing and writes nothing.
 #[derive(Args, Debug)]
 pub(super) struct InspectArgs {
     /// PEM files, directories of authorities, or PKCS#12 stores with --password-file.
