@@ -17,6 +17,8 @@ use super::{
     BootstrapError, NodeSettings, existing, full, password, print, print_settings, say, span, warn,
 };
 
+/// Role of people who operate a mesh.
+const OPERATOR: &str = "operator";
 /// So long before the end of the issuing CA its owner is told.
 const END_IS_NEAR: Duration = Duration::from_secs(120 * 86_400);
 
@@ -86,7 +88,10 @@ pub(super) fn token(args: &TokenArgs) -> Result<(), BootstrapError> {
 }
 
 pub(super) fn issue(args: &IssueArgs) -> Result<(), BootstrapError> {
-    reserved(&args.role)?;
+    let role = args.role.as_deref().unwrap_or(OPERATOR);
+    if !args.operator {
+        reserved(role)?;
+    }
     let password = password(args.pkcs12_password_file.as_ref())?;
     let registrar = open(&args.dir, None)?;
     let files = NodeFiles::below(&args.out, &args.node);
@@ -96,7 +101,7 @@ pub(super) fn issue(args: &IssueArgs) -> Result<(), BootstrapError> {
     {
         return Err(BootstrapError::Exists(path.clone()));
     }
-    let subject = Subject::new(&args.node, &args.role);
+    let subject = Subject::new(&args.node, role);
     let issued = registrar.issue(&subject, wall(), span(args.days))?;
     issued.write(&args.out, existing(args.force))?;
     eprintln!("wrote {} (serial {})", files.certificate.display(), issued.serial);
@@ -105,10 +110,13 @@ pub(super) fn issue(args: &IssueArgs) -> Result<(), BootstrapError> {
         files.write_pkcs12(&password)?;
         eprintln!("wrote {}", files.pkcs12.display());
     }
+    if args.operator {
+        return Ok(());
+    }
     let authority = registrar.authority();
     print_settings(&NodeSettings {
         node: &args.node,
-        role: &args.role,
+        role,
         cluster: authority.cluster(),
         trust_domain: authority.trust_domain(),
         certificate: &files.certificate,

@@ -46,8 +46,8 @@ impl std::fmt::Display for BootstrapError {
             Self::Reserved(role) => write!(
                 f,
                 "--role {role} is reserved for certificates that never gossip, so that `mesh \
-                 agent` refuses them; this build has no verb that issues one. Name the role that \
-                 the node has in the mesh, such as worker"
+                 agent` refuses them. Name the role that the node has in the mesh, such as worker; \
+                 `mesh bootstrap issue --operator` makes a person's, `serve` its own"
             ),
             Self::Exists(path) => {
                 write!(f, "{} exists; --force replaces it", path.display())

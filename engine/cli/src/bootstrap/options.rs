@@ -141,8 +141,12 @@ pub(super) struct IssueArgs {
     #[arg(long, value_name = "ID")]
     pub(super) node: String,
     /// Role of the node; `operator` and `bootstrap` are reserved.
-    #[arg(long)]
-    pub(super) role: String,
+    #[arg(long, required_unless_present = "operator")]
+    pub(super) role: Option<String>,
+    /// Issues the certificate of a person who operates the mesh: it never gossips, and no settings
+    /// are printed.
+    #[arg(long, conflicts_with = "role")]
+    pub(super) operator: bool,
     /// Where the certificate and its key are written.
     #[arg(long, value_name = "DIR")]
     pub(super) out: PathBuf,

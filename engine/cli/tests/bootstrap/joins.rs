@@ -1,6 +1,7 @@
 //! One token, one certificate, whoever asks and whatever dies.
 
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, SanType};
 use serde_json::json;
@@ -71,6 +72,34 @@ fn a_crowd_with_one_token_gets_one_certificate_although_the_server_is_killed() -
     let serials: Vec<_> = issued.iter().filter(|facts| facts["nodeId"] == "n1").collect();
     assert_eq!(serials.len(), 1, "{serials:?}");
     assert_eq!(std::fs::read_dir(office.path("ca/issued"))?.count(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_join_outlives_the_server_whenever_it_dies() -> Outcome {
+    const DEATHS: u64 = 12;
+    let office = Office::new()?;
+    let mut served = office.serve()?;
+    for number in 0..DEATHS {
+        let node = format!("n{number}");
+        office.token(&node, &node, &[])?;
+        let mut join = office.join(&node, &node, "out");
+        let join = join.args(["--timeout", "2m"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let join = join.spawn()?;
+        // Anywhere between the start of the process and the end of its join.
+        std::thread::sleep(Duration::from_millis(number * 3));
+        served.kill()?;
+        served = office.serve()?;
+        succeeded(&join.wait_with_output()?)?;
+        assert!(office.path(&format!("out/{node}.pem")).is_file());
+    }
+    let facts = office.inspect("ca")?;
+    let issued = facts["authority"]["issued"].as_array().ok_or("no certificates")?;
+    for number in 0..DEATHS {
+        let node = format!("n{number}");
+        let count = issued.iter().filter(|facts| facts["nodeId"] == node.as_str()).count();
+        assert_eq!(count, 1, "{node}");
+    }
     Ok(())
 }
 

@@ -154,6 +154,25 @@ fn a_pkcs12_store_is_written_read_and_enough_to_renew_with() -> Outcome {
 }
 
 #[test]
+fn an_operators_certificate_is_issued_by_hand_and_never_renewed_by_itself() -> Outcome {
+    let office = Office::new()?;
+    let _served = office.serve()?;
+    let mut issue = office.verb("issue");
+    issue.args(["--dir", "ca", "--node", "alice", "--operator", "--out", "alice"]);
+    assert_eq!(succeeded(&issue.output()?)?, "", "no settings that no agent takes");
+    let leaf = office.inspect("alice/alice.pem")?["certificates"][0].clone();
+    assert_eq!(leaf["names"], json!(["spiffe://td.test/mesh/c1/operator/alice"]));
+    let mut renew = office.verb("renew");
+    renew.args(["--server", &office.address(), "--dir", "alice", "--node", "alice"]);
+    let said = refused(&renew.args(["--ca", "ca/ca.pem"]).output()?);
+    assert!(said.contains("the server does not accept it"), "{said}");
+    let mut token = office.verb("token");
+    token.args(["--dir", "ca", "--node", "alice", "--role", "operator"]);
+    assert!(refused(&token.output()?).contains("never gossip"));
+    Ok(())
+}
+
+#[test]
 fn lists_have_rising_numbers_and_name_what_was_revoked() -> Outcome {
     let office = Office::new()?;
     let list = |name: &str| -> Outcome<(u64, Vec<String>)> {
