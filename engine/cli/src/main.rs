@@ -50,7 +50,6 @@ enum Verb {
     Agent(agent::AgentArgs),
     /// Shows the members that an agent knows.
     Peers(peers::PeersArgs),
-    /// Mints certificate authorities and node certificates.
     Bootstrap(bootstrap::BootstrapArgs),
 }
 
@@ -74,6 +73,7 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Peers(error) if error.is_timeout() => 2,
+            Self::Bootstrap(error) if error.is_timeout() => 2,
             Self::Demo(_) | Self::Agent(_) | Self::Peers(_) | Self::Bootstrap(_) => 1,
         }
     }

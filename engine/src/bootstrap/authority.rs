@@ -6,16 +6,13 @@
 //! Invariant: the issuing CA signs leaves only (pathLen 0), for its own trust domain and cluster.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -24,10 +21,11 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
+use crate::bootstrap::BootstrapError;
 use crate::bootstrap::files::{self, Existing, Readers};
-use crate::bootstrap::{BootstrapError, Issued};
+use crate::bootstrap::key::{key_pem, new_key};
+use crate::bootstrap::names::{Fingerprint, Serial};
 use crate::tls::identity::Identity;
-use crate::tls::provider::provider;
 
 /// Certificates start this much in the past: clocks of one fleet differ.
 const BACKDATED: Duration = Duration::from_secs(60);
@@ -52,37 +50,17 @@ impl Default for CaValidity {
     }
 }
 
-/// Whom a certificate is for.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Subject {
-    /// Name within the cluster.
-    pub node_id: String,
-    /// Role within the mesh.
-    pub role: String,
-    /// DNS names, for servers that share the certificate.
-    pub dns_names: Vec<String>,
-    /// Addresses, likewise.
-    pub addresses: Vec<IpAddr>,
-}
-
-impl Subject {
-    /// A node without further names.
-    pub fn new(node_id: &str, role: &str) -> Self {
-        Self { node_id: node_id.into(), role: role.into(), ..Self::default() }
-    }
-}
-
 /// Mints node certificates.
 pub struct CertificateAuthority {
-    trust_domain: String,
-    cluster: String,
-    root_pem: String,
+    pub(super) trust_domain: String,
+    pub(super) cluster: String,
+    pub(super) root_pem: String,
     /// Only while it has just been made: it belongs offline.
     root_key: Option<Zeroizing<KeyPair>>,
-    issuing_pem: String,
-    issuing_der: CertificateDer<'static>,
-    issuing_key: Zeroizing<KeyPair>,
-    issuing_not_after: SystemTime,
+    pub(super) issuing_pem: String,
+    pub(super) issuing_der: CertificateDer<'static>,
+    pub(super) issuing_key: Zeroizing<KeyPair>,
+    pub(super) issuing_not_after: SystemTime,
 }
 
 impl CertificateAuthority {
@@ -173,6 +151,9 @@ impl CertificateAuthority {
     /// # Errors
     /// [`BootstrapError::Exists`] or [`BootstrapError::Io`].
     pub fn write(&self, directory: &Path, existing: Existing) -> Result<(), BootstrapError> {
+        if existing == Existing::Replace {
+            files::retire(directory)?;
+        }
         let bundle = self.bundle_pem();
         let issuing_key = key_pem(&self.issuing_key);
         let root_key = self.root_key.as_deref().map(key_pem);
@@ -203,46 +184,42 @@ impl CertificateAuthority {
         format!("{}{}", self.root_pem, self.issuing_pem)
     }
 
-    /// Mints a certificate and a key for `subject`, valid for `validity` from a minute ago.
+    /// The root's certificate.
     ///
     /// # Errors
-    /// [`BootstrapError`] when a name is not canonical or the CA would expire first.
-    pub fn issue(
-        &self,
-        subject: &Subject,
-        now: SystemTime,
-        validity: Duration,
-    ) -> Result<Issued, BootstrapError> {
-        let identity =
-            Identity::new(&self.trust_domain, &self.cluster, &subject.role, &subject.node_id)?;
-        let left = self.issuing_not_after.duration_since(now).unwrap_or(Duration::ZERO);
-        if validity > left {
-            let (wanted_s, left_s) = (validity.as_secs(), left.as_secs());
-            return Err(BootstrapError::OutlivesIssuer { wanted_s, left_s });
-        }
-        let (mut params, serial) = params(&subject.node_id, now, validity)?;
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.use_authority_key_identifier_extension = true;
-        params.subject_alt_names = vec![uri(&identity.uri())?];
-        for name in &subject.dns_names {
-            let name = Ia5String::try_from(name.as_str())
-                .ok()
-                .filter(|_| rustls_pki_types::DnsName::try_from(name.as_str()).is_ok())
-                .ok_or_else(|| BootstrapError::DnsName(name.clone()))?;
-            params.subject_alt_names.push(SanType::DnsName(name));
-        }
-        let addresses = subject.addresses.iter().copied().map(SanType::IpAddress);
-        params.subject_alt_names.extend(addresses);
+    /// [`BootstrapError::Load`] when it cannot be read back.
+    pub fn root_der(&self) -> Result<CertificateDer<'static>, BootstrapError> {
+        CertificateDer::from_pem_slice(self.root_pem.as_bytes()).map_err(|_| BootstrapError::Load {
+            path: files::ROOT_CERTIFICATE.into(),
+            expected: "a PEM certificate",
+        })
+    }
 
-        let key = new_key()?;
-        let issuer = Issuer::from_ca_cert_der(&self.issuing_der, &*self.issuing_key)?;
-        let leaf = params.signed_by(&*key, &issuer)?;
-        let key_pem = key_pem(&key);
-        let chain_pem = format!("{}{}", leaf.pem(), self.issuing_pem);
-        Ok(Issued { chain_pem, key_pem, serial, identity })
+    /// SHA-256 of the root's certificate: what a joining node pins.
+    ///
+    /// # Errors
+    /// As [`CertificateAuthority::root_der`].
+    pub fn fingerprint(&self) -> Result<Fingerprint, BootstrapError> {
+        Ok(Fingerprint::of(&self.root_der()?))
+    }
+
+    /// What an operator should be told about a directory and that stops nothing: keys that others
+    /// than their owner may read.
+    pub fn warnings(directory: &Path) -> Vec<String> {
+        [files::ROOT_KEY, files::ISSUING_KEY, files::LEDGER]
+            .into_iter()
+            .filter_map(|name| files::permission_warning(&directory.join(name)))
+            .collect()
+    }
+
+    /// How long the issuing CA lasts from `now`: no certificate outlives it.
+    pub fn validity_left(&self, now: SystemTime) -> Duration {
+        self.issuing_not_after.duration_since(now).unwrap_or(Duration::ZERO)
+    }
+
+    /// The issuing CA as the library signs with it.
+    pub(super) fn issuer(&self) -> Result<Issuer<'static, &KeyPair>, BootstrapError> {
+        Ok(Issuer::from_ca_cert_der(&self.issuing_der, &*self.issuing_key)?)
     }
 }
 
@@ -265,53 +242,41 @@ fn ca_params(
     now: SystemTime,
     validity: Duration,
 ) -> Result<CertificateParams, BootstrapError> {
-    let (mut params, serial) = params("", now, validity)?;
+    let serial = Serial::random()?;
     let mut room = cluster.to_owned();
     room.truncate(MAX_COMMON_NAME - 24);
-    let common_name = format!("mesh {room} {kind} {}", &serial[..8]);
-    params.distinguished_name = named(&common_name);
+    let common_name = format!("mesh {room} {kind} {}", &serial.to_string()[..8]);
+    let (not_before, not_after) = lifetime(now, validity)?;
+    let mut params = params(&common_name, &serial, not_before, not_after)?;
     params.subject_alt_names = vec![uri(scope)?];
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
 }
 
-/// Name, validity and a random serial number, which is also returned in hexadecimal.
-fn params(
+/// Name, validity and serial number.
+pub(super) fn params(
     common_name: &str,
-    now: SystemTime,
-    validity: Duration,
-) -> Result<(CertificateParams, String), BootstrapError> {
-    let mut serial = [0; 16];
-    provider().secure_random.fill(&mut serial).map_err(|_| BootstrapError::Random)?;
-    // Positive and of full length, so that DER, hexadecimal and logs show the same 16 bytes.
-    serial[0] = (serial[0] & 0x7f) | 0x40;
+    serial: &Serial,
+    not_before: SystemTime,
+    not_after: SystemTime,
+) -> Result<CertificateParams, BootstrapError> {
     let mut params = CertificateParams::default();
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.serial_number = Some(SerialNumber::from_slice(serial.as_bytes()));
     params.distinguished_name =
         named(&common_name.chars().take(MAX_COMMON_NAME).collect::<String>());
-    params.not_before = date(now.checked_sub(BACKDATED).ok_or(BootstrapError::Time)?)?;
-    params.not_after = date(now.checked_add(validity).ok_or(BootstrapError::Time)?)?;
-    Ok((params, serial.iter().map(|byte| format!("{byte:02x}")).collect()))
+    params.not_before = date(not_before)?;
+    params.not_after = date(not_after)?;
+    Ok(params)
 }
 
-fn new_key() -> Result<Zeroizing<KeyPair>, BootstrapError> {
-    Ok(Zeroizing::new(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?))
-}
-
-/// PKCS#8 as PEM, in buffers that are wiped: the library's own writer leaves copies behind.
-fn key_pem(key: &KeyPair) -> Zeroizing<String> {
-    let body = Zeroizing::new(BASE64_STANDARD.encode(key.serialized_der()));
-    let mut pem = Zeroizing::new(String::with_capacity(body.len() + body.len() / 32 + 64));
-    pem.push_str("-----BEGIN PRIVATE KEY-----\n");
-    let mut rest = body.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = after;
-    }
-    pem.push_str("-----END PRIVATE KEY-----\n");
-    pem
+/// From a minute ago until `validity` from now.
+pub(super) fn lifetime(
+    now: SystemTime,
+    validity: Duration,
+) -> Result<(SystemTime, SystemTime), BootstrapError> {
+    let not_before = now.checked_sub(BACKDATED).ok_or(BootstrapError::Time)?;
+    let not_after = now.checked_add(validity).ok_or(BootstrapError::Time)?;
+    Ok((not_before, not_after))
 }
 
 fn named(common_name: &str) -> DistinguishedName {
@@ -320,12 +285,12 @@ fn named(common_name: &str) -> DistinguishedName {
     name
 }
 
-fn uri(text: &str) -> Result<SanType, BootstrapError> {
+pub(super) fn uri(text: &str) -> Result<SanType, BootstrapError> {
     Ok(SanType::URI(Ia5String::try_from(text)?))
 }
 
 /// Reads `spiffe://<trust domain>/mesh/<cluster>` from a CA certificate.
-fn scope_of(certificate: &X509Certificate<'_>) -> Option<(String, String)> {
+pub(super) fn scope_of(certificate: &X509Certificate<'_>) -> Option<(String, String)> {
     let names = certificate.subject_alternative_name().ok()??;
     let mut uris = names.value.general_names.iter().filter_map(|name| match name {
         GeneralName::URI(uri) => Some(*uri),
@@ -337,13 +302,13 @@ fn scope_of(certificate: &X509Certificate<'_>) -> Option<(String, String)> {
     Some((identity.trust_domain, identity.cluster))
 }
 
-fn date(time: SystemTime) -> Result<OffsetDateTime, BootstrapError> {
+pub(super) fn date(time: SystemTime) -> Result<OffsetDateTime, BootstrapError> {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| BootstrapError::Time)?;
     let seconds = i64::try_from(since.as_secs()).map_err(|_| BootstrapError::Time)?;
     OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| BootstrapError::Time)
 }
 
-fn system_time(date: OffsetDateTime) -> Result<SystemTime, BootstrapError> {
+pub(super) fn system_time(date: OffsetDateTime) -> Result<SystemTime, BootstrapError> {
     let seconds = u64::try_from(date.unix_timestamp()).map_err(|_| BootstrapError::Time)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(BootstrapError::Time)
 }

@@ -19,6 +19,14 @@ pub const ISSUING_CERTIFICATE: &str = "issuing.pem";
 pub const ISSUING_KEY: &str = "issuing.key";
 /// What nodes trust by: root and issuing certificate.
 pub const TRUST_BUNDLE: &str = "ca.pem";
+/// Tokens, certificates and revocations, one transaction a line.
+pub const LEDGER: &str = "ledger.jsonl";
+/// Who asked for what and what came of it, one JSON object a line.
+pub const AUDIT: &str = "audit.jsonl";
+/// Newest certificate revocation list.
+pub const REVOCATION_LIST: &str = "crl.pem";
+/// Directory of the chains that were signed for tokens and renewals, by serial number.
+pub const ISSUED: &str = "issued";
 
 /// What happens to a file that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,26 +74,25 @@ pub(super) fn write_all(
     for (name, text, readers) in files {
         let path = directory.join(name);
         match existing {
-            Existing::Refuse => write_new(&path, text, *readers)?,
-            Existing::Replace => replace(&path, text, *readers)?,
+            Existing::Refuse => write_new(&path, *text, *readers)?,
+            Existing::Replace => replace(&path, *text, *readers)?,
         }
     }
-    Ok(())
+    sync_directory(directory)
 }
 
-fn write_new(path: &Path, text: &str, readers: Readers) -> Result<(), BootstrapError> {
-    let mut options = OpenOptions::new();
+pub(super) fn write_new(
+    path: &Path,
+    text: &(impl AsRef<[u8]> + ?Sized),
+    readers: Readers,
+) -> Result<(), BootstrapError> {
+    let mut options = match readers {
+        Readers::Owner => owners_options(),
+        Readers::All => OpenOptions::new(),
+    };
     options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(match readers {
-            Readers::Owner => 0o600,
-            Readers::All => 0o644,
-        });
-    }
     let write = |mut file: File| -> io::Result<()> {
-        file.write_all(text.as_bytes())?;
+        file.write_all(text.as_ref())?;
         file.sync_all()
     };
     options.open(path).and_then(write).map_err(|error| match error.kind() {
@@ -94,9 +101,60 @@ fn write_new(path: &Path, text: &str, readers: Readers) -> Result<(), BootstrapE
     })
 }
 
+/// For files that are their owner's alone when they are made.
+pub(super) fn owners_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options
+}
+
+/// A name is on the disk when its directory is.
+pub(super) fn sync_directory(directory: &Path) -> Result<(), BootstrapError> {
+    let sync = |file: File| file.sync_all();
+    File::open(directory).and_then(sync).map_err(|error| io_error(directory, error))
+}
+
+/// A warning when others than the owner may read or write the file.
+pub(super) fn permission_warning(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then(|| {
+        let path = path.display();
+        format!("{path} is its owner's secret and has mode {mode:04o}; run: chmod 600 {path}")
+    })
+}
+
+/// Sets the promises of a replaced authority aside: they bind no other.
+pub(super) fn retire(directory: &Path) -> Result<(), BootstrapError> {
+    let ledger = directory.join(LEDGER);
+    if ledger.exists() {
+        rename(&ledger, &directory.join(format!("{LEDGER}.old")))?;
+    }
+    let list = directory.join(REVOCATION_LIST);
+    match fs::remove_file(&list) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&list, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Gives a file a new name, on the disk.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), BootstrapError> {
+    fs::rename(from, to).map_err(|error| io_error(to, error))?;
+    sync_directory(to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
 /// Through a new file and a rename: a reader sees the old or the new bytes, and the mode of the
 /// old file is not inherited.
-fn replace(path: &Path, text: &str, readers: Readers) -> Result<(), BootstrapError> {
+pub(super) fn replace(
+    path: &Path,
+    text: &(impl AsRef<[u8]> + ?Sized),
+    readers: Readers,
+) -> Result<(), BootstrapError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let temporary: PathBuf = path.with_file_name(name);
@@ -107,13 +165,13 @@ fn replace(path: &Path, text: &str, readers: Readers) -> Result<(), BootstrapErr
         Ok(()) | Err(_) => {}
     }
     write_new(&temporary, text, readers)?;
-    fs::rename(&temporary, path).map_err(|error| io_error(path, error))
+    rename(&temporary, path)
 }
 
 pub(super) fn read(path: &Path) -> Result<zeroize::Zeroizing<String>, BootstrapError> {
     fs::read_to_string(path).map(Into::into).map_err(|error| io_error(path, error))
 }
 
-fn io_error(path: &Path, error: io::Error) -> BootstrapError {
+pub(super) fn io_error(path: &Path, error: io::Error) -> BootstrapError {
     BootstrapError::Io { path: path.to_owned(), error }
 }
