@@ -46,6 +46,7 @@ mod memberlist;
 mod observing;
 mod probing;
 mod receive;
+mod renewal;
 
 use departure::Departure;
 use joining::Joining;

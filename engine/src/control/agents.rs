@@ -20,7 +20,7 @@ use super::refresh::{self, MetadataSource};
 use super::seeds::Seeds;
 use super::stream::Driver;
 use super::sync::{self, Crowd, SyncError, SyncLimits};
-use super::{AgentPort, ControlMessage, Desk, HostEvent, http};
+use super::{AgentPort, ControlMessage, Desk, HostEvent, http, watch};
 use crate::metrics::SyncRole;
 use crate::orders::{AgentId, Order, Work};
 use crate::trace::{self, Tracer};
@@ -130,6 +130,9 @@ impl Agent {
         tasks.spawn_local(serve_sync(Arc::clone(&desk), listener));
         let seeds = Seeds::new(port.seeds, port.seed_file);
         tasks.spawn_local(seeds.keep_joining(Arc::clone(&desk), Arc::clone(resolvers)));
+        if let Some(keeper) = port.keeper {
+            tasks.spawn_local(watch::keep_fresh(keeper));
+        }
         let http = match port.http {
             Some(listener) => Some(http::serve(Arc::clone(&desk), listener)?),
             None => None,

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_gossip_proto::error::PeerError;
-use mesh_gossip_proto::membership::record::{Authority, Claim, Signature};
+use mesh_gossip_proto::membership::record::{self, Authority, Claim, Signature};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::EndEntityCert;
 
@@ -19,7 +19,7 @@ use crate::tls::bounded::Bounded;
 use crate::tls::credentials::Credentials;
 use crate::tls::identity::Identity;
 use crate::tls::provider::{algorithm_of, sha256, signature_schemes};
-use crate::tls::standing::{Fall, Standing};
+use crate::tls::standing::{Fall, Serial, Standing};
 use crate::tls::verifier::{MAX_SENT_INTERMEDIATES, TrustError, Usage};
 
 /// Verified leaves remembered; the oldest goes when a new one comes.
@@ -133,10 +133,38 @@ impl MeshAuthority {
         Ok(leaf)
     }
 
+    /// Whether a record in this envelope was signed under a certificate that is revoked, by the
+    /// trust in force.
+    pub(crate) fn is_revoked(&self, envelope: &[u8], steps: &mut RevokedSteps) -> bool {
+        let Ok((leaf, hashes)) = record::signer(envelope) else { return false };
+        let trust = self.credentials.verifier().trust().load();
+        let lists = trust.revocations();
+        let named = |der: &[u8]| Serial::of_certificate(der).is_some_and(|n| lists.may_revoke(&n));
+        let mut step = |hash: &[u8; 32]| {
+            let look = || self.intermediate(hash).is_some_and(|der| named(&der));
+            *steps.0.entry(*hash).or_insert_with(look)
+        };
+        // Most serial numbers are in no list: the chain need not be proven to know that.
+        let worth_a_look = named(leaf)
+            || hashes.iter().any(&mut step)
+            || trust.intermediates().iter().any(|der| step(&sha256(der)));
+        let found: Vec<_> = hashes.iter().filter_map(|hash| self.intermediate(hash)).collect();
+        let (leaf, verifier) = (CertificateDer::from(leaf), self.credentials.verifier());
+        let revoked = |now| {
+            let verified = verifier.verify_certificate(&leaf, &found, Usage::Client, now);
+            matches!(verified, Err(TrustError::Revoked { .. }))
+        };
+        worth_a_look && self.credentials.now().is_some_and(revoked)
+    }
+
     fn leaves(&self) -> MutexGuard<'_, Bounded<Leaf>> {
         self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Which intermediates bear a number that some list names, found out once a sweep.
+#[derive(Default)]
+pub(crate) struct RevokedSteps(HashMap<[u8; 32], bool>);
 
 impl Authority for MeshAuthority {
     fn sign(&self, message: &[u8]) -> Option<Signature> {

@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevokedCertParams, SanType, SerialNumber,
+    RevokedCertParams, SanType, SerialNumber, SigningKey,
 };
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::bootstrap::{CaValidity, CertificateAuthority, Issued, Subject};
+use crate::bootstrap::{
+    CaValidity, CertificateAuthority, Existing, ISSUING_CERTIFICATE, ISSUING_KEY, Issued, Subject,
+};
 use crate::options::Material;
 use crate::tls::credentials::Credentials;
 use crate::tls::trust::Trust;
@@ -161,6 +163,32 @@ impl LaxCa {
         let trust = Trust::of_bundle(vec![self.der.clone()]).unwrap();
         MeshVerifier::new(trust, TRUST_DOMAIN, CLUSTER, Some("me"))
     }
+}
+
+/// A revocation list of the authority's issuing CA by the system's clock; serial numbers as
+/// [`Issued`] shows them.
+pub(crate) fn list_of(ca: &CertificateAuthority, number: u64, serials: &[&str]) -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    ca.write(directory.path(), Existing::Refuse).unwrap();
+    let read = |name| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    let key = KeyPair::from_pem(&read(ISSUING_KEY)).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&read(ISSUING_CERTIFICATE), key).unwrap();
+    let byte = |hex: &[u8]| u8::from_str_radix(std::str::from_utf8(hex).unwrap(), 16).unwrap();
+    let revoked = serials.iter().map(|serial| RevokedCertParams {
+        serial_number: serial.as_bytes().chunks(2).map(byte).collect::<Vec<u8>>().into(),
+        revocation_time: SystemTime::now().into(),
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let params = CertificateRevocationListParams {
+        this_update: (SystemTime::now() - Duration::from_secs(60)).into(),
+        next_update: (SystemTime::now() + DAY).into(),
+        crl_number: number.into(),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(&issuer).unwrap().der().to_vec()
 }
 
 /// A DER value.

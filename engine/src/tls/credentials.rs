@@ -37,7 +37,7 @@ const CERTIFICATE_PATH: &str = "mesh:gossip:tls:certificatePath";
 const CERTIFICATE_DATA: &str = "mesh:gossip:tls:certificateData";
 const KEY_PATH: &str = "mesh:gossip:tls:keyPath";
 const CA_PATH: &str = "mesh:gossip:tls:caPath";
-const TRUST_DOMAIN: &str = "mesh:gossip:tls:trustDomain";
+pub(crate) const TRUST_DOMAIN: &str = "mesh:gossip:tls:trustDomain";
 const THUMBPRINTS: &str = "mesh:gossip:tls:allowedThumbprints";
 const CRL_PATH: &str = "mesh:gossip:tls:crlPath";
 

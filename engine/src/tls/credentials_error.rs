@@ -71,6 +71,8 @@ pub enum Fault {
     Setting(IdentityError),
     /// Not a thumbprint.
     Thumbprint(String),
+    /// The setting cannot change while the agent runs.
+    Fixed,
     /// The clock gives no time.
     NoClock,
     /// rustls refused the configuration.
@@ -135,6 +137,7 @@ impl fmt::Display for Fault {
                 f,
                 "{text:?} is not a thumbprint; expected 40 (SHA-1) or 64 (SHA-256) hexadecimal digits"
             ),
+            Self::Fixed => f.write_str("cannot change while the agent runs; restart it"),
             Self::NoClock => f.write_str("the clock gives no time; set it"),
             Self::Tls(error) => write!(f, "TLS refuses it ({error}); issue it again"),
         }

@@ -140,7 +140,7 @@ impl Source<'_> {
 }
 
 /// Lists in PEM, one after the other, or one in DER.
-pub(super) fn split_lists(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+pub(crate) fn split_lists(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     if bytes.first() == Some(&0x30) {
         return Some(vec![bytes.to_vec()]);
     }
@@ -166,11 +166,11 @@ fn files_at(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// What tells that a file was changed or exchanged, links followed; `None`: it cannot be read.
-pub(super) type Stamp = Option<(PathBuf, u64, u64, i64, i64, u64)>;
+pub(crate) type Stamp = Option<(PathBuf, u64, u64, i64, i64, u64)>;
 
 /// The stamps of every file behind `material`.
 #[cfg(unix)]
-pub(super) fn stamps(material: &Material) -> Vec<Stamp> {
+pub(crate) fn stamps(material: &Material) -> Vec<Stamp> {
     use std::os::unix::fs::MetadataExt;
 
     let Material::Path(path) = material else { return Vec::new() };

@@ -7,7 +7,7 @@ pub mod credentials;
 mod credentials_error;
 pub mod identity;
 pub(crate) mod keys;
-mod material;
+pub(crate) mod material;
 pub mod provider;
 pub mod revocation;
 pub mod standing;

@@ -23,7 +23,7 @@ use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate
 use x509_parser::x509::{ReasonCode, X509Version};
 
 use crate::tls::provider::verification_algorithms;
-use crate::tls::standing::{CertificateId, KeyId, Serial};
+use crate::tls::standing::{CertificateId, KeyId, Serial, element};
 
 /// Largest list, in bytes: some two hundred thousand entries.
 pub const MAX_LIST: usize = 8 * 1_024 * 1_024;
@@ -69,20 +69,6 @@ impl ListIssuer {
 fn algorithm_of(sequence: &[u8]) -> Box<[u8]> {
     let first = element(sequence).and_then(|(inner, _)| element(inner));
     first.map_or_else(Box::default, |(first, _)| first.into())
-}
-
-/// The contents of the DER value at the start, and what follows it.
-fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, header) = match *der.get(1)? {
-        short @ ..0x80 => (usize::from(short), 2),
-        long => {
-            let count = usize::from(long & 0x7f);
-            let bytes = der.get(2..2 + count).filter(|_| (1..=4).contains(&count))?;
-            (bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), 2 + count)
-        }
-    };
-    let end = header.checked_add(length)?;
-    Some((der.get(header..end)?, der.get(end..)?))
 }
 
 /// A verified list.
@@ -279,7 +265,7 @@ pub enum Taken {
 }
 
 /// The lists in force, one a signing key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revocations {
     lists: HashMap<KeyId, Arc<RevocationList>>,
     /// How long after its next update a list still lets new handshakes pass.

@@ -52,12 +52,21 @@ impl fmt::Display for KeyId {
 
 /// What follows tag and length of a DER value; the value itself where that cannot be read.
 fn contents(der: &[u8]) -> &[u8] {
-    let header = match der.get(1) {
-        Some(length) if *length < 0x80 => 2,
-        Some(length) => 2 + usize::from(length & 0x7f),
-        None => 0,
+    element(der).map_or(der, |(inner, _)| inner)
+}
+
+/// The contents of the DER value at the start, and what follows it.
+pub(super) fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, header) = match *der.get(1)? {
+        short @ ..0x80 => (usize::from(short), 2),
+        long => {
+            let count = usize::from(long & 0x7f);
+            let bytes = der.get(2..2 + count).filter(|_| (1..=4).contains(&count))?;
+            (bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), 2 + count)
+        }
     };
-    der.get(header..).unwrap_or(der)
+    let end = header.checked_add(length)?;
+    Some((der.get(header..end)?, der.get(end..)?))
 }
 
 /// A certificate's serial number without leading zeros. One that is longer than RFC 5280 allows
@@ -78,6 +87,18 @@ impl Serial {
         let mut bytes = [0; MAX_SERIAL];
         bytes[..kept.len()].copy_from_slice(kept);
         Self { length: kept.len() as u8, bytes }
+    }
+}
+
+impl Serial {
+    /// Of a certificate in DER, without looking at the rest of it.
+    pub(crate) fn of_certificate(der: &[u8]) -> Option<Self> {
+        let (certificate, _) = element(der)?;
+        let (signed, _) = element(certificate)?;
+        // A version stands first, in a tag of its own, unless it is 1.
+        let number = if signed.first() == Some(&0xa0) { element(signed)?.1 } else { signed };
+        let (serial, _) = element(number).filter(|_| number.first() == Some(&0x02))?;
+        Some(Self::new(serial))
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -98,6 +99,14 @@ impl Trust {
         Self { revocations, ..self }
     }
 
+    /// Whether both say the same, whatever their numbers.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        self.anchors == other.anchors
+            && self.intermediates == other.intermediates
+            && self.pins == other.pins
+            && self.revocations == other.revocations
+    }
+
     /// The number of this snapshot.
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -167,6 +176,8 @@ impl Trust {
 /// Invariant: a reader that has seen an epoch finds that snapshot or a later one.
 pub struct TrustCell {
     snapshot: ArcSwap<Trust>,
+    /// The snapshot's number, stored after it: what every datagram compares.
+    epoch: AtomicU64,
     epochs: watch::Sender<u64>,
 }
 
@@ -174,7 +185,8 @@ impl TrustCell {
     /// With this snapshot in force.
     pub fn new(trust: Trust) -> Self {
         let (epochs, _) = watch::channel(trust.epoch);
-        Self { snapshot: ArcSwap::from_pointee(trust), epochs }
+        let epoch = AtomicU64::new(trust.epoch);
+        Self { snapshot: ArcSwap::from_pointee(trust), epoch, epochs }
     }
 
     /// The snapshot in force.
@@ -184,7 +196,7 @@ impl TrustCell {
 
     /// The number of the snapshot in force.
     pub fn epoch(&self) -> u64 {
-        self.snapshot.load().epoch
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// Puts `trust` in force under the next number; the writer sees to it that nobody else
@@ -192,6 +204,7 @@ impl TrustCell {
     pub(crate) fn replace(&self, trust: Trust) -> u64 {
         let epoch = self.epoch() + 1;
         self.snapshot.store(Arc::new(Trust { epoch, ..trust }));
+        self.epoch.store(epoch, Ordering::Release);
         self.epochs.send_replace(epoch);
         epoch
     }

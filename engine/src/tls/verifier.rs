@@ -62,6 +62,8 @@ pub struct Verified {
     pub leaf_sha256: [u8; 32],
     /// Serial number of the leaf, big endian, as encoded.
     pub serial: Vec<u8>,
+    /// Begin of the leaf's life.
+    pub not_before: UnixTime,
     /// End of the leaf's life.
     pub leaf_not_after: UnixTime,
     /// Earliest end among leaf and intermediates: nothing rests on this chain longer.
@@ -190,6 +192,7 @@ impl MeshVerifier {
             identity,
             leaf_sha256: standing.thumbprints.certificate_sha256,
             serial: certificate.raw_serial().to_vec(),
+            not_before: unix(certificate.validity().not_before.timestamp()),
             leaf_not_after,
             not_after: standing.not_after,
             intermediates: path.intermediates,
@@ -434,7 +437,10 @@ fn check_usage(certificate: &X509Certificate<'_>, expected: Usage) -> Result<(),
 }
 
 fn not_after(certificate: &X509Certificate<'_>) -> UnixTime {
-    let seconds = certificate.validity().not_after.timestamp();
+    unix(certificate.validity().not_after.timestamp())
+}
+
+fn unix(seconds: i64) -> UnixTime {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
 }

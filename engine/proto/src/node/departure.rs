@@ -119,6 +119,11 @@ impl<T: MemberTable> Node<T> {
         self.change(now, |record| record.lifecycle = lifecycle)
     }
 
+    /// Publishes our record as it is under the next incarnation, signed by whom we sign with now.
+    pub(super) fn sign_anew(&mut self, now: Instant) -> Result<(), CommandError> {
+        self.change(now, |_| {})
+    }
+
     /// Publishes our record changed, under the next incarnation.
     fn change(
         &mut self,
