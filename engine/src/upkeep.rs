@@ -232,9 +232,16 @@ impl Keeper {
             self.shared.credentials.store(fresh);
             renewed.certificate = true;
         }
-        if renewed.refused.is_none() {
-            held.options = options;
-        }
+        held.options = match renewed.refused {
+            None => options,
+            // The next look must not bring back the trust before.
+            Some(_) => TlsOptions {
+                certificate: held.options.certificate.clone(),
+                key: held.options.key.clone(),
+                password: held.options.password.clone(),
+                ..options
+            },
+        };
         Ok((renewed, authority))
     }
 

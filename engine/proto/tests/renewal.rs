@@ -90,7 +90,7 @@ fn a_revoked_member_is_gone_without_a_word() {
         stage.record("c", &record("b", 0));
         stage.until(20_000);
         assert_eq!(stage.state("b"), Some(State::Dead));
-        assert!(stage.sent_of(kind::DEATH).is_empty(), "each learns it from its own list");
+        assert!(stage.sent_of(kind::DEAD).is_empty(), "each learns it from its own list");
         assert_eq!(stage.state("c"), Some(State::Alive));
 
         // What its authority accepts comes back: a new certificate, a new life.
