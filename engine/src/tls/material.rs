@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::options::Material;
 use crate::tls::credentials::{CredentialsError, Fault};
-use crate::tls::revocation::MAX_LIST;
+use crate::tls::revocation::{ListError, MAX_LIST};
 
 /// Largest file read, in bytes: room for several hundred CA certificates.
 pub(super) const MAX_FILE: u64 = 1_048_576;
@@ -102,16 +102,16 @@ impl Source<'_> {
     /// Revocation lists in DER with the file that each came from. A directory holds a list or
     /// several a file; hidden entries are links that some orchestrators swap.
     pub(super) fn lists(&self) -> Result<Vec<(Option<PathBuf>, Vec<u8>)>, CredentialsError> {
+        let none = || Fault::List(ListError::Undecodable);
         let Material::Path(path) = self.material else {
-            let lists = split_lists(&self.read()?).ok_or_else(|| self.error(Fault::NotPem))?;
+            let lists = split_lists(&self.read()?).ok_or_else(|| self.error(none()))?;
             return Ok(lists.into_iter().map(|list| (None, list)).collect());
         };
         let files = files_at(path).map_err(|error| self.error(Fault::Unreadable(error)))?;
         let mut found = Vec::new();
         for file in files {
             let bytes = self.read_file(&file, MAX_LISTS)?;
-            let lists =
-                split_lists(&bytes).ok_or_else(|| self.error_at(Some(&file), Fault::NotPem))?;
+            let lists = split_lists(&bytes).ok_or_else(|| self.error_at(Some(&file), none()))?;
             found.extend(lists.into_iter().map(|list| (Some(file.clone()), list)));
         }
         Ok(found)
@@ -139,13 +139,14 @@ impl Source<'_> {
     }
 }
 
-/// Lists in PEM, one after the other, or one in DER.
+/// Lists in PEM, one after the other, or one in DER; `None` when there is none.
 pub(crate) fn split_lists(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     if bytes.first() == Some(&0x30) {
         return Some(vec![bytes.to_vec()]);
     }
     let lists = CertificateRevocationListDer::pem_slice_iter(bytes);
-    lists.map(|list| list.map(|list| list.to_vec()).ok()).collect()
+    let lists: Option<Vec<_>> = lists.map(|list| list.map(|list| list.to_vec()).ok()).collect();
+    lists.filter(|lists| !lists.is_empty())
 }
 
 /// The file itself, or the visible files of a directory in the order of their names.

@@ -1,10 +1,10 @@
 //! Certificates, authorities and revocation lists that change while the mesh runs.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mesh_gossip::RenewError;
-use mesh_gossip::bootstrap::{CertificateAuthority, Issued};
+use mesh_gossip::bootstrap::{CertificateAuthority, Issued, Subject};
 use mesh_gossip::options::Material;
 use mesh_gossip::proto::State;
 use mesh_gossip::proto::membership::record::signer;
@@ -297,5 +297,54 @@ fn a_broken_file_changes_nothing_and_is_told_once() {
         let mike = &town.trio.hosts[0];
         until("the next one is taken up", || shows(mike, "alpha") == leaf(&issued));
         town.nobody_was_doubted();
+    });
+}
+
+/// Rule S-15: expiry is loud, before it comes and when it has come, and makes no storm of
+/// handshakes; a new certificate ends it.
+#[test]
+fn expiry_is_told_twice_and_makes_no_storm() {
+    on_both_backends(|stage| {
+        let authority = Authority::of(CLUSTER);
+        // Issued a minute in the past: three quarters of its life are over at once.
+        let soon = Duration::from_secs(10);
+        let subject = Subject::new("zulu", "worker");
+        let short = authority.0.issue(&subject, SystemTime::now(), soon).unwrap();
+        let certify = |mut options: mesh_gossip::AgentOptions| {
+            if options.node_id == "zulu" {
+                options.tls = short.tls_options(&authority.0);
+            }
+            options.tls.reload_interval = LOOK;
+            options
+        };
+        let mut hosts = Vec::new();
+        for (name, role) in PEOPLE {
+            let mut spec = Spec::new(certify(authority.options(name, role)));
+            if let Some(first) = hosts.first().map(|host: &Host| host.agent.local_address()) {
+                spec = spec.seed(first);
+            }
+            hosts.push(spec.start(stage.backend));
+        }
+        let [mike, alpha, zulu] = &hosts[..] else { unreachable!("three people") };
+        until("all are there", || everyone_alive(&[mike, alpha, zulu]));
+        let told = |part: &str| {
+            let lines = zulu.log.lines();
+            lines.iter().filter(|line| line.field("message").contains(part)).count()
+        };
+        until("its age is told", || told("three quarters") == 1);
+        until("its end is told", || told("has expired") == 1);
+        until("its sessions have ended", || {
+            let fell = |host: &Host| host.inspect().links.fallen.contains_key("expired");
+            fell(mike) && fell(alpha)
+        });
+        let dials = || -> u64 { hosts.iter().map(|host| host.inspect().links.dials).sum() };
+        let before = dials();
+        sleep(A_WHILE);
+        // Each pair has a burst of three and one in ten seconds more, in either direction.
+        assert!(dials() - before <= 6 * 5, "{}", dials() - before);
+        assert_eq!((told("three quarters"), told("has expired")), (1, 1));
+        let issued = authority.issue("zulu", "worker");
+        zulu.agent.rotate(issued.tls_options(&authority.0)).unwrap();
+        until("it is back", || everyone_alive(&[mike, alpha, zulu]));
     });
 }
