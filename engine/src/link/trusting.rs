@@ -23,7 +23,7 @@ impl Links {
             return true;
         }
         let verdict = look(session, &self.trust, now, self.authority.credentials().now());
-        let (peer, path, serial) = (session.peer, session.path, session.standing.serial());
+        let (peer, path, serial) = (session.peer, session.path, session.standing.serial);
         let Err(fall) = verdict else { return true };
         let reason = fall.reason();
         *self.stats.fallen.entry(reason).or_default() += 1;

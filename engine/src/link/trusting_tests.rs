@@ -19,7 +19,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Two ends under one authority, and the serial number of the first one's certificate.
 fn pair(ca: &CertificateAuthority) -> (Net, String) {
     let (a, b) = (credentials(ca, "c", "a"), credentials(ca, "c", "b"));
-    let serial = a.verified().standing.serial().to_string();
+    let serial = a.verified().standing.serial.to_string();
     (Net::with([links(a, "c", 1), links(b, "c", 2)].into_iter()), serial)
 }
 
@@ -74,7 +74,7 @@ fn a_revoked_peer_is_neither_heard_nor_spoken_to() {
 fn a_revocation_ends_no_other_session() {
     let ca = ca("c");
     let all = ["a", "b", "c"].map(|name| credentials(&ca, "c", name));
-    let serial = all[0].verified().standing.serial().to_string();
+    let serial = all[0].verified().standing.serial.to_string();
     let ends = all.into_iter().enumerate().map(|(n, own)| links(own, "c", n as u64 + 1));
     let mut net = Net::with(ends);
     for other in [0, 2] {
@@ -99,7 +99,7 @@ fn a_handshake_that_began_before_a_revocation_does_not_survive_it() {
     for revoked in [0, 1] {
         for carried in 0..8 {
             let (a, b) = (credentials(&ca, "c", "a"), credentials(&ca, "c", "b"));
-            let serials = [&a, &b].map(|own| own.verified().standing.serial().to_string());
+            let serials = [&a, &b].map(|own| own.verified().standing.serial.to_string());
             let mut net = Net::with([links(a, "c", 1), links(b, "c", 2)].into_iter());
             net.send(0, 1, &[ping(), message(b"hello")].concat());
             for _ in 0..carried {
@@ -217,11 +217,11 @@ fn sessions_follow_a_new_certificate_without_a_loss() {
     }
     assert_eq!(net.ends[0].stats().sessions, 6, "the old ones are gone");
     let shown = net.ends[2].slots.iter().filter_map(|(_, entry)| match entry {
-        Entry::Open(session) => Some(session.standing.serial()),
+        Entry::Open(session) => Some(session.standing.serial),
         _ => None,
     });
     let shown: Vec<_> = shown.collect();
-    assert_eq!(shown, [net.ends[0].authority.credentials().verified().standing.serial()]);
+    assert_eq!(shown, [net.ends[0].authority.credentials().verified().standing.serial]);
 }
 
 /// Rule S-15: who cannot be reached keeps its session, and is tried again later.

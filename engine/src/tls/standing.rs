@@ -8,6 +8,7 @@
 //! Invariant: asking costs a lookup a certificate and no signature.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rustls_pki_types::{TrustAnchor, UnixTime};
 use x509_parser::prelude::X509Certificate;
@@ -146,15 +147,26 @@ impl Thumbprints {
     }
 }
 
+/// The way from a leaf's issuer up to a root: most members of a mesh share one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steps {
+    /// Who signed the leaf.
+    pub issuer: KeyId,
+    /// The intermediates, the leaf's issuer first.
+    pub intermediates: Box<[CertificateId]>,
+    /// The root's key.
+    pub anchor: KeyId,
+}
+
 /// What a verified chain rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The snapshot of trust that it was asked against last.
     pub epoch: u64,
-    /// The root's key.
-    pub anchor: KeyId,
-    /// The leaf and its intermediates, the leaf first.
-    pub certificates: Box<[CertificateId]>,
+    /// Serial number of the leaf.
+    pub serial: Serial,
+    /// What is above the leaf.
+    pub steps: Arc<Steps>,
     /// What pins look at.
     pub thumbprints: Thumbprints,
     /// Earliest end among leaf and intermediates.
@@ -162,9 +174,10 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// The leaf's serial number, for logs.
-    pub fn serial(&self) -> Serial {
-        self.certificates.first().map_or(Serial::new(&[]), |leaf| leaf.serial)
+    /// The leaf and its intermediates, the leaf first.
+    pub fn certificates(&self) -> impl Iterator<Item = CertificateId> {
+        let leaf = CertificateId { issuer: self.steps.issuer, serial: self.serial };
+        std::iter::once(leaf).chain(self.steps.intermediates.iter().copied())
     }
 }
 

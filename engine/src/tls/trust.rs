@@ -131,11 +131,11 @@ impl Trust {
     /// # Errors
     /// [`Fall`] by the first reason why it does not.
     pub fn upholds(&self, standing: &Standing, now: UnixTime) -> Result<(), Fall> {
-        let revoked = standing.certificates.iter().find(|id| self.revocations.revokes(id));
+        let revoked = standing.certificates().find(|id| self.revocations.revokes(id));
         if let Some(id) = revoked {
-            return Err(Fall::Revoked(*id));
+            return Err(Fall::Revoked(id));
         }
-        if !self.roots.contains(&standing.anchor) {
+        if !self.roots.contains(&standing.steps.anchor) {
             return Err(Fall::Root);
         }
         if !self.permits(&standing.thumbprints) {

@@ -10,6 +10,7 @@
 //! Invariant: what is remembered was proven first, so a stranger who presents somebody's public
 //! certificate changes nothing here but the time that the next look takes (rule S-7).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,13 +25,16 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::tls::bounded::Bounded;
 use crate::tls::identity::{Identity, IdentityError};
 use crate::tls::provider::{sha256, verification_algorithms};
-use crate::tls::standing::{CertificateId, Fall, KeyId, Serial, Standing, Thumbprints};
+use crate::tls::standing::{CertificateId, Fall, KeyId, Serial, Standing, Steps, Thumbprints};
 use crate::tls::trust::{Trust, TrustCell};
 
 pub use crate::tls::trust_error::{TrustError, reason_of};
 
 /// Proven chains remembered: more than handshakes under way, so that completing one is cheap.
 const MAX_PROVEN: usize = 2_048;
+
+/// Ways to a root remembered: a mesh has one, two while its CA is exchanged.
+const MAX_STEPS: usize = 16;
 
 /// Most intermediates of a peer that path building looks at; longer chains fail as incomplete.
 pub const MAX_SENT_INTERMEDIATES: usize = 8;
@@ -83,6 +87,8 @@ pub struct MeshVerifier {
     /// Refused as a peer: a connection to ourselves (rule S-8).
     own_node_id: Option<String>,
     proven: Mutex<Bounded<Proven>>,
+    /// Ways to a root, shared by the members below them.
+    steps: Mutex<VecDeque<Arc<Steps>>>,
 }
 
 /// A chain that was proven, and when.
@@ -101,6 +107,7 @@ impl MeshVerifier {
             cluster: cluster.into(),
             own_node_id: own_node_id.map(str::to_owned),
             proven: Mutex::new(Bounded::new(MAX_PROVEN)),
+            steps: Mutex::default(),
         }
     }
 
@@ -161,6 +168,20 @@ impl MeshVerifier {
         Ok(verified)
     }
 
+    /// The same steps, in one place for all who share them.
+    fn shared(&self, steps: Steps) -> Arc<Steps> {
+        let mut known = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.iter().find(|known| ***known == steps) {
+            return Arc::clone(known);
+        }
+        let steps = Arc::new(steps);
+        if known.len() >= MAX_STEPS {
+            known.pop_front();
+        }
+        known.push_back(Arc::clone(&steps));
+        steps
+    }
+
     fn proven(&self) -> MutexGuard<'_, Bounded<Proven>> {
         self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -182,7 +203,14 @@ impl MeshVerifier {
         let certificate = decode(leaf)?;
         check_usage(&certificate, usage)?;
         let leaf_not_after = not_after(&certificate);
-        let standing = standing(&trust, leaf, &certificate, &path)?;
+        let (steps, earliest) = steps(&path)?;
+        let standing = Standing {
+            epoch: trust.epoch(),
+            serial: Serial::new(certificate.raw_serial()),
+            steps: self.shared(steps),
+            thumbprints: Thumbprints::of(leaf, certificate.public_key().raw),
+            not_after: earliest.map_or(leaf_not_after, |end| end.min(leaf_not_after)),
+        };
         if let Err(Fall::Revoked(id)) = trust.upholds(&standing, now) {
             return Err(TrustError::Revoked { serial: id.serial });
         }
@@ -375,37 +403,30 @@ fn prove_chain(
 
 /// Refuses a chain while nobody can tell whether it is revoked (rule S-16).
 fn check_freshness(trust: &Trust, standing: &Standing, now: UnixTime) -> Result<(), TrustError> {
-    let issuers = standing.certificates.iter().map(|id| &id.issuer);
-    match issuers.filter_map(|issuer| trust.revocations().overdue(issuer, now)).next() {
-        Some(list) => Err(TrustError::StaleList { next_update: list.next_update(), now }),
-        None => Ok(()),
+    for id in standing.certificates() {
+        if let Some(list) = trust.revocations().overdue(&id.issuer, now) {
+            return Err(TrustError::StaleList { next_update: list.next_update(), now });
+        }
     }
+    Ok(())
 }
 
-/// Names everything that a proven chain rests on.
-fn standing(
-    trust: &Trust,
-    leaf: &CertificateDer<'_>,
-    certificate: &X509Certificate<'_>,
-    path: &Path,
-) -> Result<Standing, TrustError> {
-    let mut not_after = not_after(certificate);
-    let mut certificates = Vec::with_capacity(1 + path.intermediates.len());
-    let mut serial = Serial::new(certificate.raw_serial());
-    for intermediate in &path.intermediates {
-        let issuer = decode(intermediate)?;
-        certificates.push(CertificateId { issuer: KeyId::of_certificate(&issuer), serial });
-        serial = Serial::new(issuer.raw_serial());
-        not_after = not_after.min(self::not_after(&issuer));
+/// Names everything above a leaf, and the earliest end up there.
+fn steps(path: &Path) -> Result<(Steps, Option<UnixTime>), TrustError> {
+    let mut earliest = None;
+    let mut intermediates: Vec<CertificateId> = Vec::with_capacity(path.intermediates.len());
+    let mut issuer = path.anchor;
+    for intermediate in path.intermediates.iter().rev() {
+        let certificate = decode(intermediate)?;
+        let serial = Serial::new(certificate.raw_serial());
+        intermediates.push(CertificateId { issuer, serial });
+        issuer = KeyId::of_certificate(&certificate);
+        let end = not_after(&certificate);
+        earliest = Some(earliest.map_or(end, |earliest: UnixTime| earliest.min(end)));
     }
-    certificates.push(CertificateId { issuer: path.anchor, serial });
-    Ok(Standing {
-        epoch: trust.epoch(),
-        anchor: path.anchor,
-        certificates: certificates.into(),
-        thumbprints: Thumbprints::of(leaf, certificate.public_key().raw),
-        not_after,
-    })
+    intermediates.reverse();
+    let steps = Steps { issuer, intermediates: intermediates.into(), anchor: path.anchor };
+    Ok((steps, earliest))
 }
 
 /// What a chain is remembered by: every byte of it, and its use.
