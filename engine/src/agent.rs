@@ -303,7 +303,7 @@ impl Agent {
     /// # Errors
     /// As [`Agent::reload`].
     pub fn rotate(&self, tls: TlsOptions) -> Result<Renewed, RenewError> {
-        self.keeper.renew(Change::Options(tls))
+        self.keeper.renew(Change::Options(Box::new(tls)))
     }
 
     /// Takes revocation lists, PEM or DER, beside those of the files. A list counts if a trusted

@@ -41,7 +41,7 @@ pub(crate) enum Change<'a> {
     /// Whatever the files hold now.
     Again,
     /// These options in place of those before.
-    Options(TlsOptions),
+    Options(Box<TlsOptions>),
     /// Further revocation lists, PEM or DER.
     Lists(&'a [u8]),
 }
@@ -147,7 +147,7 @@ impl Keeper {
         let metrics = &self.shared.metrics;
         let judged = match change {
             Change::Again => self.take_options(&mut held, None),
-            Change::Options(options) => self.take_options(&mut held, Some(options)),
+            Change::Options(options) => self.take_options(&mut held, Some(*options)),
             Change::Lists(bytes) => self.take_lists(bytes),
         };
         let (mut renewed, authority) = judged.inspect_err(|_| metrics.reloaded("refused"))?;
@@ -194,7 +194,7 @@ impl Keeper {
         let now = credentials.now().ok_or(no_clock)?;
         let pair = Pair::load(&options)?;
         let before = verifier.trust().load();
-        let trust = load_trust(&options, &pair, now, Some(before.revocations()))?;
+        let mut trust = load_trust(&options, pair.chain(), now, Some(before.revocations()))?;
 
         let own = credentials.identity();
         let expected =
@@ -205,16 +205,18 @@ impl Keeper {
             &own.cluster,
             Some(&own.node_id),
         );
-        let mut renewed = Renewed { trust: !trust.says_the_same(&before), ..Renewed::default() };
+        let mut renewed = Renewed::default();
         let verified = match pair.judge(&expected, &judge, now) {
             Ok(verified) => Some(verified),
             Err(error) if still_shown(&credentials, &judge, now) => {
-                // Who else is revoked counts all the same.
+                // Who else is revoked counts all the same, by the CAs of the chain that stays.
+                trust = load_trust(&options, credentials.chain(), now, Some(before.revocations()))?;
                 renewed.refused = Some(error);
                 None
             }
             Err(error) => return Err(error.into()),
         };
+        renewed.trust = !trust.says_the_same(&before);
         if renewed.trust {
             verifier.trust().replace(trust);
         }

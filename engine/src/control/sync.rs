@@ -123,7 +123,7 @@ impl Vouched {
                     return;
                 }
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             outcome = in_time(limit.min(self.left), exchange) => outcome,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
@@ -22,8 +23,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// And not looked for more often than this, whatever the settings say.
 const LEAST_LOOK: Duration = Duration::from_millis(50);
 
-/// Watches for as long as the agent is served.
-pub(super) async fn keep_fresh(keeper: Arc<Keeper>) {
+/// Watches for as long as the agent is served; `readers` are the agents that may read at a time.
+pub(super) async fn keep_fresh(keeper: Arc<Keeper>, readers: Arc<Semaphore>) {
     // Before it has looked once nobody knows what has changed since the start.
     let mut seen = None;
     let mut read = Instant::now();
@@ -39,11 +40,16 @@ pub(super) async fn keep_fresh(keeper: Arc<Keeper>) {
         };
         let interval = interval.max(LEAST_LOOK);
         pause = LOOK.min(interval);
+        if stamps.is_empty() {
+            // Everything is the host's own bytes: it says so when they change.
+            continue;
+        }
         let changed = seen.replace(stamps.clone()).is_none_or(|seen| seen != stamps);
         if !changed && read.elapsed() < interval && !failures.wants_another_look() {
             continue;
         }
         read = Instant::now();
+        let Ok(_turn) = readers.acquire().await else { return };
         let at_work = Arc::clone(&keeper);
         let outcome = spawn_blocking(move || at_work.renew(Change::Again)).await;
         // It failed to run only if it panicked, which its thread has told.

@@ -25,7 +25,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::options::{Material, TlsOptions};
 use crate::tls::alpn;
 use crate::tls::identity::{Identity, IdentityError, Part};
-use crate::tls::material::{Contents, Source};
+use crate::tls::material::{Contents, List, Source};
 use crate::tls::provider::{provider, sha256};
 use crate::tls::revocation::Revocations;
 use crate::tls::trust::{Pin, Trust, vouches_for_itself};
@@ -96,7 +96,7 @@ impl Credentials {
             fault: Fault::NoClock,
         })?;
         let pair = Pair::load(options)?;
-        let trust = load_trust(options, &pair, now, None)?;
+        let trust = load_trust(options, pair.chain(), now, None)?;
         let verifier = MeshVerifier::new(trust, &options.trust_domain, cluster, Some(node_id));
         let verified = pair.judge(&expected, &verifier, now)?;
         Self::over(Arc::new(verifier), clock, pair, verified)
@@ -281,10 +281,10 @@ fn parse_thumbprints(texts: &[String]) -> Result<Vec<Pin>, CredentialsError> {
 }
 
 /// Anchors, thumbprints and revocation lists as they are written; lists that are in force stay
-/// unless a newer one is there.
+/// unless a newer one is there. The CAs of our own `chain` may sign lists too.
 pub(crate) fn load_trust(
     options: &TlsOptions,
-    pair: &Pair,
+    chain: &[CertificateDer<'_>],
     now: UnixTime,
     before: Option<&Revocations>,
 ) -> Result<Trust, CredentialsError> {
@@ -292,14 +292,14 @@ pub(crate) fn load_trust(
     let trust = Trust::of_bundle(ca.contents()?.certificates)
         .map_err(|error| ca.error(Fault::Bundle(error)))?
         .restricted_to(parse_thumbprints(&options.allowed_thumbprints)?)
-        .with_list_issuers(&pair.certified.cert[1..]);
+        .with_list_issuers(&chain[1..]);
     let mut revocations = Revocations::with_grace(options.revocation.grace);
     revocations.keep(before);
     let mut trust = trust.with_revocations(revocations);
     if let Some(material) = &options.revocation.lists {
         let source = Source { key: CRL_PATH, material };
-        for (path, list) in source.lists()? {
-            trust.take_list(&list, now).map_err(|error| CredentialsError {
+        for List { path, der } in source.lists()? {
+            trust.take_list(&der, now).map_err(|error| CredentialsError {
                 key: CRL_PATH,
                 path,
                 fault: Fault::List(error),
@@ -340,6 +340,11 @@ impl Pair {
         let (certified, warnings) = load_pair(&certificate, options.key.as_ref())?;
         let place = Place { key: certificate.key, path: certificate.path().map(Path::to_owned) };
         Ok(Self { certified: Arc::new(certified), warnings, place })
+    }
+
+    /// Leaf first; there is one.
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
     }
 
     /// Judges the chain as peers will, and compares it with what we say we are.

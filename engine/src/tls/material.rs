@@ -39,6 +39,13 @@ pub(super) struct Contents {
     pub(super) has_encrypted_key: bool,
 }
 
+/// A revocation list in DER, not looked at yet.
+pub(super) struct List {
+    /// Its file, where it comes from one.
+    pub(super) path: Option<PathBuf>,
+    pub(super) der: Vec<u8>,
+}
+
 impl Source<'_> {
     /// An error about this source.
     pub(super) fn error(&self, fault: Fault) -> CredentialsError {
@@ -99,20 +106,20 @@ impl Source<'_> {
         Ok(bytes)
     }
 
-    /// Revocation lists in DER with the file that each came from. A directory holds a list or
+    /// Revocation lists with the file that each came from. A directory holds a list or
     /// several a file; hidden entries are links that some orchestrators swap.
-    pub(super) fn lists(&self) -> Result<Vec<(Option<PathBuf>, Vec<u8>)>, CredentialsError> {
+    pub(super) fn lists(&self) -> Result<Vec<List>, CredentialsError> {
         let none = || Fault::List(ListError::Undecodable);
         let Material::Path(path) = self.material else {
             let lists = split_lists(&self.read()?).ok_or_else(|| self.error(none()))?;
-            return Ok(lists.into_iter().map(|list| (None, list)).collect());
+            return Ok(lists.into_iter().map(|der| List { path: None, der }).collect());
         };
         let files = files_at(path).map_err(|error| self.error(Fault::Unreadable(error)))?;
         let mut found = Vec::new();
         for file in files {
             let bytes = self.read_file(&file, MAX_LISTS)?;
             let lists = split_lists(&bytes).ok_or_else(|| self.error_at(Some(&file), none()))?;
-            found.extend(lists.into_iter().map(|list| (Some(file.clone()), list)));
+            found.extend(lists.into_iter().map(|der| List { path: Some(file.clone()), der }));
         }
         Ok(found)
     }
@@ -155,8 +162,11 @@ fn files_at(path: &Path) -> io::Result<Vec<PathBuf>> {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
-    for entry in fs::read_dir(path)?.take(MAX_FILES) {
+    for (number, entry) in fs::read_dir(path)?.enumerate() {
         let entry = entry?;
+        if number >= MAX_FILES {
+            return Err(io::Error::other(format!("more than {MAX_FILES} files")));
+        }
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         if !hidden && fs::metadata(entry.path())?.is_file() {
             files.push(entry.path());

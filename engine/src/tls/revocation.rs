@@ -7,7 +7,8 @@
 //! Invariants: an entry exists only under the key that signed its list, so a CA can revoke nobody
 //! but its own; a list with a lower number never takes the place of one with a higher.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub const MAX_LIST: usize = 8 * 1_024 * 1_024;
 const MAX_NUMBER: usize = 20;
 
 /// A CA whose lists are believed: what its certificate says about signing them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ListIssuer {
     key: KeyId,
     name: Box<[u8]>,
@@ -96,9 +97,8 @@ impl RevocationList {
         if der.len() > MAX_LIST {
             return Err(ListError::TooLarge);
         }
-        let list = match CertificateRevocationList::from_der(der) {
-            Ok(([], list)) => list,
-            Ok(_) | Err(_) => return Err(ListError::Undecodable),
+        let Ok(([], list)) = CertificateRevocationList::from_der(der) else {
+            return Err(ListError::Undecodable);
         };
         let key = sealed_by(&list, der, issuers)?;
         // From here on a CA speaks, so its mistakes are worth their own words.
@@ -264,10 +264,10 @@ pub enum Taken {
     Outdated,
 }
 
-/// The lists in force, one a signing key.
+/// The lists in force, one a signing key: a mesh has as many as it has CAs, which is a handful.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revocations {
-    lists: HashMap<KeyId, Arc<RevocationList>>,
+    lists: Vec<Arc<RevocationList>>,
     /// How long after its next update a list still lets new handshakes pass.
     grace: Duration,
 }
@@ -275,7 +275,7 @@ pub struct Revocations {
 impl Revocations {
     /// No list yet.
     pub fn with_grace(grace: Duration) -> Self {
-        Self { lists: HashMap::new(), grace }
+        Self { lists: Vec::new(), grace }
     }
 
     /// Takes over the lists that were in force.
@@ -287,7 +287,11 @@ impl Revocations {
 
     /// The lists, in no meaningful order.
     pub fn lists(&self) -> impl Iterator<Item = &Arc<RevocationList>> {
-        self.lists.values()
+        self.lists.iter()
+    }
+
+    fn of(&self, issuer: &KeyId) -> Option<&RevocationList> {
+        self.lists.iter().find(|list| list.issuer == *issuer).map(|list| &**list)
     }
 
     /// Takes a list, if its number is higher than that of the one in force.
@@ -295,34 +299,37 @@ impl Revocations {
     /// # Errors
     /// [`ListError::Number`] when two lists bear one number.
     pub(crate) fn take(&mut self, list: Arc<RevocationList>) -> Result<Taken, ListError> {
-        match self.lists.get(&list.issuer) {
-            Some(known) if known.rank() > list.rank() => return Ok(Taken::Outdated),
-            Some(known) if known.rank() == list.rank() => {
-                let same = known.der == list.der;
-                return if same { Ok(Taken::Known) } else { Err(ListError::Number) };
+        let Some(known) = self.lists.iter_mut().find(|known| known.issuer == list.issuer) else {
+            self.lists.push(list);
+            return Ok(Taken::Fresh);
+        };
+        match known.rank().cmp(&list.rank()) {
+            Ordering::Greater => Ok(Taken::Outdated),
+            Ordering::Equal if known.der == list.der => Ok(Taken::Known),
+            Ordering::Equal => Err(ListError::Number),
+            Ordering::Less => {
+                *known = list;
+                Ok(Taken::Fresh)
             }
-            Some(_) | None => {}
         }
-        self.lists.insert(list.issuer, list);
-        Ok(Taken::Fresh)
     }
 
     /// Whether this certificate is revoked.
     pub fn revokes(&self, certificate: &CertificateId) -> bool {
-        let list = self.lists.get(&certificate.issuer);
+        let list = self.of(&certificate.issuer);
         list.is_some_and(|list| list.serials.contains(&certificate.serial))
     }
 
     /// Whether any CA has revoked a certificate of this number: reason enough to look closer.
     pub fn may_revoke(&self, serial: &Serial) -> bool {
-        self.lists.values().any(|list| list.serials.contains(serial))
+        self.lists.iter().any(|list| list.serials.contains(serial))
     }
 
     /// The list of this CA that is overdue, grace included.
     pub fn overdue(&self, issuer: &KeyId, now: UnixTime) -> Option<&RevocationList> {
-        let list = self.lists.get(issuer)?;
+        let list = self.of(issuer)?;
         let end = list.next_update.as_secs().saturating_add(self.grace.as_secs());
-        (now.as_secs() > end).then_some(&**list)
+        (now.as_secs() > end).then_some(list)
     }
 }
 

@@ -103,6 +103,7 @@ impl Trust {
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         self.anchors == other.anchors
             && self.intermediates == other.intermediates
+            && self.list_issuers == other.list_issuers
             && self.pins == other.pins
             && self.revocations == other.revocations
     }
