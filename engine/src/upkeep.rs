@@ -226,6 +226,9 @@ impl Keeper {
         {
             let clock = Arc::clone(credentials.clock());
             let fresh = Arc::new(Credentials::over(Arc::clone(verifier), clock, pair, verified)?);
+            for warning in fresh.warnings() {
+                tracing::warn!(target: "mesh_gossip", NodeId = %own.node_id, "{warning}");
+            }
             let learned = Arc::clone(held.authority.learned());
             held.authority = Arc::new(MeshAuthority::new(Arc::clone(&fresh), learned));
             authority = Some(Arc::clone(&held.authority));
@@ -268,6 +271,10 @@ impl Keeper {
 
     /// Present members whose record was signed under a certificate that is revoked.
     fn revoked_members(&self, authority: &MeshAuthority) -> Vec<(MemberId, Incarnation)> {
+        let trust = authority.credentials().verifier().trust().load();
+        if trust.revocations().lists().next().is_none() {
+            return Vec::new();
+        }
         let published = self.shared.snapshot.load();
         let mut steps = RevokedSteps::default();
         let present = published.view.members().filter(|member| member.state.is_present());

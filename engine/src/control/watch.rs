@@ -73,8 +73,10 @@ impl Failures {
 
     fn tell(&mut self, node_id: &str, outcome: &Result<Renewed, RenewError>) {
         let wrong = match outcome {
-            Ok(Renewed { refused: Some(error), .. }) => Some(error.to_string()),
-            Err(error) => Some(error.to_string()),
+            Ok(Renewed { refused: Some(error), .. }) => {
+                Some(format!("our certificate is refused, the one in force stays: {error}"))
+            }
+            Err(error) => Some(format!("nothing has changed: {error}")),
             Ok(_) => None,
         };
         if let Ok(renewed) = outcome
@@ -99,7 +101,7 @@ impl Failures {
                 target: "mesh_gossip",
                 NodeId = node_id,
                 Reason = wrong,
-                "certificates not reloaded: those in force stay"
+                "certificates not reloaded"
             );
         }
     }

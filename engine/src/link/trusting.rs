@@ -27,7 +27,12 @@ impl Links {
         let Err(fall) = verdict else { return true };
         let reason = fall.reason();
         *self.stats.fallen.entry(reason).or_default() += 1;
-        self.events.push_back(LinkEvent::Fallen { peer, path, serial, reason });
+        // One that was succeeded already says nothing new.
+        let order = self.members.get(&peer);
+        let succeeded = order.is_some_and(|order| order.iter().skip(1).any(|one| *one == index));
+        if !succeeded {
+            self.events.push_back(LinkEvent::Fallen { peer, path, serial, reason });
+        }
         self.close(index);
         false
     }

@@ -132,14 +132,14 @@ impl Seat {
     /// Takes over a certificate of ours, and acts on a change of trust (rules S-15 and S-16).
     pub(super) fn renew(&mut self, now: Instant, renewal: Renewal) -> Result<(), CommandError> {
         let Renewal { authority, revoked } = renewal;
+        self.links.handle_trust(now);
+        for (member, incarnation) in revoked {
+            self.node.handle_revoked(now, member, incarnation);
+        }
         if let Some(authority) = authority {
             // Signed first: a record must not lag behind the certificate that peers see.
             self.node.handle_authority(now, authority.clone())?;
             self.links.set_authority(now, authority);
-        }
-        self.links.handle_trust(now);
-        for (member, incarnation) in revoked {
-            self.node.handle_revoked(now, member, incarnation);
         }
         Ok(())
     }

@@ -142,12 +142,13 @@ impl MeshAuthority {
         let named = |der: &[u8]| Serial::of_certificate(der).is_some_and(|n| lists.may_revoke(&n));
         let mut step = |hash: &[u8; 32]| {
             let look = || self.intermediate(hash).is_some_and(|der| named(&der));
-            *steps.0.entry(*hash).or_insert_with(look)
+            *steps.of_peers.entry(*hash).or_insert_with(look)
         };
         // Most serial numbers are in no list: the chain need not be proven to know that.
+        let bundled = || trust.intermediates().iter().any(|der| named(der));
         let worth_a_look = named(leaf)
             || hashes.iter().any(&mut step)
-            || trust.intermediates().iter().any(|der| step(&sha256(der)));
+            || *steps.bundled.get_or_insert_with(bundled);
         let found: Vec<_> = hashes.iter().filter_map(|hash| self.intermediate(hash)).collect();
         let (leaf, verifier) = (CertificateDer::from(leaf), self.credentials.verifier());
         let revoked = |now| {
@@ -164,7 +165,11 @@ impl MeshAuthority {
 
 /// Which intermediates bear a number that some list names, found out once a sweep.
 #[derive(Default)]
-pub(crate) struct RevokedSteps(HashMap<[u8; 32], bool>);
+pub(crate) struct RevokedSteps {
+    of_peers: HashMap<[u8; 32], bool>,
+    /// Whether one of the trust bundle does.
+    bundled: Option<bool>,
+}
 
 impl Authority for MeshAuthority {
     fn sign(&self, message: &[u8]) -> Option<Signature> {

@@ -274,6 +274,39 @@ fn bytes_are_taken_over_and_what_does_not_hold_is_refused() {
     });
 }
 
+/// Rules S-16 and S-17: whoever the pins list no longer loses its sessions, gets no other, and is
+/// found dead like any member that cannot be reached.
+#[test]
+fn a_pin_that_goes_ends_sessions_and_lets_nobody_back() {
+    on_both_backends(|stage| {
+        let trio = Trio::together(stage);
+        until("everybody talks with everybody", || {
+            trio.hosts.iter().all(|host| host.inspect().links.sessions >= 2)
+        });
+        let [mike, alpha, _] = &trio.hosts;
+        let digest = |der: &[u8]| -> String {
+            let digest = ring::digest::digest(&ring::digest::SHA256, der);
+            digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let leaves = [mike, alpha].map(|host| digest(&shows(host, host.name())));
+        for host in [mike, alpha] {
+            let mut options = host.options.tls.clone();
+            options.allowed_thumbprints = leaves.to_vec();
+            let renewed = host.agent.rotate(options).unwrap();
+            assert!(renewed.trust && !renewed.certificate && renewed.revoked == 0);
+        }
+        let fell = |host: &Host| host.inspect().links.fallen.get("pin").copied().unwrap_or(0);
+        assert!(fell(mike) + fell(alpha) > 0, "success means that it has been acted on");
+        let gone = || [mike, alpha].iter().all(|host| host.sees("zulu") == Some(State::Dead));
+        until("it is gone from both views", gone);
+        until("its handshakes are refused", || mike.metrics().handshakes_failed("pin") > 0);
+        sleep(A_WHILE);
+        assert!(gone());
+        assert_eq!(mike.sees("alpha"), Some(State::Alive));
+        assert_eq!(alpha.sees("mike"), Some(State::Alive));
+    });
+}
+
 /// Rule S-15: a file that does not hold changes nothing and is told once, until it holds.
 #[test]
 fn a_broken_file_changes_nothing_and_is_told_once() {
