@@ -299,6 +299,7 @@ impl Agent {
     }
 
     /// The same with these in place of what the agent was started with: other files, or bytes.
+    /// The trust domain cannot change, and revocation lists that are in force stay.
     ///
     /// # Errors
     /// As [`Agent::reload`].

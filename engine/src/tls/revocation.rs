@@ -29,6 +29,9 @@ use crate::tls::standing::{CertificateId, KeyId, Serial, element};
 /// Largest list, in bytes: some two hundred thousand entries.
 pub const MAX_LIST: usize = 8 * 1_024 * 1_024;
 
+/// Clocks of a CA and of a node may part by so many seconds: a list that was just made counts.
+const MAX_SKEW_S: u64 = 600;
+
 /// Longest CRL number that RFC 5280 allows, in bytes.
 const MAX_NUMBER: usize = 20;
 
@@ -108,7 +111,7 @@ impl RevocationList {
         let number = number_of(&list)?;
         let this_update = unix(list.last_update().timestamp());
         let next_update = list.next_update().ok_or(ListError::NoNextUpdate)?;
-        if this_update > now {
+        if this_update.as_secs() > now.as_secs().saturating_add(MAX_SKEW_S) {
             return Err(ListError::NotYetValid);
         }
         let mut serials = HashSet::with_capacity(list.tbs_cert_list.revoked_certificates.len());

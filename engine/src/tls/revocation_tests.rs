@@ -102,8 +102,12 @@ fn partial_and_untimely_lists_are_refused() {
             Some(CrlIssuingDistributionPoint { distribution_point, scope });
     });
     assert!(matches!(refused(&mut lists, &partitioned), ListError::Unsupported(_)));
-    let future = ca.list(1, &[], |params| params.this_update = (start() + DAY / 2).into());
-    assert_eq!(refused(&mut lists, &future), ListError::NotYetValid);
+    let ahead = |seconds| {
+        let this_update = (start() + Duration::from_secs(seconds)).into();
+        ca.list(1, &[], |params| params.this_update = this_update)
+    };
+    assert_eq!(refused(&mut lists, &ahead(601)), ListError::NotYetValid);
+    assert_eq!(trust(&[&ca]).take_list(&ahead(600), now()), Ok(Taken::Fresh), "clocks differ");
     // Its number extension renamed, and sealed anew: a delta list by a CA that we trust.
     let delta = ca.sealed_anew(&ca.list(1, &[], |_| {}), |signed| {
         let number = [0x06, 0x03, 0x55, 0x1d, 20];

@@ -30,8 +30,9 @@ use crate::tls::trust::{Trust, TrustCell};
 
 pub use crate::tls::trust_error::{TrustError, reason_of};
 
-/// Proven chains remembered: more than handshakes under way, so that completing one is cheap.
-const MAX_PROVEN: usize = 2_048;
+/// Proven chains remembered: a handshake is complete moments after its certificate has arrived, and
+/// few arrive in between.
+const MAX_PROVEN: usize = 128;
 
 /// Ways to a root remembered: a mesh has one, two while its CA is exchanged.
 const MAX_STEPS: usize = 16;
