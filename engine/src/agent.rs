@@ -26,7 +26,7 @@ use crate::io;
 use crate::link::stats::TlsSummary;
 use crate::link::{LinkOptions, Links};
 use crate::metrics::Metrics;
-use crate::options::{Advertise, AgentOptions};
+use crate::options::{Advertise, AgentOptions, TlsOptions};
 use crate::orders::{AgentId, Inspection, Order, Refused, Reply, ShardHandle};
 use crate::shard::Hosted;
 use crate::shared::Shared;
@@ -34,6 +34,7 @@ use crate::snapshot::{Published, Snapshot};
 use crate::tls::authority::{Intermediates, MeshAuthority};
 use crate::tls::credentials::Credentials;
 use crate::trace;
+use crate::upkeep::{Change, Keeper, RenewError, Renewed};
 
 /// A shard answers orders within microseconds; one that takes this long is in trouble.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,6 +44,7 @@ pub struct Agent {
     id: AgentId,
     shard: ShardHandle,
     shared: Arc<Shared>,
+    keeper: Arc<Keeper>,
     local: SocketAddr,
     control: Option<SocketAddr>,
     events: Mailbox,
@@ -65,6 +67,14 @@ struct Bound {
     streams: TcpListener,
     local: SocketAddr,
     http: Option<(TcpListener, SocketAddr)>,
+}
+
+/// What is made of the options before it goes to its threads.
+struct Placed {
+    node: Node,
+    links: Links,
+    authority: Arc<MeshAuthority>,
+    shared: Arc<Shared>,
 }
 
 impl Agent {
@@ -100,7 +110,7 @@ impl Agent {
         let links = Links::new(LinkOptions {
             local: node.id(),
             cluster_id: cluster_id.clone(),
-            authority,
+            authority: Arc::clone(&authority),
             seed: entropy::word().map_err(|_| StartError::Entropy)?,
             linger,
         });
@@ -111,7 +121,8 @@ impl Agent {
         let snapshot = Snapshot::new(Published { view, at: clock::wall() });
         let node_id = options.node_id.clone();
         let shared = Shared::new(node.id(), node_id, cluster_id, snapshot, metrics, credentials);
-        Self::place(engine, options, bound, node, links, Arc::new(shared))
+        let placed = Placed { node, links, authority, shared: Arc::new(shared) };
+        Self::place(engine, options, bound, placed)
     }
 
     /// Hands the parts to a shard and to the control thread.
@@ -119,10 +130,9 @@ impl Agent {
         engine: &Engine,
         options: AgentOptions,
         bound: Bound,
-        node: Node,
-        links: Links,
-        shared: Arc<Shared>,
+        placed: Placed,
     ) -> Result<Self, StartError> {
+        let Placed { node, links, authority, shared } = placed;
         let id = engine.next_agent();
         let shard = engine.shard_of(id);
         let Bound { datagrams, streams, local, http } = bound;
@@ -130,10 +140,14 @@ impl Agent {
         let (reply, opened) = answer();
         let (outbox, events) = letter_box(options.protocol.limits.events, options.events);
         let (http, control) = http.map_or((None, None), |(http, at)| (Some(http), Some(at)));
+        let (own_shard, own_shared, clock) = (shard.clone(), shared.clone(), engine.clock());
+        let keeper = Keeper::new(id, own_shard, own_shared, options.tls, authority, clock);
+        let keeper = Arc::new(keeper);
         let port = AgentPort {
             agent: id,
             shard: shard.clone(),
             site: shared.clone(),
+            keeper: Some(keeper.clone()),
             sync_listener: streams,
             http,
             seeds: options.seeds,
@@ -143,7 +157,8 @@ impl Agent {
         let hosted = Hosted { port, node, links, socket: datagrams, shared: shared.clone(), reply };
         let metadata_refresh = options.metadata_refresh;
         let engine = engine.clone();
-        let agent = Self { id, shard, shared, local, control, events, metadata_refresh, engine };
+        let agent =
+            Self { id, shard, shared, keeper, local, control, events, metadata_refresh, engine };
         agent.shard.order(Order::Start(Box::new(hosted))).map_err(StartError::Refused)?;
         match opened.recv_timeout(PATIENCE) {
             Ok(Ok(())) => {}
@@ -271,6 +286,34 @@ impl Agent {
         let source = Box::new(source);
         let message = ControlMessage::FollowMetadata { agent, period, source };
         Ok(self.engine.control().try_send(message)?)
+    }
+
+    /// Reads certificate, key, trust and revocation lists again, as a watch of the files does on
+    /// its own, and returns once all of it is in force and acted on. What would not hold changes
+    /// nothing. Blocks while files are read.
+    ///
+    /// # Errors
+    /// [`RenewError`] names the setting, the file and the fix.
+    pub fn reload(&self) -> Result<Renewed, RenewError> {
+        self.keeper.renew(Change::Again)
+    }
+
+    /// The same with these in place of what the agent was started with: other files, or bytes.
+    /// The trust domain cannot change, and revocation lists that are in force stay.
+    ///
+    /// # Errors
+    /// As [`Agent::reload`].
+    pub fn rotate(&self, tls: TlsOptions) -> Result<Renewed, RenewError> {
+        self.keeper.renew(Change::Options(Box::new(tls)))
+    }
+
+    /// Takes revocation lists, PEM or DER, beside those of the files. A list counts if a trusted
+    /// CA has signed it and its number is higher than that of the list in force.
+    ///
+    /// # Errors
+    /// As [`Agent::reload`].
+    pub fn add_revocation_lists(&self, lists: &[u8]) -> Result<Renewed, RenewError> {
+        self.keeper.renew(Change::Lists(lists))
     }
 
     /// Publishes a lifecycle (active, cordoned, draining, drained).

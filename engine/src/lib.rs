@@ -16,6 +16,7 @@ mod shared;
 pub mod snapshot;
 pub mod tls;
 mod trace;
+mod upkeep;
 mod wall;
 
 #[cfg(feature = "bootstrap")]
@@ -29,6 +30,7 @@ pub use engine::Engine;
 pub use error::{AgentError, StartError};
 pub use options::{AgentOptions, EngineOptions};
 pub use orders::{Inspection, Refused};
+pub use upkeep::{RenewError, Renewed};
 
 /// The README's program compiles.
 #[cfg(doctest)]

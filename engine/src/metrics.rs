@@ -13,6 +13,7 @@ use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, Te
 use crate::io::Backend;
 use crate::options::PeerLabels;
 use crate::orders::Inspection;
+use crate::tls::trust::Trust;
 
 mod families;
 mod round_trips;
@@ -51,6 +52,14 @@ pub(crate) struct Metrics {
     conflicts: IntCounter,
     events_lost: IntCounter,
     syncs: IntCounterVec,
+    reloads: IntCounterVec,
+    trust_epoch: IntGauge,
+    revoked: IntGauge,
+    list_age: IntGauge,
+    list_due: IntGauge,
+    /// Seconds since the epoch; zero: there is no list.
+    oldest_list: AtomicU64,
+    first_due: AtomicU64,
     certificate_expiry: IntGauge,
     /// Milliseconds since the epoch; zero: not known.
     certificate_not_after: AtomicU64,
@@ -94,6 +103,30 @@ impl Metrics {
                 "Bulk exchanges by side and outcome.",
                 &["mesh_role", "mesh_outcome"],
             ),
+            reloads: counters(
+                r,
+                "mesh_gossip_credential_reloads_total",
+                "Looks at certificate files and lists by outcome: renewed, unchanged, refused.",
+                &["mesh_outcome"],
+            ),
+            trust_epoch: gauge(
+                r,
+                "mesh_gossip_trust_epoch",
+                "Rises when anchors, thumbprints or revocation lists change.",
+            ),
+            revoked: gauge(r, "mesh_gossip_crl_entries", "Certificates revoked by lists in force."),
+            list_age: gauge(
+                r,
+                "mesh_gossip_crl_age_seconds",
+                "Age of the oldest revocation list in force; 0 without one.",
+            ),
+            list_due: gauge(
+                r,
+                "mesh_gossip_crl_due_seconds",
+                "Seconds until the next revocation list is due, negative when overdue.",
+            ),
+            oldest_list: AtomicU64::new(0),
+            first_due: AtomicU64::new(0),
             certificate_expiry: IntGauge::new(
                 "mesh_gossip_certificate_expiry_seconds",
                 "Seconds until our certificate expires.",
@@ -152,6 +185,23 @@ impl Metrics {
         self.syncs.with_label_values(&[role.as_str(), outcome]).inc();
     }
 
+    /// Certificates, trust and revocation lists were read again.
+    pub(crate) fn reloaded(&self, outcome: &'static str) {
+        self.reloads.with_label_values(&[outcome]).inc();
+    }
+
+    /// What is trusted changed, or is looked at again.
+    pub(crate) fn trust_is(&self, trust: &Trust) {
+        self.trust_epoch.set(i64::try_from(trust.epoch()).unwrap_or(i64::MAX));
+        let lists = trust.revocations().lists();
+        let oldest = lists.map(|list| list.this_update().as_secs()).min();
+        self.oldest_list.store(oldest.unwrap_or_default(), Ordering::Relaxed);
+        let lists = trust.revocations().lists();
+        let due = lists.map(|list| list.next_update().as_secs()).min();
+        self.first_due.store(due.unwrap_or_default(), Ordering::Relaxed);
+        self.revoked.set(trust.revocations().lists().map(|list| list.len() as i64).sum());
+    }
+
     /// When our certificate expires.
     pub(crate) fn certificate_expires(&self, not_after: WallTime) {
         if self.certificate_not_after.swap(not_after.0, Ordering::Relaxed) == 0 {
@@ -167,6 +217,13 @@ impl Metrics {
         let not_after = self.certificate_not_after.load(Ordering::Relaxed);
         let left_ms = i128::from(not_after) - i128::from(inspection.wall.0);
         self.certificate_expiry.set(i64::try_from(left_ms / 1_000).unwrap_or(i64::MAX));
+        let now = i64::try_from(inspection.wall.0 / 1_000).unwrap_or(i64::MAX);
+        for (gauge, at, sign) in
+            [(&self.list_age, &self.oldest_list, 1), (&self.list_due, &self.first_due, -1)]
+        {
+            let at = i64::try_from(at.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+            gauge.set(if at == 0 { 0 } else { sign * (now - at) });
+        }
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .expect("gathered families have names and values")

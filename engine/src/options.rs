@@ -100,7 +100,7 @@ pub enum PeerLabels {
 }
 
 /// Bytes from a file or from memory.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Material {
     /// Read at start and again on reload.
     Path(PathBuf),
@@ -118,7 +118,7 @@ impl std::fmt::Debug for Material {
 }
 
 /// Credentials and trust of one agent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
     /// PEM chain, leaf first; may hold the key too. Or a PKCS#12 store.
     pub certificate: Material,
@@ -133,4 +133,29 @@ pub struct TlsOptions {
     /// SHA-1 or SHA-256 thumbprints (hex) that peers' leaves are restricted to; empty: no
     /// restriction.
     pub allowed_thumbprints: Vec<String>,
+    /// Which certificates count no longer.
+    pub revocation: RevocationOptions,
+    /// How often files are read again at least; a change is noticed within seconds.
+    pub reload_interval: Duration,
+}
+
+impl TlsOptions {
+    /// How often files are read again where nobody says otherwise.
+    pub const RELOAD_INTERVAL: Duration = Duration::from_secs(300);
+}
+
+/// Revocation lists of one agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevocationOptions {
+    /// Lists as PEM or DER; a path may name a directory of them. `None`: nothing is checked.
+    pub lists: Option<Material>,
+    /// How long after its next update a list still lets new handshakes pass.
+    pub grace: Duration,
+}
+
+impl Default for RevocationOptions {
+    /// No list; a day of grace.
+    fn default() -> Self {
+        Self { lists: None, grace: Duration::from_secs(24 * 3_600) }
+    }
 }

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam::queue::ArrayQueue;
 use mesh_gossip_proto::detector::contacts::Contact;
 use mesh_gossip_proto::{
-    Command, CommandError, Event, Instant, MemberId, Stats, StreamRequest, WallTime,
+    Command, CommandError, Event, Incarnation, Instant, MemberId, Stats, StreamRequest, WallTime,
 };
 
 use crate::io::{IoStats, Waker};
 use crate::link::LinkEvent;
 use crate::link::stats::LinkStats;
+use crate::tls::authority::MeshAuthority;
 
 /// An agent within its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +32,9 @@ pub(crate) enum Order {
     Stop { agent: AgentId, reply: Reply<()> },
     /// A host's command.
     Command { agent: AgentId, command: Command, reply: Reply<Result<(), CommandError>> },
+    /// Certificates changed, ours or which ones count; the answer comes when that is acted on and
+    /// stands in the view.
+    Renew { agent: AgentId, renewal: Renewal, reply: Reply<Result<(), CommandError>> },
     /// Say goodbye; the answer, how many members acknowledged it, comes when it is done.
     Leave { agent: AgentId, reply: Reply<Result<usize, CommandError>> },
     /// A piece of another's state: whole entries, at most [`SYNC_PIECE`] bytes where they allow.
@@ -41,6 +45,14 @@ pub(crate) enum Order {
     Inspect { agent: AgentId, reply: Reply<Inspection> },
     /// End the shard.
     Shutdown,
+}
+
+/// What changed about certificates; the trust in force is read from where it stands.
+pub(crate) struct Renewal {
+    /// Our own new certificate, where that changed.
+    pub(crate) authority: Option<Arc<MeshAuthority>>,
+    /// Members whose record at this incarnation a revoked certificate has signed.
+    pub(crate) revoked: Vec<(MemberId, Incarnation)>,
 }
 
 /// A state is merged in pieces of about this size, so that it never delays an ack for long.

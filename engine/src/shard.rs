@@ -250,6 +250,12 @@ impl Shard {
                     self.drain_touched();
                     reply(outcome.unwrap_or(Err(CommandError::Stopped)));
                 }
+                Order::Renew { agent, renewal, reply } => {
+                    let now = self.clock.now();
+                    let outcome = self.with(agent, |seat| seat.renew(now, renewal));
+                    self.drain_touched();
+                    reply(outcome.unwrap_or(Err(CommandError::Stopped)));
+                }
                 Order::Leave { agent, reply } => self.leave(agent, reply),
                 Order::Sync { agent, from, entries } => {
                     let now = self.clock.now();

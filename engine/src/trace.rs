@@ -153,6 +153,15 @@ impl Tracer {
                 Peer = %peer,
                 "a peer does not confirm our handshakes; it may not accept our certificate"
             ),
+            LinkEvent::Fallen { peer, path, serial, reason } => tracing::warn!(
+                target: "mesh_gossip",
+                NodeId = node_id,
+                Peer = %peer,
+                Target = %path,
+                Serial = %serial,
+                Reason = reason,
+                "mesh session ended: the peer's certificate counts no longer"
+            ),
             LinkEvent::Failed { path, reason } => {
                 let fresh = self.failed.len() < TOLD && self.failed.insert((*path, reason));
                 if fresh && !joined {

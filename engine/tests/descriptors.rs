@@ -59,6 +59,16 @@ fn twenty_agents_come_and_go_without_a_trace() {
             agents.push(Agent::start(&engine, options).expect("it starts"));
         }
         assert!(open_descriptors() >= before_agents + 60, "two sockets and a listener each");
+        // Certificates that are exchanged again and again take none.
+        let before_rotation = open_descriptors();
+        for round in 0..3 {
+            for agent in &agents {
+                let issued = authority.issue(agent.node_id(), "worker");
+                let renewed = agent.rotate(issued.tls_options(&authority.0)).expect("it holds");
+                assert!(renewed.certificate, "round {round}");
+            }
+        }
+        assert!(settles_at(before_rotation), "{} open", open_descriptors());
         // In the middle of their handshakes and exchanges.
         drop(agents);
         let settled = settles_at(before_agents);

@@ -13,10 +13,14 @@ mod discovery;
 mod hostile;
 #[path = "stories/metadata.rs"]
 mod metadata;
+#[path = "stories/papers.rs"]
+mod papers;
 #[path = "stories/partition.rs"]
 mod partition;
 #[path = "stories/promises.rs"]
 mod promises;
+#[path = "stories/renewal.rs"]
+mod renewal;
 #[path = "stories/secrecy.rs"]
 mod secrecy;
 #[path = "stories/start_errors.rs"]

@@ -4,7 +4,8 @@
 //! been left to the kernel, and whoever starts an agent waits for that line.
 //!
 //! Invariant: the first SIGTERM or SIGINT says goodbye for at most [`GOODBYE`], then exit code 0;
-//! a second one ends the process at once. SIGHUP ends nothing.
+//! a second one ends the process at once. SIGHUP ends nothing: the settings are read again, and
+//! certificates, trust and revocation lists are taken over if everything holds.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use mesh_gossip::settings::{LogFormat, Settings, SettingsErrors, Sources};
-use mesh_gossip::{Agent, Engine, StartError};
+use mesh_gossip::{Agent, Engine, Renewed, StartError};
 use serde::Serialize;
 
 use crate::logging::{self, LoggingError};
@@ -28,7 +29,8 @@ const HANGUP_LOOK: Duration = Duration::from_millis(250);
 /// Logs go to stderr (mesh:gossip:log:format, log:level); stdout carries one line, when the
 /// agent listens, with the addresses that were bound. The agent stays in the foreground. The
 /// first SIGTERM or SIGINT says goodbye to the mesh, a second one ends the process at once;
-/// SIGHUP is logged and changes nothing: settings are read at start.
+/// SIGHUP reads the settings again and takes over certificates, trust and revocation lists; other
+/// settings need a restart. Changed files are taken over without a signal.
 #[derive(Args, Debug)]
 pub(crate) struct AgentArgs {
     /// JSON settings, read after appsettings.json and before the environment.
@@ -98,7 +100,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     let engine = Engine::start(engine_options).map_err(AgentError::Start)?;
     let agent = Agent::start(&engine, agent_options).map_err(AgentError::Start)?;
     announce(&engine, &agent, log.format).map_err(AgentError::Process)?;
-    wait(&stop, &hangup);
+    wait(&stop, &hangup, &agent, args);
     tracing::debug!("leaving; a second signal ends the process at once");
     // The one line at info about the departure: the engine's own may be lost at shutdown.
     match agent.leave(GOODBYE) {
@@ -112,13 +114,40 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Returns when the process was asked to end; SIGHUPs are told meanwhile.
-fn wait(stop: &Stop, hangup: &Hangup) {
+/// Returns when the process was asked to end; SIGHUPs are answered meanwhile.
+fn wait(stop: &Stop, hangup: &Hangup, agent: &Agent, args: &AgentArgs) {
     while !stop.is_asked() {
         if hangup.take() {
-            tracing::warn!("SIGHUP changes nothing: reload is not there yet; restart to reload");
+            reload(agent, args);
         }
         stop.wait_until(Some(Instant::now() + HANGUP_LOOK));
+    }
+}
+
+/// Reads the settings again and takes over what can change: all of it, or nothing.
+fn reload(agent: &Agent, args: &AgentArgs) {
+    let sources = Sources::from_process(args.config.as_deref());
+    let resolved = Settings::load(&sources).and_then(|settings| settings.resolve());
+    let options = match resolved {
+        Ok((_, options)) => options,
+        Err(errors) => {
+            tracing::error!(Reason = %errors, "SIGHUP: the settings cannot be; nothing changed");
+            return;
+        }
+    };
+    match agent.rotate(options.tls) {
+        Ok(Renewed { refused: Some(error), trust, .. }) => tracing::error!(
+            Trust = trust,
+            Reason = %error,
+            "SIGHUP: the certificate is refused; the one before stays"
+        ),
+        Ok(renewed) => tracing::info!(
+            Certificate = renewed.certificate,
+            Trust = renewed.trust,
+            Revoked = renewed.revoked,
+            "SIGHUP: certificates reloaded; other settings need a restart"
+        ),
+        Err(error) => tracing::error!(Reason = %error, "SIGHUP: nothing changed"),
     }
 }
 

@@ -47,6 +47,7 @@ mod merging;
 mod observing;
 mod probing;
 mod receive;
+mod renewal;
 
 use departure::Departure;
 use joining::Joining;

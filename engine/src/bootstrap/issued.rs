@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::bootstrap::files::{Existing, Readers, write_all};
 use crate::bootstrap::{BootstrapError, CertificateAuthority};
-use crate::options::{Material, TlsOptions};
+use crate::options::{Material, RevocationOptions, TlsOptions};
 use crate::tls::identity::Identity;
 
 /// A node's certificate and key.
@@ -44,6 +44,8 @@ impl Issued {
             ca: bytes(&ca.bundle_pem()),
             trust_domain: ca.trust_domain().to_owned(),
             allowed_thumbprints: Vec::new(),
+            revocation: RevocationOptions::default(),
+            reload_interval: TlsOptions::RELOAD_INTERVAL,
         }
     }
 

@@ -20,7 +20,7 @@ use super::refresh::{self, MetadataSource};
 use super::seeds::Seeds;
 use super::stream::Driver;
 use super::sync::{self, Crowd, SyncError, SyncLimits};
-use super::{AgentPort, ControlMessage, Desk, HostEvent, http};
+use super::{AgentPort, ControlMessage, Desk, HostEvent, http, watch};
 use crate::metrics::SyncRole;
 use crate::orders::{AgentId, Order, Work};
 use crate::trace::{self, Tracer};
@@ -30,16 +30,28 @@ pub(super) struct Agents {
     by_id: HashMap<AgentId, Agent>,
     driver: Driver,
     limits: SyncLimits,
+    shared: Places,
+}
+
+/// What takes a thread of its own for a while: so many at a time for all agents.
+#[derive(Clone)]
+struct Places {
     resolvers: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
 }
 
 /// Names looked up at a time for all agents: each takes a thread for as long as a resolver takes.
 const RESOLVERS: usize = 4;
+/// Agents that read their certificate files at a time, likewise.
+const READERS: usize = 2;
 
 impl Agents {
     pub(super) fn new(driver: Driver, limits: SyncLimits) -> Self {
-        let resolvers = Arc::new(Semaphore::new(RESOLVERS));
-        Self { by_id: HashMap::new(), driver, limits, resolvers }
+        let shared = Places {
+            resolvers: Arc::new(Semaphore::new(RESOLVERS)),
+            readers: Arc::new(Semaphore::new(READERS)),
+        };
+        Self { by_id: HashMap::new(), driver, limits, shared }
     }
 
     /// Serves until every sender is gone.
@@ -67,7 +79,7 @@ impl Agents {
 
     fn add(&mut self, port: AgentPort) -> io::Result<()> {
         let id = port.agent;
-        let agent = Agent::start(port, self.driver, &self.limits, &self.resolvers)?;
+        let agent = Agent::start(port, self.driver, &self.limits, &self.shared)?;
         self.by_id.insert(id, agent);
         Ok(())
     }
@@ -115,7 +127,7 @@ impl Agent {
         port: AgentPort,
         driver: Driver,
         limits: &SyncLimits,
-        resolvers: &Arc<Semaphore>,
+        shared: &Places,
     ) -> io::Result<Self> {
         let limits = limits.clone();
         let desk = Arc::new(Desk {
@@ -129,7 +141,10 @@ impl Agent {
         let listener = listen(port.sync_listener)?;
         tasks.spawn_local(serve_sync(Arc::clone(&desk), listener));
         let seeds = Seeds::new(port.seeds, port.seed_file);
-        tasks.spawn_local(seeds.keep_joining(Arc::clone(&desk), Arc::clone(resolvers)));
+        tasks.spawn_local(seeds.keep_joining(Arc::clone(&desk), Arc::clone(&shared.resolvers)));
+        if let Some(keeper) = port.keeper {
+            tasks.spawn_local(watch::keep_fresh(keeper, Arc::clone(&shared.readers)));
+        }
         let http = match port.http {
             Some(listener) => Some(http::serve(Arc::clone(&desk), listener)?),
             None => None,

@@ -16,6 +16,7 @@ pub(crate) mod runtime;
 mod seeds;
 mod stream;
 pub(crate) mod sync;
+mod watch;
 
 #[cfg(test)]
 mod http_tests;
@@ -41,11 +42,11 @@ use crate::orders::{AgentId, Inspection, Order, Reply, ShardHandle, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
 use crate::tls::credentials::server_name;
-use crate::tls::identity::identity_of;
+use crate::upkeep::Keeper;
 use post::Outbox;
 use refresh::MetadataSource;
 use stream::Driver;
-use sync::{SyncLimits, Terms};
+use sync::{Judge, SyncLimits, Terms};
 
 /// A shard that has not answered by then is not well, and its askers are told so.
 const INSPECTION_PATIENCE: Duration = Duration::from_secs(2);
@@ -79,6 +80,8 @@ pub(crate) struct AgentPort {
     pub(crate) shard: ShardHandle,
     /// What is read of it.
     pub(crate) site: Arc<dyn Site>,
+    /// Keeps its certificates up to date.
+    pub(crate) keeper: Option<Arc<Keeper>>,
     /// Where bulk sync is served: the TCP port of the datagram port's number.
     pub(crate) sync_listener: TcpListener,
     /// Where HTTP is served; loopback only.
@@ -127,12 +130,12 @@ impl Site for Shared {
     }
 
     fn terms(&self) -> Terms {
-        let credentials = self.credentials.load();
+        let credentials = self.credentials.load_full();
         Terms {
             client: Arc::clone(credentials.sync_client()),
             server: Arc::clone(credentials.sync_server()),
             server_name: server_name(),
-            member_of: |leaf| identity_of(leaf).ok().map(|identity| identity.member_id()),
+            judge: Arc::clone(&credentials) as Arc<dyn Judge>,
         }
     }
 }

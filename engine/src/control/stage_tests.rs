@@ -19,11 +19,12 @@ use rcgen::{
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::sync::watch;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::post::{Mailbox, letter_box};
 use super::runtime::Control;
-use super::sync::{PROTOCOL, SyncLimits, Terms};
+use super::sync::{Judge, PROTOCOL, Side, SyncLimits, Terms};
 use super::{AgentPort, ControlMessage, Site};
 use crate::io::{Backend, IoStats, Waker};
 use crate::link::stats::LinkStats;
@@ -216,11 +217,31 @@ impl TestMesh {
     }
 }
 
-/// The member whose name is the common name.
-fn member_of(leaf: &CertificateDer<'_>) -> Option<MemberId> {
-    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).ok()?;
-    let name = leaf.subject().iter_common_name().next()?.as_str().ok()?;
-    Some(id(name))
+/// Vouches for the member whose name is the common name, unless it is on the list.
+pub(crate) struct StageTrust {
+    revoked: Mutex<Vec<MemberId>>,
+    epochs: watch::Sender<u64>,
+}
+
+impl StageTrust {
+    /// From here on nobody vouches for `name`.
+    pub(crate) fn revoke(&self, name: &str) {
+        self.revoked.lock().unwrap().push(id(name));
+        self.epochs.send_modify(|epoch| *epoch += 1);
+    }
+}
+
+impl Judge for StageTrust {
+    fn vouch(&self, chain: &[CertificateDer<'_>], _side: Side) -> Option<(MemberId, Duration)> {
+        let (_, leaf) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
+        let member = id(leaf.subject().iter_common_name().next()?.as_str().ok()?);
+        let stands = !self.revoked.lock().unwrap().contains(&member);
+        stands.then_some((member, Duration::from_secs(3_600)))
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.epochs.subscribe()
+    }
 }
 
 /// A blocking client of `certified`, as a stranger to our code would be.
@@ -280,6 +301,10 @@ impl Stage {
             metrics: Metrics::new(backend, PeerLabels::Auto),
             joined: AtomicBool::new(true),
             certified,
+            trust: Arc::new(StageTrust {
+                revoked: Mutex::new(Vec::new()),
+                epochs: watch::channel(0).0,
+            }),
         });
         let orders = Arc::new(Orders::new(orders));
         let (outbox, events) = letter_box(events, Delivery::Immediate);
@@ -290,6 +315,7 @@ impl Stage {
             agent: AGENT,
             shard: shard(&orders),
             site: site.clone(),
+            keeper: None,
             sync_listener,
             http: Some(http_listener),
             seeds,
@@ -306,6 +332,7 @@ impl Stage {
             agent: AgentId(AGENT.0 + 1),
             shard: shard(&self.orders),
             site: self.site.clone(),
+            keeper: None,
             sync_listener: bound().0,
             http: Some(http),
             seeds: Vec::new(),
@@ -375,6 +402,7 @@ pub(crate) struct StageSite {
     pub(crate) metrics: Metrics,
     pub(crate) joined: AtomicBool,
     certified: Certified,
+    pub(crate) trust: Arc<StageTrust>,
 }
 
 impl Site for StageSite {
@@ -399,7 +427,7 @@ impl Site for StageSite {
             client: Arc::clone(&self.certified.client),
             server: Arc::clone(&self.certified.server),
             server_name: ServerName::try_from(STREAM_NAME).unwrap(),
-            member_of,
+            judge: self.trust.clone(),
         }
     }
 }

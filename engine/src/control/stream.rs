@@ -129,9 +129,9 @@ impl SecureStream {
         }
     }
 
-    /// The peer's verified leaf certificate.
-    pub(super) fn peer_leaf(&self) -> Option<&CertificateDer<'static>> {
-        self.tls.peer_certificates()?.first()
+    /// The peer's verified certificates, leaf first.
+    pub(super) fn peer_chain(&self) -> Vec<CertificateDer<'static>> {
+        self.tls.peer_certificates().unwrap_or_default().to_vec()
     }
 
     /// Fills `bytes` from the peer.

@@ -31,12 +31,15 @@ use std::time::Duration;
 use mesh_gossip_proto::sync::snapshot;
 use mesh_gossip_proto::{MemberId, StreamRequest};
 use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::Desk;
 use super::frames::{Frame, FrameError, MOST_IDS};
 use super::stream::{SecureStream, Stream};
 use crate::orders::{Order, Refused, SYNC_PIECE};
+use crate::tls::credentials::Credentials;
+use crate::tls::verifier::Usage;
 
 /// The application protocol (ALPN) of bulk sync.
 pub(crate) const PROTOCOL: &[u8] = b"mesh-sync/1";
@@ -50,8 +53,83 @@ pub(crate) struct Terms {
     pub(crate) server: Arc<rustls::ServerConfig>,
     /// The name that the verifier of both roles goes by.
     pub(crate) server_name: ServerName<'static>,
-    /// Whose leaf certificate this is; `None`: nobody's in this cluster.
-    pub(crate) member_of: fn(&CertificateDer<'_>) -> Option<MemberId>,
+    /// Judges who answered.
+    pub(crate) judge: Arc<dyn Judge>,
+}
+
+/// Judges certificates by the trust in force (rules S-16 and S-19).
+pub(crate) trait Judge: Send + Sync {
+    /// Whose chain this is and how long it lasts at least; `None`: nobody's in this cluster, or
+    /// it counts no longer.
+    fn vouch(&self, chain: &[CertificateDer<'_>], side: Side) -> Option<(MemberId, Duration)>;
+
+    /// Tells of every change of what is trusted.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// Which side of a stream the judged peer is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// It dialled us.
+    Requester,
+    /// We dialled it.
+    Responder,
+}
+
+impl Judge for Credentials {
+    fn vouch(&self, chain: &[CertificateDer<'_>], side: Side) -> Option<(MemberId, Duration)> {
+        let usage = match side {
+            Side::Requester => Usage::Client,
+            Side::Responder => Usage::Server,
+        };
+        let now = self.now()?;
+        let verified = self.verifier().confirm_peer(chain, usage, now).ok()?;
+        let left = verified.not_after.as_secs().saturating_sub(now.as_secs());
+        Some((verified.identity.member_id(), Duration::from_secs(left)))
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.verifier().trust().watch()
+    }
+}
+
+/// A peer that proved who it is, for as long as that holds.
+struct Vouched {
+    peer: MemberId,
+    left: Duration,
+    chain: Vec<CertificateDer<'static>>,
+    side: Side,
+    judge: Arc<dyn Judge>,
+    changes: watch::Receiver<u64>,
+}
+
+impl Vouched {
+    fn of(stream: &SecureStream, judge: Arc<dyn Judge>, side: Side) -> Result<Self, SyncError> {
+        // Subscribed first: what changes while the chain is judged is seen.
+        let (chain, changes) = (stream.peer_chain(), judge.changes());
+        let (peer, left) = judge.vouch(&chain, side).ok_or(SyncError::Anonymous)?;
+        Ok(Self { peer, left, chain, side, judge, changes })
+    }
+
+    /// Carries out an exchange; it ends when its time is over or the peer counts no longer.
+    async fn hold<T>(
+        mut self,
+        limit: Duration,
+        exchange: impl Future<Output = Result<T, SyncError>>,
+    ) -> Result<T, SyncError> {
+        let fallen = async {
+            while self.changes.changed().await.is_ok() {
+                if self.judge.vouch(&self.chain, self.side).is_none() {
+                    return;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            outcome = in_time(limit.min(self.left), exchange) => outcome,
+            () = fallen => Err(SyncError::Fallen),
+        }
+    }
 }
 
 /// Bounds of one agent's exchanges.
@@ -123,6 +201,8 @@ pub(crate) enum SyncError {
     Protocol,
     /// The peer's certificate names no member of this cluster.
     Anonymous,
+    /// The peer's certificate counts no longer.
+    Fallen,
     /// Somebody else than the expected member answered.
     WrongPeer(MemberId),
     /// The peer broke the framing.
@@ -153,6 +233,7 @@ impl SyncError {
             Self::Tls(_) => "tls",
             Self::Protocol => "protocol",
             Self::Anonymous => "anonymous",
+            Self::Fallen => "fallen",
             Self::WrongPeer(_) => "wrong-peer",
             Self::Frame(_) => "frame",
             Self::TooLarge => "too-large",
@@ -173,6 +254,7 @@ impl std::fmt::Display for SyncError {
             Self::Tls(error) => write!(f, "TLS: {error}"),
             Self::Protocol => f.write_str("the peer does not speak mesh-sync/1"),
             Self::Anonymous => f.write_str("the peer's certificate names no member"),
+            Self::Fallen => f.write_str("the peer's certificate counts no longer"),
             Self::WrongPeer(found) => write!(f, "member {found} answered for another"),
             Self::Frame(error) => write!(f, "framing: {error}"),
             Self::TooLarge => f.write_str("more bytes than an exchange may carry"),
@@ -184,12 +266,15 @@ impl std::fmt::Display for SyncError {
 
 /// Carries out an exchange that our node wished for.
 pub(super) async fn request(desk: &Desk, request: &StreamRequest) -> Result<(), SyncError> {
-    in_time(desk.limits.longest, async {
-        let mut stream = dial(desk, request.address).await?;
-        let peer = identified(desk, &stream)?;
-        if peer != request.peer {
-            return Err(SyncError::WrongPeer(peer));
-        }
+    let terms = desk.site.terms();
+    let judge = Arc::clone(&terms.judge);
+    let mut stream = dial(desk, terms, request.address).await?;
+    let vouched = Vouched::of(&stream, judge, Side::Responder)?;
+    let peer = vouched.peer;
+    if peer != request.peer {
+        return Err(SyncError::WrongPeer(peer));
+    }
+    let exchange = async {
         let wanted = match request.members.len() {
             0..=MOST_IDS => request.members.clone(),
             _ => Vec::new(),
@@ -203,8 +288,8 @@ pub(super) async fn request(desk: &Desk, request: &StreamRequest) -> Result<(), 
         // Everything has arrived: a peer that is gone by now changes nothing.
         let _ = stream.close().await;
         Ok(())
-    })
-    .await
+    };
+    vouched.hold(desk.limits.longest, exchange).await
 }
 
 /// Answers an exchange that somebody else wished for.
@@ -220,9 +305,10 @@ pub(super) async fn respond(
         SecureStream::handshake(stream, tls.into(), PROTOCOL, desk.limits.idle).await
     })
     .await?;
-    let peer = identified(desk, &stream)?;
+    let vouched = Vouched::of(&stream, terms.judge, Side::Requester)?;
+    let peer = vouched.peer;
     let _place = crowd.enter(peer, desk.limits.per_peer).ok_or(SyncError::Crowded)?;
-    in_time(desk.limits.longest, async {
+    let exchange = async {
         let Frame::Request(wanted) = Frame::read(&mut stream).await? else {
             return Err(FrameError::Order.into());
         };
@@ -232,12 +318,11 @@ pub(super) async fn respond(
         send(desk, &mut stream, &wanted).await?;
         let _ = stream.close().await;
         Ok(())
-    })
-    .await
+    };
+    vouched.hold(desk.limits.longest, exchange).await
 }
 
-async fn dial(desk: &Desk, address: SocketAddr) -> Result<SecureStream, SyncError> {
-    let terms = desk.site.terms();
+async fn dial(desk: &Desk, terms: Terms, address: SocketAddr) -> Result<SecureStream, SyncError> {
     in_time(desk.limits.idle, async {
         let stream = Stream::dial(desk.driver, address).await.map_err(SyncError::Dial)?;
         let tls = rustls::ClientConnection::new(terms.client, terms.server_name)
@@ -245,11 +330,6 @@ async fn dial(desk: &Desk, address: SocketAddr) -> Result<SecureStream, SyncErro
         SecureStream::handshake(stream, tls.into(), PROTOCOL, desk.limits.idle).await
     })
     .await
-}
-
-fn identified(desk: &Desk, stream: &SecureStream) -> Result<MemberId, SyncError> {
-    let member_of = desk.site.terms().member_of;
-    stream.peer_leaf().and_then(member_of).ok_or(SyncError::Anonymous)
 }
 
 /// Sends our state, or the wanted part of it, to the end.

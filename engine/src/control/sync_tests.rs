@@ -1,7 +1,7 @@
 //! Bulk sync over real TCP and real TLS, between control threads of both kinds and strangers.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use mesh_gossip_proto::sync::snapshot::Entries;
@@ -125,7 +125,7 @@ fn nobody_at_the_address_is_a_failed_exchange() {
     let mesh = TestMesh::new();
     let a = stage(&mesh, Setting::new(Backend::Mmsg, &["a"]));
     let closed = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
     };
     a.work(ask(id("b"), closed, &[]));
@@ -248,4 +248,45 @@ fn a_busy_shard_fails_the_exchange() {
     assert!(a.orders.push(Order::Shutdown).is_ok(), "the queue was empty");
     a.work(ask(id("b"), b.sync, &[]));
     a.sync_ended("requester", "shard");
+}
+
+/// Rules S-16 and S-19: an exchange with somebody whose certificate falls ends there and then, at
+/// both ends of it.
+#[test]
+fn an_exchange_with_a_revoked_member_ends_at_once() {
+    let mesh = TestMesh::new();
+    for backend in BACKENDS {
+        // A responder that never answers, and a requester that never goes on.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = silent.local_addr().unwrap();
+        let server = mesh.certify("b").server;
+        let responder = std::thread::spawn(move || {
+            let (stream, _) = silent.accept().unwrap();
+            let tls = rustls::ServerConnection::new(server).unwrap();
+            let mut stream = rustls::StreamOwned::new(tls, stream);
+            let mut everything = Vec::new();
+            // Until the other side hangs up.
+            let _ = stream.read_to_end(&mut everything);
+        });
+        let a = stage(&mesh, Setting::new(backend, &["a"]));
+        let mut requester = stranger(&mesh.certify("c"), a.sync);
+        requester.write_all(&Frame::Request(Vec::new()).encode()).unwrap();
+        requester.flush().unwrap();
+        a.work(ask(id("b"), at, &[]));
+        std::thread::sleep(Duration::from_millis(300));
+        for name in ["b", "c"] {
+            a.site.trust.revoke(name);
+        }
+        // Far below the ten seconds that silence is suffered.
+        a.sync_ended("requester", "fallen");
+        a.sync_ended("responder", "fallen");
+        assert_eq!(received(&a, id("b")), (0, false));
+        assert!(requester.read(&mut [0; 16]).map_or(true, |read| read == 0));
+        responder.join().unwrap();
+        // And it is not let in again.
+        let mut again = stranger(&mesh.certify("c"), a.sync);
+        let _ = again.write_all(&Frame::Request(Vec::new()).encode());
+        assert!(again.read(&mut [0; 16]).map_or(true, |read| read == 0));
+        a.sync_ended("responder", "anonymous");
+    }
 }

@@ -28,6 +28,8 @@ pub(super) struct Answer {
     pub(super) begun: Instant,
     pub(super) attempt: u64,
     pub(super) peer_index: u32,
+    /// Which of our certificates it shows.
+    pub(super) generation: u64,
     index: u32,
     received: usize,
     sent: usize,
@@ -40,6 +42,7 @@ impl Answer {
         path: SocketAddr,
         header: &HandshakeHeader,
         index: u32,
+        generation: u64,
     ) -> Result<Self, Failure> {
         let tls = ServerConnection::new(config).map_err(|error| Failure::from(&error))?;
         Ok(Self {
@@ -49,6 +52,7 @@ impl Answer {
             begun: now,
             attempt: header.attempt.get(),
             peer_index: header.sender.get(),
+            generation,
             index,
             received: 0,
             sent: 0,

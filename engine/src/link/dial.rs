@@ -48,6 +48,8 @@ pub(super) struct Dial {
     pub(super) expect: Expect,
     pub(super) begun: Instant,
     pub(super) attempt: u64,
+    /// Which of our certificates it shows.
+    pub(super) generation: u64,
     index: u32,
     peer_index: u32,
     sent: u32,
@@ -71,6 +73,7 @@ impl Dial {
         expect: Expect,
         index: u32,
         attempt: u64,
+        generation: u64,
     ) -> Result<Self, Failure> {
         let mut tls =
             ClientConnection::new(config, server_name()).map_err(|error| Failure::from(&error))?;
@@ -83,6 +86,7 @@ impl Dial {
             expect,
             begun: now,
             attempt,
+            generation,
             index,
             peer_index: 0,
             sent: 0,

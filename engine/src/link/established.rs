@@ -2,15 +2,20 @@
 
 use std::io::Read;
 
-use mesh_gossip_proto::MemberId;
 use mesh_gossip_proto::session::stream::{Receiver, Sender};
+use mesh_gossip_proto::{Duration, MemberId};
 use rustls::ConnectionCommon;
 
 use super::failure::Failure;
 use super::stats::TlsSummary;
+use crate::tls::alpn;
 use crate::tls::authority::MeshAuthority;
 use crate::tls::keys::{Binding, SessionKeys};
-use crate::tls::{alpn, identity};
+use crate::tls::standing::Standing;
+use crate::tls::verifier::Usage;
+
+/// No session lasts as long; what is left of a certificate beyond it does not matter.
+const MOST_LEFT: Duration = Duration::from_secs(365 * 86_400);
 
 /// A TLS connection whose bytes travel in datagrams.
 pub(super) struct Tunnel {
@@ -90,6 +95,10 @@ pub(super) struct Established {
     pub(super) peer: MemberId,
     pub(super) keys: SessionKeys,
     pub(super) tls: TlsSummary,
+    /// What its certificate rests on.
+    pub(super) standing: Standing,
+    /// How long the first certificate of its chain still lasts.
+    pub(super) left: Duration,
 }
 
 impl Established {
@@ -103,10 +112,20 @@ impl Established {
         if !alpn::ok(tls.alpn_protocol(), alpn::GOSSIP) {
             return Err(Failure::Alpn);
         }
-        let chain = tls.peer_certificates();
-        let identity = identity::peer_of(chain).map_err(|_| Failure::Tls("identity"))?;
-        let peer = identity.member_id();
-        authority.learn(chain.unwrap_or_default());
+        let chain = tls.peer_certificates().unwrap_or_default();
+        let credentials = authority.credentials();
+        let now = credentials.now().ok_or(Failure::Tls("clock"))?;
+        let usage = match attempt.side {
+            Side::Client => Usage::Server,
+            Side::Server => Usage::Client,
+        };
+        // Trust may have changed since the certificate arrived (rule S-16).
+        let verified = credentials
+            .verifier()
+            .confirm_peer(chain, usage, now)
+            .map_err(|error| Failure::Tls(error.reason()))?;
+        let peer = verified.identity.member_id();
+        authority.learn(chain);
         let (client, server, client_index, server_index) = match attempt.side {
             Side::Client => (attempt.local, peer, attempt.local_index, attempt.peer_index),
             Side::Server => (peer, attempt.local, attempt.peer_index, attempt.local_index),
@@ -128,6 +147,8 @@ impl Established {
             version: if version == Some("TLSv1_3") { "TLSv1.3" } else { "unknown" },
             suite: suite.unwrap_or("unknown"),
         };
-        Ok(Self { peer, keys, tls })
+        let left = verified.not_after.as_secs().saturating_sub(now.as_secs());
+        let left = Duration::from_secs(left.min(MOST_LEFT.as_secs()));
+        Ok(Self { peer, keys, tls, standing: verified.standing.clone(), left })
     }
 }

@@ -54,11 +54,12 @@ impl Links {
     ) -> Result<u32, Failure> {
         let attempt = entropy::word().map_err(|_| Failure::Full)?;
         let config = self.authority.credentials().gossip_client().clone();
+        let generation = self.rekeying.generation();
         // The index is known only once the place is let; the dial needs it from the start.
         let mut outcome = Ok(());
         let expect = Self::expectation(target);
         let index = self.slots.insert_with(|index| {
-            match Dial::begin(config, now, path, expect, index, attempt) {
+            match Dial::begin(config, now, path, expect, index, attempt, generation) {
                 Ok(dial) => Some(Entry::Dialing(Box::new(dial))),
                 Err(failure) => {
                     outcome = Err(failure);
@@ -159,6 +160,9 @@ impl Links {
 
     /// Sends, or repeats, the client's last flight; ends the session when nobody confirms.
     pub(super) fn send_last_flight(&mut self, now: Instant, index: u32) {
+        if !self.upheld(now, index) {
+            return;
+        }
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
         let Phase::Finishing(finishing) = &mut session.phase else { return };
         let (path, peer, begun) = (session.path, session.peer, session.begun);
@@ -226,7 +230,7 @@ impl Links {
             Some(Entry::Open(session)) => {
                 // Our confirmation was lost (rule S-5).
                 if session.confirmed().is_some() && self.confirmations.take(now) {
-                    self.send_confirmation(index);
+                    self.send_confirmation(now, index);
                 }
                 self.open_trailer(now, from, index, parts.trailer)
             }
@@ -261,8 +265,9 @@ impl Links {
             return Err("half-open-full");
         }
         let config = self.authority.credentials().gossip_server().clone();
+        let generation = self.rekeying.generation();
         let index = self.slots.insert_with(|index| {
-            let answer = Answer::begin(config, now, from, &parts.header, index).ok()?;
+            let answer = Answer::begin(config, now, from, &parts.header, index, generation).ok()?;
             Some(Entry::Answering(Box::new(answer)))
         });
         let index = index.ok_or("half-open-full")?;
@@ -393,8 +398,9 @@ fn finish_dial(
     greeting: Vec<u8>,
 ) -> Result<(Session, TlsSummary), Failure> {
     let (path, target, begun, attempt) = (dial.path, dial.target(), dial.begun, dial.attempt);
+    let generation = dial.generation;
     let Proven { established, peer_index, tunnel } = dial.finish(us)?;
-    let Established { peer, keys, tls } = established;
+    let Established { peer, keys, tls, standing, left } = established;
     let SessionKeys { client_to_server, server_to_client } = keys;
     let ack = tunnel.input.acknowledges();
     let envelope = Envelope { kind: INIT, receiver: peer_index, sender: index, ack, attempt };
@@ -414,6 +420,9 @@ fn finish_dial(
         tried: None,
         redialled: None,
         doubted: false,
+        standing,
+        ends: now + left,
+        generation,
     };
     Ok((session, tls))
 }
@@ -424,8 +433,9 @@ fn finish_answer(
     us: &Us<'_>,
 ) -> Result<(Session, TlsSummary), Failure> {
     let (path, begun, attempt) = (answer.path, answer.begun, answer.attempt);
+    let generation = answer.generation;
     let peer_index = answer.peer_index;
-    let Established { peer, keys, tls } = answer.finish(us)?;
+    let Established { peer, keys, tls, standing, left } = answer.finish(us)?;
     let SessionKeys { client_to_server, server_to_client } = keys;
     let session = Session {
         peer,
@@ -442,6 +452,9 @@ fn finish_answer(
         tried: None,
         redialled: None,
         doubted: false,
+        standing,
+        ends: now + left,
+        generation,
     };
     Ok((session, tls))
 }

@@ -39,18 +39,22 @@ impl Links {
             }
             Phase::Awaited => {
                 self.half_open -= 1;
-                self.send_confirmation(index);
+                self.send_confirmation(now, index);
                 None
             }
             Phase::Live { .. } => unreachable!("a session is confirmed once"),
         };
+        if self.slots.get(index).is_none() {
+            // Trust changed under the confirmation (rule S-16).
+            return;
+        }
         let renews = now + self.lifetime();
         self.live_until(now, index, renews);
         self.paths.insert(path, index);
         self.rank(now, index);
-        self.flush(Target::Member(peer), index);
+        self.flush(now, Target::Member(peer), index);
         if let Some(target) = waits_under {
-            self.flush(target, index);
+            self.flush(now, target, index);
         }
     }
 
@@ -104,10 +108,9 @@ impl Links {
     /// The session that its member is sent on wants a successor at `renews`, unless it falls idle
     /// before.
     fn live_until(&mut self, now: Instant, index: u32, renews: Instant) {
-        if let Some(Entry::Open(session)) = self.slots.get_mut(index) {
-            session.renews = renews;
-        }
-        self.timers.set(index, renews.min(now + IDLE));
+        let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
+        session.renews = renews;
+        self.timers.set(index, renews.min(now + IDLE).min(session.ends));
     }
 
     fn lifetime(&mut self) -> Duration {
@@ -115,17 +118,21 @@ impl Links {
     }
 
     /// Seals and sends what waited for `target` on the session `index`.
-    fn flush(&mut self, target: Target, index: u32) {
+    fn flush(&mut self, now: Instant, target: Target, index: u32) {
         for payload in self.targets.take(target) {
-            self.send_on(index, &payload);
+            self.send_on(now, index, &payload);
         }
     }
 
-    pub(super) fn send_confirmation(&mut self, index: u32) {
-        self.send_on(index, &CONFIRMATION);
+    pub(super) fn send_confirmation(&mut self, now: Instant, index: u32) {
+        self.send_on(now, index, &CONFIRMATION);
     }
 
-    fn send_on(&mut self, index: u32, payload: &[u8]) {
+    fn send_on(&mut self, now: Instant, index: u32, payload: &[u8]) {
+        if !self.upheld(now, index) {
+            self.stats.unsent += 1;
+            return;
+        }
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
         let mut sealed = Vec::with_capacity(payload.len() + 32);
         let path = session.path;
@@ -140,6 +147,7 @@ impl Links {
 
     /// Acts on every deadline that has come.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.rekey(now);
         while let Some(index) = self.timers.pop_due(now) {
             match self.slots.get(index) {
                 Some(Entry::Dialing(_)) => self.send_dial_flight(now, index),
@@ -166,8 +174,11 @@ impl Links {
     /// successor when it is old and the peer is still there; any other retires once nothing
     /// arrives on it any more.
     fn session_aged(&mut self, now: Instant, index: u32) {
+        if !self.upheld(now, index) {
+            return;
+        }
         let Some(Entry::Open(session)) = self.slots.get(index) else { return };
-        let Session { peer, path, heard, used, renews, .. } = **session;
+        let Session { peer, path, heard, used, renews, ends, .. } = **session;
         let best = self.members.get(&peer).and_then(|sessions| sessions.first());
         if best != Some(&index) {
             if now.since(heard) >= self.linger {
@@ -179,7 +190,7 @@ impl Links {
             self.stats.idled += 1;
             self.close(index);
         } else if now < renews {
-            self.timers.set(index, renews.min(used + IDLE));
+            self.timers.set(index, renews.min(used + IDLE).min(ends));
         } else if now.since(heard) < FORSAKEN {
             self.live_until(now, index, now + SUCCESSOR_AGAIN);
             self.dial(now, Target::Member(peer), path);

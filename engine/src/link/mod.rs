@@ -16,11 +16,15 @@ mod flight;
 mod handshakes;
 mod lifecycle;
 pub(crate) mod pacing;
+mod rekeying;
 mod session;
 pub mod stats;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod trusting;
+#[cfg(test)]
+mod trusting_tests;
 #[cfg(test)]
 mod warmth_tests;
 
@@ -38,10 +42,13 @@ use mesh_gossip_proto::{Destination, Duration, Instant, MemberId, Transmit};
 use zerocopy::IntoBytes;
 
 use crate::tls::authority::MeshAuthority;
+use crate::tls::standing::Serial;
+use crate::tls::trust::TrustCell;
 use answer::Answer;
 use dial::{Dial, Expect};
 use failure::Failure;
 use pacing::Pace;
+use rekeying::Rekeying;
 use session::Session;
 use stats::LinkStats;
 use targets::{Target, Targets};
@@ -90,6 +97,8 @@ pub(crate) enum LinkEvent {
     Ourselves { path: SocketAddr },
     /// A handshake failed, ours to begin or not.
     Failed { path: SocketAddr, reason: &'static str },
+    /// A session ended because what the peer's certificate rests on fell (rule S-16).
+    Fallen { peer: MemberId, path: SocketAddr, serial: Serial, reason: &'static str },
 }
 
 /// A place: what an index stands for.
@@ -116,6 +125,8 @@ pub(crate) struct Links {
     /// Peers that do not confirm our handshakes, as far as that was told.
     rejected_by: HashSet<MemberId>,
     targets: Targets,
+    trust: Arc<TrustCell>,
+    rekeying: Rekeying,
     timers: Timers<u32>,
     half_open: u64,
     /// Answers that cost little but could be provoked without end.
@@ -129,6 +140,7 @@ pub(crate) struct Links {
 impl Links {
     pub(crate) fn new(options: LinkOptions) -> Self {
         let LinkOptions { local, cluster_id, authority, seed, linger } = options;
+        let trust = Arc::clone(authority.credentials().verifier().trust());
         Self {
             local,
             cluster_id,
@@ -141,6 +153,8 @@ impl Links {
             attempts: HashMap::new(),
             rejected_by: HashSet::new(),
             targets: Targets::default(),
+            trust,
+            rekeying: Rekeying::default(),
             timers: Timers::default(),
             half_open: 0,
             hints_out: Pace::new(64, Duration::from_millis(20)),
@@ -161,7 +175,7 @@ impl Links {
         sealed: &mut Vec<u8>,
     ) -> Option<SocketAddr> {
         let target = Target::of(transmit);
-        let Some(index) = self.session_for(now, transmit) else {
+        let Some(index) = self.upheld_session_for(now, transmit) else {
             self.hold_and_dial(now, target, transmit.address, payload);
             return None;
         };
@@ -201,6 +215,16 @@ impl Links {
             self.dial(now, Target::Member(peer), path);
         }
         Some(path)
+    }
+
+    fn upheld_session_for(&mut self, now: Instant, transmit: &Transmit) -> Option<u32> {
+        loop {
+            let index = self.session_for(now, transmit)?;
+            // One that fell is gone; another may stand.
+            if self.upheld(now, index) {
+                return Some(index);
+            }
+        }
     }
 
     fn session_for(&self, now: Instant, transmit: &Transmit) -> Option<u32> {
@@ -279,6 +303,9 @@ impl Links {
         header: &DataHeader,
         body: &'a mut [u8],
     ) -> Option<Delivery<'a>> {
+        if !self.upheld(now, index) {
+            return self.drop_datagram("untrusted");
+        }
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return None };
         let payload = match session.channel.open(header, body) {
             Ok(payload) => payload,
@@ -337,13 +364,14 @@ impl Links {
 
     /// When to call [`Links::handle_timeout`].
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next().map(|(at, _)| at)
+        Instant::earliest(self.timers.next().map(|(at, _)| at), self.rekeying.due())
     }
 
     /// Counters and gauges.
     pub(crate) fn stats(&self) -> LinkStats {
         let sessions = self.members.values().map(|sessions| sessions.len() as u64).sum();
-        LinkStats { sessions, half_open: self.half_open, ..self.stats.clone() }
+        let outdated = self.outdated().count() as u64;
+        LinkStats { sessions, outdated, half_open: self.half_open, ..self.stats.clone() }
     }
 
     /// Drops every session and handshake (rule S-4): their counters may run elsewhere too.

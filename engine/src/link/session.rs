@@ -12,6 +12,7 @@ use super::established::Tunnel;
 use super::flight::Envelope;
 use super::targets::Target;
 use crate::tls::keys::PacketKey;
+use crate::tls::standing::Standing;
 
 /// One session.
 pub(super) struct Session {
@@ -38,6 +39,12 @@ pub(super) struct Session {
     pub(super) redialled: Option<Instant>,
     /// The peer says that it does not know this session; a new handshake is under way.
     pub(super) doubted: bool,
+    /// What the peer's certificate rests on (rule S-16).
+    pub(super) standing: Standing,
+    /// When the first certificate of its chain expires: nothing is sealed or opened from then on.
+    pub(super) ends: Instant,
+    /// Which of our certificates we showed (rule S-15).
+    pub(super) generation: u64,
 }
 
 /// How far a session has come.

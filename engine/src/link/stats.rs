@@ -36,6 +36,12 @@ pub struct LinkStats {
     pub unsent: u64,
     /// Sessions that ended because nothing was sent or heard on them.
     pub idled: u64,
+    /// Sessions that ended because what the peer's certificate rests on fell, by reason.
+    pub fallen: BTreeMap<&'static str, u64>,
+    /// Handshakes begun because our certificate was exchanged.
+    pub rekeys: u64,
+    /// Members whose session rests on an earlier certificate of ours (gauge).
+    pub outdated: u64,
     /// Live sessions (gauge).
     pub sessions: u64,
     /// Handshakes under way (gauge).

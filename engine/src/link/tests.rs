@@ -7,9 +7,10 @@ use crate::tls::credentials::Credentials;
 use mesh_gossip_proto::wire::message::{Packet, Ping, kind};
 use std::time::SystemTime;
 
-const HOUR: Duration = Duration::from_secs(3_600);
+/// Longer than any test.
+const VALIDITY: Duration = Duration::from_secs(60 * 86_400);
 
-fn ca(cluster: &str) -> CertificateAuthority {
+pub(super) fn ca(cluster: &str) -> CertificateAuthority {
     CertificateAuthority::create("test", cluster, SystemTime::now(), CaValidity::default()).unwrap()
 }
 
@@ -18,11 +19,11 @@ pub(super) fn credentials(
     cluster: &str,
     node: &str,
 ) -> Arc<Credentials> {
-    let issued = ca.issue(&Subject::new(node, "worker"), SystemTime::now(), HOUR).unwrap();
+    let issued = ca.issue(&Subject::new(node, "worker"), SystemTime::now(), VALIDITY).unwrap();
     Arc::new(Credentials::load(&issued.tls_options(ca), cluster, node, "worker").unwrap())
 }
 
-fn address(n: u8) -> SocketAddr {
+pub(super) fn address(n: u8) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, n], 17_421))
 }
 
@@ -76,7 +77,7 @@ impl Net {
         }
     }
 
-    fn id(&self, n: usize) -> MemberId {
+    pub(super) fn id(&self, n: usize) -> MemberId {
         self.ends[n].local
     }
 
@@ -104,21 +105,26 @@ impl Net {
 
     /// Carries everything that is on its way.
     pub(super) fn settle(&mut self) {
-        while let Some((from, to, mut bytes)) = self.wire.pop_front() {
-            self.sent_by[from] += bytes.len();
-            self.datagrams += 1;
-            self.log.push((from, bytes.clone()));
-            if !(self.fault)(from, &mut bytes) {
-                continue;
-            }
-            let IpAddr::V4(ip) = to.ip() else { unreachable!() };
-            let end = usize::from(ip.octets()[3]);
-            let got = self.ends[end].receive(self.now, address(from as u8), &mut bytes);
-            if let Some(delivery) = got {
-                self.delivered.push((end, delivery.from, delivery.payload.to_vec()));
-            }
-            self.collect();
+        while self.carry_one() {}
+    }
+
+    /// Carries one datagram; says whether there was one.
+    pub(super) fn carry_one(&mut self) -> bool {
+        let Some((from, to, mut bytes)) = self.wire.pop_front() else { return false };
+        self.sent_by[from] += bytes.len();
+        self.datagrams += 1;
+        self.log.push((from, bytes.clone()));
+        if !(self.fault)(from, &mut bytes) {
+            return true;
         }
+        let IpAddr::V4(ip) = to.ip() else { unreachable!() };
+        let end = usize::from(ip.octets()[3]);
+        let got = self.ends[end].receive(self.now, address(from as u8), &mut bytes);
+        if let Some(delivery) = got {
+            self.delivered.push((end, delivery.from, delivery.payload.to_vec()));
+        }
+        self.collect();
+        true
     }
 
     pub(super) fn run_for(&mut self, span: Duration) {

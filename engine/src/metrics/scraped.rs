@@ -233,7 +233,10 @@ impl Observers {
 struct Links {
     sessions: IntGauge,
     half_open: IntGauge,
+    outdated: IntGauge,
     idled: IntCounter,
+    fallen: IntCounterVec,
+    rekeys: IntCounter,
     dials: IntCounter,
     handshakes: IntCounterVec,
     handshake_bytes: IntCounter,
@@ -246,6 +249,22 @@ impl Links {
         Self {
             sessions: gauge(r, "mesh_gossip_sessions", "Live sessions."),
             half_open: gauge(r, "mesh_gossip_sessions_half_open", "Handshakes under way."),
+            outdated: gauge(
+                r,
+                "mesh_gossip_sessions_outdated",
+                "Members whose session rests on an earlier certificate of ours.",
+            ),
+            fallen: counters(
+                r,
+                "mesh_gossip_sessions_fallen_total",
+                "Sessions that ended because the peer's certificate counts no longer, by reason.",
+                &["mesh_reason"],
+            ),
+            rekeys: counter(
+                r,
+                "mesh_gossip_sessions_rekeyed_total",
+                "Handshakes begun because our certificate was exchanged.",
+            ),
             idled: counter(
                 r,
                 "mesh_gossip_sessions_idled_total",
@@ -282,6 +301,9 @@ impl Links {
         self.sessions.set(links.sessions as i64);
         self.half_open.set(links.half_open as i64);
         raise(&self.idled, links.idled);
+        self.outdated.set(links.outdated as i64);
+        raise(&self.rekeys, links.rekeys);
+        raise_by(&self.fallen, &links.fallen);
         raise(&self.dials, links.dials);
         raise(&self.handshake_bytes, links.handshake_bytes_out);
         for (direction, total) in [("inbound", links.bytes_in), ("outbound", links.bytes_out)] {

@@ -192,3 +192,34 @@ fn expiry_losses_and_exchanges_are_told() {
         ],
     );
 }
+
+/// Rule S-16: how old the lists are and when the next ones are due can be watched.
+#[test]
+fn revocation_lists_have_an_age_and_an_end() {
+    use crate::tls::certificates_tests::{DAY, LaxCa, start, unix};
+    use crate::tls::trust::Trust;
+
+    let ca = LaxCa::new("root");
+    let mut trust = Trust::of_bundle(vec![ca.der.clone()]).unwrap();
+    let metrics = Metrics::new(Backend::Mmsg, PeerLabels::Auto);
+    let hour_ms = 3_600_000;
+    let at = WallTime(unix(start()).as_secs() * 1_000 + hour_ms);
+    let scrape = |trust: &Trust| {
+        metrics.trust_is(trust);
+        let inspection = Inspection { wall: at, ..inspection() };
+        metrics.render(&view(&[Person { name: "me", state: State::Alive }]), &inspection)
+    };
+    let text = scrape(&trust);
+    assert!(text.contains("mesh_gossip_crl_age_seconds 0\n"), "{text}");
+    let leaf = ca.leaf("spiffe://td.test/mesh/c1/worker/n", |_| {}).der;
+    trust.take_list(&ca.list(1, &[&leaf], |_| {}), unix(start())).unwrap();
+    let text = scrape(&trust);
+    let due = DAY.as_secs() - 3_600;
+    for line in [
+        "mesh_gossip_crl_entries 1\n".to_owned(),
+        "mesh_gossip_crl_age_seconds 3600\n".to_owned(),
+        format!("mesh_gossip_crl_due_seconds {due}\n"),
+    ] {
+        assert!(text.contains(&line), "{line} is missing in {text}");
+    }
+}

@@ -148,7 +148,6 @@ const COUNT: Kind = Kind::Count { least: 0, most: COUNT_MAX };
 const LIMIT: Kind = Kind::Count { least: 1, most: 16_777_216 };
 const LISTENING_PORT: Kind = Kind::Count { least: 0, most: 65_535 };
 
-const NO_RELOAD: &str = "certificates are read at start; this build does not read them again";
 const NO_PASSWORD: &str =
     "private keys are read from PEM without a password; this build opens no encrypted store";
 const NO_SHUFFLE: &str = "this membership protocol keeps a full view and does not shuffle views";
@@ -275,14 +274,11 @@ pub static KEYS: &[Key] = &[
     noted(used("passiveViewSize", COUNT, "64", "Accepted, without effect."), NO_SHUFFLE),
     noted(used("shuffleInterval", Kind::Span, "00:00:02", "Accepted, without effect."), NO_SHUFFLE),
     noted(used("shuffleSampleSize", COUNT, "10", "Accepted, without effect."), NO_SHUFFLE),
-    noted(
-        used(
-            "certificateReloadInterval",
-            Kind::Span,
-            "00:05:00",
-            "How often certificate files are read again; this build reads them at start.",
-        ),
-        NO_RELOAD,
+    used(
+        "certificateReloadInterval",
+        Kind::Span,
+        "00:05:00",
+        "How often certificate files are read again at least; a change is noticed within seconds.",
     ),
     unset("tls:certificatePath", Kind::Path, "PEM chain, leaf first, with or without its key."),
     unset("tls:certificatePathSecret", Kind::SecretName, "Where the certificate's path is found."),
@@ -314,9 +310,16 @@ pub static KEYS: &[Key] = &[
         "PEM private key, when the certificate's file does not hold it.",
     ),
     unset("tls:caPath", Kind::Path, "PEM trust anchors. Required."),
-    refused(
-        unset("tls:crlPath", Kind::Path, "Certificate revocation lists; refused by this build."),
-        "this build does not check revocation lists; remove the key rather than rely on it",
+    unset(
+        "tls:crlPath",
+        Kind::Path,
+        "Revocation lists, PEM or DER: a file, or a directory of files.",
+    ),
+    used(
+        "tls:crlGrace",
+        Kind::Span,
+        "1.00:00:00",
+        "How long after its next update a list still lets new handshakes pass.",
     ),
     used("tls:trustDomain", Kind::Segment, "mesh.local", "Trust domain of the SPIFFE identities."),
     used(
@@ -336,14 +339,11 @@ pub static KEYS: &[Key] = &[
         Kind::Thumbprints,
         "SHA-1 or SHA-256 thumbprints that peers' certificates are restricted to.",
     ),
-    noted(
-        derived(
-            "tls:reloadIntervalOverride",
-            Kind::Span,
-            "= certificateReloadInterval",
-            "Overrides certificateReloadInterval.",
-        ),
-        NO_RELOAD,
+    derived(
+        "tls:reloadIntervalOverride",
+        Kind::Span,
+        "= certificateReloadInterval",
+        "Overrides certificateReloadInterval.",
     ),
     used("tls:allowUntrustedCertificates", Kind::Switch, "false", "Only `false` is accepted."),
     used(

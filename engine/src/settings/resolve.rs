@@ -23,7 +23,7 @@ use super::value::{self, Value};
 use super::{Note, Settings};
 use crate::options::{
     Advertise, AgentOptions, BackendChoice, ControlOptions, EngineOptions, Material, PeerLabels,
-    TlsOptions,
+    RevocationOptions, TlsOptions,
 };
 
 const NO_CERTIFICATE: &str = "Set it to a PEM file (variable MESH_GOSSIP_CERT_PATH), or give the \
@@ -118,11 +118,16 @@ impl Settings {
             self.span("io:spin") > Duration::ZERO,
             "this build does not spin; a shard sleeps at once",
         );
+        let (checks, lists) =
+            (self.switch("tls:checkCertificateRevocation"), self.entry("tls:crlPath").is_some());
         note(
             "tls:checkCertificateRevocation",
-            self.switch("tls:checkCertificateRevocation"),
+            checks && !lists,
             "no revocation list is set, so nothing is checked",
         );
+        const UNCHECKED: &str = "without effect: tls:checkCertificateRevocation is false";
+        note("tls:crlPath", !checks, UNCHECKED);
+        note("tls:crlGrace", !checks || !lists, "without effect: no revocation list is checked");
         note(
             "tls:certificatePath",
             self.secret("tls:certificateData", "tls:certificateDataSecret").is_some(),
@@ -276,6 +281,14 @@ impl Settings {
             ca: ca?,
             trust_domain: self.required_text("tls:trustDomain"),
             allowed_thumbprints: self.list("tls:allowedThumbprints").collect(),
+            revocation: RevocationOptions {
+                lists: self
+                    .path("tls:crlPath")
+                    .filter(|_| self.switch("tls:checkCertificateRevocation"))
+                    .map(Material::Path),
+                grace: self.span("tls:crlGrace"),
+            },
+            reload_interval: self.certificate_reload_interval(),
         })
     }
 

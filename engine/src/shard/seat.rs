@@ -19,13 +19,15 @@ use crate::io::{AnyDatagrams, Datagrams, IoStats, SocketId};
 use crate::link::pacing::Pace;
 use crate::link::{LinkEvent, Links};
 use crate::metrics::RoundTrips;
-use crate::orders::{AgentId, Inspection, Reply, Work};
+use crate::orders::{AgentId, Inspection, Renewal, Reply, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
 
 /// Failed handshakes that are logged: so many at once, then one each refill. All are counted.
 const FAILURES_AT_ONCE: u32 = 16;
 const FAILURES_REFILL: Duration = Duration::from_secs(1);
+/// Sessions whose end by a change of trust is logged, likewise.
+const FALLS_AT_ONCE: u32 = 256;
 
 /// What a drain writes to.
 pub(super) struct Outside<'a> {
@@ -62,6 +64,8 @@ pub(super) struct Seat {
     lost: u64,
     /// Strangers can make handshakes fail as often as they like; log lines they cannot.
     failures: Pace,
+    /// The same for sessions whose certificate counts no longer.
+    falls: Pace,
 }
 
 impl Seat {
@@ -90,6 +94,7 @@ impl Seat {
             leaving: Vec::new(),
             lost: 0,
             failures: Pace::new(FAILURES_AT_ONCE, FAILURES_REFILL),
+            falls: Pace::new(FALLS_AT_ONCE, FAILURES_REFILL),
         }
     }
 
@@ -122,6 +127,21 @@ impl Seat {
             self.awaits_seeds = false;
         }
         self.node.handle_command(now, command)
+    }
+
+    /// Takes over a certificate of ours, and acts on a change of trust (rules S-15 and S-16).
+    pub(super) fn renew(&mut self, now: Instant, renewal: Renewal) -> Result<(), CommandError> {
+        let Renewal { authority, revoked } = renewal;
+        self.links.handle_trust(now);
+        for (member, incarnation) in revoked {
+            self.node.handle_revoked(now, member, incarnation);
+        }
+        if let Some(authority) = authority {
+            // Signed first: a record must not lag behind the certificate that peers see.
+            self.node.handle_authority(now, authority.clone())?;
+            self.links.set_authority(now, authority);
+        }
+        Ok(())
     }
 
     pub(super) fn tell_when_left(&mut self, reply: Reply<Result<usize, CommandError>>) {
@@ -203,7 +223,11 @@ impl Seat {
                 }
                 LinkEvent::Ourselves { path } => self.node.handle_own_address(now, path),
                 LinkEvent::Failed { .. } if !self.failures.take(now) => {}
-                LinkEvent::Rejected { .. } | LinkEvent::Failed { .. } => {
+                // Trust that loses a root ends every session at once.
+                LinkEvent::Fallen { .. } if !self.falls.take(now) => {}
+                LinkEvent::Rejected { .. }
+                | LinkEvent::Failed { .. }
+                | LinkEvent::Fallen { .. } => {
                     let work = Work::Link { agent: self.agent, event };
                     // A log line that is lost is counted by the links all the same.
                     let _ = outside.tell(work);

@@ -6,18 +6,20 @@
 //!
 //! Invariant: what is remembered was proven first, so a full memory only costs time (rule S-11).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_gossip_proto::error::PeerError;
-use mesh_gossip_proto::membership::record::{Authority, Claim, Signature};
+use mesh_gossip_proto::membership::record::{self, Authority, Claim, Signature};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::EndEntityCert;
 
+use crate::tls::bounded::Bounded;
 use crate::tls::credentials::Credentials;
 use crate::tls::identity::Identity;
 use crate::tls::provider::{algorithm_of, sha256, signature_schemes};
+use crate::tls::standing::{Fall, Serial, Standing};
 use crate::tls::verifier::{MAX_SENT_INTERMEDIATES, TrustError, Usage};
 
 /// Verified leaves remembered; the oldest goes when a new one comes.
@@ -45,17 +47,15 @@ pub struct MeshAuthority {
 struct Leaf {
     identity: Identity,
     leaf_not_after: UnixTime,
-    not_after: UnixTime,
+    /// Asked again whenever it is looked up (rule S-16).
+    standing: Standing,
 }
 
 impl MeshAuthority {
     /// An authority that shares what handshakes have learned.
     pub fn new(credentials: Arc<Credentials>, learned: Arc<Intermediates>) -> Self {
-        let own_intermediates = credentials.chain()[1..]
-            .iter()
-            .chain(credentials.verifier().trust().intermediates())
-            .map(|der| (sha256(der), der.clone()))
-            .collect();
+        let own = credentials.chain()[1..].iter();
+        let own_intermediates = own.map(|der| (sha256(der), der.clone())).collect();
         let leaves = Mutex::new(Bounded::new(MAX_LEAVES));
         Self { credentials, own_intermediates, learned, leaves }
     }
@@ -83,16 +83,27 @@ impl MeshAuthority {
 
     /// The certificate behind a hash, to complete a chain or to serve it to a peer.
     pub fn intermediate(&self, hash: &[u8; 32]) -> Option<CertificateDer<'static>> {
-        self.own_intermediates.get(hash).cloned().or_else(|| self.learned.find(hash))
+        let own = self.own_intermediates.get(hash).cloned();
+        let bundled = || self.credentials.verifier().trust().load().intermediate(hash).cloned();
+        own.or_else(bundled).or_else(|| self.learned.find(hash))
+    }
+
+    /// What handshakes have learned, to be shared with the next authority.
+    pub(crate) fn learned(&self) -> &Arc<Intermediates> {
+        &self.learned
     }
 
     /// The leaf's identity and lifetime: remembered, or proven and remembered.
     fn leaf_of(&self, claim: &Claim<'_>, now: UnixTime) -> Result<Leaf, PeerError> {
         let hash = sha256(claim.leaf);
-        if let Some(leaf) = self.leaves().find(&hash)
-            && now <= leaf.not_after
-        {
-            return Ok(leaf.clone());
+        let known = self.leaves().find(&hash).cloned();
+        if let Some(leaf) = known {
+            match self.credentials.verifier().trust().load().upholds(&leaf.standing, now) {
+                Ok(()) => return Ok(leaf),
+                Err(fall @ Fall::Revoked(_)) => return Err(PeerError::Signature(fall.reason())),
+                // Another path may lead to a root that is trusted still; our own need no pin.
+                Err(Fall::Root | Fall::Pin | Fall::Expired) => {}
+            }
         }
         if claim.intermediates.len() > MAX_SENT_INTERMEDIATES {
             return Err(PeerError::Signature("chain"));
@@ -110,21 +121,54 @@ impl MeshAuthority {
         })?;
         // Thumbprints restrict peers; our own records come back to us by gossip.
         if verified.identity.node_id != self.credentials.identity().node_id {
-            let pinned = verifier.check_thumbprints(&der);
+            let pinned = verifier.check_thumbprints(&verified);
             pinned.map_err(|error| PeerError::Signature(error.reason()))?;
         }
         let leaf = Leaf {
             identity: verified.identity,
             leaf_not_after: verified.leaf_not_after,
-            not_after: verified.not_after,
+            standing: verified.standing,
         };
         self.leaves().insert(hash, leaf.clone());
         Ok(leaf)
     }
 
+    /// Whether a record in this envelope was signed under a certificate that is revoked, by the
+    /// trust in force.
+    pub(crate) fn is_revoked(&self, envelope: &[u8], steps: &mut RevokedSteps) -> bool {
+        let Ok((leaf, hashes)) = record::signer(envelope) else { return false };
+        let trust = self.credentials.verifier().trust().load();
+        let lists = trust.revocations();
+        let named = |der: &[u8]| Serial::of_certificate(der).is_some_and(|n| lists.may_revoke(&n));
+        let mut step = |hash: &[u8; 32]| {
+            let look = || self.intermediate(hash).is_some_and(|der| named(&der));
+            *steps.of_peers.entry(*hash).or_insert_with(look)
+        };
+        // Most serial numbers are in no list: the chain need not be proven to know that.
+        let bundled = || trust.intermediates().iter().any(|der| named(der));
+        let worth_a_look = named(leaf)
+            || hashes.iter().any(&mut step)
+            || *steps.bundled.get_or_insert_with(bundled);
+        let found: Vec<_> = hashes.iter().filter_map(|hash| self.intermediate(hash)).collect();
+        let (leaf, verifier) = (CertificateDer::from(leaf), self.credentials.verifier());
+        let revoked = |now| {
+            let verified = verifier.verify_certificate(&leaf, &found, Usage::Client, now);
+            matches!(verified, Err(TrustError::Revoked { .. }))
+        };
+        worth_a_look && self.credentials.now().is_some_and(revoked)
+    }
+
     fn leaves(&self) -> MutexGuard<'_, Bounded<Leaf>> {
         self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Which intermediates bear a number that some list names, found out once a sweep.
+#[derive(Default)]
+pub(crate) struct RevokedSteps {
+    of_peers: HashMap<[u8; 32], bool>,
+    /// Whether one of the trust bundle does.
+    bundled: Option<bool>,
 }
 
 impl Authority for MeshAuthority {
@@ -201,50 +245,6 @@ impl Default for Intermediates {
 
 impl fmt::Debug for Intermediates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Intermediates({} of {MAX_INTERMEDIATES})", self.lock().entries.len())
-    }
-}
-
-/// A map by SHA-256 that forgets its oldest entry when it is full.
-struct Bounded<V> {
-    entries: HashMap<[u8; 32], V>,
-    order: VecDeque<[u8; 32]>,
-    capacity: usize,
-}
-
-impl<V> Bounded<V> {
-    fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::new(), order: VecDeque::new(), capacity }
-    }
-
-    fn find(&self, hash: &[u8; 32]) -> Option<&V> {
-        self.entries.get(hash)
-    }
-
-    fn insert(&mut self, hash: [u8; 32], value: V) {
-        if self.entries.insert(hash, value).is_none() {
-            self.order.push_back(hash);
-        }
-        if self.order.len() > self.capacity
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.entries.remove(&oldest);
-        }
-        assert_eq!(self.entries.len(), self.order.len(), "each entry has one place in the order");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_memory_forgets_its_oldest_entry() {
-        let mut memory = Bounded::new(2);
-        for (byte, value) in [(1, "a"), (2, "b"), (1, "c"), (3, "d")] {
-            memory.insert([byte; 32], value);
-        }
-        let left: Vec<_> = (1..=3).filter_map(|byte| memory.find(&[byte; 32])).collect();
-        assert_eq!(left, [&"b", &"d"]);
+        write!(f, "Intermediates({} of {MAX_INTERMEDIATES})", self.lock().len())
     }
 }

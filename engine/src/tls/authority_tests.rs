@@ -7,7 +7,7 @@ use mesh_gossip_proto::membership::record::{Authority, Claim, PROTOCOL_VERSIONS,
 use mesh_gossip_proto::{Incarnation, Metadata, NodeRecord, SignedRecord};
 
 use crate::bootstrap::CertificateAuthority;
-use crate::options::TlsOptions;
+use crate::options::{RevocationOptions, TlsOptions};
 use crate::tls::authority::{Intermediates, MISSING_INTERMEDIATE, MeshAuthority};
 use crate::tls::certificates_tests::{
     CLUSTER, DAY, LaxCa, ROLE, Still, TRUST_DOMAIN, bytes, credentials, credentials_at, issue,
@@ -154,6 +154,8 @@ fn an_intermediate_is_learned_only_from_a_chain_that_holds() {
             ca: bytes(&root.pem),
             trust_domain: TRUST_DOMAIN.into(),
             allowed_thumbprints: Vec::new(),
+            revocation: RevocationOptions::default(),
+            reload_interval: TlsOptions::RELOAD_INTERVAL,
         };
         let clock = Arc::new(Still(start()));
         Arc::new(Credentials::load_with_clock(&options, CLUSTER, name, ROLE, clock).unwrap())

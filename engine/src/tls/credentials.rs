@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mesh_gossip_proto::MemberId;
@@ -24,8 +25,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::options::{Material, TlsOptions};
 use crate::tls::alpn;
 use crate::tls::identity::{Identity, IdentityError, Part};
-use crate::tls::material::{Contents, Source};
+use crate::tls::material::{Contents, List, Source};
 use crate::tls::provider::{provider, sha256};
+use crate::tls::revocation::Revocations;
 use crate::tls::trust::{Pin, Trust, vouches_for_itself};
 use crate::tls::verifier::{MeshVerifier, TrustError, Usage, Verified};
 
@@ -35,8 +37,9 @@ const CERTIFICATE_PATH: &str = "mesh:gossip:tls:certificatePath";
 const CERTIFICATE_DATA: &str = "mesh:gossip:tls:certificateData";
 const KEY_PATH: &str = "mesh:gossip:tls:keyPath";
 const CA_PATH: &str = "mesh:gossip:tls:caPath";
-const TRUST_DOMAIN: &str = "mesh:gossip:tls:trustDomain";
+pub(crate) const TRUST_DOMAIN: &str = "mesh:gossip:tls:trustDomain";
 const THUMBPRINTS: &str = "mesh:gossip:tls:allowedThumbprints";
+const CRL_PATH: &str = "mesh:gossip:tls:crlPath";
 
 /// What to pass where rustls wants a server's name: certificates are matched by identity, and
 /// no name is sent (rule S-8).
@@ -87,33 +90,43 @@ impl Credentials {
         clock: Arc<dyn TimeProvider>,
     ) -> Result<Self, CredentialsError> {
         let expected = expected_identity(&options.trust_domain, cluster, role, node_id)?;
-        let ca = Source { key: CA_PATH, material: &options.ca };
-        let trust = Trust::of_bundle(ca.contents()?.certificates)
-            .map_err(|error| ca.error(Fault::Bundle(error)))?
-            .restricted_to(parse_thumbprints(&options.allowed_thumbprints)?);
-        let verifier =
-            Arc::new(MeshVerifier::new(trust, &options.trust_domain, cluster, Some(node_id)));
+        let now = clock.current_time().ok_or(CredentialsError {
+            key: CERTIFICATE_PATH,
+            path: None,
+            fault: Fault::NoClock,
+        })?;
+        let pair = Pair::load(options)?;
+        let trust = load_trust(options, pair.chain(), now, None)?;
+        let verifier = MeshVerifier::new(trust, &options.trust_domain, cluster, Some(node_id));
+        let verified = pair.judge(&expected, &verifier, now)?;
+        Self::over(Arc::new(verifier), clock, pair, verified)
+    }
 
-        let certificate = Source {
-            key: match options.certificate {
-                Material::Path(_) => CERTIFICATE_PATH,
-                Material::Bytes(_) => CERTIFICATE_DATA,
-            },
-            material: &options.certificate,
-        };
-        let (certified, warnings) = load_pair(&certificate, options.key.as_ref())?;
-        let now = clock.current_time().ok_or_else(|| certificate.error(Fault::NoClock))?;
-        let verified = judge(&certified.cert, &expected, &verifier, now)
-            .map_err(|fault| certificate.error(fault))?;
-
-        let certified = Arc::new(certified);
+    /// Configurations for a pair that was judged; peers are judged by `verifier`.
+    pub(crate) fn over(
+        verifier: Arc<MeshVerifier>,
+        clock: Arc<dyn TimeProvider>,
+        pair: Pair,
+        verified: Verified,
+    ) -> Result<Self, CredentialsError> {
+        let Pair { certified, warnings, place } = pair;
         let configure = |protocol: &[u8]| {
             Configs::new(&certified, &verifier, &clock, protocol)
-                .map_err(|error| certificate.error(Fault::Tls(error)))
+                .map_err(|error| place.error(Fault::Tls(error)))
         };
         let (gossip, sync) = (configure(alpn::GOSSIP)?, configure(alpn::SYNC)?);
         let intermediates = certified.cert[1..].iter().map(|der| sha256(der)).collect();
         Ok(Self { certified, intermediates, verified, verifier, clock, gossip, sync, warnings })
+    }
+
+    /// The clock that certificates are judged by.
+    pub(crate) fn clock(&self) -> &Arc<dyn TimeProvider> {
+        &self.clock
+    }
+
+    /// Whether `pair` is what these credentials show.
+    pub(crate) fn shows(&self, pair: &Pair) -> bool {
+        self.certified.cert == pair.certified.cert
     }
 
     /// Whom our certificate names.
@@ -231,7 +244,7 @@ impl Configs {
 }
 
 /// The settings must be able to name a member at all.
-fn expected_identity(
+pub(crate) fn expected_identity(
     trust_domain: &str,
     cluster: &str,
     role: &str,
@@ -267,7 +280,86 @@ fn parse_thumbprints(texts: &[String]) -> Result<Vec<Pin>, CredentialsError> {
     texts.iter().map(parse).collect()
 }
 
-/// The chain and the key that belongs to it.
+/// Anchors, thumbprints and revocation lists as they are written; lists that are in force stay
+/// unless a newer one is there. The CAs of our own `chain` may sign lists too.
+pub(crate) fn load_trust(
+    options: &TlsOptions,
+    chain: &[CertificateDer<'_>],
+    now: UnixTime,
+    before: Option<&Revocations>,
+) -> Result<Trust, CredentialsError> {
+    let ca = Source { key: CA_PATH, material: &options.ca };
+    let trust = Trust::of_bundle(ca.contents()?.certificates)
+        .map_err(|error| ca.error(Fault::Bundle(error)))?
+        .restricted_to(parse_thumbprints(&options.allowed_thumbprints)?)
+        .with_list_issuers(&chain[1..]);
+    let mut revocations = Revocations::with_grace(options.revocation.grace);
+    revocations.keep(before);
+    let mut trust = trust.with_revocations(revocations);
+    if let Some(material) = &options.revocation.lists {
+        let source = Source { key: CRL_PATH, material };
+        for List { path, der } in source.lists()? {
+            trust.take_list(&der, now).map_err(|error| CredentialsError {
+                key: CRL_PATH,
+                path,
+                fault: Fault::List(error),
+            })?;
+        }
+    }
+    Ok(trust)
+}
+
+/// A chain and the key that belongs to it, not judged yet.
+pub(crate) struct Pair {
+    certified: Arc<CertifiedKey>,
+    warnings: Vec<String>,
+    place: Place,
+}
+
+/// The setting and the file that something came from.
+struct Place {
+    key: &'static str,
+    path: Option<PathBuf>,
+}
+
+impl Place {
+    fn error(&self, fault: Fault) -> CredentialsError {
+        CredentialsError { key: self.key, path: self.path.clone(), fault }
+    }
+}
+
+impl Pair {
+    pub(crate) fn load(options: &TlsOptions) -> Result<Self, CredentialsError> {
+        let certificate = Source {
+            key: match options.certificate {
+                Material::Path(_) => CERTIFICATE_PATH,
+                Material::Bytes(_) => CERTIFICATE_DATA,
+            },
+            material: &options.certificate,
+        };
+        let (certified, warnings) = load_pair(&certificate, options.key.as_ref())?;
+        let place = Place { key: certificate.key, path: certificate.path().map(Path::to_owned) };
+        Ok(Self { certified: Arc::new(certified), warnings, place })
+    }
+
+    /// Leaf first; there is one.
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+
+    /// Judges the chain as peers will, and compares it with what we say we are.
+    pub(crate) fn judge(
+        &self,
+        expected: &Identity,
+        verifier: &MeshVerifier,
+        now: UnixTime,
+    ) -> Result<Verified, CredentialsError> {
+        judge(&self.certified.cert, expected, verifier, now)
+            .map_err(|fault| self.place.error(fault))
+    }
+}
+
+/// Reads the chain and the key that belongs to it.
 fn load_pair(
     certificate: &Source<'_>,
     separate_key: Option<&Material>,

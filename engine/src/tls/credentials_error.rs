@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::tls::identity::IdentityError;
+use crate::tls::revocation::ListError;
 use crate::tls::trust::BundleError;
 use crate::tls::verifier::TrustError;
 
@@ -51,6 +52,8 @@ pub enum Fault {
     UnusableKey,
     /// The private key belongs to another certificate.
     KeyMismatch,
+    /// A revocation list does not count.
+    List(ListError),
     /// The CA bundle cannot be trusted by.
     Bundle(BundleError),
     /// Peers would refuse our certificate.
@@ -68,6 +71,8 @@ pub enum Fault {
     Setting(IdentityError),
     /// Not a thumbprint.
     Thumbprint(String),
+    /// The setting cannot change while the agent runs.
+    Fixed,
     /// The clock gives no time.
     NoClock,
     /// rustls refused the configuration.
@@ -91,7 +96,7 @@ impl fmt::Display for Fault {
                 f,
                 "cannot be read ({error}); check that the path is right and that this process may read it"
             ),
-            Self::TooLarge => f.write_str("is larger than 1 MiB; give a file of PEM sections"),
+            Self::TooLarge => f.write_str("is larger than what is ever needed (1 MiB, revocation lists 24 MiB)"),
             Self::Empty => f.write_str("is empty; write PEM sections to it"),
             Self::NotPem => f.write_str(
                 "is not PEM; expected sections such as -----BEGIN CERTIFICATE----- in base64",
@@ -120,6 +125,7 @@ impl fmt::Display for Fault {
             Self::KeyMismatch => f.write_str(
                 "the private key does not belong to the certificate; give the pair that was issued together",
             ),
+            Self::List(error) => write!(f, "a revocation list does not count: {error}"),
             Self::Bundle(error) => error.fmt(f),
             Self::Refused(error) => write!(f, "peers would refuse it: {error}; {}", fix(error)),
             Self::OtherName { setting, found, expected } => write!(
@@ -131,6 +137,7 @@ impl fmt::Display for Fault {
                 f,
                 "{text:?} is not a thumbprint; expected 40 (SHA-1) or 64 (SHA-256) hexadecimal digits"
             ),
+            Self::Fixed => f.write_str("cannot change while the agent runs; restart it"),
             Self::NoClock => f.write_str("the clock gives no time; set it"),
             Self::Tls(error) => write!(f, "TLS refuses it ({error}); issue it again"),
         }
@@ -154,7 +161,9 @@ fn fix(error: &TrustError) -> &'static str {
         TrustError::ForeignCluster { .. } => {
             "set mesh:gossip:clusterId, or issue one for this cluster"
         }
+        TrustError::Revoked { .. } => "issue another one; this one never comes back",
         TrustError::NoCertificate
+        | TrustError::StaleList { .. }
         | TrustError::Chain(_)
         | TrustError::Identity(_)
         | TrustError::OwnId { .. }

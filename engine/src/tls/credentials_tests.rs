@@ -12,10 +12,10 @@ use rustls_pki_types::pem::PemObject;
 use tempfile::TempDir;
 
 use crate::bootstrap::{CertificateAuthority, Existing, Subject};
-use crate::options::{Material, TlsOptions};
+use crate::options::{Material, RevocationOptions, TlsOptions};
 use crate::tls::certificates_tests::{
-    CLUSTER, DAY, LaxCa, ROLE, Still, TRUST_DOMAIN, bytes, credentials, issue, mesh_ca, start,
-    uri_of,
+    CLUSTER, DAY, LaxCa, ROLE, Still, TRUST_DOMAIN, bytes, credentials, issue, list_of, mesh_ca,
+    start, uri_of,
 };
 use crate::tls::credentials::{Credentials, CredentialsError, Fault};
 
@@ -249,4 +249,36 @@ fn configurations_offer_nothing_that_outlives_a_handshake() {
     }
     assert_eq!(loaded.gossip_client().alpn_protocols, [b"mesh-gossip/1"]);
     assert_eq!(loaded.sync_server().alpn_protocols, [b"mesh-sync/1"]);
+}
+
+/// Rule S-16: revocation lists are checked at start, from a file or a directory of them; our own
+/// certificate among the revoked, or a list that does not count, is an error there.
+#[test]
+fn revocation_lists_are_read_at_start() {
+    let ca = mesh_ca();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let issued = issue(&ca, "n1");
+    let with = |path: PathBuf| {
+        let lists = Some(Material::Path(path));
+        let revocation = RevocationOptions { lists, ..RevocationOptions::default() };
+        let options = TlsOptions { revocation, ..issued.tls_options(&ca) };
+        load(&options).map(|loaded| loaded.verifier().trust().load().revocations().lists().count())
+    };
+    let ca_of = |ca: &CertificateAuthority| list_of(ca, 1, &["4001"]);
+    fs::write(file("a.der"), ca_of(&ca)).unwrap();
+    assert_eq!(with(file("a.der")).unwrap(), 1);
+    fs::write(file(".hidden"), "no list").unwrap();
+    assert_eq!(with(directory.path().into()).unwrap(), 1, "the visible files of a directory");
+    fs::write(file("b.crl"), "no list").unwrap();
+    let error = with(directory.path().into()).unwrap_err().to_string();
+    assert!(error.starts_with("mesh:gossip:tls:crlPath: "), "{error}");
+    assert!(error.contains("b.crl: a revocation list does not count"), "{error}");
+    fs::write(file("b.crl"), ca_of(&mesh_ca())).unwrap();
+    let error = with(file("b.crl")).unwrap_err().to_string();
+    assert!(error.contains("is no CA of ours; add that CA's certificate"), "{error}");
+    assert!(with(file("missing")).is_err());
+    fs::write(file("b.crl"), list_of(&ca, 1, &[&issued.serial])).unwrap();
+    let error = with(file("b.crl")).unwrap_err().to_string();
+    assert!(error.contains("is revoked, serial") && error.contains(&issued.serial), "{error}");
 }

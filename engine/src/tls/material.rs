@@ -3,19 +3,26 @@
 //! Invariant: key bytes are zeroized wherever this module held them, and no error repeats what a
 //! file contains (rule S-21).
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::options::Material;
 use crate::tls::credentials::{CredentialsError, Fault};
+use crate::tls::revocation::{ListError, MAX_LIST};
 
 /// Largest file read, in bytes: room for several hundred CA certificates.
 pub(super) const MAX_FILE: u64 = 1_048_576;
+
+/// Largest file of revocation lists: the largest list in PEM, twice.
+const MAX_LISTS: u64 = 3 * MAX_LIST as u64;
+
+/// Most files of a directory of revocation lists.
+const MAX_FILES: usize = 256;
 
 /// Some bytes and the setting that they came by.
 pub(super) struct Source<'a> {
@@ -32,10 +39,22 @@ pub(super) struct Contents {
     pub(super) has_encrypted_key: bool,
 }
 
+/// A revocation list in DER, not looked at yet.
+pub(super) struct List {
+    /// Its file, where it comes from one.
+    pub(super) path: Option<PathBuf>,
+    pub(super) der: Vec<u8>,
+}
+
 impl Source<'_> {
     /// An error about this source.
     pub(super) fn error(&self, fault: Fault) -> CredentialsError {
         CredentialsError { key: self.key, path: self.path().map(Path::to_owned), fault }
+    }
+
+    /// An error about one file of this source.
+    fn error_at(&self, path: Option<&Path>, fault: Fault) -> CredentialsError {
+        CredentialsError { key: self.key, path: path.map(Path::to_owned), fault }
     }
 
     pub(super) fn path(&self) -> Option<&Path> {
@@ -68,20 +87,41 @@ impl Source<'_> {
     }
 
     fn read(&self) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
-        let path = match self.material {
-            Material::Path(path) => path,
-            Material::Bytes(bytes) => return Ok(bytes.clone()),
-        };
-        let unreadable = |error| self.error(Fault::Unreadable(error));
+        match self.material {
+            Material::Path(path) => self.read_file(path, MAX_FILE),
+            Material::Bytes(bytes) => Ok(bytes.clone()),
+        }
+    }
+
+    fn read_file(&self, path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
+        let unreadable = |error| self.error_at(Some(path), Fault::Unreadable(error));
         let file = File::open(path).map_err(unreadable)?;
         let length = file.metadata().map_err(unreadable)?.len();
         // Reserved up front: a buffer that grows would leave copies of a key behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(length.min(MAX_FILE) as usize + 64));
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(self.error(Fault::TooLarge));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length.min(most) as usize + 64));
+        file.take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > most {
+            return Err(self.error_at(Some(path), Fault::TooLarge));
         }
         Ok(bytes)
+    }
+
+    /// Revocation lists with the file that each came from. A directory holds a list or
+    /// several a file; hidden entries are links that some orchestrators swap.
+    pub(super) fn lists(&self) -> Result<Vec<List>, CredentialsError> {
+        let none = || Fault::List(ListError::Undecodable);
+        let Material::Path(path) = self.material else {
+            let lists = split_lists(&self.read()?).ok_or_else(|| self.error(none()))?;
+            return Ok(lists.into_iter().map(|der| List { path: None, der }).collect());
+        };
+        let files = files_at(path).map_err(|error| self.error(Fault::Unreadable(error)))?;
+        let mut found = Vec::new();
+        for file in files {
+            let bytes = self.read_file(&file, MAX_LISTS)?;
+            let lists = split_lists(&bytes).ok_or_else(|| self.error_at(Some(&file), none()))?;
+            found.extend(lists.into_iter().map(|der| List { path: Some(file.clone()), der }));
+        }
+        Ok(found)
     }
 
     /// A warning when others than the owner may read the file.
@@ -90,7 +130,7 @@ impl Source<'_> {
         use std::os::unix::fs::PermissionsExt;
 
         let path = self.path()?;
-        let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+        let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
         (mode & 0o077 != 0).then(|| {
             let path = path.display();
             format!(
@@ -104,6 +144,53 @@ impl Source<'_> {
     pub(super) fn permission_warning(&self) -> Option<String> {
         None
     }
+}
+
+/// Lists in PEM, one after the other, or one in DER; `None` when there is none.
+pub(crate) fn split_lists(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+    if bytes.first() == Some(&0x30) {
+        return Some(vec![bytes.to_vec()]);
+    }
+    let lists = CertificateRevocationListDer::pem_slice_iter(bytes);
+    let lists: Option<Vec<_>> = lists.map(|list| list.map(|list| list.to_vec()).ok()).collect();
+    lists.filter(|lists| !lists.is_empty())
+}
+
+/// The file itself, or the visible files of a directory in the order of their names.
+fn files_at(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for (number, entry) in fs::read_dir(path)?.enumerate() {
+        let entry = entry?;
+        if number >= MAX_FILES {
+            return Err(io::Error::other(format!("more than {MAX_FILES} files")));
+        }
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !hidden && fs::metadata(entry.path())?.is_file() {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What tells that a file was changed or exchanged, links followed; `None`: it cannot be read.
+pub(crate) type Stamp = Option<(PathBuf, u64, u64, i64, i64, u64)>;
+
+/// The stamps of every file behind `material`.
+#[cfg(unix)]
+pub(crate) fn stamps(material: &Material) -> Vec<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+
+    let Material::Path(path) = material else { return Vec::new() };
+    let stamp = |file: &PathBuf| {
+        let of = fs::metadata(file).ok()?;
+        let (dev, inode) = (of.dev(), of.ino());
+        Some((file.clone(), dev, inode, of.mtime(), of.mtime_nsec(), of.len()))
+    };
+    files_at(path).map_or_else(|_| vec![None], |files| files.iter().map(stamp).collect())
 }
 
 fn contains(bytes: &[u8], needle: &[u8]) -> bool {

@@ -2,13 +2,17 @@
 
 pub mod alpn;
 pub mod authority;
+mod bounded;
 pub mod credentials;
 mod credentials_error;
 pub mod identity;
 pub(crate) mod keys;
-mod material;
+pub(crate) mod material;
 pub mod provider;
+pub mod revocation;
+pub mod standing;
 pub mod trust;
+mod trust_error;
 pub mod verifier;
 
 #[cfg(test)]
@@ -21,5 +25,7 @@ mod credentials_tests;
 mod golden_tests;
 #[cfg(test)]
 mod handshake_tests;
+#[cfg(test)]
+mod revocation_tests;
 #[cfg(test)]
 mod verifier_tests;

@@ -4,26 +4,38 @@
 //! First the chain is proven, then the name is read, then our own restrictions are asked. The
 //! order matters: what an error reports beyond the chain is something that a CA has signed.
 //!
-//! Invariant: verification has no side effect, so a stranger who presents somebody's public
-//! certificate changes nothing here (rule S-7).
+//! A chain that was proven is remembered for as long as nothing that it rests on changes: a
+//! handshake asks twice, once when the certificate arrives and once when it is complete.
+//!
+//! Invariant: what is remembered was proven first, so a stranger who presents somebody's public
+//! certificate changes nothing here but the time that the next look takes (rule S-7).
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::verify_tls13_signature;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, PeerIncompatible,
-    SignatureScheme,
-};
+use rustls::{DigitallySignedStruct, DistinguishedName, PeerIncompatible, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::tls::bounded::Bounded;
 use crate::tls::identity::{Identity, IdentityError};
 use crate::tls::provider::{sha256, verification_algorithms};
-use crate::tls::trust::Trust;
+use crate::tls::standing::{CertificateId, Fall, KeyId, Serial, Standing, Steps, Thumbprints};
+use crate::tls::trust::{Trust, TrustCell};
+
+pub use crate::tls::trust_error::{TrustError, reason_of};
+
+/// Proven chains remembered: a handshake is complete moments after its certificate has arrived, and
+/// few arrive in between.
+const MAX_PROVEN: usize = 128;
+
+/// Ways to a root remembered: a mesh has one, two while its CA is exchanged.
+const MAX_STEPS: usize = 16;
 
 /// Most intermediates of a peer that path building looks at; longer chains fail as incomplete.
 pub const MAX_SENT_INTERMEDIATES: usize = 8;
@@ -55,41 +67,59 @@ pub struct Verified {
     pub leaf_sha256: [u8; 32],
     /// Serial number of the leaf, big endian, as encoded.
     pub serial: Vec<u8>,
+    /// Begin of the leaf's life.
+    pub not_before: UnixTime,
     /// End of the leaf's life.
     pub leaf_not_after: UnixTime,
     /// Earliest end among leaf and intermediates: nothing rests on this chain longer.
     pub not_after: UnixTime,
     /// The intermediates of the proven path, the leaf's issuer first.
     pub intermediates: Vec<CertificateDer<'static>>,
+    /// What it rests on, to be asked again when trust changes.
+    pub standing: Standing,
 }
 
-/// Verifies the certificates of one trust domain and cluster.
+/// Verifies the certificates of one trust domain and cluster, by the trust that is in force at
+/// that moment.
 pub struct MeshVerifier {
-    trust: Trust,
+    trust: Arc<TrustCell>,
     trust_domain: String,
     cluster: String,
     /// Refused as a peer: a connection to ourselves (rule S-8).
     own_node_id: Option<String>,
+    proven: Mutex<Bounded<Proven>>,
+    /// Ways to a root, shared by the members below them.
+    steps: Mutex<VecDeque<Arc<Steps>>>,
+}
+
+/// A chain that was proven, and when.
+#[derive(Clone)]
+struct Proven {
+    verified: Arc<Verified>,
+    at: UnixTime,
 }
 
 impl MeshVerifier {
     /// A verifier for members of `cluster`; `own_node_id` is refused as a peer where given.
     pub fn new(trust: Trust, trust_domain: &str, cluster: &str, own_node_id: Option<&str>) -> Self {
         Self {
-            trust,
+            trust: Arc::new(TrustCell::new(trust)),
             trust_domain: trust_domain.into(),
             cluster: cluster.into(),
             own_node_id: own_node_id.map(str::to_owned),
+            proven: Mutex::new(Bounded::new(MAX_PROVEN)),
+            steps: Mutex::default(),
         }
     }
 
     /// What chains are verified against.
-    pub fn trust(&self) -> &Trust {
+    pub fn trust(&self) -> &Arc<TrustCell> {
         &self.trust
     }
 
     /// Verifies a peer's chain, leaf first: [`MeshVerifier::verify_certificate`], and that the
-    /// peer is not ourselves and passes the thumbprints.
+    /// peer is not ourselves, passes the thumbprints, and that no revocation list which it is
+    /// judged by is overdue.
     ///
     /// # Errors
     /// [`TrustError`] by the first rule broken.
@@ -104,8 +134,57 @@ impl MeshVerifier {
         if self.own_node_id.as_ref() == Some(&verified.identity.node_id) {
             return Err(TrustError::OwnId { node_id: verified.identity.node_id });
         }
-        self.check_thumbprints(leaf)?;
+        let trust = self.trust.load();
+        if !trust.permits(&verified.standing.thumbprints) {
+            return Err(TrustError::Pin { leaf_sha256: verified.leaf_sha256 });
+        }
+        check_freshness(&trust, &verified.standing, now)?;
         Ok(verified)
+    }
+
+    /// The same for a chain that most likely was verified a moment ago: proven again only if
+    /// what it rests on has changed meanwhile.
+    ///
+    /// # Errors
+    /// As [`MeshVerifier::verify_peer`].
+    pub fn confirm_peer(
+        &self,
+        chain: &[CertificateDer<'_>],
+        usage: Usage,
+        now: UnixTime,
+    ) -> Result<Arc<Verified>, TrustError> {
+        let key = name_of(chain, usage);
+        let trust = self.trust.load();
+        let known = self.proven().find(&key).cloned();
+        if let Some(Proven { verified, at }) = known
+            && verified.standing.epoch == trust.epoch()
+            && (at..=verified.not_after).contains(&now)
+        {
+            check_freshness(&trust, &verified.standing, now)?;
+            return Ok(verified);
+        }
+        let verified = Arc::new(self.verify_peer(chain, usage, now)?);
+        let proven = Proven { verified: Arc::clone(&verified), at: now };
+        self.proven().insert(key, proven);
+        Ok(verified)
+    }
+
+    /// The same steps, in one place for all who share them.
+    fn shared(&self, steps: Steps) -> Arc<Steps> {
+        let mut known = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.iter().find(|known| ***known == steps) {
+            return Arc::clone(known);
+        }
+        let steps = Arc::new(steps);
+        if known.len() >= MAX_STEPS {
+            known.pop_front();
+        }
+        known.push_back(Arc::clone(&steps));
+        steps
+    }
+
+    fn proven(&self) -> MutexGuard<'_, Bounded<Proven>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Verifies chain and identity, whoever's they are: our own too.
@@ -119,72 +198,46 @@ impl MeshVerifier {
         usage: Usage,
         now: UnixTime,
     ) -> Result<Verified, TrustError> {
-        let intermediates = self.prove_chain(leaf, sent, usage, now)?;
+        // One snapshot judges the whole chain.
+        let trust = self.trust.load();
+        let path = prove_chain(&trust, leaf, sent, usage, now)?;
         let certificate = decode(leaf)?;
         check_usage(&certificate, usage)?;
+        let leaf_not_after = not_after(&certificate);
+        let (steps, earliest) = steps(&path)?;
+        let standing = Standing {
+            epoch: trust.epoch(),
+            serial: Serial::new(certificate.raw_serial()),
+            steps: self.shared(steps),
+            thumbprints: Thumbprints::of(leaf, certificate.public_key().raw),
+            not_after: earliest.map_or(leaf_not_after, |end| end.min(leaf_not_after)),
+        };
+        if let Err(Fall::Revoked(id)) = trust.upholds(&standing, now) {
+            return Err(TrustError::Revoked { serial: id.serial });
+        }
         let identity = Identity::of_certificate(&certificate).map_err(TrustError::Identity)?;
         self.check_identity(&identity)?;
-        let leaf_not_after = not_after(&certificate);
-        let mut earliest = leaf_not_after;
-        for intermediate in &intermediates {
-            earliest = earliest.min(not_after(&decode(intermediate)?));
-        }
         Ok(Verified {
             identity,
-            leaf_sha256: sha256(leaf),
+            leaf_sha256: standing.thumbprints.certificate_sha256,
             serial: certificate.raw_serial().to_vec(),
+            not_before: unix(certificate.validity().not_before.timestamp()),
             leaf_not_after,
-            not_after: earliest,
-            intermediates,
+            not_after: standing.not_after,
+            intermediates: path.intermediates,
+            standing,
         })
     }
 
-    /// Applies the thumbprints (rule S-17) to a leaf whose chain is proven.
+    /// Applies the thumbprints (rule S-17) to what was verified.
     ///
     /// # Errors
     /// [`TrustError::Pin`].
-    pub fn check_thumbprints(&self, leaf: &CertificateDer<'_>) -> Result<(), TrustError> {
-        let public_key_info = decode(leaf)?.public_key().raw.to_vec();
-        if self.trust.permits(leaf, &public_key_info) {
+    pub fn check_thumbprints(&self, verified: &Verified) -> Result<(), TrustError> {
+        if self.trust.load().permits(&verified.standing.thumbprints) {
             return Ok(());
         }
-        Err(TrustError::Pin { leaf_sha256: sha256(leaf) })
-    }
-
-    fn prove_chain(
-        &self,
-        leaf: &CertificateDer<'_>,
-        sent: &[CertificateDer<'_>],
-        usage: Usage,
-        now: UnixTime,
-    ) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-        let sent = sent.iter().take(MAX_SENT_INTERMEDIATES);
-        let candidates: Vec<CertificateDer<'_>> = sent
-            .chain(self.trust.intermediates())
-            .map(|certificate| CertificateDer::from(certificate.as_ref()))
-            .collect();
-        let end_entity = EndEntityCert::try_from(leaf).map_err(TrustError::from)?;
-        let key_usage = match usage {
-            Usage::Server => KeyUsage::server_auth(),
-            Usage::Client => KeyUsage::client_auth(),
-        };
-        let path = end_entity
-            .verify_for_usage(
-                verification_algorithms().all,
-                self.trust.anchors(),
-                &candidates,
-                now,
-                key_usage,
-                None,
-                None,
-            )
-            .map_err(|error| match error {
-                webpki::Error::RequiredEkuNotFoundContext(_) => {
-                    TrustError::Usage { expected: usage }
-                }
-                other => other.into(),
-            })?;
-        Ok(path.intermediate_certificates().map(|step| step.der().into_owned()).collect())
+        Err(TrustError::Pin { leaf_sha256: verified.leaf_sha256 })
     }
 
     fn check_identity(&self, identity: &Identity) -> Result<(), TrustError> {
@@ -224,7 +277,7 @@ impl ServerCertVerifier for MeshVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verify_peer(&whole(end_entity, intermediates), Usage::Server, now)?;
+        self.confirm_peer(&whole(end_entity, intermediates), Usage::Server, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -267,7 +320,7 @@ impl ClientCertVerifier for MeshVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.verify_peer(&whole(end_entity, intermediates), Usage::Client, now)?;
+        self.confirm_peer(&whole(end_entity, intermediates), Usage::Client, now)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -308,6 +361,84 @@ fn whole<'a>(
         .collect()
 }
 
+/// A proven path from a leaf to a root.
+struct Path {
+    intermediates: Vec<CertificateDer<'static>>,
+    anchor: KeyId,
+}
+
+fn prove_chain(
+    trust: &Trust,
+    leaf: &CertificateDer<'_>,
+    sent: &[CertificateDer<'_>],
+    usage: Usage,
+    now: UnixTime,
+) -> Result<Path, TrustError> {
+    let sent = sent.iter().take(MAX_SENT_INTERMEDIATES);
+    let candidates: Vec<CertificateDer<'_>> = sent
+        .chain(trust.intermediates())
+        .map(|certificate| CertificateDer::from(certificate.as_ref()))
+        .collect();
+    let end_entity = EndEntityCert::try_from(leaf).map_err(TrustError::from)?;
+    let key_usage = match usage {
+        Usage::Server => KeyUsage::server_auth(),
+        Usage::Client => KeyUsage::client_auth(),
+    };
+    let path = end_entity
+        .verify_for_usage(
+            verification_algorithms().all,
+            trust.anchors(),
+            &candidates,
+            now,
+            key_usage,
+            None,
+            None,
+        )
+        .map_err(|error| match error {
+            webpki::Error::RequiredEkuNotFoundContext(_) => TrustError::Usage { expected: usage },
+            other => other.into(),
+        })?;
+    let intermediates = path.intermediate_certificates().map(|step| step.der().into_owned());
+    Ok(Path { intermediates: intermediates.collect(), anchor: KeyId::of_anchor(path.anchor()) })
+}
+
+/// Refuses a chain while nobody can tell whether it is revoked (rule S-16).
+fn check_freshness(trust: &Trust, standing: &Standing, now: UnixTime) -> Result<(), TrustError> {
+    for id in standing.certificates() {
+        if let Some(list) = trust.revocations().overdue(&id.issuer, now) {
+            return Err(TrustError::StaleList { next_update: list.next_update(), now });
+        }
+    }
+    Ok(())
+}
+
+/// Names everything above a leaf, and the earliest end up there.
+fn steps(path: &Path) -> Result<(Steps, Option<UnixTime>), TrustError> {
+    let mut earliest = None;
+    let mut intermediates: Vec<CertificateId> = Vec::with_capacity(path.intermediates.len());
+    let mut issuer = path.anchor;
+    for intermediate in path.intermediates.iter().rev() {
+        let certificate = decode(intermediate)?;
+        let serial = Serial::new(certificate.raw_serial());
+        intermediates.push(CertificateId { issuer, serial });
+        issuer = KeyId::of_certificate(&certificate);
+        let end = not_after(&certificate);
+        earliest = Some(earliest.map_or(end, |earliest: UnixTime| earliest.min(end)));
+    }
+    intermediates.reverse();
+    let steps = Steps { issuer, intermediates: intermediates.into(), anchor: path.anchor };
+    Ok((steps, earliest))
+}
+
+/// What a chain is remembered by: every byte of it, and its use.
+fn name_of(chain: &[CertificateDer<'_>], usage: Usage) -> [u8; 32] {
+    let mut hashes = vec![u8::from(usage == Usage::Server)];
+    for certificate in chain {
+        hashes.extend_from_slice(&sha256(certificate));
+    }
+    sha256(&hashes)
+}
+
 fn decode<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, TrustError> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
@@ -328,195 +459,10 @@ fn check_usage(certificate: &X509Certificate<'_>, expected: Usage) -> Result<(),
 }
 
 fn not_after(certificate: &X509Certificate<'_>) -> UnixTime {
-    let seconds = certificate.validity().not_after.timestamp();
+    unix(certificate.validity().not_after.timestamp())
+}
+
+fn unix(seconds: i64) -> UnixTime {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
-}
-
-/// A certificate that broke a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TrustError {
-    /// The peer presented none.
-    NoCertificate,
-    /// No path leads to one of our anchors.
-    UnknownCa,
-    /// It, or a certificate of its path, has expired.
-    Expired {
-        /// End of validity.
-        not_after: UnixTime,
-        /// Time of the check.
-        now: UnixTime,
-    },
-    /// It, or a certificate of its path, is not valid yet.
-    NotYetValid {
-        /// Start of validity.
-        not_before: UnixTime,
-        /// Time of the check.
-        now: UnixTime,
-    },
-    /// It is not for this use.
-    Usage {
-        /// The extended key usage that it lacks.
-        expected: Usage,
-    },
-    /// The chain fails otherwise.
-    Chain(webpki::Error),
-    /// It carries no identity of a member.
-    Identity(IdentityError),
-    /// It belongs to another trust domain.
-    ForeignTrustDomain {
-        /// The certificate's.
-        found: String,
-        /// Ours.
-        expected: String,
-    },
-    /// It belongs to another cluster.
-    ForeignCluster {
-        /// The certificate's.
-        found: String,
-        /// Ours.
-        expected: String,
-    },
-    /// It names us: a connection to ourselves, or somebody holds our name.
-    OwnId {
-        /// Our node id.
-        node_id: String,
-    },
-    /// The allowed thumbprints do not list it.
-    Pin {
-        /// SHA-256 of the leaf.
-        leaf_sha256: [u8; 32],
-    },
-}
-
-impl TrustError {
-    /// A short stable word for counters.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::NoCertificate => "no-certificate",
-            Self::UnknownCa => "unknown-ca",
-            Self::Expired { .. } => "expired",
-            Self::NotYetValid { .. } => "not-yet-valid",
-            Self::Usage { .. } => "usage",
-            Self::Chain(_) => "chain",
-            Self::Identity(_) => "identity",
-            Self::ForeignTrustDomain { .. } => "foreign-trust-domain",
-            Self::ForeignCluster { .. } => "foreign-cluster",
-            Self::OwnId { .. } => "own-id",
-            Self::Pin { .. } => "pin",
-        }
-    }
-}
-
-/// The reason word behind a failed handshake, ours or the peer's.
-pub fn reason_of(error: &rustls::Error) -> &'static str {
-    match error {
-        rustls::Error::InvalidCertificate(error) => match error {
-            CertificateError::UnknownIssuer => "unknown-ca",
-            CertificateError::ExpiredContext { .. } => "expired",
-            CertificateError::NotValidYetContext { .. } => "not-yet-valid",
-            CertificateError::Other(OtherError(error)) => {
-                error.downcast_ref::<TrustError>().map_or("chain", TrustError::reason)
-            }
-            _ => "chain",
-        },
-        rustls::Error::NoCertificatesPresented => "no-certificate",
-        rustls::Error::NoApplicationProtocol => "alpn",
-        rustls::Error::PeerIncompatible(_) => "incompatible",
-        rustls::Error::AlertReceived(_) => "peer-alert",
-        _ => "tls",
-    }
-}
-
-/// Failures that TLS has an alert for keep it, so that the peer's operator learns the reason too.
-impl From<TrustError> for rustls::Error {
-    fn from(error: TrustError) -> Self {
-        Self::InvalidCertificate(match error {
-            TrustError::NoCertificate => return Self::NoCertificatesPresented,
-            TrustError::UnknownCa => CertificateError::UnknownIssuer,
-            TrustError::Expired { not_after, now } => {
-                CertificateError::ExpiredContext { time: now, not_after }
-            }
-            TrustError::NotYetValid { not_before, now } => {
-                CertificateError::NotValidYetContext { time: now, not_before }
-            }
-            TrustError::Usage { .. }
-            | TrustError::Chain(_)
-            | TrustError::Identity(_)
-            | TrustError::ForeignTrustDomain { .. }
-            | TrustError::ForeignCluster { .. }
-            | TrustError::OwnId { .. }
-            | TrustError::Pin { .. } => CertificateError::Other(OtherError(Arc::new(error))),
-        })
-    }
-}
-
-impl From<webpki::Error> for TrustError {
-    fn from(error: webpki::Error) -> Self {
-        match error {
-            // A foreign CA may bear the name of ours: then its signature is what fails.
-            webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => {
-                Self::UnknownCa
-            }
-            webpki::Error::CertExpired { time, not_after } => {
-                Self::Expired { not_after, now: time }
-            }
-            webpki::Error::CertNotValidYet { time, not_before } => {
-                Self::NotYetValid { not_before, now: time }
-            }
-            other => Self::Chain(other),
-        }
-    }
-}
-
-impl fmt::Display for TrustError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCertificate => f.write_str("no certificate was presented"),
-            Self::UnknownCa => f.write_str("the certificate is issued by no CA that is trusted"),
-            Self::Expired { not_after, now } => write!(
-                f,
-                "the certificate or one of its issuers expired at {}, the time is {}",
-                date(*not_after),
-                date(*now)
-            ),
-            Self::NotYetValid { not_before, now } => write!(
-                f,
-                "the certificate or one of its issuers is valid from {}, the time is {}",
-                date(*not_before),
-                date(*now)
-            ),
-            Self::Usage { expected } => {
-                write!(f, "the certificate lacks the extended key usage {expected}")
-            }
-            Self::Chain(error) => write!(f, "the certificate chain does not hold: {error}"),
-            Self::Identity(error) => error.fmt(f),
-            Self::ForeignTrustDomain { found, expected } => {
-                write!(f, "the certificate's trust domain is {found:?}, expected {expected:?}")
-            }
-            Self::ForeignCluster { found, expected } => {
-                write!(f, "the certificate's cluster is {found:?}, expected {expected:?}")
-            }
-            Self::OwnId { node_id } => {
-                write!(f, "the certificate names this node itself ({node_id:?})")
-            }
-            Self::Pin { leaf_sha256 } => {
-                f.write_str("the allowed thumbprints do not list the certificate, SHA-256 ")?;
-                leaf_sha256.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-    }
-}
-
-impl std::error::Error for TrustError {}
-
-fn date(time: UnixTime) -> String {
-    use time::OffsetDateTime;
-    use time::format_description::well_known::Rfc3339;
-
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    OffsetDateTime::from_unix_timestamp(seconds)
-        .ok()
-        .and_then(|date| date.format(&Rfc3339).ok())
-        .unwrap_or_else(|| format!("{seconds} s after 1970"))
 }

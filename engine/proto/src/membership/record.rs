@@ -278,6 +278,16 @@ pub fn peek(envelope: &[u8]) -> Result<(MemberId, Incarnation, RecordHash), Deco
     Ok((MemberId(header.id), incarnation, hash_of(&signed_message(parts.body))))
 }
 
+/// Who signed an envelope, as it says itself: its leaf certificate in DER and the SHA-256 of the
+/// intermediates that complete its chain.
+///
+/// # Errors
+/// [`DecodeError`] when the layout does not hold.
+pub fn signer(envelope: &[u8]) -> Result<(&[u8], Vec<[u8; 32]>), DecodeError> {
+    let parts = Parts::split(envelope)?;
+    Ok((parts.leaf, parts.intermediates))
+}
+
 struct Parts<'a> {
     scheme: u16,
     body: &'a [u8],

@@ -453,7 +453,7 @@ impl<T: MemberTable> Node<T> {
         self.emit(Event::Left { record, reason: LeftReason::Failed });
     }
 
-    fn end_suspicion(&mut self, id: MemberId) {
+    pub(super) fn end_suspicion(&mut self, id: MemberId) {
         if self.suspicions.remove(&id).is_some() {
             self.timers.cancel(Timer::Suspicion(id));
         }

@@ -150,6 +150,11 @@ impl<T: MemberTable> Node<T> {
         self.change(now, |record| record.lifecycle = lifecycle)
     }
 
+    /// Publishes our record as it is under the next incarnation, signed by whom we sign with now.
+    pub(super) fn sign_anew(&mut self, now: Instant) -> Result<(), CommandError> {
+        self.change(now, |_| {})
+    }
+
     /// Publishes our record changed, under the next incarnation. An exile holds the change until it
     /// may return: a higher incarnation would be the return (rule D-13).
     fn change(

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::super::{LogFormat, LogOptions, Origin, Settings, Sources};
 use super::{described, errors, least, load, with_file, with_variables};
-use crate::options::{BackendChoice, Delivery, Material};
+use crate::options::{BackendChoice, Delivery, Material, RevocationOptions};
 
 #[test]
 fn later_files_cover_earlier_ones_and_the_environment_covers_files() {
@@ -228,7 +228,6 @@ fn a_missing_certificate_or_authority_names_key_and_fix() {
 fn what_this_build_does_not_do_is_refused_by_name() {
     for (key, value, why) in [
         ("tls:identity", "dns", "not available in this build; use spiffe"),
-        ("tls:crlPath", "crl.pem", "does not check revocation lists"),
         ("tls:allowUntrustedCertificates", "true", "every peer is authenticated"),
         (
             "control:address",
@@ -264,9 +263,29 @@ fn keys_without_effect_give_a_note_with_their_origin() {
     ] {
         assert!(keys.contains(&format!("mesh:gossip:{key}")), "{key}: {keys:?}");
     }
-    assert_eq!(keys.len(), 8, "{keys:?}");
+    assert_eq!(keys.len(), 7, "{keys:?}");
     assert!(settings.notes()[0].to_string().contains("(app.json:"));
     assert_eq!(settings.certificate_reload_interval(), Duration::from_secs(60));
+}
+
+/// Rule S-16: lists are checked where they are set, unless checking is off, which is told.
+#[test]
+fn revocation_lists_are_taken_and_told_where_they_have_no_effect() {
+    let tls = |subtree: &str| {
+        let settings = load(&with_file(subtree));
+        let notes: Vec<String> = settings.notes().iter().map(|note| note.key.clone()).collect();
+        (settings.resolve().unwrap().1.tls, notes)
+    };
+    let (options, notes) = tls(r#"{"tls": {"crlPath": "crl", "crlGrace": "2h",
+        "checkCertificateRevocation": true}, "certificateReloadInterval": "10s"}"#);
+    let lists = Some(Material::Path("crl".into()));
+    let grace = Duration::from_secs(7_200);
+    assert_eq!(options.revocation, RevocationOptions { lists, grace });
+    assert_eq!((options.reload_interval, notes), (Duration::from_secs(10), Vec::new()));
+    let (options, notes) =
+        tls(r#"{"tls": {"crlPath": "crl", "checkCertificateRevocation": false}}"#);
+    assert_eq!(options.revocation, RevocationOptions::default());
+    assert_eq!(notes, ["mesh:gossip:tls:crlPath"]);
 }
 
 /// Rule F-6: the promise that the settings cannot keep is told where it was asked for.
