@@ -55,8 +55,8 @@ fn a_crash_is_known_to_all_within_the_suspicion_interval() {
     for nodes in [2, 3, 4, 5, 8, 9, 10, 16, 32] {
         for seed in 0..40 {
             let mut world = formed(seed, nodes);
-            // Some are young, and some have learned what there is to learn.
-            let age = if seed % 2 == 0 { secs(10) } else { secs(60) };
+            // Some are very young, and some have learned what there is to learn.
+            let age = [secs(1), secs(3), secs(10), secs(60)][seed as usize % 4];
             world.run_for(age + Duration::from_millis(seed * 37));
             let doubted = |told: &hyperscale_tests::Told| {
                 matches!(told.event, Event::Suspected { .. } | Event::Left { .. })

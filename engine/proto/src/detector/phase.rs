@@ -28,13 +28,19 @@ pub fn error_ms(now: Instant, slot: usize, slots: usize, period: Duration) -> i1
 /// At the observer: its next turn, after a ping sent at `sent` whose ack told `error_ms`; `None`
 /// where that is no error, or the observed member knows no slot for us. Whoever was early by much
 /// comes again within this period: so observers that met their subject at any moment fall into
-/// place at once. A peer that tells nonsense moves its own turn by half a period at most.
-pub fn next_turn(sent: Instant, error_ms: i16, period: Duration) -> Option<Instant> {
+/// place at once; `early` says by how much. A peer that tells nonsense moves its own turn by half a
+/// period at most.
+pub fn next_turn(
+    sent: Instant,
+    error_ms: i16,
+    period: Duration,
+    early: Duration,
+) -> Option<Instant> {
     if error_ms.unsigned_abs() <= DEAD_BAND_MS {
         return None;
     }
     let step = Duration::from_millis(error_ms.unsigned_abs().into()).min(period / 2);
-    Some(match (error_ms > 0, step > period / 4) {
+    Some(match (error_ms > 0, step > early) {
         (true, _) => sent + period - step,
         (false, true) => sent + step,
         (false, false) => sent + period + step,
@@ -55,7 +61,7 @@ mod tests {
         for _ in 0..2 {
             for (slot, at) in next.iter_mut().enumerate() {
                 let error = error_ms(*at, slot, 8, period);
-                *at = next_turn(*at, error, period).unwrap_or(*at + period);
+                *at = next_turn(*at, error, period, period / 4).unwrap_or(*at + period);
             }
         }
         next.sort_unstable();
@@ -73,10 +79,13 @@ mod tests {
         assert_eq!(error_ms(at(80_250), 1, 8, period), -750);
         assert_eq!(error_ms(at(84_001), 0, 8, period), -3_999);
         assert_eq!(error_ms(at(5), 0, 0, Duration::ZERO), 0, "a lone member divides by nothing");
-        assert_eq!(next_turn(at(1_000), 30, period), None, "within the dead band");
-        assert_eq!(next_turn(at(1_000), 100, period), Some(at(8_900)));
-        assert_eq!(next_turn(at(1_000), -100, period), Some(at(9_100)));
-        assert_eq!(next_turn(at(1_000), -3_000, period), Some(at(4_000)), "in this period");
-        assert_eq!(next_turn(at(1_000), i16::MIN, period), Some(at(5_000)));
+        let next = |error_ms| next_turn(at(1_000), error_ms, period, period / 4);
+        assert_eq!(next(30), None, "within the dead band");
+        assert_eq!(next(100), Some(at(8_900)));
+        assert_eq!(next(-100), Some(at(9_100)));
+        assert_eq!(next(-3_000), Some(at(4_000)), "in this period");
+        let eager = next_turn(at(1_000), -100, period, Duration::ZERO);
+        assert_eq!(eager, Some(at(1_100)), "whoever settles skips no slot");
+        assert_eq!(next(i16::MIN), Some(at(5_000)));
     }
 }

@@ -62,7 +62,8 @@ impl Watch {
         Some(turn.subject)
     }
 
-    /// An ack of `subject` told by how much the ping sent at `sent` missed our slot.
+    /// An ack of `subject` told by how much the ping sent at `sent` missed our slot. A ping that was
+    /// early by no more than `early` stands for the turn in that slot.
     pub fn shift(
         &mut self,
         now: Instant,
@@ -70,9 +71,10 @@ impl Watch {
         sent: Instant,
         error_ms: i16,
         period: Duration,
+        early: Duration,
     ) {
         let turn = self.turns.iter_mut().find(|turn| turn.subject == subject);
-        if let (Some(turn), Some(at)) = (turn, phase::next_turn(sent, error_ms, period)) {
+        if let (Some(turn), Some(at)) = (turn, phase::next_turn(sent, error_ms, period, early)) {
             turn.at = at.max(now);
         }
     }
@@ -125,8 +127,8 @@ mod tests {
         let late = Instant::ORIGIN + Duration::from_secs(60);
         assert_eq!(watch.take_due(late, period), Some(id(1)));
         assert_eq!(watch.take_due(late, period), None);
-        watch.shift(late, id(1), late, 500, period);
+        watch.shift(late, id(1), late, 500, period, period / 4);
         assert_eq!(watch.next(), Some(late + Duration::from_millis(1_500)));
-        watch.shift(late, id(2), late, 500, period);
+        watch.shift(late, id(2), late, 500, period, period / 4);
     }
 }

@@ -18,6 +18,7 @@ use crate::detector::budget::{Bucket, Budgets};
 use crate::detector::case::Case;
 use crate::detector::exile::Exile;
 use crate::detector::heard::Heard;
+use crate::detector::order::KEEPS_ORDER;
 use crate::detector::pings::Pings;
 use crate::detector::proof::Proofs;
 use crate::detector::test::{Pace, Test};
@@ -39,6 +40,8 @@ mod watching;
 const QUIET: Duration = Duration::from_millis(200);
 /// and no later than so long after the first one (rule D-1).
 const LATEST: Duration = Duration::from_secs(2);
+/// A small mesh settles for so many intervals after a change (rule D-2).
+const SETTLING: u32 = 5;
 /// Nothing from anyone for so long: we are the one that is cut off (rule D-9).
 const SILENCE: Duration = Duration::from_secs(2);
 /// A session that has been idle for longer may have ended: a ping may need a handshake.
@@ -73,6 +76,8 @@ pub(super) struct Observing {
     observers: Vec<MemberId>,
     /// Where our cycle of slots begins: members that share a clock need not share their slots.
     anchor: Duration,
+    /// Until then every subject is pinged each interval.
+    settling: Option<Instant>,
     /// When the ring changed first since we looked at it.
     changed: Option<Instant>,
     pings: Pings,
@@ -105,6 +110,7 @@ impl Default for Observing {
             watch: Watch::default(),
             observers: Vec::new(),
             anchor: Duration::ZERO,
+            settling: None,
             changed: None,
             pings: Pings::default(),
             baseline: Baseline::default(),
@@ -265,6 +271,8 @@ impl<T: MemberTable> Node<T> {
         strangers.retain(|id| self.contacts.of(*id).is_none_or(|contact| contact.rtt().is_none()));
         self.observing.watch.observe(now, &subjects, soon, &mut self.rng);
         self.meet(now, &strangers);
+        let small = self.members() <= KEEPS_ORDER;
+        self.observing.settling = small.then(|| now + self.config.interval * SETTLING);
         self.observing.observers = self.ring_order(self.local, observers);
         let table = &self.table;
         let present = |id| table.get(id).is_some_and(|member| member.state.is_present());

@@ -21,6 +21,7 @@ impl<T: MemberTable> Node<T> {
         }
         self.timers.set(Timer::ProbeRound, now + self.awareness.stretch(self.config.interval));
         if self.observes() {
+            self.settle(now);
             self.redial(now);
             return;
         }

@@ -9,7 +9,7 @@ use crate::event::{Event, Timer};
 use crate::member::{MemberId, State};
 use crate::membership::table::{Member, MemberTable};
 use crate::node::{Node, Peer};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::message::Ack;
 
 impl<T: MemberTable> Node<T> {
@@ -31,6 +31,20 @@ impl<T: MemberTable> Node<T> {
         if !self.departure.is_leaving() {
             strangers.iter().for_each(|subject| self.watch_one(now, *subject));
         }
+    }
+
+    /// In a small mesh a change moves everybody's slots, and few of a subject's observers need to
+    /// lie badly for it to be looked at by nobody for seconds: until they have fallen into place, each
+    /// pings each interval (rule D-2).
+    pub(in crate::node) fn settle(&mut self, now: Instant) {
+        if self.settles(now) {
+            let subjects: alloc::vec::Vec<MemberId> = self.observing.watch.subjects().collect();
+            self.meet(now, &subjects);
+        }
+    }
+
+    fn settles(&self, now: Instant) -> bool {
+        self.observing.settling.is_some_and(|until| now < until)
     }
 
     fn watch_one(&mut self, now: Instant, subject: MemberId) {
@@ -104,7 +118,8 @@ impl<T: MemberTable> Node<T> {
         if ping.purpose == Purpose::Watch {
             let period = self.period();
             let error_ms = ack.phase_error.get();
-            self.observing.watch.shift(now, from.id, ping.sent, error_ms, period);
+            let early = if self.settles(now) { Duration::ZERO } else { period / 4 };
+            self.observing.watch.shift(now, from.id, ping.sent, error_ms, period, early);
             self.plan_watch();
         }
         self.answered(now, from.id, sequence, ping);
