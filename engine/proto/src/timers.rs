@@ -106,7 +106,7 @@ impl<K: Ord + Copy + Hash> Timers<K> {
     }
 }
 
-fn place_of<K: Eq>(list: &[(Instant, K)], key: K) -> Option<usize> {
+fn place_of<K: Eq + Copy>(list: &[(Instant, K)], key: K) -> Option<usize> {
     // What is set is mostly due soon: those stand last.
     list.iter().rposition(|(_, other)| *other == key)
 }
