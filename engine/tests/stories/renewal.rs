@@ -1,26 +1,35 @@
 //! Certificates, authorities and revocation lists that change while the mesh runs.
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use mesh_gossip::RenewError;
 use mesh_gossip::bootstrap::{CertificateAuthority, Issued, Subject};
-use mesh_gossip::options::Material;
+use mesh_gossip::options::{AgentOptions, EngineOptions, Material};
 use mesh_gossip::proto::State;
 use mesh_gossip::proto::membership::record::signer;
 use mesh_gossip::tls::revocation::ListError;
+use mesh_gossip::{Agent, Engine, RenewError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::mesh::log::event_id;
+use crate::mesh::host::ANSWER;
+use crate::mesh::log::{Line, event_id};
 use crate::mesh::trio::{CLUSTER, PEOPLE};
-use crate::mesh::{Authority, Host, Spec, Stage, Trio, everyone_alive, on_both_backends, until};
+use crate::mesh::{
+    Authority, Host, Log, Spec, Stage, Trio, everyone_alive, on_both_backends, until,
+};
 use crate::papers::{Content, Papers, list};
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// What must not happen gets so long to happen.
 const A_WHILE: Duration = Duration::from_secs(3);
+
+/// An address of these stories alone: on the common one a port may have been somebody's whose peers
+/// have not noticed yet, and what they send is refused, which is counted.
+const APART: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)), 0);
 
 /// Three hosts whose certificates are files.
 struct Town {
@@ -38,9 +47,9 @@ impl Town {
         let contents: Vec<Content> = contents.collect();
         let papers: Vec<Papers> = contents.iter().map(Papers::of).collect();
         let serials = issued.iter().map(|issued| issued.serial.clone()).collect();
-        let with_files = |options: mesh_gossip::AgentOptions| {
+        let with_files = |options: AgentOptions| {
             let at = PEOPLE.iter().position(|(name, _)| *name == options.node_id).unwrap();
-            papers[at].in_place_of(options, LOOK)
+            AgentOptions { bind: APART, ..papers[at].in_place_of(options, LOOK) }
         };
         let trio = Trio::certified(stage, stage.network(), authority, &with_files);
         trio.wait_until_whole();
@@ -129,6 +138,60 @@ fn leaves_are_rotated_under_probing_and_nobody_notices() {
     });
 }
 
+/// Rule S-15: certificates that change faster than handshakes may follow (rule S-18). Sixteen members
+/// go on probing each other over the sessions that they have.
+#[test]
+fn sixteen_members_rotate_twenty_times_and_nobody_is_doubted() {
+    on_both_backends(|stage| {
+        let authority = Authority::of("sixteen");
+        let log = Log::default();
+        let agents: Vec<Agent> = log.of(|| {
+            let options = EngineOptions { backend: stage.backend, ..EngineOptions::default() };
+            let engine = Engine::start(options).unwrap();
+            let mut agents: Vec<Agent> = Vec::new();
+            for number in 0..16 {
+                let mut options = authority.options(&format!("member-{number}"), "worker");
+                let seeds = agents.iter().take(1).map(|agent| agent.local_address().to_string());
+                options.seeds = seeds.collect();
+                options.bind = APART;
+                agents.push(Agent::start(&engine, options).unwrap());
+            }
+            agents
+        });
+        let whole = || agents.iter().all(|agent| agent.view().view.counts().alive == 16);
+        until("all know all", whole);
+        let links = || agents.iter().map(|agent| agent.inspect(ANSWER).unwrap().links);
+        let refused = || -> BTreeMap<&'static str, u64> {
+            let mut all = BTreeMap::new();
+            for (reason, times) in links().flat_map(|links| links.dropped) {
+                *all.entry(reason).or_default() += times;
+            }
+            all
+        };
+        let before = refused();
+        for _ in 0..20 {
+            for agent in &agents {
+                let issued = authority.issue(agent.node_id(), "worker");
+                assert!(agent.rotate(issued.tls_options(&authority.0)).unwrap().certificate);
+            }
+            sleep(Duration::from_millis(500));
+        }
+        until("every session has followed", || links().all(|links| links.outdated == 0));
+        assert!(whole());
+        // On a busy machine an end may retire a session that the other one has not left yet: that
+        // datagram is lost, told, and followed by a handshake. Fewer than one a pair of members.
+        let (after, most) = (refused(), 16 * 15);
+        println!("{:?}: refused {before:?}, then {after:?}", stage.backend);
+        assert!(after.keys().all(|reason| *reason == "unknown-session"), "{after:?}");
+        assert!(after.values().sum::<u64>() < before.values().sum::<u64>() + most, "{after:?}");
+        for links in links() {
+            assert!(links.rekeys > 0 && links.fallen.is_empty(), "{links:?}");
+        }
+        let doubts = |line: &Line| line.field("EventId") == event_id::SUSPECT;
+        assert_eq!(log.lines().into_iter().filter(doubts).count(), 0);
+    });
+}
+
 /// Rule S-15: another authority takes over: both roots, new certificates, the old root goes.
 #[test]
 fn an_authority_is_rotated_and_nobody_notices() {
@@ -137,26 +200,27 @@ fn an_authority_is_rotated_and_nobody_notices() {
         let successor = Authority::of(CLUSTER);
         let old = town.trio.authority.0.bundle_pem();
         let new = successor.0.bundle_pem();
-        let trust = |town: &mut Town, bundle: &str, lists: &[u8], epoch: u64| {
+        let trust = |town: &mut Town, edit: &dyn Fn(&mut Content)| {
+            let of = |host: &Host| host.metrics().sum("mesh_gossip_trust_epoch", &[]);
+            let before: Vec<u64> = town.trio.hosts.iter().map(of).collect();
             for at in 0..PEOPLE.len() {
-                town.rewrite(at, |content| {
-                    content.bundle = bundle.to_owned();
-                    content.list = lists.to_vec();
-                });
+                town.rewrite(at, edit);
             }
             until("the bundle is in force", || {
-                let of = |host: &&Host| host.metrics().sum("mesh_gossip_trust_epoch", &[]);
-                town.trio.all().iter().all(|host| of(host) == epoch)
+                town.trio.hosts.iter().zip(&before).all(|(host, before)| of(host) > *before)
             });
         };
-        let lists = [list(&town.trio.authority.0, 1, &[]), list(&successor.0, 1, &[])];
-        trust(&mut town, &format!("{old}{new}"), &lists[1], 1);
+        trust(&mut town, &|content| content.bundle = format!("{old}{new}"));
         let issued = PEOPLE.map(|(name, role)| successor.issue(name, role));
         for (at, issued) in issued.iter().enumerate() {
             town.certify(at, issued);
         }
         town.wait_until_shown(&issued.each_ref().map(leaf));
-        trust(&mut town, &new, &lists[1], 2);
+        let lists = list(&successor.0, 1, &[]);
+        trust(&mut town, &|content| {
+            content.bundle.clone_from(&new);
+            content.list.clone_from(&lists);
+        });
         sleep(A_WHILE);
         town.nobody_was_doubted();
 
@@ -343,7 +407,7 @@ fn expiry_is_told_twice_and_makes_no_storm() {
         let soon = Duration::from_secs(10);
         let subject = Subject::new("zulu", "worker");
         let short = authority.0.issue(&subject, SystemTime::now(), soon).unwrap();
-        let certify = |mut options: mesh_gossip::AgentOptions| {
+        let certify = |mut options: AgentOptions| {
             if options.node_id == "zulu" {
                 options.tls = short.tls_options(&authority.0);
             }
