@@ -83,26 +83,46 @@ impl Links {
         if let Some(Entry::Open(session)) = self.slots.get_mut(index) {
             session.redialled = redialled;
         }
+        // The peer may see another order: its clock met the two handshakes at other moments.
+        let kept = self.members.get(&peer).and_then(|order| order.first().copied());
+        if let Some(kept) = kept.filter(|kept| *kept != index) {
+            self.send_confirmation(now, kept);
+        }
+    }
+
+    /// The peer says that it goes on sending on this session although there is another. Where the
+    /// ends see two orders the one with the higher id follows (rule S-18): each would retire the
+    /// session that the other one sends on.
+    pub(super) fn follow(&mut self, now: Instant, peer: MemberId, heard: u32) {
+        let best = self.members.get(&peer).and_then(|order| order.first().copied());
+        if let Some(best) = best.filter(|best| *best != heard && peer < self.local) {
+            self.promote(now, peer, heard, best);
+        }
     }
 
     /// A datagram came on a session that we do not send on. If the one that we do send on has
     /// been silent although asked, its path is dead: the one that is heard takes its place.
     pub(super) fn prefer_if_better_heard(&mut self, now: Instant, peer: MemberId, heard: u32) {
-        let Some(order) = self.members.get_mut(&peer) else { return };
+        let Some(order) = self.members.get(&peer) else { return };
         let Some(best) = order.first().copied().filter(|best| *best != heard) else { return };
         let Some(Entry::Open(session)) = self.slots.get(best) else { return };
-        if !session.is_silent(now) {
-            return;
+        if session.is_silent(now) {
+            self.promote(now, peer, heard, best);
         }
-        order.retain(|index| *index != heard);
-        order.insert(0, heard);
+    }
+
+    /// `chosen` takes the place of `best` among the sessions with `peer`.
+    fn promote(&mut self, now: Instant, peer: MemberId, chosen: u32, best: u32) {
+        let Some(order) = self.members.get_mut(&peer) else { return };
+        order.retain(|index| *index != chosen);
+        order.insert(0, chosen);
         self.timers.set(best, now + self.linger);
         let lifetime = self.lifetime();
-        let Some(Entry::Open(session)) = self.slots.get(heard) else { return };
+        let Some(Entry::Open(session)) = self.slots.get(chosen) else { return };
         // Its age counts from its own beginning (rule S-3).
         let due = session.begun + lifetime;
-        self.paths.insert(session.path, heard);
-        self.live_until(now, heard, due.max(now + SUCCESSOR_AGAIN));
+        self.paths.insert(session.path, chosen);
+        self.live_until(now, chosen, due.max(now + SUCCESSOR_AGAIN));
     }
 
     /// The session that its member is sent on wants a successor at `renews`, unless it falls idle

@@ -321,6 +321,8 @@ impl Links {
         self.stats.opened += 1;
         if unconfirmed {
             self.confirm(now, index);
+        } else if is_confirmation(payload) {
+            self.follow(now, peer, index);
         } else {
             self.prefer_if_better_heard(now, peer, index);
         }

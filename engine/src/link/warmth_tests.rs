@@ -1,6 +1,6 @@
 //! Which sessions stay: those that are used, and those on which the peer is heard.
 
-use super::tests::{Net, credentials, links, message, ping};
+use super::tests::{Net, address, credentials, links, message, ping};
 use super::*;
 use crate::bootstrap::{CaValidity, CertificateAuthority};
 
@@ -141,4 +141,42 @@ fn a_forsaken_session_ends_without_a_successor() {
     assert_eq!(talk(17 * 3_600), (1, dials), "it might be there");
     talk(14 * 3_600);
     assert!(net.ends[0].stats().sessions == 0, "{:?}", net.ends[0].stats());
+}
+
+/// Rule S-18: two handshakes run at once at one end and one after the other at the other end, so
+/// that each prefers another session. The ends come to one choice, and nothing is lost on a
+/// session that only one of them has retired.
+#[test]
+fn ends_that_see_two_orders_settle_on_one() {
+    let mut net = Net::of(&["a", "b"]);
+    let (low, high) = if net.id(0) < net.id(1) { (0, 1) } else { (1, 0) };
+    // The confirmation of the first handshake is late, and so is the answer to the second.
+    net.fault = Box::new(move |from, bytes| from != high || bytes[0] != DATA);
+    net.send(low, high, &message(b"first"));
+    net.settle();
+    net.now += SECOND / 20;
+    let (peer, path) = (net.id(low), address(low as u8));
+    assert!(net.ends[high].dial(net.now, Target::Member(peer), path));
+    net.fault = Box::new(move |from, bytes| from != low || bytes[0] != RESP);
+    net.run_for(SECOND * 27 / 100);
+    net.fault = Box::new(|_, _| true);
+    net.run_for(SECOND);
+    let best = |net: &Net, end: usize| {
+        let index = *net.ends[end].members.values().next().unwrap().first().unwrap();
+        let Some(Entry::Open(session)) = net.ends[end].slots.get(index) else { unreachable!() };
+        (session.attempt, session.initiator)
+    };
+    assert_eq!(sessions(&net), [2, 2]);
+    assert_eq!(best(&net, low), best(&net, high));
+    assert_eq!(best(&net, low).1, net.id(low), "its own was not over when the other began");
+    for _ in 0..3 {
+        net.run_for(SECOND * 7);
+        net.send(high, low, &message(b"after a while"));
+        net.run_for(SECOND * 7);
+        net.send(low, high, &message(b"and back"));
+        net.settle();
+    }
+    let dropped = |end: &Links| end.stats().dropped;
+    assert_eq!(net.ends.iter().map(dropped).collect::<Vec<_>>(), [[].into(), [].into()]);
+    assert_eq!((net.received(low).len(), net.received(high).len()), (3, 4));
 }

@@ -1,11 +1,12 @@
 //! Certificates, authorities and revocation lists that change while the mesh runs.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use mesh_gossip::RenewError;
 use mesh_gossip::bootstrap::{CertificateAuthority, Issued, Subject};
-use mesh_gossip::options::Material;
+use mesh_gossip::options::{AgentOptions, Material};
 use mesh_gossip::proto::State;
 use mesh_gossip::proto::membership::record::signer;
 use mesh_gossip::tls::revocation::ListError;
@@ -21,6 +22,10 @@ use crate::papers::{Content, Papers, list};
 const LOOK: Duration = Duration::from_millis(100);
 /// What must not happen gets so long to happen.
 const A_WHILE: Duration = Duration::from_secs(3);
+
+/// An address of these stories alone: on the common one a port may have been somebody's whose peers
+/// have not noticed yet, and what they send is refused, which is counted.
+const APART: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)), 0);
 
 /// Three hosts whose certificates are files.
 struct Town {
@@ -38,9 +43,9 @@ impl Town {
         let contents: Vec<Content> = contents.collect();
         let papers: Vec<Papers> = contents.iter().map(Papers::of).collect();
         let serials = issued.iter().map(|issued| issued.serial.clone()).collect();
-        let with_files = |options: mesh_gossip::AgentOptions| {
+        let with_files = |options: AgentOptions| {
             let at = PEOPLE.iter().position(|(name, _)| *name == options.node_id).unwrap();
-            papers[at].in_place_of(options, LOOK)
+            AgentOptions { bind: APART, ..papers[at].in_place_of(options, LOOK) }
         };
         let trio = Trio::certified(stage, stage.network(), authority, &with_files);
         trio.wait_until_whole();
@@ -137,26 +142,27 @@ fn an_authority_is_rotated_and_nobody_notices() {
         let successor = Authority::of(CLUSTER);
         let old = town.trio.authority.0.bundle_pem();
         let new = successor.0.bundle_pem();
-        let trust = |town: &mut Town, bundle: &str, lists: &[u8], epoch: u64| {
+        let trust = |town: &mut Town, edit: &dyn Fn(&mut Content)| {
+            let of = |host: &Host| host.metrics().sum("mesh_gossip_trust_epoch", &[]);
+            let before: Vec<u64> = town.trio.hosts.iter().map(of).collect();
             for at in 0..PEOPLE.len() {
-                town.rewrite(at, |content| {
-                    content.bundle = bundle.to_owned();
-                    content.list = lists.to_vec();
-                });
+                town.rewrite(at, edit);
             }
             until("the bundle is in force", || {
-                let of = |host: &&Host| host.metrics().sum("mesh_gossip_trust_epoch", &[]);
-                town.trio.all().iter().all(|host| of(host) == epoch)
+                town.trio.hosts.iter().zip(&before).all(|(host, before)| of(host) > *before)
             });
         };
-        let lists = [list(&town.trio.authority.0, 1, &[]), list(&successor.0, 1, &[])];
-        trust(&mut town, &format!("{old}{new}"), &lists[1], 1);
+        trust(&mut town, &|content| content.bundle = format!("{old}{new}"));
         let issued = PEOPLE.map(|(name, role)| successor.issue(name, role));
         for (at, issued) in issued.iter().enumerate() {
             town.certify(at, issued);
         }
         town.wait_until_shown(&issued.each_ref().map(leaf));
-        trust(&mut town, &new, &lists[1], 2);
+        let lists = list(&successor.0, 1, &[]);
+        trust(&mut town, &|content| {
+            content.bundle.clone_from(&new);
+            content.list.clone_from(&lists);
+        });
         sleep(A_WHILE);
         town.nobody_was_doubted();
 
@@ -343,7 +349,7 @@ fn expiry_is_told_twice_and_makes_no_storm() {
         let soon = Duration::from_secs(10);
         let subject = Subject::new("zulu", "worker");
         let short = authority.0.issue(&subject, SystemTime::now(), soon).unwrap();
-        let certify = |mut options: mesh_gossip::AgentOptions| {
+        let certify = |mut options: AgentOptions| {
             if options.node_id == "zulu" {
                 options.tls = short.tls_options(&authority.0);
             }
