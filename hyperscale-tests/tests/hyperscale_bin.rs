@@ -122,7 +122,7 @@ fn a_healed_partition_says_when_all_agreed() {
 
 #[test]
 fn the_plain_report_names_seed_options_commit_and_replay() {
-    let output = hyperscale("sim --nodes 8 --seed 3 --duration 5 --warmup-s 1");
+    let output = hyperscale("sim --nodes 8 --seed 3 --duration 5 --warmup-s 10");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     for part in ["seed           3", "options", "commit", "--seed 3", "trace hash", "pass"] {

@@ -27,6 +27,9 @@ const WIDEN: Duration = Duration::from_secs(1);
 pub const WIDEST: usize = 64;
 /// T_alone: so long without a quorum of answers, and the subject is unreachable for us.
 const ALONE: Duration = Duration::from_secs(10);
+/// Whoever can be reached at all has answered one of so many seconds' questions, even where four
+/// of five datagrams are lost.
+const LEFT_ALONE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug)]
 struct Voter {
@@ -178,6 +181,12 @@ impl Case {
     /// Whether we are alone with our finding (rule D-9).
     pub fn is_alone(&self, now: Instant, quorum: usize) -> bool {
         self.age(now) >= ALONE && self.answering() + 1 < quorum
+    }
+
+    /// Whether it looks as though it would come to that: somebody answers, and too few do.
+    pub fn is_left_alone(&self, now: Instant, quorum: usize) -> bool {
+        let answering = self.answering();
+        self.age(now) >= LEFT_ALONE && answering > 0 && answering + 1 < quorum
     }
 
     /// Widens the circle when it is time and too few answer.

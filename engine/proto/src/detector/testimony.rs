@@ -19,6 +19,11 @@ const MOST: usize = 64;
 /// A speaker is answered at most so often.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// A word that is repeated after so long is not about to be proven, nor are there enough others.
+const INSISTENCE: Duration = COUNTS;
+/// It is given in to at most so often.
+const GIVES_IN: Duration = Duration::from_secs(60);
+
 /// How others tell that they hold us dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -55,6 +60,10 @@ struct Word {
 #[derive(Clone, Debug, Default)]
 pub struct Testimony {
     about: Option<Incarnation>,
+    /// When the first word about that was heard.
+    since: Option<Instant>,
+    /// When we gave in to it last without believing it.
+    gave_in: Option<Instant>,
     words: Vec<Word>,
 }
 
@@ -71,6 +80,7 @@ impl Testimony {
     ) -> Answer {
         if self.about != Some(incarnation) {
             self.words.clear();
+            self.since = Some(now);
             self.about = Some(incarnation);
         }
         self.words.retain(|word| now.since(word.heard) < COUNTS);
@@ -105,6 +115,18 @@ impl Testimony {
         }
         self.words.push(word);
         Answer { record, proof }
+    }
+
+    /// Whether what we do not believe has been said for so long that it had better be answered with a
+    /// new incarnation: those who hold us dead may be too few to convince us and will never ask.
+    /// At most once a minute, so that a liar gets no more than that.
+    pub fn is_insisted_on(&mut self, now: Instant) -> bool {
+        let lasting = self.since.is_some_and(|since| now.since(since) >= INSISTENCE);
+        let rested = self.gave_in.is_none_or(|last| now.since(last) >= GIVES_IN);
+        if lasting && rested {
+            self.gave_in = Some(now);
+        }
+        lasting && rested
     }
 
     /// Who holds us dead itself, by a word that counts.
@@ -159,6 +181,10 @@ mod tests {
         hear(11_000, 3, Told::Listed);
         assert_eq!(words.accusers(at(29_999)).count(), 2);
         assert_eq!(words.accusers(at(30_000)).collect::<Vec<_>>(), [id(3)]);
+        assert!(!words.is_insisted_on(at(29_999)));
+        assert!(words.is_insisted_on(at(30_000)));
+        assert!(!words.is_insisted_on(at(89_999)), "once a minute");
+        assert!(words.is_insisted_on(at(90_000)));
         let next = INCARNATION.next();
         words.hear(at(12_000), id(4), next, None, Told::Listed);
         assert_eq!(words.accusers(at(12_000)).collect::<Vec<_>>(), [id(4)]);

@@ -122,6 +122,27 @@ fn a_proof_of_our_own_death_is_believed() {
     assert_eq!(own(&stage), 1, "with two of twenty lost within the minute: back at once");
 }
 
+/// Rule D-13: too few to convince us, and still they hold us dead: they get a new incarnation.
+#[test]
+fn a_word_that_is_repeated_for_long_is_given_in_to() {
+    let mut stage = settled(20);
+    for second in 0..30 {
+        stage.until(120_000 + second * 1_000);
+        stage.say("d", &death("a", 0, "d"));
+        assert_eq!(own(&stage), 0, "after {second} s");
+    }
+    stage.until(150_000);
+    stage.say("stranger", &death("a", 0, "d"));
+    assert_eq!(own(&stage), 0, "whom we do not know");
+    stage.say("d", &death("a", 0, "d"));
+    assert_eq!((own(&stage), is_exiled(&mut stage)), (1, false));
+    for second in 31..89 {
+        stage.until(120_000 + second * 1_000);
+        stage.say("d", &death("a", 1, "d"));
+    }
+    assert_eq!(own(&stage), 1, "once a minute");
+}
+
 /// Rules D-12 and D-13: a NOTICE leads to the proof in two questions.
 #[test]
 fn a_notice_is_asked_for_its_proof() {

@@ -51,6 +51,10 @@ impl<T: MemberTable> Node<T> {
         // Whoever knows of its exile may still learn who passed the judgement.
         if self.is_exiled() || self.are_a_quorum(now, &accusers) {
             self.go_or_return(now);
+        } else if self.table.get(from.id).is_some() && self.observing.testimony.is_insisted_on(now)
+        {
+            self.refute(now, own);
+            self.send_own_record(from);
         }
     }
 
@@ -89,6 +93,7 @@ impl<T: MemberTable> Node<T> {
     /// A quorum holds us dead: into exile, or back at once. Says whether we are back.
     fn go_or_return(&mut self, now: Instant) -> bool {
         let own = self.local().record().incarnation;
+        self.count_the_silent(now);
         let observing = &self.observing;
         let gone = observing.testimony.announcers().any(|announcer| {
             self.is_departed(announcer)
@@ -109,6 +114,17 @@ impl<T: MemberTable> Node<T> {
             }
         }
         true
+    }
+
+    /// Whom we are about to mark unreachable is as good as lost: a partition may end just before that.
+    fn count_the_silent(&mut self, now: Instant) {
+        let (_, quorum) = self.quorum();
+        let observing = &mut self.observing;
+        for (id, case) in &observing.cases {
+            if case.is_left_alone(now, quorum) {
+                observing.exile.lost(now, *id);
+            }
+        }
     }
 
     /// Thirty pings have shown that we are well.
