@@ -22,7 +22,7 @@ fn wake_ups(stage: &mut Stage, span: u64) -> usize {
 }
 
 /// Rule D-8: others reach whom we do not reach, and said so; asking them again at once would bring
-/// the same answer.
+/// the same answer. One case in three seconds and the questions in between.
 #[test]
 fn an_acquitted_case_stays_closed_for_a_while() {
     let mut stage = settled(20);
@@ -30,7 +30,7 @@ fn an_acquitted_case_stays_closed_for_a_while() {
     silence(&mut stage, &subject);
     voting(&mut stage, 40_000, |_, _| Some(Ballot::Alive));
     let cases = stage.node.stats().cases;
-    assert!((2..=4).contains(&cases), "{cases} cases in 40 s");
+    assert!((8..=13).contains(&cases), "{cases} cases in 40 s");
 }
 
 /// Rule D-8: a life that follows an acquittal is another matter, and so is a death.
