@@ -12,9 +12,8 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::verify_tls13_signature;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, PeerIncompatible, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::bootstrap::authority::scope_of;
@@ -23,7 +22,7 @@ use crate::bootstrap::registrar::SERVER_ROLE;
 use crate::tls::identity::Identity;
 use crate::tls::provider::verification_algorithms;
 use crate::tls::trust::Trust;
-use crate::tls::verifier::{MAX_SENT_INTERMEDIATES, Usage};
+use crate::tls::verifier::{self, MAX_SENT_INTERMEDIATES, Usage};
 
 /// What a node knows of the authority before it asks it anything.
 #[derive(Clone, Debug)]
@@ -113,44 +112,12 @@ pub(super) fn prove(
     usage: Usage,
     now: UnixTime,
 ) -> Result<(), String> {
-    let candidates: Vec<CertificateDer<'_>> = sent
-        .iter()
-        .take(MAX_SENT_INTERMEDIATES)
-        .chain(trust.intermediates())
-        .map(|certificate| CertificateDer::from(certificate.as_ref()))
-        .collect();
-    let end_entity = EndEntityCert::try_from(leaf).map_err(|error| error.to_string())?;
-    let key_usage = match usage {
-        Usage::Server => KeyUsage::server_auth(),
-        Usage::Client => KeyUsage::client_auth(),
-    };
-    end_entity
-        .verify_for_usage(
-            verification_algorithms().all,
-            trust.anchors(),
-            &candidates,
-            now,
-            key_usage,
-            None,
-            None,
-        )
-        .map_err(|error| format!("the certificate does not hold: {error}"))?;
-    // A leaf must name the usage; the library alone lets a leaf without the extension pass.
-    let named = X509Certificate::from_der(leaf).is_ok_and(|(_, certificate)| {
-        certificate.extended_key_usage().ok().flatten().is_some_and(|usages| match usage {
-            Usage::Server => usages.value.server_auth,
-            Usage::Client => usages.value.client_auth,
-        })
-    });
-    if named { Ok(()) } else { Err(format!("the certificate is not for {usage}")) }
+    verifier::prove(trust, leaf, sent, usage, now)
+        .map_err(|error| format!("the certificate does not hold: {error}"))
 }
 
 fn refused(why: String) -> rustls::Error {
     rustls::Error::General(why)
-}
-
-fn too_old() -> rustls::Error {
-    rustls::Error::PeerIncompatible(PeerIncompatible::SupportedVersionsExtensionRequired)
 }
 
 impl ServerCertVerifier for ServerJudge {
@@ -172,7 +139,7 @@ impl ServerCertVerifier for ServerJudge {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(too_old())
+        Err(verifier::too_old())
     }
 
     fn verify_tls13_signature(
@@ -240,7 +207,7 @@ impl ClientCertVerifier for ClientJudge {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(too_old())
+        Err(verifier::too_old())
     }
 
     fn verify_tls13_signature(

@@ -347,7 +347,8 @@ impl ClientCertVerifier for MeshVerifier {
     }
 }
 
-fn too_old() -> rustls::Error {
+/// Rule S-1: TLS 1.3 or nothing.
+pub(crate) fn too_old() -> rustls::Error {
     rustls::Error::PeerIncompatible(PeerIncompatible::SupportedVersionsExtensionRequired)
 }
 
@@ -359,6 +360,20 @@ fn whole<'a>(
         .chain(intermediates)
         .map(|certificate| CertificateDer::from(certificate.as_ref()))
         .collect()
+}
+
+/// Proves that `leaf` ends in `trust` and names this usage, whoever it belongs to.
+pub(crate) fn prove(
+    trust: &Trust,
+    leaf: &CertificateDer<'_>,
+    sent: &[CertificateDer<'_>],
+    usage: Usage,
+    now: UnixTime,
+) -> Result<(), TrustError> {
+    prove_chain(trust, leaf, sent, usage, now)?;
+    let (_, certificate) = X509Certificate::from_der(leaf)
+        .map_err(|_| TrustError::Identity(IdentityError::Undecodable))?;
+    check_usage(&certificate, usage)
 }
 
 /// A proven path from a leaf to a root.
