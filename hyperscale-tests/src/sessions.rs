@@ -51,6 +51,8 @@ pub(crate) const PENDING: usize = 8;
 /// Handshakes to one target: so many at once, then one each refill.
 const BURST: u32 = 3;
 const REFILL: Duration = Duration::from_secs(10);
+/// Failed handshakes are forgiven at most so often.
+const FORGIVES_EVERY: Duration = Duration::from_secs(60);
 /// A session over which nothing passes for so long ends.
 const IDLE: Duration = Duration::from_secs(600);
 /// A seed's session counts as alive so long after its last datagram.
@@ -162,6 +164,8 @@ struct Outlook {
 pub(crate) struct Links {
     sessions: HashMap<u32, Session, BuildHasherDefault<IndexHasher>>,
     outlooks: BTreeMap<Target, Outlook>,
+    /// When failed handshakes were forgiven last.
+    forgiven: Option<Instant>,
 }
 
 fn ms(at: Instant) -> u32 {
@@ -240,6 +244,17 @@ impl Links {
         outlook.full_at = base + REFILL;
         outlook.dial = Some(Box::new(Dial::begin(now, serial)));
         true
+    }
+
+    /// We were cut off: whatever failed meanwhile may be tried again, once a minute (rule S-18).
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        if self.forgiven.is_some_and(|at| now.since(at) < FORGIVES_EVERY) {
+            return;
+        }
+        self.forgiven = Some(now);
+        for outlook in self.outlooks.values_mut() {
+            outlook.full_at = now;
+        }
     }
 
     /// The handshake under way with `target`.

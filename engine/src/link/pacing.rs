@@ -30,6 +30,11 @@ impl Pace {
         true
     }
 
+    /// Fills the bucket.
+    pub(crate) fn fill(&mut self) {
+        self.full_at = Instant::ORIGIN;
+    }
+
     /// Whether the bucket is full: it remembers nothing worth keeping.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now

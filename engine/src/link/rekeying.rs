@@ -61,6 +61,12 @@ impl Rekeying {
 }
 
 impl Links {
+    /// We were held dead, and are back: the paths work again, perhaps since a moment ago, and no pace
+    /// of handshakes that failed meanwhile is to hold us up (rule S-18).
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        self.targets.forgive(now);
+    }
+
     /// Handshakes show the certificate of `authority` from here on, and sessions follow.
     pub(crate) fn set_authority(&mut self, now: Instant, authority: Arc<MeshAuthority>) {
         self.authority = authority;

@@ -15,6 +15,8 @@ pub(super) const PENDING: usize = 8;
 /// Handshakes to one target: so many at once, then one each refill.
 const BURST: u32 = 3;
 const REFILL: Duration = Duration::from_secs(10);
+/// Failed handshakes are forgiven at most so often.
+const FORGIVES_EVERY: Duration = Duration::from_secs(60);
 /// Targets remembered; beyond it those at rest are forgotten.
 const REMEMBERED: usize = 4_096;
 
@@ -54,6 +56,8 @@ impl Outlook {
 #[derive(Default)]
 pub(super) struct Targets {
     outlooks: HashMap<Target, Outlook>,
+    /// When failed handshakes were forgiven last.
+    forgiven: Option<Instant>,
 }
 
 impl Targets {
@@ -84,6 +88,15 @@ impl Targets {
         }
         let outlook = self.outlooks.entry(target).or_insert_with(Outlook::new);
         outlook.dial.is_none() && outlook.pace.take(now)
+    }
+
+    /// We were cut off: whatever failed meanwhile may be tried again at once, once a minute.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        if self.forgiven.is_some_and(|at| now.since(at) < FORGIVES_EVERY) {
+            return;
+        }
+        self.forgiven = Some(now);
+        self.outlooks.values_mut().for_each(|outlook| outlook.pace.fill());
     }
 
     /// A handshake began under `index`.
@@ -149,5 +162,25 @@ mod tests {
         }
         assert!(!targets.may_dial(now, target), "three in a burst");
         assert!(targets.may_dial(now + REFILL, target));
+    }
+
+    /// Rule S-18: after a partition nobody waits for a bucket that was emptied in vain.
+    #[test]
+    fn what_failed_while_we_were_cut_off_is_forgiven_once_a_minute() {
+        let now = Instant::ORIGIN + Duration::from_secs(60);
+        let mut targets = Targets::default();
+        let target = Target::Member(MemberId([1; 16]));
+        let mut tries = |targets: &mut Targets, seconds| {
+            let now = now + Duration::from_secs(seconds);
+            (0..9).filter(|_| targets.may_dial(now, target)).count()
+        };
+        assert_eq!(tries(&mut targets, 0), 3);
+        targets.forgive(now);
+        assert_eq!(tries(&mut targets, 1), 3);
+        targets.forgive(now + FORGIVES_EVERY - Duration::from_millis(1));
+        let spent = tries(&mut targets, 2);
+        assert_eq!(spent, 0, "once a minute");
+        targets.forgive(now + FORGIVES_EVERY);
+        assert_eq!(tries(&mut targets, 60), 3);
     }
 }

@@ -186,7 +186,7 @@ impl Seat {
         }
         // Whoever is told of a change finds it in the view.
         self.publish(now);
-        self.take_events(outside);
+        self.take_events(now, outside);
         while let Some(request) = self.node.poll_stream() {
             let work = Work::Stream { agent: self.agent, request };
             if !outside.tell(work) {
@@ -236,7 +236,7 @@ impl Seat {
         }
     }
 
-    fn take_events(&mut self, outside: &Outside<'_>) {
+    fn take_events(&mut self, now: Instant, outside: &Outside<'_>) {
         while let Some(event) = self.node.poll_event() {
             self.shared.metrics.observe(&event);
             self.round_trips.observe(&event);
@@ -249,6 +249,7 @@ impl Seat {
                 Event::ProbeFailed(_) if !tracing::enabled!(target: "mesh_gossip", Level::DEBUG) => {
                     continue;
                 }
+                Event::Refuted(_) => self.links.forgive(now),
                 Event::LeaveComplete { acknowledged } => {
                     for reply in self.leaving.drain(..) {
                         reply(Ok(acknowledged));
@@ -263,7 +264,6 @@ impl Seat {
                 | Event::Updated(_)
                 | Event::Unreachable(_)
                 | Event::Forgotten(_)
-                | Event::Refuted(_)
                 | Event::Conflict(_)
                 | Event::RecordRejected { .. }
                 | Event::JoinComplete

@@ -269,6 +269,9 @@ impl<T: SimTable> World<T> {
 
     fn tell(&mut self, by: usize, event: mesh_gossip_proto::Event) {
         self.trace_event(by, &event);
+        if matches!(event, mesh_gossip_proto::Event::Refuted(_)) {
+            self.hosts[by].links.forgive(self.now);
+        }
         for watch in &mut self.watches {
             watch.event(self.now, by, &event, &self.roll);
         }

@@ -10,12 +10,15 @@
 
 use alloc::collections::VecDeque;
 
+use crate::detector::order::KEEPS_ORDER;
 use crate::member::{Incarnation, MemberId};
 use crate::membership::table::IdMap;
 use crate::time::{Duration, Instant};
 
 /// Pings that decide.
 const SAMPLE: usize = 30;
+/// Fewer acks than these do not tell how others fare: the one that comes may be of somebody ill.
+const FEWEST: f64 = 5.0;
 /// Standard deviations below the expected number of acks that are chance.
 const TOLERANCE: f64 = 3.1;
 /// A quick return follows the first word of the eviction, or one that comes this soon after it:
@@ -48,6 +51,8 @@ pub struct Exile {
     /// and in which order.
     losses: VecDeque<(Instant, MemberId)>,
     quick: Option<Instant>,
+    /// When we last heard somebody again after having heard nobody at all.
+    alone: Option<Instant>,
 }
 
 impl Exile {
@@ -103,6 +108,17 @@ impl Exile {
         self.lost.len()
     }
 
+    /// Somebody is heard again, after nobody was for a while.
+    pub fn was_deaf(&mut self, now: Instant) {
+        self.alone = Some(now);
+    }
+
+    /// Whether we heard nobody at all for a while within the last minute: then nobody shared what
+    /// befell us, and that we hold an announcer unreachable tells of our own ears.
+    fn was_alone(&self, now: Instant) -> bool {
+        self.alone.is_some_and(|at| now.since(at) < RECENT)
+    }
+
     /// How many members were lost within the last minute, if they are so many of `members` that we
     /// were cut off with others.
     pub fn lost_many(&mut self, now: Instant, members: usize) -> Option<usize> {
@@ -110,9 +126,14 @@ impl Exile {
         (lost >= LEAST.max(members / SHARE)).then_some(lost)
     }
 
+    /// When `id` was lost last, if that is not long ago.
+    pub fn lost_at(&self, id: MemberId) -> Option<Instant> {
+        self.lost.get(&id).copied()
+    }
+
     /// Whether `id` was lost within the last minute.
     pub fn was_lost(&self, now: Instant, id: MemberId) -> bool {
-        self.lost.get(&id).is_some_and(|at| now.since(*at) < RECENT)
+        self.lost_at(id).is_some_and(|at| now.since(at) < RECENT)
     }
 
     /// Others hold us dead at `incarnation`, our present one. Says whether to return at once:
@@ -126,10 +147,13 @@ impl Exile {
         members: usize,
     ) -> bool {
         let many = self.lost_many(now, members).is_some();
+        // Among many, whoever heard nobody is the odd one out; in a small mesh each may be alone.
+        let odd = members > KEEPS_ORDER && self.was_alone(now);
+        let gone = announcer_is_gone && !odd;
         let rested = self.quick.is_none_or(|last| now.since(last) >= QUICK_EVERY);
         let known = self.evicted.filter(|(exiled, _)| *exiled == incarnation);
         let in_time = known.is_none_or(|(_, since)| now.since(since) < QUICK_WITHIN);
-        if rested && in_time && (announcer_is_gone || many) {
+        if rested && in_time && (gone || many) {
             self.quick = Some(now);
             self.evicted = None;
             return true;
@@ -145,12 +169,17 @@ impl Exile {
     /// Whether 30 pings since the eviction, the newest, show that we are well: at least
     /// 30m − 3.1·√(30m(1−m)) of them acked, m the mean b in those acks.
     pub fn may_return(&self) -> bool {
-        if self.evicted.is_none() || self.pings.len() < SAMPLE {
+        self.evicted.is_some() && self.fares_well()
+    }
+
+    /// Whether our newest thirty pings show as much, exiled or not.
+    pub fn fares_well(&self) -> bool {
+        if self.pings.len() < SAMPLE {
             return false;
         }
         let acks = self.pings.iter().filter_map(|sample| sample.acked);
         let (count, sum) = acks.fold((0.0, 0.0), |(count, sum), b| (count + 1.0, sum + b));
-        if count < 1.0 {
+        if count < FEWEST {
             return false;
         }
         let m: f64 = sum / count;
@@ -200,6 +229,8 @@ mod tests {
         assert!(after_pings(12, 30, 0.6).may_return(), "everybody loses as much");
         assert!(!after_pings(6, 30, 0.9).may_return());
         assert!(!after_pings(0, 30, 0.9).may_return());
+        assert!(!after_pings(4, 30, 0.2).may_return(), "four that fare badly say little");
+        assert!(after_pings(5, 30, 0.2).may_return());
         assert!(!Exile::default().may_return(), "nobody evicted us");
     }
 
@@ -228,5 +259,23 @@ mod tests {
         assert!(twice.evicted(at(103), INCARNATION, false, 3), "two");
         assert!(lonely.was_lost(at(169), id(3)) && !lonely.was_lost(at(170), id(3)));
         assert!(!lonely.evicted(at(170), INCARNATION, false, 992), "a minute ago is long ago");
+    }
+
+    /// Rule D-13 (a): whoever heard nobody holds everybody unreachable, the announcer perhaps among
+    /// them. In a small mesh each may be alone.
+    #[test]
+    fn the_deaf_do_not_return_at_once() {
+        for (seconds, members, returns) in
+            [(159, 1_000, false), (160, 1_000, true), (159, 17, false), (159, 16, true)]
+        {
+            let mut exile = Exile::default();
+            exile.was_deaf(at(100));
+            let back = exile.evicted(at(seconds), INCARNATION, true, members);
+            assert_eq!(back, returns, "{members} members, {} s later", seconds - 100);
+        }
+        let mut exile = Exile::default();
+        exile.was_deaf(at(100));
+        (0..63).for_each(|n| exile.lost(at(100), id(n)));
+        assert!(exile.evicted(at(101), INCARNATION, false, 1_000), "cut off with many others");
     }
 }

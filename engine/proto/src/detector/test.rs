@@ -203,6 +203,18 @@ impl Test {
         count(&self.pings, Fate::Acked) > 0
     }
 
+    /// Whether the subject answered none of our pings, but for those of the newest `lull`: a path that
+    /// loses much is no partition.
+    pub fn is_silent(&self, now: Instant, lull: Duration) -> bool {
+        !self.pings.iter().any(|ping| ping.fate == Fate::Acked && now.since(ping.at) > lull)
+    }
+
+    /// The newest ping to the subject, unless it was answered.
+    pub fn unanswered(&self) -> Option<u32> {
+        let newest = self.pings.last()?;
+        (newest.fate != Fate::Acked).then_some(newest.sequence)
+    }
+
     /// A ping to the subject left.
     pub fn pinged(&mut self, now: Instant, sequence: u32, due: Instant) {
         self.pings.push(Sent { sequence, at: now, due, fate: Fate::Pending });

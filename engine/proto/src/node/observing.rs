@@ -44,6 +44,8 @@ const LATEST: Duration = Duration::from_secs(2);
 const SETTLING: u32 = 5;
 /// Nothing from anyone for so long: we are the one that is cut off (rule D-9).
 const SILENCE: Duration = Duration::from_secs(2);
+/// Nothing of anybody for so many intervals: not a lull, we are deaf (rule D-13).
+const DEAF: u32 = 5;
 /// A session that has been idle for longer may have ended: a ping may need a handshake.
 const WARM: Duration = Duration::from_secs(540);
 /// Patience with a session whose round-trip time nobody has measured: a late answer counts too.
@@ -194,6 +196,9 @@ impl<T: MemberTable> Node<T> {
     /// Something arrived from `peer`.
     pub(super) fn heard_from(&mut self, now: Instant, peer: MemberId) {
         let cut_off = self.hears_nobody(now);
+        if self.observing.heard.is_silent(now, self.config.interval * DEAF) {
+            self.observing.exile.was_deaf(now);
+        }
         self.observing.heard.hear(now, peer);
         if cut_off {
             self.ask_at_once(now);

@@ -143,6 +143,56 @@ fn a_word_that_is_repeated_for_long_is_given_in_to() {
     assert_eq!(own(&stage), 1, "once a minute");
 }
 
+/// Rule D-13 (b): the turn of a subject under test counts, too. Whoever is deaf now and then tests
+/// all its subjects at such times, and would else show thirty pings of its better times alone.
+#[test]
+fn the_turns_of_those_under_test_count() {
+    let mut stage = settled(20);
+    stage.fares = (0.9 * f64::from(u16::MAX)) as u16;
+    stage.tell("h", kind::PROOF, &proof(0, &["b", "c", "d", "e", "f"]).bytes);
+    assert!(is_exiled(&mut stage));
+    stage.until(140_000);
+    let all = std::mem::take(&mut stage.answering);
+    stage.until(160_000);
+    stage.answering = all;
+    stage.until(172_000);
+    assert_eq!(own(&stage), 0, "20 s well, 20 s deaf, 12 s well");
+    stage.until(200_000);
+    assert_eq!(own(&stage), 1, "thirty pings came back");
+}
+
+/// Rule D-13: nobody gives in whose own pings get lost: it is the one that is ill.
+#[test]
+fn the_ill_do_not_give_in() {
+    let mut stage = settled(20);
+    stage.answering.truncate(10);
+    for second in 0..60 {
+        stage.until(120_000 + second * 1_000);
+        stage.say("d", &death("a", 0, "d"));
+    }
+    assert_eq!((own(&stage), stage.node.stats().refutations), (0, 0));
+}
+
+/// Rule D-8: whoever is back judged us from the other side, and its old votes say nothing.
+#[test]
+fn votes_of_those_who_are_just_back_do_not_count() {
+    for (later, believed) in [(14_999, false), (15_000, true)] {
+        let mut stage = settled(20);
+        let voters = ["m", "n", "o", "p", "q"].iter().map(|name| id(name)).collect();
+        let death_of_c = Proof::new(id("c"), incarnation(0), 6, voters);
+        stage.say("h", &Death { proof: death_of_c.hash.into(), ..death("c", 0, "m") });
+        stage.tell("h", kind::PROOF, &death_of_c.bytes);
+        assert_eq!(stage.state("c"), Some(State::Dead));
+        stage.record("c", &signed("c", incarnation(1), Lifecycle::Active, "r"));
+        stage.until(120_000 + later);
+        let voters = ["c", "d", "e", "f", "g"].iter().map(|name| id(name)).collect();
+        let death_of_b = Proof::new(id("b"), incarnation(0), 7, voters);
+        stage.say("h", &Death { proof: death_of_b.hash.into(), ..death("b", 0, "d") });
+        stage.tell("h", kind::PROOF, &death_of_b.bytes);
+        assert_eq!(stage.state("b") == Some(State::Dead), believed, "{later} ms");
+    }
+}
+
 /// Rules D-12 and D-13: a NOTICE leads to the proof in two questions.
 #[test]
 fn a_notice_is_asked_for_its_proof() {

@@ -150,6 +150,8 @@ pub(crate) struct Stage {
     pub(crate) answering: Vec<String>,
     /// How often a deadline of the node has come.
     pub(crate) woken: usize,
+    /// The b of whoever answers.
+    pub(crate) fares: u16,
 }
 
 impl Stage {
@@ -158,7 +160,8 @@ impl Stage {
         let config = config.validate().unwrap();
         let node = Node::new(at(0), birth(config, "a", BORN, 7)).unwrap();
         let answering = others.iter().map(ToString::to_string).collect();
-        let mut stage = Self { node, now: at(0), sent: Vec::new(), answering, woken: 0 };
+        let mut stage =
+            Self { node, now: at(0), sent: Vec::new(), answering, woken: 0, fares: u16::MAX };
         for other in others {
             stage.record(other, &record(other, 0));
         }
@@ -232,7 +235,7 @@ impl Stage {
                     sequence,
                     incarnation: member.incarnation().into(),
                     digest: 0.into(),
-                    baseline: u16::MAX.into(),
+                    baseline: self.fares.into(),
                     phase_error: 0.into(),
                 };
                 self.say(&name, &ack);

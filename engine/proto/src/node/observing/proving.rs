@@ -139,9 +139,13 @@ impl<T: MemberTable> Node<T> {
         let (id, incarnation) = (MemberId(claim.id), Incarnation::from(claim.incarnation));
         let (_, quorum) = self.quorum();
         let Some(proof) = self.observing.proofs.get(claim.proof.get()) else { return };
-        // A voter that we hold departed has been away itself.
+        // A voter that we hold departed has been away itself, and so has one that is back since: what
+        // it knows of us is what it saw from the other side of a partition.
+        let exile = &self.observing.exile;
         let counts = |voter: &&MemberId| {
-            **voter != id && self.table.get(**voter).is_some_and(|m| m.state.is_present())
+            **voter != id
+                && self.table.get(**voter).is_some_and(|m| m.state.is_present())
+                && exile.lost_at(**voter).is_none_or(|at| since.since(at) >= FRESH)
         };
         let votes = proof.voters.iter().filter(counts).count();
         if proof.subject != id || proof.incarnation != incarnation || votes < quorum {

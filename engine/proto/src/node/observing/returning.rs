@@ -11,10 +11,13 @@ use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::RecordHash;
 use crate::membership::table::{Member, MemberTable};
 use crate::node::{Node, Peer};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::message::ProofPull;
 
 use super::ANNOUNCERS;
+
+/// Acks this fresh may be those of a partition that has just ended.
+const LULL: Duration = Duration::from_secs(2);
 
 impl<T: MemberTable> Node<T> {
     /// `from` tells that we are dead at `incarnation`, by the judgement of `announcer`. A single
@@ -51,7 +54,9 @@ impl<T: MemberTable> Node<T> {
         // Whoever knows of its exile may still learn who passed the judgement.
         if self.is_exiled() || self.are_a_quorum(now, &accusers) {
             self.go_or_return(now);
-        } else if self.table.get(from.id).is_some() && self.observing.testimony.is_insisted_on(now)
+        } else if self.table.get(from.id).is_some()
+            && self.observing.exile.fares_well()
+            && self.observing.testimony.is_insisted_on(now)
         {
             self.refute(now, own);
             self.send_own_record(from);
@@ -95,12 +100,12 @@ impl<T: MemberTable> Node<T> {
         let own = self.local().record().incarnation;
         self.count_the_silent(now);
         let observing = &self.observing;
+        let members = self.members();
         let gone = observing.testimony.announcers().any(|announcer| {
             self.is_departed(announcer)
                 || observing.unreachable.contains(&announcer)
                 || observing.exile.was_lost(now, announcer)
         });
-        let members = self.members();
         if !self.observing.exile.evicted(now, own, gone, members) {
             // Whoever is exiled leads nothing.
             self.observing.cases.clear();
@@ -121,7 +126,8 @@ impl<T: MemberTable> Node<T> {
         let (_, quorum) = self.quorum();
         let observing = &mut self.observing;
         for (id, case) in &observing.cases {
-            if case.is_left_alone(now, quorum) {
+            let silent = observing.tests.get(id).is_some_and(|test| test.is_silent(now, LULL));
+            if silent && case.is_left_alone(now, quorum) {
                 observing.exile.lost(now, *id);
             }
         }

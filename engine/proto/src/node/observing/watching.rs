@@ -48,8 +48,12 @@ impl<T: MemberTable> Node<T> {
     }
 
     fn watch_one(&mut self, now: Instant, subject: MemberId) {
-        // A subject under test is pinged often enough.
-        if self.observing.tests.contains_key(&subject) {
+        // A subject under test is pinged often enough. Its turn counts all the same: whoever is deaf
+        // soon tests all its subjects, and would else lose no more pings.
+        if let Some(test) = self.observing.tests.get(&subject) {
+            if let Some(sequence) = test.unanswered() {
+                self.observing.exile.pinged(sequence);
+            }
             return;
         }
         let Some((peer, _)) = self.testable(subject) else { return };
