@@ -17,6 +17,8 @@ mod handshakes;
 mod lifecycle;
 pub(crate) mod pacing;
 mod rekeying;
+#[cfg(test)]
+mod rotation_tests;
 mod session;
 pub mod stats;
 mod targets;

@@ -37,6 +37,10 @@ pub(super) struct Session {
     pub(super) tried: Option<SocketAddr>,
     /// When the peer was last dialled because it stayed silent on this path.
     pub(super) redialled: Option<Instant>,
+    /// How often its end has been announced since the last datagram came.
+    pub(super) asks: u8,
+    /// When we last said that we send on it because another one was about to end.
+    pub(super) said: Option<Instant>,
     /// The peer says that it does not know this session; a new handshake is under way.
     pub(super) doubted: bool,
     /// What the peer's certificate rests on (rule S-16).
