@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use mesh_gossip_proto::{Duration, Instant};
 
-use super::budget::Budget;
+use super::budget::{Budget, Draws};
 use super::cookies::Cookies;
 use super::pacing::Pace;
 
@@ -47,10 +47,11 @@ pub(super) enum Claim {
 }
 
 impl Claim {
-    fn is_member(self) -> bool {
+    fn draws(self) -> Draws {
         match self {
-            Self::Stranger | Self::Reachable => false,
-            Self::Neighbour | Self::Proven => true,
+            Self::Stranger => Draws::Half,
+            Self::Reachable => Draws::ThreeQuarters,
+            Self::Neighbour | Self::Proven => Draws::All,
         }
     }
 
@@ -124,7 +125,7 @@ impl Admission {
     ) -> Verdict {
         match self.place(now, from, claim, half_open) {
             Verdict::Answer { displaced } => {
-                if self.budget.handshake(now, claim.is_member()) {
+                if self.budget.handshake(now, claim.draws()) {
                     Verdict::Answer { displaced }
                 } else if claim == Claim::Stranger {
                     // It may ask again with a cookie; telling it so costs little.

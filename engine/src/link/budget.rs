@@ -2,8 +2,9 @@
 //!
 //! Cost is modelled: each step has a price that was measured once, so that a budget is a matter
 //! of counts and time and not of the machine's mood. Four fifths go to handshakes and one to
-//! RETRY, so that a flood of one kind leaves the other alone; of what is saved up for handshakes
-//! the last quarter is kept for current members.
+//! RETRY, so that a flood of one kind leaves the other alone. Who has shown nothing draws only the
+//! first half of what is saved up for handshakes, and the last quarter is for current members: in
+//! a flood, whoever shows a cookie goes before whoever does not.
 //!
 //! Invariant: between any two moments at most [`SAVED`] and eight hundredths of the time between
 //! them are spent on handshakes.
@@ -21,8 +22,25 @@ pub(super) const RETRY: Duration = Duration::from_micros(2);
 const STRETCH: f64 = 12.5;
 /// What may be saved up while nobody asks: a crowd of some 280 is answered at once.
 const SAVED: Duration = Duration::from_millis(100);
-/// The part of it that only current members draw.
-const KEPT: Duration = Duration::from_millis(25);
+
+/// How much of it a client draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Draws {
+    Half,
+    ThreeQuarters,
+    All,
+}
+
+impl Draws {
+    fn limit(self) -> Duration {
+        match self {
+            Self::Half => SAVED / 2,
+            Self::ThreeQuarters => SAVED * 3 / 4,
+            Self::All => SAVED,
+        }
+    }
+}
+
 /// RETRYs at once and the pause that earns one more: two hundredths of a core.
 const RETRIES: u32 = 1_000;
 const RETRY_PAUSE: Duration = Duration::from_micros(100);
@@ -48,11 +66,10 @@ impl Default for Budget {
 
 impl Budget {
     /// Pays for answering a handshake, if there is enough for such a client.
-    pub(super) fn handshake(&mut self, now: Instant, member: bool) -> bool {
-        let limit = if member { SAVED } else { SAVED - KEPT };
+    pub(super) fn handshake(&mut self, now: Instant, draws: Draws) -> bool {
         let base = self.settled.max(now);
         let settled = base + HANDSHAKE.mul_f64(STRETCH);
-        if settled.since(now) > limit.mul_f64(STRETCH) {
+        if settled.since(now) > draws.limit().mul_f64(STRETCH) {
             return false;
         }
         self.settled = settled;
@@ -89,7 +106,7 @@ mod tests {
         let mut budget = Budget::default();
         for ms in 0..10_000 {
             for ask in 0..20 {
-                budget.handshake(at(ms), ask % 2 == 0);
+                budget.handshake(at(ms), if ask % 2 == 0 { Draws::All } else { Draws::Half });
                 budget.retry(at(ms));
             }
         }
@@ -98,24 +115,25 @@ mod tests {
         assert!(budget.spent() >= most - Duration::from_millis(2), "and all of it is to be had");
     }
 
-    /// Rule S-7: strangers leave a part for members, and what is spent comes back with time.
+    /// Rule S-7: who shows less leaves a part to who shows more, and what is spent comes back.
     #[test]
-    fn strangers_leave_a_part_for_members() {
+    fn who_shows_nothing_leaves_a_part_to_others() {
         let mut budget = Budget::default();
-        let mut count =
-            |ms, member| (0..1_000).filter(|_| budget.handshake(at(ms), member)).count();
-        assert_eq!((count(0, false), count(0, true)), (214, 71));
-        assert_eq!((count(0, false), count(0, true)), (0, 0));
-        // 50 ms are back, and half of those are for members.
-        assert_eq!(count(625, false), 72);
-        assert_eq!(count(100_000, false), 214);
+        let mut count = |ms, draws| (0..1_000).filter(|_| budget.handshake(at(ms), draws)).count();
+        assert_eq!(count(0, Draws::Half), 142);
+        assert_eq!(count(0, Draws::ThreeQuarters), 72);
+        assert_eq!(count(0, Draws::All), 71);
+        assert_eq!(count(0, Draws::All), 0);
+        // 50 ms are back: half of those are for members, and nothing for who shows nothing.
+        assert_eq!((count(625, Draws::Half), count(625, Draws::ThreeQuarters)), (0, 72));
+        assert_eq!(count(100_000, Draws::Half), 142);
     }
 
     /// Rule S-7: RETRY and handshakes do not live off each other.
     #[test]
     fn retries_and_handshakes_have_shares_of_their_own() {
         let mut budget = Budget::default();
-        while budget.handshake(at(0), true) {}
+        while budget.handshake(at(0), Draws::All) {}
         assert_eq!((0..2_000).filter(|_| budget.retry(at(0))).count(), 1_000);
         assert_eq!((0..2_000).filter(|_| budget.retry(at(50))).count(), 500);
     }

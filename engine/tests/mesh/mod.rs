@@ -7,6 +7,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod host;
+pub(crate) mod knocking;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod network;
