@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use mesh_gossip::link::stats::LinkStats;
 use mesh_gossip::options::{Delivery, EngineOptions};
-use mesh_gossip::proto::{Event, State, Stats};
-use mesh_gossip::{Agent, Engine, HostEvent};
+use mesh_gossip::proto::{State, Stats};
+use mesh_gossip::{Agent, Engine};
 
-use crate::mesh::host::ANSWER;
+use crate::mesh::agents::{Tally, is_at_rest, links, sees, stats, tally};
 use crate::mesh::knocking::{Knock, Knocker, spoofed};
 use crate::mesh::{Authority, Stage, on_both_backends, until};
 
@@ -34,10 +34,12 @@ fn a_flood_costs_a_tenth_of_a_core_and_nobody_is_doubted() {
         let authority = Authority::of("flooded");
         let mesh = Mesh::of(stage, &authority);
         until("16 of 16 in every view", || mesh.agents.iter().all(|agent| sees(agent, AGENTS)));
-        until("all handshakes are over", || mesh.agents.iter().all(is_at_rest));
+        until("all handshakes are over", || {
+            mesh.agents.iter().all(|agent| is_at_rest(agent, AGENTS))
+        });
         mesh.agents.iter().for_each(|agent| drop(tally(agent)));
         let before: Vec<Stats> = mesh.agents.iter().map(stats).collect();
-        let links = links(mesh.victim());
+        let quiet = links(mesh.victim());
         let cpu = mesh.cpu();
 
         let begun = Instant::now();
@@ -58,16 +60,16 @@ fn a_flood_costs_a_tenth_of_a_core_and_nobody_is_doubted() {
         let elapsed = begun.elapsed();
 
         let spent = mesh.cpu().zip(cpu).map(|(after, before)| after - before);
-        let after = self::links(mesh.victim());
-        report(stage, &outcomes, &links, &after, elapsed, spent);
-        bounded(&links, &after, elapsed);
+        let after = links(mesh.victim());
+        report(stage, &outcomes, &quiet, &after, elapsed, spent);
+        bounded(&quiet, &after, elapsed);
         assert!(after.retries_out > 1_000 && after.cookies > 0, "{after:?}");
         assert!(outcomes.get("Finished").is_some_and(|count| *count > FOREIGN / 4), "{outcomes:?}");
         for agent in &mesh.agents[..2] {
-            let refused = &self::links(agent).handshake_failures;
+            let refused = &links(agent).handshake_failures;
             assert!(refused.contains_key("unknown-ca"), "{refused:?}");
         }
-        until("nothing is left of it", || self::links(mesh.victim()).half_open == 0);
+        until("nothing is left of it", || links(mesh.victim()).half_open == 0);
         for (agent, before) in mesh.agents.iter().zip(before) {
             let (stats, tally) = (stats(agent), tally(agent));
             assert_eq!(stats.suspicions, before.suspicions, "{}: {stats:?}", agent.node_id());
@@ -102,15 +104,15 @@ static STARTING: Mutex<()> = Mutex::new(());
 impl Mesh {
     fn of(stage: &Stage, authority: &Authority) -> Self {
         let options = EngineOptions { backend: stage.backend, shards: Some(1), pin: false };
-        let (alone, thread) = {
+        let (engine, alone, thread) = {
             let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+            let engine = Engine::start(options.clone()).unwrap();
             let before = shard_threads();
-            let alone = Engine::start(options.clone()).unwrap();
+            let alone = Engine::start(options).unwrap();
             let mut new = shard_threads();
             new.retain(|thread| !before.contains(thread));
-            (alone, new.pop().filter(|_| new.is_empty()))
+            (engine, alone, new.pop().filter(|_| new.is_empty()))
         };
-        let engine = Engine::start(options).unwrap();
         let mut agents: Vec<Agent> = Vec::new();
         for number in 0..AGENTS {
             let engine = if number == 0 { &alone } else { &engine };
@@ -209,45 +211,4 @@ fn report(
         after.dropped,
         after.handshake_failures,
     );
-}
-
-fn sees(agent: &Agent, count: usize) -> bool {
-    let counts = agent.view().view.counts();
-    counts.alive == count && counts.present() == count
-}
-
-/// Nothing is under way: all agree, nothing waits for gossip or for a handshake.
-fn is_at_rest(agent: &Agent) -> bool {
-    let inspection = agent.inspect(ANSWER).unwrap();
-    let (links, stats) = (inspection.links, inspection.stats);
-    inspection.agrees && links.half_open == 0 && stats.queue_depth == 0 && sees(agent, AGENTS)
-}
-
-fn stats(agent: &Agent) -> Stats {
-    agent.inspect(ANSWER).unwrap().stats
-}
-
-fn links(agent: &Agent) -> LinkStats {
-    agent.inspect(ANSWER).unwrap().links
-}
-
-/// Events that the host was told since it last asked.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
-    joined: usize,
-    doubted: usize,
-    left: usize,
-    lost: usize,
-}
-
-fn tally(agent: &Agent) -> Tally {
-    let mut tally = Tally::default();
-    let batches = std::iter::from_fn(|| agent.next_events(Duration::ZERO));
-    for HostEvent { event, .. } in batches.flatten() {
-        tally.joined += usize::from(matches!(event, Event::Joined(_)));
-        tally.doubted += usize::from(matches!(event, Event::Suspected { .. }));
-        tally.left += usize::from(matches!(event, Event::Left { .. }));
-        tally.lost += usize::from(matches!(event, Event::Overflow(_)));
-    }
-    tally
 }
