@@ -24,7 +24,7 @@ const TAG: usize = COOKIE - FRONT;
 /// A key makes cookies for so long.
 const ROTATION: Duration = Duration::from_secs(60);
 /// A cookie counts for so long.
-const LIFE: u64 = 10;
+const LIFE: u32 = 10;
 /// Keeps these tags apart from any other.
 const PREFIX: &[u8] = b"mesh-gossip cookie v1\0";
 
@@ -77,7 +77,8 @@ impl Cookies {
     pub(super) fn holds(&self, now: Instant, asked: &Asked, cookie: &[u8; COOKIE]) -> bool {
         let [s0, s1, s2, s3, id, 0, 0, 0, given @ ..] = cookie else { return false };
         let stamp = u32::from_le_bytes([*s0, *s1, *s2, *s3]);
-        if !seconds(now).checked_sub(stamp).is_some_and(|age| u64::from(age) <= LIFE) {
+        let age = seconds(now).checked_sub(stamp);
+        if age.is_none_or(|age| age > LIFE) {
             return false;
         }
         let mut keys = self.current.iter().chain(&self.previous);

@@ -242,10 +242,7 @@ struct Links {
     handshake_bytes: IntCounter,
     dropped: IntCounterVec,
     bytes: IntCounterVec,
-    half_open_peak: IntGauge,
-    retries: IntCounterVec,
-    tokens: IntCounterVec,
-    answering: IntCounter,
+    floods: Floods,
 }
 
 impl Links {
@@ -298,6 +295,42 @@ impl Links {
                 "Bytes of UDP payload by direction.",
                 &["mesh_direction"],
             ),
+            floods: Floods::new(r),
+        }
+    }
+
+    fn copy(&self, links: &LinkStats) {
+        self.sessions.set(links.sessions as i64);
+        self.half_open.set(links.half_open as i64);
+        raise(&self.idled, links.idled);
+        self.outdated.set(links.outdated as i64);
+        raise(&self.rekeys, links.rekeys);
+        raise_by(&self.fallen, &links.fallen);
+        raise(&self.dials, links.dials);
+        raise(&self.handshake_bytes, links.handshake_bytes_out);
+        for (direction, total) in [("inbound", links.bytes_in), ("outbound", links.bytes_out)] {
+            raise(&self.bytes.with_label_values(&[direction]), total);
+        }
+        raise(&self.handshakes.with_label_values(&["success", "confirmed"]), links.confirmed);
+        for (reason, total) in &links.handshake_failures {
+            raise(&self.handshakes.with_label_values(&["failure", *reason]), *total);
+        }
+        raise_by(&self.dropped, &links.dropped);
+        self.floods.copy(links);
+    }
+}
+
+/// What the flood control counts.
+struct Floods {
+    half_open_peak: IntGauge,
+    retries: IntCounterVec,
+    tokens: IntCounterVec,
+    answering: IntCounter,
+}
+
+impl Floods {
+    fn new(r: &Registry) -> Self {
+        Self {
             half_open_peak: gauge(
                 r,
                 "mesh_gossip_sessions_half_open_peak",
@@ -324,26 +357,6 @@ impl Links {
     }
 
     fn copy(&self, links: &LinkStats) {
-        self.sessions.set(links.sessions as i64);
-        self.half_open.set(links.half_open as i64);
-        raise(&self.idled, links.idled);
-        self.outdated.set(links.outdated as i64);
-        raise(&self.rekeys, links.rekeys);
-        raise_by(&self.fallen, &links.fallen);
-        raise(&self.dials, links.dials);
-        raise(&self.handshake_bytes, links.handshake_bytes_out);
-        for (direction, total) in [("inbound", links.bytes_in), ("outbound", links.bytes_out)] {
-            raise(&self.bytes.with_label_values(&[direction]), total);
-        }
-        raise(&self.handshakes.with_label_values(&["success", "confirmed"]), links.confirmed);
-        for (reason, total) in &links.handshake_failures {
-            raise(&self.handshakes.with_label_values(&["failure", *reason]), *total);
-        }
-        raise_by(&self.dropped, &links.dropped);
-        self.copy_floods(links);
-    }
-
-    fn copy_floods(&self, links: &LinkStats) {
         self.half_open_peak.set(links.half_open_peak as i64);
         raise(&self.answering, links.answering_us);
         for (direction, total) in [("outbound", links.retries_out), ("inbound", links.retries_in)] {

@@ -37,7 +37,7 @@ fn a_flood_costs_a_tenth_of_a_core_and_nobody_is_doubted() {
         until("all handshakes are over", || {
             mesh.agents.iter().all(|agent| is_at_rest(agent, AGENTS))
         });
-        mesh.agents.iter().for_each(|agent| drop(tally(agent)));
+        assert!(mesh.agents.iter().all(|agent| tally(agent).joined >= AGENTS - 1));
         let before: Vec<Stats> = mesh.agents.iter().map(stats).collect();
         let quiet = links(mesh.victim());
         let cpu = mesh.cpu();
@@ -106,7 +106,7 @@ impl Mesh {
         let options = EngineOptions { backend: stage.backend, shards: Some(1), pin: false };
         let (engine, alone, thread) = {
             let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-            let engine = Engine::start(options.clone()).unwrap();
+            let engine = Engine::start(options).unwrap();
             let before = shard_threads();
             let alone = Engine::start(options).unwrap();
             let mut new = shard_threads();
