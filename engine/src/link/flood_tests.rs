@@ -124,6 +124,60 @@ fn a_retry_is_answered_once() {
     assert_eq!((stats.retries_in, stats.dropped["retry"]), (1, 4));
 }
 
+/// Rule S-10: whoever stays silent gets three INITs, and whoever asked for a cookie three more.
+#[test]
+fn an_unverified_path_gets_three_inits_and_three_after_a_retry() {
+    let sent = |retried: bool| {
+        let mut net = Net::of(&["a"]);
+        let transmit = Transmit { to: Destination::Seed, address: address(1) };
+        net.ends[0].send(net.now, &transmit, b"x", &mut Vec::new());
+        let (_, init) = net.ends[0].poll_transmit().unwrap();
+        let mut sent = vec![init.clone()];
+        if retried {
+            let retry = HandshakeHeader::retry(&header(&init), [9; 32]);
+            sent.extend(ask(&mut net.ends[0], net.now, address(1), retry.as_bytes()));
+        }
+        while let Some(due) = net.ends[0].poll_timeout() {
+            net.ends[0].handle_timeout(due);
+            sent.extend(std::iter::from_fn(|| net.ends[0].poll_transmit()).map(|(_, bytes)| bytes));
+        }
+        assert_eq!(net.ends[0].stats().handshake_failures["timeout"], 1);
+        (sent.len(), sent.iter().filter(|init| init[2] == FLAG_COOKIE).count())
+    };
+    assert_eq!((sent(false), sent(true)), ((3, 0), (4, 3)));
+}
+
+/// Rule S-7: what is lost on the way, RETRY and cookie too, is repeated.
+#[test]
+fn a_lossy_path_makes_sessions_in_a_flood() {
+    let hello = hello();
+    let (mut made, mut cookies, mut lost) = (0, 0, 0);
+    for seed in 0..12 {
+        let mut net = Net::of(&["a", "b"]);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let dropped = std::rc::Rc::new(std::cell::Cell::new(0));
+        let count = std::rc::Rc::clone(&dropped);
+        net.fault = Box::new(move |_, _| {
+            let lost = rng.f64() < 0.2;
+            count.set(count.get() + usize::from(lost));
+            !lost
+        });
+        for _ in 0..60 {
+            let now = net.now;
+            flood(&mut net.ends[1], now, &hello, 300);
+            net.send(0, 1, &message(b"x"));
+            net.run_for(Duration::from_millis(100));
+        }
+        let stats = net.ends[1].stats();
+        made += usize::from(stats.sessions > 0);
+        cookies += stats.cookies;
+        lost += dropped.get();
+    }
+    assert!(lost > 12, "the fault never fired");
+    assert!(cookies >= 10, "{cookies} cookies");
+    assert!(made >= 11, "{made} of 12 at 20 % loss");
+}
+
 /// Rule S-7: the second INIT of a source gets a RETRY, not silence; with the cookie it is served
 /// beside the first, and the fifth takes the place of the oldest.
 #[test]
