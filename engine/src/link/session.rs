@@ -12,6 +12,7 @@ use super::established::Tunnel;
 use super::flight::Envelope;
 use super::targets::Target;
 use crate::tls::keys::PacketKey;
+use crate::tls::proof::ProofKeys;
 use crate::tls::standing::Standing;
 
 /// One session.
@@ -43,6 +44,8 @@ pub(super) struct Session {
     pub(super) said: Option<Instant>,
     /// The peer says that it does not know this session; a new handshake is under way.
     pub(super) doubted: bool,
+    /// What possession of this session is proven with (rule S-7).
+    pub(super) proofs: ProofKeys,
     /// What the peer's certificate rests on (rule S-16).
     pub(super) standing: Standing,
     /// When the first certificate of its chain expires: nothing is sealed or opened from then on.
