@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyperscale_tests::{Fault, Fired, Roll, SharedTable, SimTable, Watch, World};
-use mesh_gossip_proto::{DenseTable, Detector, Event, Instant, MemberTable, State};
+use mesh_gossip_proto::{DenseTable, Detector, Event, Instant, State};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -231,7 +231,8 @@ fn new_certificates_renew_sessions_without_a_loss() {
     let mut world: World =
         World::seeded(6).configured(|config| config.detector = Detector::Observers).warm(16);
     world.run_for(secs(20));
-    let counter = |world: &World, node: usize| world.node(node).local().incarnation().counter;
+    let counter =
+        |world: &World, node: usize| world.node(node).local().record().incarnation.counter;
     let before: Vec<_> = (0..16).map(|node| counter(&world, node)).collect();
     for round in 1..=20 {
         world.apply(&Fault::Rekey((0..16).collect()));

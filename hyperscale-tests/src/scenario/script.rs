@@ -91,7 +91,7 @@ impl Script {
                 script.acts.push((FAULT_AT + WAN_CUT, Act::Heal));
             }
             Scenario::Churn => {
-                script.churn(plan, order, (CHURN_PER_MIN, AWAY, Duration::ZERO), &mut rng)
+                script.churn(plan, order, (CHURN_PER_MIN, AWAY, Duration::ZERO), &mut rng);
             }
             Scenario::Certificates => {
                 script.certificates(plan, &mut rng);

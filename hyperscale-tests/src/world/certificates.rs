@@ -82,6 +82,17 @@ impl<T: SimTable> World<T> {
         shown.is_none_or(|edition| self.upholds(to, from as u32, edition))
     }
 
+    /// Whether every node accepts every other one's present certificate.
+    pub fn everybody_is_upheld(&self) -> bool {
+        let shown = |peer: &usize| (*peer as u32, self.hosts[*peer].links.edition);
+        let all = || 0..self.hosts.len();
+        self.papers.refuse_nobody()
+            || all().all(|peer| {
+                let (peer, edition) = shown(&peer);
+                all().all(|by| self.upholds(by, peer, edition))
+            })
+    }
+
     /// A node has another certificate, of another CA where one is named. One that is down will
     /// start with it.
     pub(super) fn certify(&mut self, index: usize, root: Option<u8>) {
