@@ -201,6 +201,7 @@ impl Tracer {
             | PeerError::ForeignCluster
             | PeerError::WrongId
             | PeerError::Signature(_)
+            | PeerError::UnknownSigner
             | PeerError::Incarnation => None,
         };
         let peer = name(from, published);

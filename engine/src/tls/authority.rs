@@ -1,4 +1,4 @@
-//! Signs our records and verifies those of others, with the certificates that TLS uses.
+//! Signs our records and votes and verifies those of others, with the certificates that TLS uses.
 //!
 //! A record is a letter that anybody may carry: whoever delivers it, its author's certificate
 //! travels with it and is judged as in a handshake. A chain is proven once; after that the same
@@ -27,9 +27,6 @@ pub const MAX_LEAVES: usize = 4_096;
 
 /// Intermediates of peers remembered; one mesh has as many as it has issuing CAs.
 pub const MAX_INTERMEDIATES: usize = 256;
-
-/// Why a record's chain is incomplete: pull the author's intermediates and verify again.
-pub const MISSING_INTERMEDIATE: &str = "missing-intermediate";
 
 /// A TLS 1.3 handshake signature begins so; a record's never may, the key is the same.
 const TLS_SIGNATURE_PADDING: [u8; 64] = [0x20; 64];
@@ -115,7 +112,7 @@ impl MeshAuthority {
         let verified = verifier.verify_certificate(&der, &found, Usage::Client, now);
         let verified = verified.map_err(|error| match error {
             TrustError::UnknownCa if found.len() < claim.intermediates.len() => {
-                PeerError::Signature(MISSING_INTERMEDIATE)
+                PeerError::UnknownSigner
             }
             other => PeerError::Signature(other.reason()),
         })?;

@@ -22,6 +22,8 @@ pub(crate) mod certificates_tests;
 #[cfg(test)]
 mod credentials_tests;
 #[cfg(test)]
+mod forgery_tests;
+#[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
 mod handshake_tests;

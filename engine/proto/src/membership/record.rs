@@ -53,7 +53,8 @@ pub struct Signature {
     pub bytes: Vec<u8>,
 }
 
-/// A record's claim to authenticity, as handed to [`Authority::verify`].
+/// A claim to authenticity, as handed to [`Authority::verify`]: of a record, or of another word of
+/// its author's that begins with a prefix of its own (rule S-13).
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
     /// Cluster named by the record; already equal to ours.
@@ -64,7 +65,7 @@ pub struct Claim<'a> {
     pub role: &'a str,
     /// Start of the author's life, checked against the certificate's validity.
     pub incarnation: Incarnation,
-    /// What was signed: prefix ‖ body.
+    /// What was signed: a prefix, and what it says.
     pub message: &'a [u8],
     /// TLS signature scheme.
     pub scheme: u16,
@@ -89,10 +90,11 @@ pub trait Authority: Send + Sync {
     /// SHA-256 of our intermediates, leaf's issuer first.
     fn intermediates(&self) -> &[[u8; 32]];
 
-    /// Checks chain, identity and signature of a record (rule S-8).
+    /// Checks chain, identity and signature of a member's word (rule S-8).
     ///
     /// # Errors
-    /// [`PeerError::Signature`] or [`PeerError::Incarnation`] with the reason.
+    /// [`PeerError::Signature`] or [`PeerError::Incarnation`] with the reason;
+    /// [`PeerError::UnknownSigner`] when a certificate of the chain is missing here.
     fn verify(&self, claim: &Claim<'_>) -> Result<(), PeerError>;
 
     /// A record that was verified before, byte for byte: many nodes of one process share it.
@@ -166,6 +168,8 @@ struct BodyHeader {
     signer: [u8; 32],
 }
 const _: () = assert!(size_of::<BodyHeader>() == 72);
+/// Where the signer stands in a body.
+const SIGNER_AT: usize = core::mem::offset_of!(BodyHeader, signer);
 
 /// An address: IPv6, or IPv4 mapped into it.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
@@ -246,6 +250,39 @@ impl SignedRecord {
             intermediates: &parts.intermediates,
         })?;
         Ok(Self { envelope: envelope.into(), hash: hash_of(&message), record })
+    }
+
+    /// SHA-256 of the leaf certificate that signed it.
+    pub fn signer(&self) -> [u8; 32] {
+        // Both layouts held when the record was made.
+        let at = size_of::<EnvelopeHeader>() + SIGNER_AT;
+        let mut signer = [0; 32];
+        signer.copy_from_slice(&self.envelope[at..at + 32]);
+        signer
+    }
+
+    /// Whether the author of this record signed `message` with the same certificate.
+    ///
+    /// # Errors
+    /// As [`Authority::verify`].
+    pub fn attests(
+        &self,
+        message: &[u8],
+        signature: &Signature,
+        authority: &dyn Authority,
+    ) -> Result<(), PeerError> {
+        let parts = Parts::split(&self.envelope)?;
+        authority.verify(&Claim {
+            cluster_id: &self.record.metadata.cluster_id,
+            node_id: &self.record.metadata.node_id,
+            role: &self.record.metadata.role,
+            incarnation: self.record.incarnation,
+            message,
+            scheme: signature.scheme,
+            signature: &signature.bytes,
+            leaf: parts.leaf,
+            intermediates: &parts.intermediates,
+        })
     }
 
     /// The bytes as their author signed them.

@@ -75,6 +75,10 @@ impl<T: MemberTable> Node<T> {
             let known = member.incarnation();
             let left = member.record.record().lifecycle == Lifecycle::Leaving;
             if incarnation < known || (incarnation == known && hash == member.record.hash()) {
+                if incarnation < known {
+                    // Late, or brought again on purpose: it makes no difference.
+                    self.stats.reject("stale-record");
+                }
                 self.pulls.done(id);
                 return (left && incarnation == known).then_some((id, incarnation));
             }

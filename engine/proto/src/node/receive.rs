@@ -84,7 +84,7 @@ impl<T: MemberTable> Node<T> {
             }
             Message::LeaveAck(ack) => self.on_leave_ack(from, ack),
             Message::Verify(verify) => self.on_verify(now, from, verify),
-            Message::Vote(vote) => self.on_vote(now, from, vote),
+            Message::Vote(vote, seal) => self.on_vote(now, from, vote, seal),
             Message::Hint(hint) => self.on_hint(now, from, hint),
             Message::ProofPull(pull) => self.on_proof_pull(now, from, pull),
             Message::Proof(bytes) => self.on_proof(now, from, bytes),

@@ -259,7 +259,8 @@ body! {
     }
 }
 body! {
-    /// What I found (rule D-7). A signature, where there is one, follows the layout.
+    /// What I found (rule D-7). A vote of death is followed by a [`SealHeader`] and a signature
+    /// (rule S-13).
     Vote(VOTE, 40) {
         /// The doubted member.
         subject: [u8; 16],
@@ -290,7 +291,7 @@ body! {
     }
 }
 body! {
-    /// Head of a proof; `count` votes of [`ProofVote`] follow, each with its signature.
+    /// Head of a proof; `count` votes follow, each a [`ProofVote`] and its signature.
     ProofHeader(PROOF, 40) {
         /// The dead member.
         subject: [u8; 16],
@@ -305,7 +306,22 @@ body! {
     }
 }
 
-/// One vote of death within a proof; `signature` bytes follow.
+/// Head of a signature; `length` bytes follow.
+#[derive(
+    FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, PartialEq, Eq, Debug,
+)]
+#[repr(C)]
+pub struct SealHeader {
+    /// First eight bytes of SHA-256 of the signer's leaf certificate.
+    pub signer: U64,
+    /// TLS signature scheme.
+    pub scheme: U16,
+    /// Bytes of the signature.
+    pub length: U16,
+}
+const _: () = assert!(size_of::<SealHeader>() == 12);
+
+/// One vote of death within a proof; the bytes of its signature follow.
 #[derive(
     FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, PartialEq, Eq, Debug,
 )]
@@ -313,12 +329,10 @@ body! {
 pub struct ProofVote {
     /// Who voted.
     pub voter: [u8; 16],
-    /// TLS signature scheme; 0 with no signature.
-    pub scheme: U16,
-    /// Bytes of the signature.
-    pub signature: U16,
+    /// Head of its signature.
+    pub seal: SealHeader,
 }
-const _: () = assert!(size_of::<ProofVote>() == 20);
+const _: () = assert!(size_of::<ProofVote>() == 28);
 
 /// One message, borrowed from its datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -351,8 +365,8 @@ pub enum Message<'a> {
     LeaveAck(&'a LeaveAck),
     /// See [`Verify`].
     Verify(&'a Verify),
-    /// See [`Vote`].
-    Vote(&'a Vote),
+    /// See [`Vote`]; what follows the layout, which is a signature where it says death.
+    Vote(&'a Vote, &'a [u8]),
     /// See [`Hint`].
     Hint(&'a Hint),
     /// See [`ProofPull`].
@@ -425,7 +439,10 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
         kind::RECORD_BY_STREAM => Message::RecordByStream(fixed(body)?),
         kind::LEAVE_ACK => Message::LeaveAck(fixed(body)?),
         kind::VERIFY => Message::Verify(fixed(body)?),
-        kind::VOTE => Message::Vote(fixed(body)?),
+        kind::VOTE => {
+            let (vote, seal) = Vote::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
+            Message::Vote(vote, seal)
+        }
         kind::HINT => Message::Hint(fixed(body)?),
         kind::PROOF_PULL => Message::ProofPull(fixed(body)?),
         kind::PROOF => Message::Proof(body),
