@@ -103,6 +103,7 @@ impl Agent {
             config: Arc::new(config),
             addresses: vec![advertised],
             born: clock::wall(),
+            least_generation: 0,
             authority: Arc::clone(&authority) as Arc<dyn Authority>,
             seed: entropy::word().map_err(|_| StartError::Entropy)?,
         };

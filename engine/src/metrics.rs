@@ -50,6 +50,7 @@ pub(crate) struct Metrics {
     labels: PeerLabels,
     transitions: IntCounterVec,
     conflicts: IntCounter,
+    alarms: IntCounterVec,
     events_lost: IntCounter,
     syncs: IntCounterVec,
     reloads: IntCounterVec,
@@ -91,6 +92,12 @@ impl Metrics {
                 r,
                 "mesh_gossip_conflicts_total",
                 "Two different records that claim one incarnation.",
+            ),
+            alarms: counters(
+                r,
+                "mesh_gossip_alarms_total",
+                "What an operator has to look at: future-life, clock-off, two-certificates, ordered-out.",
+                &["mesh_alarm"],
             ),
             events_lost: counter(
                 r,
@@ -162,6 +169,7 @@ impl Metrics {
             }
             Event::Unreachable(_) => self.transition("unreachable"),
             Event::Conflict(_) => self.conflicts.inc(),
+            Event::Alarm(alarm) => self.alarms.with_label_values(&[alarm.as_str()]).inc(),
             Event::Overflow(lost) => self.events_lost(*lost),
             // Their totals are in the protocol's own counters and copied from there.
             Event::Updated(_)

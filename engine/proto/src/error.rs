@@ -104,6 +104,8 @@ pub enum CommandError {
     Immutable(&'static str),
     /// The credentials refused to sign.
     Signing,
+    /// The order does not hold; why.
+    Order(&'static str),
 }
 
 impl fmt::Display for CommandError {
@@ -117,6 +119,7 @@ impl fmt::Display for CommandError {
             Self::Immutable(name) => write!(f, "metadata field {name} cannot change at run time"),
             Self::Stale => f.write_str("the metadata has changed since it was read"),
             Self::Signing => f.write_str("the credentials could not sign the record"),
+            Self::Order(why) => write!(f, "the operator's order does not hold: {why}"),
         }
     }
 }

@@ -265,6 +265,7 @@ impl Seat {
                 | Event::Forgotten(_)
                 | Event::Refuted(_)
                 | Event::Conflict(_)
+                | Event::Alarm(_)
                 | Event::RecordRejected { .. }
                 | Event::JoinComplete
                 | Event::Overflow(_) => {}

@@ -1,6 +1,7 @@
 //! What a member with a valid certificate may claim of others, to a node that judges by real
 //! certificates: nothing of it changes anything, and all of it is counted.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use mesh_gossip_proto::membership::record::first_record;
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{Death, Packet, Vote, kind};
 use mesh_gossip_proto::{
-    Authority, Config, Incarnation, Instant, Lifecycle, MemberId, Metadata, Node, NodeRecord,
-    SignedRecord, State, WallTime,
+    Authority, Config, Destination, Incarnation, Instant, Lifecycle, MemberId, Metadata, Node,
+    NodeRecord, SignedRecord, State, WallTime,
 };
 use zerocopy::IntoBytes;
 
@@ -26,31 +27,31 @@ use crate::tls::trust::Trust;
 /// Enough that five of eight decide.
 const OTHERS: usize = 19;
 
-fn at(ms: u64) -> Instant {
+pub(crate) fn at(ms: u64) -> Instant {
     Instant::ORIGIN + Duration::from_millis(ms)
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     unix(start()).as_secs() * 1_000
 }
 
-fn name(n: usize) -> String {
+pub(crate) fn name(n: usize) -> String {
     format!("m{n}")
 }
 
-fn id(n: usize) -> MemberId {
+pub(crate) fn id(n: usize) -> MemberId {
     MemberId::derive(CLUSTER, &name(n))
 }
 
-fn address(n: usize) -> SocketAddr {
+pub(crate) fn address(n: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], 10_000 + n as u16))
 }
 
-fn incarnation(counter: u32) -> Incarnation {
+pub(crate) fn incarnation(counter: u32) -> Incarnation {
     Incarnation { generation: now_ms(), counter }
 }
 
-fn metadata(n: usize) -> Metadata {
+pub(crate) fn metadata(n: usize) -> Metadata {
     Metadata {
         node_id: name(n),
         role: ROLE.into(),
@@ -60,7 +61,7 @@ fn metadata(n: usize) -> Metadata {
     }
 }
 
-fn record(n: usize, counter: u32) -> NodeRecord {
+pub(crate) fn record(n: usize, counter: u32) -> NodeRecord {
     first_record(CLUSTER, incarnation(counter), vec![address(n)], metadata(n))
 }
 
@@ -69,18 +70,20 @@ fn finding(of: usize, counter: u32, round: u64) -> Finding {
 }
 
 /// Member 0 and what it hears; every other one has a certificate of its own.
-struct Court {
-    node: Node,
-    members: Vec<Arc<MeshAuthority>>,
-    now: Instant,
+pub(crate) struct Court {
+    pub(crate) node: Node,
+    pub(crate) members: Vec<Arc<MeshAuthority>>,
+    pub(crate) now: Instant,
+    /// What the node sent, to whom.
+    pub(crate) sent: Vec<(MemberId, u8, Vec<u8>)>,
 }
 
 impl Court {
-    fn sits() -> Self {
+    pub(crate) fn sits() -> Self {
         Self::under(&mesh_ca())
     }
 
-    fn under(ca: &CertificateAuthority) -> Self {
+    pub(crate) fn under(ca: &CertificateAuthority) -> Self {
         let learned = Arc::new(Intermediates::default());
         let authority = |n: usize| MeshAuthority::new(credentials(ca, &name(n)), learned.clone());
         let members: Vec<_> = (0..=OTHERS).map(|n| Arc::new(authority(n))).collect();
@@ -89,11 +92,12 @@ impl Court {
             metadata: metadata(0),
             addresses: vec![address(0)],
             born: WallTime(now_ms()),
+            least_generation: 0,
             authority: members[0].clone(),
             seed: 7,
         };
         let node = Node::new(at(0), birth).unwrap();
-        let mut court = Self { node, members, now: at(0) };
+        let mut court = Self { node, members, now: at(0), sent: Vec::new() };
         for n in 1..=OTHERS {
             let own = SignedRecord::author(record(n, 0), court.members[n].as_ref()).unwrap();
             court.hears(n, kind::RECORD, own.envelope());
@@ -102,19 +106,50 @@ impl Court {
         court
     }
 
-    fn hears(&mut self, from: usize, kind: u8, body: &[u8]) {
+    pub(crate) fn hears(&mut self, from: usize, kind: u8, body: &[u8]) {
         let mut packet = Packet::default();
         assert!(packet.push_raw(32_000, kind, body));
         self.node.handle_datagram(self.now, id(from), address(from), packet.as_bytes());
-        let mut buffer = Vec::new();
-        while self.node.poll_transmit(self.now, &mut buffer).is_some() {}
+        self.drain();
     }
 
-    fn sees(&self, n: usize) -> Option<State> {
+    /// Lets time pass until `ms` after the origin.
+    pub(crate) fn until(&mut self, ms: u64) {
+        while let Some((due, _)) = self.node.poll_timeout()
+            && due <= at(ms)
+        {
+            self.now = self.now.max(due);
+            self.node.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = at(ms);
+    }
+
+    pub(crate) fn drain(&mut self) {
+        let mut buffer = Vec::new();
+        while let Some(transmit) = self.node.poll_transmit(self.now, &mut buffer) {
+            let mut rest = buffer.as_slice();
+            while let [kind, low, high, tail @ ..] = rest {
+                let (body, tail) = tail.split_at(usize::from(u16::from_le_bytes([*low, *high])));
+                if let Destination::Member(to) = transmit.to {
+                    self.sent.push((to, *kind, body.to_vec()));
+                }
+                rest = tail;
+            }
+        }
+    }
+
+    /// Bodies of a kind that were sent, with their recipients.
+    pub(crate) fn sent_of(&self, kind: u8) -> Vec<(MemberId, &[u8])> {
+        let of_kind = self.sent.iter().filter(|(_, of, _)| *of == kind);
+        of_kind.map(|(to, _, body)| (*to, body.as_slice())).collect()
+    }
+
+    pub(crate) fn sees(&self, n: usize) -> Option<State> {
         self.node.member(id(n)).map(|member| member.state)
     }
 
-    fn counted(&self, reason: &str) -> u64 {
+    pub(crate) fn counted(&self, reason: &str) -> u64 {
         self.node.stats().rejected.get(reason).copied().unwrap_or(0)
     }
 
@@ -308,36 +343,24 @@ fn a_signature_says_one_thing() {
 #[test]
 fn whoever_leads_counts_signed_ballots_of_whom_it_asked() {
     let mut court = Court::sits();
-    let mut asked = Vec::new();
-    let mut rounds = std::collections::BTreeMap::new();
-    // Nobody answers any ping; two others talk, so that the node is not cut off.
-    let mut buffer = Vec::new();
-    while asked.len() < 7 {
-        let (due, _) = court.node.poll_timeout().unwrap();
-        court.now = court.now.max(due);
-        assert!(court.now < at(60_000), "a case is opened");
-        court.node.handle_timeout(court.now);
-        while let Some(sent) = court.node.poll_transmit(court.now, &mut buffer) {
-            let mut rest = buffer.as_slice();
-            while let [kind, low, high, tail @ ..] = rest {
-                let length = usize::from(u16::from_le_bytes([*low, *high]));
-                let (body, tail) = tail.split_at(length);
-                if *kind == kind::VERIFY {
-                    let subject: [u8; 16] = body[..16].try_into().unwrap();
-                    let round = u64::from_le_bytes(body[28..36].try_into().unwrap());
-                    let first = *rounds.entry(0).or_insert((MemberId(subject), round));
-                    if first.0 == MemberId(subject)
-                        && let mesh_gossip_proto::Destination::Member(voter) = sent.to
-                    {
-                        asked.push(voter);
-                    }
-                }
-                rest = tail;
-            }
-        }
+    // Nobody answers any ping; one of them talks, so that the node is not cut off.
+    let mut asked = BTreeSet::new();
+    let mut first = None;
+    for second in 1..60 {
         court.hears(18, kind::HINT, &id(18).0);
+        court.until(second * 1_000);
+        let questions = court.sent_of(kind::VERIFY);
+        let about = |body: &[u8]| (body[..16].to_vec(), body[28..36].to_vec());
+        first = questions.first().map(|(_, body)| about(body));
+        let same = questions.iter().filter(|(_, body)| Some(about(body)) == first);
+        asked = same.map(|(voter, _)| *voter).collect();
+        if asked.len() >= 7 {
+            break;
+        }
     }
-    let (subject, round) = rounds[&0];
+    let (subject, round) = first.expect("a case is opened");
+    let subject = MemberId(subject.try_into().unwrap());
+    let round = u64::from_le_bytes(round.try_into().unwrap());
     let number = |member: MemberId| (1..=OTHERS).find(|n| id(*n) == member).unwrap();
     let (of, voters) = (number(subject), asked.iter().map(|voter| number(*voter)));
     let voters: Vec<usize> = voters.collect();

@@ -55,6 +55,7 @@ impl<T: SimTable> World<T> {
             metadata: metadata(index, self.network.region(index)),
             addresses: vec![address(index)],
             born: WallTime(wall_ms.saturating_add_signed(host.skew_ms)),
+            least_generation: 0,
             authority: Arc::new(self.authority(index)),
             seed: self.seed ^ u64::from(host.life) << 32,
         }

@@ -18,7 +18,7 @@ use crate::wire::message::{
 };
 
 /// A member held dead is told so at most this often (rule H-1).
-const NOTICE_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const NOTICE_PAUSE: Duration = Duration::from_secs(1);
 
 impl<T: MemberTable> Node<T> {
     pub(super) fn receive(&mut self, now: Instant, from: Peer, payload: &[u8]) {
@@ -30,9 +30,14 @@ impl<T: MemberTable> Node<T> {
             self.stats.reject("own-id");
             return;
         }
+        if self.is_silent() {
+            self.hear_clocks_only(now, from, payload);
+            return;
+        }
         self.contacts.heard(now, from.id);
         self.heard_from(now, from.id);
         self.joining.heard_at(from.address, from.id);
+        self.ask_the_time_at_first(now, from);
         let agreements = self.stats.digests_equal;
         for message in Messages::new(payload) {
             match message {
@@ -83,6 +88,12 @@ impl<T: MemberTable> Node<T> {
                 self.wish_stream(from, alloc::vec![MemberId(by_stream.id)]);
             }
             Message::LeaveAck(ack) => self.on_leave_ack(from, ack),
+            Message::Part(header, bytes) => self.on_part(now, from, header, bytes),
+            Message::CertificatePull(pull) => self.on_certificate_pull(from, pull),
+            Message::Certificate(der) => self.on_certificate(now, der),
+            Message::ClockPull(pull) => self.on_clock_pull(now, from, pull),
+            Message::Clock(clock) => self.on_clock(now, from, clock),
+            Message::ForceLeave(bytes) => self.on_force_leave(now, from, bytes),
             Message::Verify(verify) => self.on_verify(now, from, verify),
             Message::Vote(vote, seal) => self.on_vote(now, from, vote, seal),
             Message::Hint(hint) => self.on_hint(now, from, hint),
@@ -97,7 +108,11 @@ impl<T: MemberTable> Node<T> {
     /// After the messages of a datagram: a stranger is asked who it is, and one held dead is told.
     fn greet(&mut self, now: Instant, from: Peer) {
         let Some(member) = self.table.get(from.id) else {
-            return self.pull(now, from, from.id, RecordHash(0));
+            // Whoever lives again answers that with the record of its new life.
+            return match self.tombstones.of(from.id) {
+                Some(over) => self.tell_of_the_stone(now, from, over),
+                None => self.pull(now, from, from.id, RecordHash(0)),
+            };
         };
         match member.state {
             State::Dead | State::Left if !self.config.parts().extras => {}
@@ -106,6 +121,9 @@ impl<T: MemberTable> Node<T> {
                 let last = self.noticed.get(&from.id);
                 if last.is_none_or(|last| now.since(*last) >= NOTICE_PAUSE) {
                     self.noticed.insert(from.id, now);
+                    if self.tell_the_order(from, from.id, incarnation) {
+                        return;
+                    }
                     let announcer = self.announcer_of(from.id);
                     let notice = Notice { incarnation: incarnation.into(), announcer: announcer.0 };
                     self.send(from, &notice);
@@ -247,6 +265,7 @@ impl<T: MemberTable> Node<T> {
                 self.send(peer, &RecordPull { id: id.0, hash: U64::new(hash.0) });
             }
         }
+        self.pull_certificates_again(now);
         self.pull_proofs_again(now);
         self.plan_pulls();
     }
@@ -256,7 +275,8 @@ impl<T: MemberTable> Node<T> {
         if self.timers.deadline(Timer::Pull).is_some() {
             return;
         }
-        if let Some(due) = Instant::earliest(self.pulls.due(), self.proofs_due()) {
+        let records = Instant::earliest(self.pulls.due(), self.chains.due());
+        if let Some(due) = Instant::earliest(records, self.proofs_due()) {
             self.timers.set(Timer::Pull, due);
         }
     }

@@ -55,6 +55,18 @@ kinds! {
     RECORD_BY_STREAM = 13,
     /// [`LeaveAck`](super::LeaveAck).
     LEAVE_ACK = 14,
+    /// [`PartHeader`](super::PartHeader) and a part of a body that does not fit a datagram.
+    PART = 24,
+    /// [`CertificatePull`](super::CertificatePull).
+    CERTIFICATE_PULL = 25,
+    /// An intermediate certificate, DER.
+    CERTIFICATE = 26,
+    /// [`ClockPull`](super::ClockPull).
+    CLOCK_PULL = 27,
+    /// [`Clock`](super::Clock).
+    CLOCK = 28,
+    /// An operator's order, in the envelope of a record.
+    FORCE_LEAVE = 29,
     /// [`Verify`](super::Verify).
     VERIFY = 32,
     /// [`Vote`](super::Vote).
@@ -246,6 +258,45 @@ body! {
 }
 
 body! {
+    /// Head of a part; its bytes follow.
+    PartHeader(PART, 16) {
+        /// First eight bytes of SHA-256 of the whole body.
+        hash: U64,
+        /// Bytes of the whole body.
+        total: U16,
+        /// Where this part begins.
+        offset: U16,
+        /// Kind of the whole body.
+        kind: u8,
+        /// 0.
+        reserved: [u8; 3],
+    }
+}
+body! {
+    /// Send me the intermediate certificate with this hash (rule S-11).
+    CertificatePull(CERTIFICATE_PULL, 32) {
+        /// SHA-256 of the certificate.
+        hash: [u8; 32],
+    }
+}
+body! {
+    /// What time is it? (rule S-12)
+    ClockPull(CLOCK_PULL, 8) {
+        /// Echoed by the answer.
+        token: U64,
+    }
+}
+body! {
+    /// My clock shows this.
+    Clock(CLOCK, 16) {
+        /// Of the question.
+        token: U64,
+        /// Unix milliseconds.
+        wall_ms: U64,
+    }
+}
+
+body! {
     /// Look at this member for me and vote (rule D-6).
     Verify(VERIFY, 40) {
         /// The doubted member.
@@ -363,6 +414,18 @@ pub enum Message<'a> {
     RecordByStream(&'a RecordByStream),
     /// See [`LeaveAck`].
     LeaveAck(&'a LeaveAck),
+    /// See [`PartHeader`]; the bytes of the part.
+    Part(&'a PartHeader, &'a [u8]),
+    /// See [`CertificatePull`].
+    CertificatePull(&'a CertificatePull),
+    /// An intermediate certificate, unverified.
+    Certificate(&'a [u8]),
+    /// See [`ClockPull`].
+    ClockPull(&'a ClockPull),
+    /// See [`Clock`].
+    Clock(&'a Clock),
+    /// An operator's order, unverified.
+    ForceLeave(&'a [u8]),
     /// See [`Verify`].
     Verify(&'a Verify),
     /// See [`Vote`]; what follows the layout, which is a signature where it says death.
@@ -438,6 +501,16 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
         kind::RECORD => Message::Record(body),
         kind::RECORD_BY_STREAM => Message::RecordByStream(fixed(body)?),
         kind::LEAVE_ACK => Message::LeaveAck(fixed(body)?),
+        kind::PART => {
+            let (header, bytes) =
+                PartHeader::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
+            Message::Part(header, bytes)
+        }
+        kind::CERTIFICATE_PULL => Message::CertificatePull(fixed(body)?),
+        kind::CERTIFICATE => Message::Certificate(body),
+        kind::CLOCK_PULL => Message::ClockPull(fixed(body)?),
+        kind::CLOCK => Message::Clock(fixed(body)?),
+        kind::FORCE_LEAVE => Message::ForceLeave(body),
         kind::VERIFY => Message::Verify(fixed(body)?),
         kind::VOTE => {
             let (vote, seal) = Vote::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;

@@ -116,6 +116,7 @@ pub(crate) fn birth(config: Config, name: &str, born: u64, seed: u64) -> Birth {
         metadata: metadata(name),
         addresses: vec![address(name)],
         born: WallTime(born),
+        least_generation: 0,
         authority: Arc::new(Names::of(name)),
         seed,
     }

@@ -99,9 +99,8 @@ impl<T: MemberTable> Node<T> {
         match self.peer(from) {
             Some(peer) if age < FRESH || sure => {
                 // What does not fit is reached by the next reconciliation, when the first are
-                // under test. Should the answer be lost, whoever we ask in the test answers with
-                // the death.
-                let asks = if sure {
+                // under test. Should the answer be lost, the next one to say so is asked as well.
+                let asks = if sure || self.observing.tests.contains_key(&id) {
                     self.observing.confirmed.take(now)
                 } else {
                     self.look_at(now, from, id)
@@ -242,7 +241,7 @@ impl<T: MemberTable> Node<T> {
         }
         let Some(proof) = self.observing.proofs.get(pull.proof.get()) else { return };
         let bytes = proof.bytes.clone();
-        self.send_raw(from, kind::PROOF, &bytes);
+        self.send_whole(from, kind::PROOF, &bytes);
     }
 
     pub(in crate::node) fn on_proof(&mut self, now: Instant, from: Peer, bytes: &[u8]) {
