@@ -325,6 +325,16 @@ impl Agent {
         self.command(Command::SetLifecycle(lifecycle))
     }
 
+    /// Obeys an operator's signed order that a member's life is over, and passes it on; `omnirelay
+    /// mesh force-leave` and [`Operator`](crate::tls::operator::Operator) make one. If it names this
+    /// member, it leaves.
+    ///
+    /// # Errors
+    /// [`AgentError`] says why the order does not hold; then nothing changed.
+    pub fn force_leave(&self, order: Vec<u8>) -> Result<(), AgentError> {
+        self.command(Command::ForceLeave(order))
+    }
+
     /// Dials more members to find the mesh through.
     ///
     /// # Errors

@@ -37,7 +37,6 @@ impl<T: MemberTable> Node<T> {
         self.contacts.heard(now, from.id);
         self.heard_from(now, from.id);
         self.joining.heard_at(from.address, from.id);
-        self.ask_the_time_at_first(now, from);
         let agreements = self.stats.digests_equal;
         for message in Messages::new(payload) {
             match message {
@@ -48,6 +47,8 @@ impl<T: MemberTable> Node<T> {
                 Err(_) => self.stats.reject("decode"),
             }
         }
+        // Afterwards: this datagram may be the answer.
+        self.ask_the_time_at_first(now, from);
         // Afterwards: a greeting brings the record that tells where its sender listens.
         self.ask_for_state(now, from);
         // Whoever holds the same members as we do, itself among them, is no stranger and not dead.
