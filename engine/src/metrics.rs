@@ -93,12 +93,7 @@ impl Metrics {
                 "mesh_gossip_conflicts_total",
                 "Two different records that claim one incarnation.",
             ),
-            alarms: counters(
-                r,
-                "mesh_gossip_alarms_total",
-                "What an operator has to look at: future-life, clock-off, two-certificates, ordered-out.",
-                &["mesh_alarm"],
-            ),
+            alarms: alarms(r),
             events_lost: counter(
                 r,
                 "mesh_gossip_events_lost_total",
@@ -240,6 +235,15 @@ impl Metrics {
     fn transition(&self, name: &str) {
         self.transitions.with_label_values(&[name]).inc();
     }
+}
+
+fn alarms(registry: &Registry) -> IntCounterVec {
+    counters(
+        registry,
+        "mesh_gossip_alarms_total",
+        "What somebody has to look at: future-life, clock-off, two-certificates, ordered-out.",
+        &["mesh_alarm"],
+    )
 }
 
 #[cfg(test)]

@@ -17,8 +17,9 @@ use crate::duration::parse_positive;
 
 /// Signs the order that a member is to be gone from the mesh.
 ///
-/// The order names one life of the member, as `mesh peers` shows it: a member that starts again is
-/// not meant. Needs the certificate of an operator (`mesh bootstrap issue --operator`).
+/// The order names one life of the member, as `mesh peers --format json` shows it: a member that
+/// starts again is not meant. Needs the certificate of an operator (`mesh bootstrap issue
+/// --operator`).
 #[derive(Args, Debug)]
 pub(crate) struct ForceLeaveArgs {
     /// Certificate chain of the operator, PEM; the key may stand in the same file.
@@ -63,7 +64,9 @@ fn incarnation(text: &str) -> Result<Incarnation, String> {
     let parts = text.split_once('.').and_then(|(generation, counter)| {
         Some(Incarnation { generation: generation.parse().ok()?, counter: counter.parse().ok()? })
     });
-    parts.ok_or_else(|| "write it as `mesh peers` shows it, such as 1764355833000.2".to_owned())
+    parts.ok_or_else(|| {
+        "write it as `mesh peers --format json` shows it, such as 1764355833000.2".to_owned()
+    })
 }
 
 /// Signs and writes the order.

@@ -19,8 +19,7 @@ const YOUNG: Duration = Duration::from_secs(60);
 /// Whether a datagram holds questions and answers about the time, and nothing else.
 pub(super) fn is_about_time(payload: &[u8]) -> bool {
     Messages::new(payload).all(|message| match message {
-        Ok(Message::Clock(_) | Message::ClockPull(_)) => true,
-        Ok(Message::Unknown(kind::CONFIRM)) => true,
+        Ok(Message::Clock(_) | Message::ClockPull(_) | Message::Unknown(kind::CONFIRM)) => true,
         Ok(_) | Err(_) => false,
     })
 }

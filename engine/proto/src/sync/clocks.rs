@@ -106,7 +106,7 @@ impl Clocks {
         // Of two in the middle the one that is kinder to us: one seed alone silences nobody who has
         // heard another.
         let middle = ahead.len() / 2;
-        let middles = [middle.saturating_sub(usize::from(ahead.len() % 2 == 0)), middle];
+        let middles = [middle.saturating_sub(usize::from(ahead.len().is_multiple_of(2))), middle];
         let median = middles.iter().filter_map(|at| ahead.get(*at)).min_by_key(|ms| ms.abs())?;
         let most = TOLERANCE.as_millis() as u64;
         (median.unsigned_abs() > most).then_some(*median)
