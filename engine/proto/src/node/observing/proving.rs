@@ -222,9 +222,11 @@ impl<T: MemberTable> Node<T> {
             self.look_at(now, from, id);
             return;
         }
-        self.observing.proofs.keep(proof.clone(), self.config.limits.proofs);
+        let proof = Proof { bytes: self.authority.shared(proof.bytes.clone()), ..proof.clone() };
+        let hash = proof.hash;
+        self.observing.proofs.keep(proof, self.config.limits.proofs);
         let announcer = MemberId(claim.announcer);
-        self.bury(now, since, id, claim.incarnation.into(), announcer, proof.hash);
+        self.bury(now, since, id, claim.incarnation.into(), announcer, hash);
     }
 
     /// A death came with something that proves nothing.
