@@ -49,15 +49,20 @@ impl<T: SimTable> World<T> {
             self.fired.skewed += 1;
         }
         let wall_ms = EPOCH_MS + now.as_nanos() / 1_000_000;
-        let authority = ModelAuthority::new(&name(index), host.links.edition, self.notary.clone());
         Birth {
             config: self.config.clone(),
             metadata: metadata(index, self.network.region(index)),
             addresses: vec![address(index)],
             born: WallTime(wall_ms.saturating_add_signed(host.skew_ms)),
-            authority: Arc::new(authority),
+            least_generation: 0,
+            authority: Arc::new(self.authority(index)),
             seed: self.seed ^ u64::from(host.life) << 32,
         }
+    }
+
+    /// The keys of a node: of this one alone.
+    pub(crate) fn authority(&self, index: usize) -> ModelAuthority {
+        ModelAuthority::new(&name(index), self.hosts[index].links.edition, self.notary.clone())
     }
 
     /// Starts a node as a new life that joins through the seeds.
