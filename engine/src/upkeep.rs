@@ -22,6 +22,7 @@ use crate::error::AgentError;
 use crate::options::TlsOptions;
 use crate::orders::{AgentId, Order, Refused, Renewal, ShardHandle};
 use crate::shared::Shared;
+use crate::state::StateDirectory;
 use crate::tls::authority::{MeshAuthority, RevokedSteps};
 use crate::tls::credentials::{
     Credentials, CredentialsError, Fault, Pair, TRUST_DOMAIN, expected_identity, load_trust,
@@ -100,13 +101,15 @@ pub(crate) struct Keeper {
     agent: AgentId,
     shard: ShardHandle,
     shared: Arc<Shared>,
+    state: Option<Arc<StateDirectory>>,
     clock: Clock,
     held: Mutex<Held>,
 }
 
-struct Held {
-    options: TlsOptions,
-    authority: Arc<MeshAuthority>,
+/// What changes with the certificates.
+pub(crate) struct Held {
+    pub(crate) options: TlsOptions,
+    pub(crate) authority: Arc<MeshAuthority>,
 }
 
 impl Keeper {
@@ -114,11 +117,47 @@ impl Keeper {
         agent: AgentId,
         shard: ShardHandle,
         shared: Arc<Shared>,
-        options: TlsOptions,
-        authority: Arc<MeshAuthority>,
+        held: Held,
+        state: Option<Arc<StateDirectory>>,
         clock: Clock,
     ) -> Self {
-        Self { agent, shard, shared, clock, held: Mutex::new(Held { options, authority }) }
+        Self { agent, shard, shared, state, clock, held: Mutex::new(held) }
+    }
+
+    /// Our generation, where it has risen and is not kept yet: somebody held a higher one of ours
+    /// (rule S-12).
+    pub(crate) fn risen_generation(&self) -> Option<u64> {
+        let published = self.shared.snapshot.load();
+        let own = published.view.member(self.shared.id)?.incarnation().generation;
+        self.state.as_ref()?.lacks_generation(own).then_some(own)
+    }
+
+    /// Keeps a generation. Blocks.
+    pub(crate) fn keep_generation(&self, generation: u64) {
+        let kept = self.state.as_ref().map(|state| state.keep_generation(generation));
+        if let Some(Err(error)) = kept {
+            tracing::error!(
+                target: "mesh_gossip",
+                NodeId = %self.shared.node_id,
+                Reason = %error,
+                "our generation is not kept"
+            );
+        }
+    }
+
+    /// Keeps the lists in force. A disk that refuses is no reason to let the revoked in: they stay
+    /// in force, and the next look tries again.
+    fn keep_lists(&self) {
+        let Some(state) = &self.state else { return };
+        let trust = self.shared.credentials.load().verifier().trust().load_full();
+        if let Err(error) = state.keep_lists(trust.revocations().lists().map(|list| &**list)) {
+            tracing::error!(
+                target: "mesh_gossip",
+                NodeId = %self.shared.node_id,
+                Reason = %error,
+                "the revocation lists in force are not kept: a restart would know older ones"
+            );
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -151,6 +190,7 @@ impl Keeper {
             Change::Lists(bytes) => self.take_lists(bytes),
         };
         let (mut renewed, authority) = judged.inspect_err(|_| metrics.reloaded("refused"))?;
+        self.keep_lists();
         if renewed.certificate || renewed.trust {
             metrics.trust_is(&self.shared.credentials.load().verifier().trust().load());
             renewed.revoked = self.tell_shard(&held, authority)?;

@@ -21,6 +21,8 @@ mod partition;
 mod promises;
 #[path = "stories/renewal.rs"]
 mod renewal;
+#[path = "stories/restart.rs"]
+mod restart;
 #[path = "stories/secrecy.rs"]
 mod secrecy;
 #[path = "stories/start_errors.rs"]

@@ -270,6 +270,11 @@ pub static KEYS: &[Key] = &[
         "How often the host's metadata source is read again; published only on change.",
     ),
     used("leftRetention", Kind::Span, "00:10:00", "How long a departed member stays listed."),
+    unset(
+        "stateDirectory",
+        Kind::Path,
+        "Directory for what outlives a restart: the generation and the revocation lists in force.",
+    ),
     noted(used("activeViewSize", COUNT, "16", "Accepted, without effect."), NO_SHUFFLE),
     noted(used("passiveViewSize", COUNT, "64", "Accepted, without effect."), NO_SHUFFLE),
     noted(used("shuffleInterval", Kind::Span, "00:00:02", "Accepted, without effect."), NO_SHUFFLE),

@@ -23,7 +23,7 @@ use super::value::{self, Value};
 use super::{Note, Settings};
 use crate::options::{
     Advertise, AgentOptions, BackendChoice, ControlOptions, EngineOptions, Material, PeerLabels,
-    RevocationOptions, TlsOptions,
+    RevocationOptions, TlsOptions, UpkeepOptions,
 };
 
 const NO_CERTIFICATE: &str = "Set it to a PEM file (variable MESH_GOSSIP_CERT_PATH), or give the \
@@ -83,6 +83,7 @@ impl Settings {
                 "off" => PeerLabels::Off,
                 other => unadmitted(other),
             },
+            upkeep: UpkeepOptions { state: self.path("stateDirectory") },
         };
         SettingsErrors::check(errors, (self.engine(), agent))
     }
@@ -282,6 +283,7 @@ impl Settings {
             trust_domain: self.required_text("tls:trustDomain"),
             allowed_thumbprints: self.list("tls:allowedThumbprints").collect(),
             revocation: RevocationOptions {
+                check: self.switch("tls:checkCertificateRevocation"),
                 lists: self
                     .path("tls:crlPath")
                     .filter(|_| self.switch("tls:checkCertificateRevocation"))

@@ -23,11 +23,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::options::{Material, TlsOptions};
+use crate::state::KeptList;
 use crate::tls::alpn;
 use crate::tls::identity::{Identity, IdentityError, Part};
 use crate::tls::material::{Contents, List, Source};
 use crate::tls::provider::{provider, sha256};
-use crate::tls::revocation::Revocations;
+use crate::tls::revocation::{ListError, Revocations};
 use crate::tls::trust::{Pin, Trust, vouches_for_itself};
 use crate::tls::verifier::{MeshVerifier, TrustError, Usage, Verified};
 
@@ -40,6 +41,7 @@ const CA_PATH: &str = "mesh:gossip:tls:caPath";
 pub(crate) const TRUST_DOMAIN: &str = "mesh:gossip:tls:trustDomain";
 const THUMBPRINTS: &str = "mesh:gossip:tls:allowedThumbprints";
 const CRL_PATH: &str = "mesh:gossip:tls:crlPath";
+const STATE_DIRECTORY: &str = "mesh:gossip:stateDirectory";
 
 /// What to pass where rustls wants a server's name: certificates are matched by identity, and
 /// no name is sent (rule S-8).
@@ -89,14 +91,28 @@ impl Credentials {
         role: &str,
         clock: Arc<dyn TimeProvider>,
     ) -> Result<Self, CredentialsError> {
+        Self::load_keeping(options, [cluster, node_id, role], clock, &[])
+    }
+
+    /// As [`Credentials::load_with_clock`], with the revocation lists that were kept in force from
+    /// the start (rule S-16); the name is cluster, node id and role.
+    pub(crate) fn load_keeping(
+        options: &TlsOptions,
+        [cluster, node_id, role]: [&str; 3],
+        clock: Arc<dyn TimeProvider>,
+        kept: &[KeptList],
+    ) -> Result<Self, CredentialsError> {
         let expected = expected_identity(&options.trust_domain, cluster, role, node_id)?;
         let now = clock.current_time().ok_or(CredentialsError {
             key: CERTIFICATE_PATH,
             path: None,
             fault: Fault::NoClock,
         })?;
-        let pair = Pair::load(options)?;
-        let trust = load_trust(options, pair.chain(), now, None)?;
+        let mut pair = Pair::load(options)?;
+        let mut trust = load_trust(options, pair.chain(), now, None)?;
+        if options.revocation.check {
+            pair.warnings.extend(take_kept(&mut trust, kept, now)?);
+        }
         let verifier = MeshVerifier::new(trust, &options.trust_domain, cluster, Some(node_id));
         let verified = pair.judge(&expected, &verifier, now)?;
         Self::over(Arc::new(verifier), clock, pair, verified)
@@ -296,7 +312,7 @@ pub(crate) fn load_trust(
     let mut revocations = Revocations::with_grace(options.revocation.grace);
     revocations.keep(before);
     let mut trust = trust.with_revocations(revocations);
-    if let Some(material) = &options.revocation.lists {
+    if let Some(material) = options.revocation.lists.as_ref().filter(|_| options.revocation.check) {
         let source = Source { key: CRL_PATH, material };
         for List { path, der } in source.lists()? {
             trust.take_list(&der, now).map_err(|error| CredentialsError {
@@ -307,6 +323,30 @@ pub(crate) fn load_trust(
         }
     }
     Ok(trust)
+}
+
+/// Puts kept lists in force; returns what its owner should be told. A list by a CA that is trusted
+/// no longer could revoke nobody whom that CA would let in.
+fn take_kept(
+    trust: &mut Trust,
+    kept: &[KeptList],
+    now: UnixTime,
+) -> Result<Vec<String>, CredentialsError> {
+    let mut warnings = Vec::new();
+    for KeptList { path, der } in kept {
+        match trust.take_list(der, now) {
+            Ok(_) => {}
+            Err(ListError::UnknownIssuer { name }) => warnings.push(format!(
+                "{}: its issuer ({name}) is trusted no longer; the kept list is not used",
+                path.display()
+            )),
+            Err(error) => {
+                let (path, fault) = (Some(path.clone()), Fault::List(error));
+                return Err(CredentialsError { key: STATE_DIRECTORY, path, fault });
+            }
+        }
+    }
+    Ok(warnings)
 }
 
 /// A chain and the key that belongs to it, not judged yet.

@@ -159,6 +159,11 @@ impl RevocationList {
         self.number.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// The list as it was signed.
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
     fn rank(&self) -> (usize, &[u8]) {
         (self.number.len(), &self.number)
     }

@@ -195,6 +195,11 @@ impl TrustCell {
         self.snapshot.load()
     }
 
+    /// The snapshot in force, to be held for longer.
+    pub(crate) fn load_full(&self) -> Arc<Trust> {
+        self.snapshot.load_full()
+    }
+
     /// The number of the snapshot in force.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)

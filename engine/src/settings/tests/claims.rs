@@ -280,11 +280,14 @@ fn revocation_lists_are_taken_and_told_where_they_have_no_effect() {
         "checkCertificateRevocation": true}, "certificateReloadInterval": "10s"}"#);
     let lists = Some(Material::Path("crl".into()));
     let grace = Duration::from_secs(7_200);
-    assert_eq!(options.revocation, RevocationOptions { lists, grace });
+    assert_eq!(options.revocation, RevocationOptions { check: true, lists, grace });
     assert_eq!((options.reload_interval, notes), (Duration::from_secs(10), Vec::new()));
     let (options, notes) =
         tls(r#"{"tls": {"crlPath": "crl", "checkCertificateRevocation": false}}"#);
-    assert_eq!(options.revocation, RevocationOptions::default());
+    assert_eq!(
+        options.revocation,
+        RevocationOptions { check: false, ..RevocationOptions::default() }
+    );
     assert_eq!(notes, ["mesh:gossip:tls:crlPath"]);
 }
 
