@@ -108,7 +108,9 @@ impl Agent {
             authority: Arc::clone(&authority) as Arc<dyn Authority>,
             seed: entropy::word().map_err(|_| StartError::Entropy)?,
         };
-        let node = Node::new(now, birth).map_err(StartError::Metadata)?;
+        let mut node = Node::new(now, birth).map_err(StartError::Metadata)?;
+        let trust = credentials.verifier().trust().load_full();
+        node.handle_lists(now, &trust.revocations().notices());
         let links = Links::new(LinkOptions {
             local: node.id(),
             cluster_id: cluster_id.clone(),

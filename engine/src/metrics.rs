@@ -53,6 +53,7 @@ pub(crate) struct Metrics {
     events_lost: IntCounter,
     syncs: IntCounterVec,
     reloads: IntCounterVec,
+    fetched_lists: IntCounterVec,
     trust_epoch: IntGauge,
     revoked: IntGauge,
     list_age: IntGauge,
@@ -71,12 +72,7 @@ impl Metrics {
     pub(crate) fn new(backend: Backend, labels: PeerLabels) -> Self {
         let registry = Registry::new();
         let r = &registry;
-        gauges(r, "mesh_gossip_io_backend_info", "The datagram backend in use.", "backend")
-            .with_label_values(&[backend.as_str()])
-            .set(1);
-        // Targets of a round are drawn without replacement, so none can come twice.
-        gauge(r, "mesh_gossip_duplicate_targets", "Targets drawn twice in one gossip round.")
-            .set(0);
+        constants(r, backend);
         Self {
             rendering: Mutex::new(()),
             round_trip_family: RoundTrips::family(r),
@@ -107,6 +103,12 @@ impl Metrics {
                 r,
                 "mesh_gossip_credential_reloads_total",
                 "Looks at certificate files and lists by outcome: renewed, unchanged, refused.",
+                &["mesh_outcome"],
+            ),
+            fetched_lists: counters(
+                r,
+                "mesh_gossip_crl_fetches_total",
+                "Revocation lists asked of members, by what came of it: fresh, known, or why not.",
                 &["mesh_outcome"],
             ),
             trust_epoch: gauge(
@@ -190,6 +192,11 @@ impl Metrics {
         self.reloads.with_label_values(&[outcome]).inc();
     }
 
+    /// A revocation list was asked of a member, or came along with its state.
+    pub(crate) fn list_fetched(&self, outcome: &'static str) {
+        self.fetched_lists.with_label_values(&[outcome]).inc();
+    }
+
     /// What is trusted changed, or is looked at again.
     pub(crate) fn trust_is(&self, trust: &Trust) {
         self.trust_epoch.set(i64::try_from(trust.epoch()).unwrap_or(i64::MAX));
@@ -232,6 +239,16 @@ impl Metrics {
     fn transition(&self, name: &str) {
         self.transitions.with_label_values(&[name]).inc();
     }
+}
+
+/// What never changes while an agent lives.
+fn constants(registry: &Registry, backend: Backend) {
+    gauges(registry, "mesh_gossip_io_backend_info", "The datagram backend in use.", "backend")
+        .with_label_values(&[backend.as_str()])
+        .set(1);
+    // Targets of a round are drawn without replacement, so none can come twice.
+    gauge(registry, "mesh_gossip_duplicate_targets", "Targets drawn twice in one gossip round.")
+        .set(0);
 }
 
 #[cfg(test)]

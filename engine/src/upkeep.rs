@@ -56,6 +56,8 @@ pub struct Renewed {
     pub trust: bool,
     /// So many members left our view because their certificate is revoked.
     pub revoked: usize,
+    /// A revocation list was offered that is older than the one in force, which stays.
+    pub outdated: bool,
     /// A new certificate of ours that peers would refuse; the one before stays, and new trust is
     /// in force all the same.
     pub refused: Option<CredentialsError>,
@@ -212,14 +214,18 @@ impl Keeper {
         let cell = credentials.verifier().trust();
         let now = credentials.now().ok_or(RenewError::List(ListError::NotYetValid))?;
         let mut trust = Trust::clone(&cell.load());
-        let mut fresh = false;
+        let mut renewed = Renewed::default();
         for list in split_lists(bytes).ok_or(RenewError::List(ListError::Undecodable))? {
-            fresh |= trust.take_list(&list, now).map_err(RenewError::List)? == Taken::Fresh;
+            match trust.take_list(&list, now).map_err(RenewError::List)? {
+                Taken::Fresh => renewed.trust = true,
+                Taken::Known => {}
+                Taken::Outdated => renewed.outdated = true,
+            }
         }
-        if fresh {
+        if renewed.trust {
             cell.replace(trust);
         }
-        Ok((Renewed { trust: fresh, ..Renewed::default() }, None))
+        Ok((renewed, None))
     }
 
     fn take_options(&self, held: &mut Held, options: Option<TlsOptions>) -> Judged {
@@ -304,7 +310,9 @@ impl Keeper {
                 break;
             }
             gone += revoked.len();
-            self.order(Renewal { authority: authority.take(), revoked })?;
+            let trust = self.shared.credentials.load().verifier().trust().load_full();
+            let lists = trust.revocations().notices();
+            self.order(Renewal { authority: authority.take(), revoked, lists })?;
         }
         Ok(gone)
     }
@@ -327,7 +335,7 @@ impl Keeper {
 
     fn order(&self, renewal: Renewal) -> Result<(), AgentError> {
         let (sender, answer) = mpsc::sync_channel::<Result<(), CommandError>>(1);
-        let Renewal { authority, revoked } = renewal;
+        let Renewal { authority, revoked, lists } = renewal;
         let until = self.clock.now() + PATIENCE;
         loop {
             let sender = sender.clone();
@@ -335,7 +343,8 @@ impl Keeper {
                 // Whoever asked may have given up.
                 let _ = sender.try_send(outcome);
             });
-            let renewal = Renewal { authority: authority.clone(), revoked: revoked.clone() };
+            let (authority, revoked, lists) = (authority.clone(), revoked.clone(), lists.clone());
+            let renewal = Renewal { authority, revoked, lists };
             match self.shard.order(Order::Renew { agent: self.agent, renewal, reply }) {
                 Ok(()) => break,
                 Err(Refused::Busy) if self.clock.now() < until => {

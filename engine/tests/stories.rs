@@ -11,6 +11,8 @@ mod departure;
 mod discovery;
 #[path = "stories/hostile.rs"]
 mod hostile;
+#[path = "stories/lists.rs"]
+mod lists;
 #[path = "stories/metadata.rs"]
 mod metadata;
 #[path = "stories/papers.rs"]

@@ -22,6 +22,7 @@ use crate::detector::order::ProbeOrder;
 use crate::detector::probe::Probes;
 use crate::detector::relay::Relays;
 use crate::detector::suspicion::Suspicion;
+use crate::dissemination::lists::Lists;
 use crate::dissemination::queue::{LEAST_SENDS, Queue, transmit_limit};
 use crate::error::CommandError;
 use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Transmit};
@@ -42,6 +43,7 @@ mod claims;
 mod departure;
 mod gossip;
 mod joining;
+mod lists;
 mod memberlist;
 mod merging;
 mod observing;
@@ -92,6 +94,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     suspicions: IdMap<Suspicion>,
     noticed: IdMap<Instant>,
     queue: Queue,
+    lists: Lists,
     pulls: Pulls,
     agreement: Agreement,
     push_pull: PushPull,
@@ -110,6 +113,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     events: VecDeque<Event>,
     overflow: u64,
     streams: VecDeque<StreamRequest>,
+    list_wishes: VecDeque<StreamRequest>,
     stats: Stats,
 }
 
@@ -173,6 +177,7 @@ impl<T: MemberTable> Node<T> {
             suspicions: IdMap::default(),
             noticed: IdMap::default(),
             queue: Queue::default(),
+            lists: Lists::default(),
             pulls: Pulls::default(),
             agreement: Agreement::default(),
             push_pull: PushPull::default(),
@@ -187,6 +192,7 @@ impl<T: MemberTable> Node<T> {
             events: VecDeque::new(),
             overflow: 0,
             streams: VecDeque::new(),
+            list_wishes: VecDeque::new(),
             stats: Stats::default(),
         };
         node.forget_doubts(now);
@@ -308,7 +314,10 @@ impl<T: MemberTable> Node<T> {
             };
             let mut packet = outgoing.packet;
             let updates = match outgoing.transmit.to {
-                Destination::Member(_) => self.fill_with_updates(now, &mut packet),
+                Destination::Member(_) => {
+                    let notice = self.fill_with_a_list(&mut packet);
+                    usize::from(notice) + self.fill_with_updates(now, &mut packet)
+                }
                 // It waits for a handshake, with nobody perhaps: updates in it would count as sent,
                 // and be yesterday's when it leaves.
                 Destination::Seed => 0,

@@ -9,6 +9,7 @@
 mod agents;
 mod frames;
 mod http;
+mod lists;
 pub(crate) mod peers;
 pub(crate) mod post;
 pub(crate) mod refresh;
@@ -42,6 +43,7 @@ use crate::orders::{AgentId, Inspection, Order, Reply, ShardHandle, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
 use crate::tls::credentials::server_name;
+use crate::tls::revocation::RevocationList;
 use crate::upkeep::Keeper;
 use post::Outbox;
 use refresh::MetadataSource;
@@ -110,6 +112,9 @@ pub(crate) trait Site: Send + Sync {
 
     /// The credentials in force, for streams.
     fn terms(&self) -> Terms;
+
+    /// The revocation lists in force; `None` where none are passed on or taken (rule S-16).
+    fn lists(&self) -> Option<Vec<Arc<RevocationList>>>;
 }
 
 impl Site for Shared {
@@ -138,6 +143,12 @@ impl Site for Shared {
             judge: Arc::clone(&credentials) as Arc<dyn Judge>,
         }
     }
+
+    fn lists(&self) -> Option<Vec<Arc<RevocationList>>> {
+        let trust = self.credentials.load().verifier().trust().load_full();
+        let revocations = trust.revocations();
+        revocations.are_checked().then(|| revocations.lists().cloned().collect())
+    }
 }
 
 /// One agent's desk on this thread: whom it serves and by which bounds.
@@ -147,6 +158,8 @@ struct Desk {
     site: Arc<dyn Site>,
     driver: Driver,
     limits: SyncLimits,
+    /// Who was given revocation lists of late.
+    served: lists::Paces,
 }
 
 impl Desk {

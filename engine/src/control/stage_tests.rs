@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::options::{Delivery, PeerLabels};
 use crate::orders::{AgentId, Inspection, Order, Orders, ShardHandle, Work};
 use crate::snapshot::Published;
+use crate::tls::revocation::RevocationList;
 
 /// A member of a made-up view; the first one is the local one.
 pub(crate) struct Person {
@@ -429,6 +430,10 @@ impl Site for StageSite {
             server_name: ServerName::try_from(STREAM_NAME).unwrap(),
             judge: self.trust.clone(),
         }
+    }
+
+    fn lists(&self) -> Option<Vec<Arc<RevocationList>>> {
+        None
     }
 }
 

@@ -337,7 +337,7 @@ pub static KEYS: &[Key] = &[
         "tls:checkCertificateRevocation",
         Kind::Switch,
         "true",
-        "Check revocation; without a revocation list nothing is checked.",
+        "Check revocation, by the lists of crlPath, of the host and of other members.",
     ),
     unset(
         "tls:allowedThumbprints",

@@ -124,7 +124,7 @@ impl Settings {
         note(
             "tls:checkCertificateRevocation",
             checks && !lists,
-            "no revocation list is set, so nothing is checked",
+            "no revocation list is set, so only those that other members pass on are checked",
         );
         const UNCHECKED: &str = "without effect: tls:checkCertificateRevocation is false";
         note("tls:crlPath", !checks, UNCHECKED);

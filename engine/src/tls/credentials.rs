@@ -309,7 +309,8 @@ pub(crate) fn load_trust(
         .map_err(|error| ca.error(Fault::Bundle(error)))?
         .restricted_to(parse_thumbprints(&options.allowed_thumbprints)?)
         .with_list_issuers(&chain[1..]);
-    let mut revocations = Revocations::with_grace(options.revocation.grace);
+    let revocations = Revocations::with_grace(options.revocation.grace);
+    let mut revocations = revocations.checked(options.revocation.check);
     revocations.keep(before);
     let mut trust = trust.with_revocations(revocations);
     if let Some(material) = options.revocation.lists.as_ref().filter(|_| options.revocation.check) {

@@ -118,6 +118,9 @@ impl Trust {
     /// # Errors
     /// [`ListError`]; nothing has changed then.
     pub fn take_list(&mut self, der: &[u8], now: UnixTime) -> Result<Taken, ListError> {
+        if !self.revocations.are_checked() {
+            return Err(ListError::Unchecked);
+        }
         let list = RevocationList::verify(der, &self.list_issuers, now)?;
         self.revocations.take(Arc::new(list))
     }

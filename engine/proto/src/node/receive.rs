@@ -83,6 +83,7 @@ impl<T: MemberTable> Node<T> {
                 self.wish_stream(from, alloc::vec![MemberId(by_stream.id)]);
             }
             Message::LeaveAck(ack) => self.on_leave_ack(from, ack),
+            Message::ListNotice(notice) => self.on_list_notice(now, from, notice),
             Message::Verify(verify) => self.on_verify(now, from, verify),
             Message::Vote(vote) => self.on_vote(now, from, vote),
             Message::Hint(hint) => self.on_hint(now, from, hint),

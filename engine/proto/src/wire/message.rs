@@ -55,6 +55,8 @@ kinds! {
     RECORD_BY_STREAM = 13,
     /// [`LeaveAck`](super::LeaveAck).
     LEAVE_ACK = 14,
+    /// [`ListNotice`](super::ListNotice).
+    LIST_NOTICE = 15,
     /// [`Verify`](super::Verify).
     VERIFY = 32,
     /// [`Vote`](super::Vote).
@@ -246,6 +248,18 @@ body! {
 }
 
 body! {
+    /// This revocation list is in force here (rule S-16).
+    ListNotice(LIST_NOTICE, 44) {
+        /// First half of SHA-256 of the public key that signed it.
+        issuer: [u8; 16],
+        /// Its number, big endian.
+        number: [u8; 20],
+        /// First eight bytes of SHA-256 of the list in DER.
+        hash: U64,
+    }
+}
+
+body! {
     /// Look at this member for me and vote (rule D-6).
     Verify(VERIFY, 40) {
         /// The doubted member.
@@ -349,6 +363,8 @@ pub enum Message<'a> {
     RecordByStream(&'a RecordByStream),
     /// See [`LeaveAck`].
     LeaveAck(&'a LeaveAck),
+    /// See [`ListNotice`].
+    ListNotice(&'a ListNotice),
     /// See [`Verify`].
     Verify(&'a Verify),
     /// See [`Vote`].
@@ -424,6 +440,7 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
         kind::RECORD => Message::Record(body),
         kind::RECORD_BY_STREAM => Message::RecordByStream(fixed(body)?),
         kind::LEAVE_ACK => Message::LeaveAck(fixed(body)?),
+        kind::LIST_NOTICE => Message::ListNotice(fixed(body)?),
         kind::VERIFY => Message::Verify(fixed(body)?),
         kind::VOTE => Message::Vote(fixed(body)?),
         kind::HINT => Message::Hint(fixed(body)?),
