@@ -148,8 +148,6 @@ const COUNT: Kind = Kind::Count { least: 0, most: COUNT_MAX };
 const LIMIT: Kind = Kind::Count { least: 1, most: 16_777_216 };
 const LISTENING_PORT: Kind = Kind::Count { least: 0, most: 65_535 };
 
-const NO_PASSWORD: &str =
-    "private keys are read from PEM without a password; this build opens no encrypted store";
 const NO_SHUFFLE: &str = "this membership protocol keeps a full view and does not shuffle views";
 const CONTROL_TLS: &str =
     "mTLS on the control address is not served by this build; keep the address on loopback";
@@ -285,7 +283,11 @@ pub static KEYS: &[Key] = &[
         "00:05:00",
         "How often certificate files are read again at least; a change is noticed within seconds.",
     ),
-    unset("tls:certificatePath", Kind::Path, "PEM chain, leaf first, with or without its key."),
+    unset(
+        "tls:certificatePath",
+        Kind::Path,
+        "PEM chain, leaf first, with or without its key; or a PKCS#12 store.",
+    ),
     unset("tls:certificatePathSecret", Kind::SecretName, "Where the certificate's path is found."),
     unset(
         "tls:certificateData",
@@ -293,22 +295,8 @@ pub static KEYS: &[Key] = &[
         "The same as base64, or as PEM text; wins over the path.",
     ),
     unset("tls:certificateDataSecret", Kind::SecretName, "Where the certificate's data is found."),
-    noted(
-        unset(
-            "tls:certificatePassword",
-            Kind::Secret,
-            "Password of a PKCS#12 store; without effect, since this build reads PEM alone.",
-        ),
-        NO_PASSWORD,
-    ),
-    noted(
-        unset(
-            "tls:certificatePasswordSecret",
-            Kind::SecretName,
-            "Where the password is found; without effect likewise.",
-        ),
-        NO_PASSWORD,
-    ),
+    unset("tls:certificatePassword", Kind::Secret, "Password of a PKCS#12 store."),
+    unset("tls:certificatePasswordSecret", Kind::SecretName, "Where the password is found."),
     unset(
         "tls:keyPath",
         Kind::Path,

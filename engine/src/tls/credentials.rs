@@ -304,7 +304,7 @@ pub(crate) fn load_trust(
     now: UnixTime,
     before: Option<&Revocations>,
 ) -> Result<Trust, CredentialsError> {
-    let ca = Source { key: CA_PATH, material: &options.ca };
+    let ca = Source { key: CA_PATH, material: &options.ca, password: None };
     let trust = Trust::of_bundle(ca.contents()?.certificates)
         .map_err(|error| ca.error(Fault::Bundle(error)))?
         .restricted_to(parse_thumbprints(&options.allowed_thumbprints)?)
@@ -314,7 +314,7 @@ pub(crate) fn load_trust(
     revocations.keep(before);
     let mut trust = trust.with_revocations(revocations);
     if let Some(material) = options.revocation.lists.as_ref().filter(|_| options.revocation.check) {
-        let source = Source { key: CRL_PATH, material };
+        let source = Source { key: CRL_PATH, material, password: None };
         for List { path, der } in source.lists()? {
             trust.take_list(&der, now).map_err(|error| CredentialsError {
                 key: CRL_PATH,
@@ -377,6 +377,7 @@ impl Pair {
                 Material::Bytes(_) => CERTIFICATE_DATA,
             },
             material: &options.certificate,
+            password: options.password.as_ref().map(|password| password.as_str()),
         };
         let (certified, warnings) = load_pair(&certificate, options.key.as_ref())?;
         let place = Place { key: certificate.key, path: certificate.path().map(Path::to_owned) };
@@ -407,7 +408,7 @@ fn load_pair(
 ) -> Result<(CertifiedKey, Vec<String>), CredentialsError> {
     let Contents { certificates, keys, has_encrypted_key } = certificate.contents()?;
     let chain = without_roots(certificate, certificates)?;
-    let separate = separate_key.map(|material| Source { key: KEY_PATH, material });
+    let separate = separate_key.map(|material| Source { key: KEY_PATH, material, password: None });
     let (holder, key) = match &separate {
         Some(source) => {
             let contents = source.contents()?;
