@@ -87,6 +87,9 @@ impl Agent {
     /// [`StartError`] names the setting that is wrong and what would be right.
     pub fn start(engine: &Engine, options: AgentOptions) -> Result<Self, StartError> {
         let config = options.protocol.clone().validate().map_err(StartError::Config)?;
+        if options.upkeep.renewal.is_some() && !cfg!(feature = "bootstrap") {
+            return Err(StartError::NoRenewal);
+        }
         let cluster_id = config.cluster_id.clone();
         let open = |root| StateDirectory::open(root, &cluster_id, &options.node_id);
         let state = options.upkeep.state.as_deref().map(open).transpose();
@@ -152,6 +155,7 @@ impl Agent {
             shard: shard.clone(),
             site: shared.clone(),
             keeper: Some(keeper.clone()),
+            renewal: options.upkeep.renewal,
             sync_listener: streams,
             http,
             seeds: options.seeds,

@@ -24,6 +24,8 @@ pub enum StartError {
     Credentials(Box<CredentialsError>),
     /// What outlives a restart.
     State(StateError),
+    /// This build has no client of the authority's server.
+    NoRenewal,
     /// An address could not be bound: the setting, the address, the kernel's word.
     Bind {
         /// The setting's key.
@@ -65,6 +67,10 @@ impl fmt::Display for StartError {
             Self::Config(error) => write!(f, "mesh:gossip:{error}"),
             Self::Credentials(error) => error.fmt(f),
             Self::State(error) => write!(f, "mesh:gossip:stateDirectory: {error}"),
+            Self::NoRenewal => f.write_str(
+                "mesh:gossip:bootstrap:server: this build cannot renew certificates by itself; \
+                 remove the key, and run `omnirelay mesh bootstrap renew --daemon` beside the host",
+            ),
             Self::Bind { key, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,

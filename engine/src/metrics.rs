@@ -54,6 +54,7 @@ pub(crate) struct Metrics {
     syncs: IntCounterVec,
     reloads: IntCounterVec,
     fetched_lists: IntCounterVec,
+    renewals: IntCounterVec,
     trust_epoch: IntGauge,
     revoked: IntGauge,
     list_age: IntGauge,
@@ -105,12 +106,8 @@ impl Metrics {
                 "Looks at certificate files and lists by outcome: renewed, unchanged, refused.",
                 &["mesh_outcome"],
             ),
-            fetched_lists: counters(
-                r,
-                "mesh_gossip_crl_fetches_total",
-                "Revocation lists asked of members, by what came of it: fresh, known, or why not.",
-                &["mesh_outcome"],
-            ),
+            fetched_lists: fetched_lists(r),
+            renewals: renewals(r),
             trust_epoch: gauge(
                 r,
                 "mesh_gossip_trust_epoch",
@@ -197,6 +194,12 @@ impl Metrics {
         self.fetched_lists.with_label_values(&[outcome]).inc();
     }
 
+    /// The authority was asked for another certificate.
+    #[cfg(feature = "bootstrap")]
+    pub(crate) fn renewal_ended(&self, outcome: &'static str) {
+        self.renewals.with_label_values(&[outcome]).inc();
+    }
+
     /// What is trusted changed, or is looked at again.
     pub(crate) fn trust_is(&self, trust: &Trust) {
         self.trust_epoch.set(i64::try_from(trust.epoch()).unwrap_or(i64::MAX));
@@ -239,6 +242,24 @@ impl Metrics {
     fn transition(&self, name: &str) {
         self.transitions.with_label_values(&[name]).inc();
     }
+}
+
+fn fetched_lists(registry: &Registry) -> IntCounterVec {
+    counters(
+        registry,
+        "mesh_gossip_crl_fetches_total",
+        "Revocation lists asked of members, by what came of it: fresh, known, or why not.",
+        &["mesh_outcome"],
+    )
+}
+
+fn renewals(registry: &Registry) -> IntCounterVec {
+    counters(
+        registry,
+        "mesh_gossip_certificate_renewals_total",
+        "Certificates asked of the authority: renewed, or why not.",
+        &["mesh_outcome"],
+    )
 }
 
 /// What never changes while an agent lives.

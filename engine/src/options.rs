@@ -79,6 +79,30 @@ pub struct UpkeepOptions {
     /// Where the generation and the revocation lists in force outlive a restart; below it each
     /// agent has a directory of its own. `None`: nowhere.
     pub state: Option<PathBuf>,
+    /// Where the agent gets its next certificate from; `None`: somebody else sees to it.
+    pub renewal: Option<RenewalOptions>,
+}
+
+/// The authority's server, as a running agent asks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenewalOptions {
+    /// `host:port`.
+    pub server: String,
+    /// SHA-256 of the root that the server has to end in; `None`: any trusted one.
+    pub fingerprint: Option<[u8; 32]>,
+    /// How often the authority's revocation list is fetched.
+    pub list_interval: Duration,
+}
+
+impl RenewalOptions {
+    /// How often the list is fetched where nobody says otherwise.
+    pub const LIST_INTERVAL: Duration = Duration::from_secs(300);
+
+    /// With this server, under any trusted root.
+    pub fn from_server(server: &str) -> Self {
+        let (server, list_interval) = (server.to_owned(), Self::LIST_INTERVAL);
+        Self { server, fingerprint: None, list_interval }
+    }
 }
 
 /// What others are told to dial.

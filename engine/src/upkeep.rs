@@ -13,6 +13,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
+#[cfg(feature = "bootstrap")]
+use std::time::SystemTime;
 
 use mesh_gossip_proto::{CommandError, Incarnation, MemberId, WallTime};
 use rustls_pki_types::UnixTime;
@@ -124,6 +126,33 @@ impl Keeper {
         clock: Clock,
     ) -> Self {
         Self { agent, shard, shared, state, clock, held: Mutex::new(held) }
+    }
+
+    /// What the agent is certified by at present. Waits for a change that is under way.
+    #[cfg(feature = "bootstrap")]
+    pub(crate) fn options(&self) -> TlsOptions {
+        self.held().options.clone()
+    }
+
+    /// Begin and end of our certificate.
+    #[cfg(feature = "bootstrap")]
+    pub(crate) fn lifetime(&self) -> (SystemTime, SystemTime) {
+        let credentials = self.shared.credentials.load();
+        let at = |time: UnixTime| SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs());
+        let verified = credentials.verified();
+        (at(verified.not_before), at(verified.leaf_not_after))
+    }
+
+    /// Our name.
+    #[cfg(feature = "bootstrap")]
+    pub(crate) fn node_id(&self) -> &str {
+        &self.shared.node_id
+    }
+
+    /// Counts what came of asking for another certificate.
+    #[cfg(feature = "bootstrap")]
+    pub(crate) fn renewal_ended(&self, outcome: &'static str) {
+        self.shared.metrics.renewal_ended(outcome);
     }
 
     /// Our generation, where it has risen and is not kept yet: somebody held a higher one of ours

@@ -3,6 +3,8 @@
 
 mod mesh;
 
+#[path = "stories/certified.rs"]
+mod certified;
 #[path = "stories/crowd.rs"]
 mod crowd;
 #[path = "stories/departure.rs"]

@@ -96,6 +96,18 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// A short stable word for counters.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Untrusted(_) => "untrusted",
+            Self::Refused(refusal) => refusal.code(),
+            Self::Answer(_) => "answer",
+            Self::Own(_) => "own",
+            Self::Key(_) => "files",
+        }
+    }
+
     /// Whether the same may succeed a moment later.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -18,6 +18,8 @@ use super::http::HttpServer;
 use super::lists::{Fetcher, Paces};
 use super::post::Post;
 use super::refresh::{self, MetadataSource};
+#[cfg(feature = "bootstrap")]
+use super::renewals;
 use super::seeds::Seeds;
 use super::stream::Driver;
 use super::sync::{self, Crowd, SyncError, SyncLimits};
@@ -156,6 +158,11 @@ impl Agent {
         let seeds = Seeds::new(port.seeds, port.seed_file);
         tasks.spawn_local(seeds.keep_joining(Arc::clone(&desk), Arc::clone(&shared.resolvers)));
         let fetcher = port.keeper.clone().map(|keeper| Arc::new(Fetcher::new(keeper)));
+        #[cfg(feature = "bootstrap")]
+        if let (Some(keeper), Some(from)) = (&port.keeper, port.renewal) {
+            let (keeper, readers) = (Arc::clone(keeper), Arc::clone(&shared.readers));
+            tasks.spawn_local(renewals::keep_certified(keeper, from, readers));
+        }
         if let Some(keeper) = port.keeper {
             tasks.spawn_local(watch::keep_fresh(keeper, Arc::clone(&shared.readers)));
         }

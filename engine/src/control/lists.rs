@@ -224,7 +224,16 @@ impl Fetcher {
             let keeper = Arc::clone(&self.keeper);
             let taken = spawn_blocking(move || keeper.renew(Change::Lists(&list))).await;
             let outcome = match taken {
-                Ok(Ok(renewed)) if renewed.trust => "fresh",
+                Ok(Ok(renewed)) if renewed.trust => {
+                    tracing::info!(
+                        target: "mesh_gossip",
+                        NodeId = desk.site.node_id(),
+                        Member = %peer,
+                        Revoked = renewed.revoked,
+                        "a newer revocation list came from a member"
+                    );
+                    "fresh"
+                }
                 Ok(Ok(renewed)) if renewed.outdated => "outdated",
                 Ok(Ok(_)) => "known",
                 Ok(Err(RenewError::List(error))) => {
@@ -236,14 +245,6 @@ impl Fetcher {
             };
             well &= matches!(outcome, "fresh" | "known");
             desk.site.metrics().list_fetched(outcome);
-            if outcome == "fresh" {
-                tracing::info!(
-                    target: "mesh_gossip",
-                    NodeId = desk.site.node_id(),
-                    Member = %peer,
-                    "a newer revocation list came from a member"
-                );
-            }
         }
         well
     }

@@ -13,6 +13,8 @@ mod lists;
 pub(crate) mod peers;
 pub(crate) mod post;
 pub(crate) mod refresh;
+#[cfg(feature = "bootstrap")]
+mod renewals;
 pub(crate) mod runtime;
 mod seeds;
 mod stream;
@@ -39,6 +41,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::metrics::Metrics;
+use crate::options::RenewalOptions;
 use crate::orders::{AgentId, Inspection, Order, Reply, ShardHandle, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
@@ -84,6 +87,8 @@ pub(crate) struct AgentPort {
     pub(crate) site: Arc<dyn Site>,
     /// Keeps its certificates up to date.
     pub(crate) keeper: Option<Arc<Keeper>>,
+    /// Where it gets its next certificate from.
+    pub(crate) renewal: Option<RenewalOptions>,
     /// Where bulk sync is served: the TCP port of the datagram port's number.
     pub(crate) sync_listener: TcpListener,
     /// Where HTTP is served; loopback only.

@@ -59,6 +59,10 @@ pub enum Kind {
     Host,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A `host:port`.
+    Endpoint,
+    /// SHA-256 of a certificate.
+    Fingerprint,
     /// A list of `host:port`.
     Seeds,
     /// A list of certificate thumbprints.
@@ -103,6 +107,8 @@ impl Kind {
                 let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
                 quoted.join(", ")
             }
+            Self::Endpoint => "`host:port`".into(),
+            Self::Fingerprint => "SHA-256 in hexadecimal".into(),
             Self::Seeds => "list of `host:port`".into(),
             Self::Thumbprints => "list of thumbprints".into(),
             Self::Labels => "names with values".into(),
@@ -339,6 +345,22 @@ pub static KEYS: &[Key] = &[
         "Overrides certificateReloadInterval.",
     ),
     used("tls:allowUntrustedCertificates", Kind::Switch, "false", "Only `false` is accepted."),
+    unset(
+        "bootstrap:server",
+        Kind::Endpoint,
+        "Server of the authority that the agent renews its certificate from, by itself.",
+    ),
+    unset(
+        "bootstrap:caFingerprint",
+        Kind::Fingerprint,
+        "Fingerprint of the root that this server has to end in; without it any of caPath.",
+    ),
+    used(
+        "bootstrap:crlInterval",
+        Kind::Span,
+        "00:05:00",
+        "How often the authority's revocation list is fetched from this server.",
+    ),
     used(
         "control:address",
         Kind::Address,
