@@ -157,6 +157,7 @@ impl Metrics {
                 self.transition(match reason {
                     LeftReason::Left => "left",
                     LeftReason::Failed => "failed",
+                    LeftReason::Revoked => "revoked",
                 });
             }
             Event::Unreachable(_) => self.transition("unreachable"),

@@ -29,6 +29,8 @@ mod renewal;
 mod restart;
 #[path = "stories/secrecy.rs"]
 mod secrecy;
+#[path = "stories/secrets.rs"]
+mod secrets;
 #[path = "stories/start_errors.rs"]
 mod start_errors;
 #[path = "stories/strangers.rs"]

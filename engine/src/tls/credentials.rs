@@ -21,13 +21,14 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, InconsistentKeys, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroize;
 
 use crate::options::{Material, TlsOptions};
 use crate::state::KeptList;
 use crate::tls::alpn;
 use crate::tls::identity::{Identity, IdentityError, Part};
 use crate::tls::material::{Contents, List, Source};
-use crate::tls::provider::{provider, sha256};
+use crate::tls::provider::{provider, sha256, signing_key};
 use crate::tls::revocation::{ListError, Revocations};
 use crate::tls::trust::{Pin, Trust, vouches_for_itself};
 use crate::tls::verifier::{MeshVerifier, TrustError, Usage, Verified};
@@ -416,10 +417,7 @@ fn load_pair(
         }
         None => (certificate, only_key(certificate, keys, has_encrypted_key)?),
     };
-    let key = provider()
-        .key_provider
-        .load_private_key(key)
-        .map_err(|_| holder.error(Fault::UnusableKey))?;
+    let key = signing_key(key).map_err(|_| holder.error(Fault::UnusableKey))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) => {}
@@ -438,7 +436,11 @@ fn only_key(
 ) -> Result<PrivateKeyDer<'static>, CredentialsError> {
     match (keys.pop(), keys.len()) {
         (Some(key), 0) => Ok(key),
-        (Some(_), more) => Err(source.error(Fault::SeveralKeys(more + 1))),
+        (Some(mut key), more) => {
+            key.zeroize();
+            keys.iter_mut().for_each(Zeroize::zeroize);
+            Err(source.error(Fault::SeveralKeys(more + 1)))
+        }
         (None, _) if has_encrypted_key => Err(source.error(Fault::EncryptedKey)),
         (None, _) => Err(source.error(Fault::NoKey)),
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mesh_gossip::options::{AgentOptions, Material};
 use mesh_gossip::proto::State;
 
+use crate::mesh::log::event_id;
 use crate::mesh::{Authority, Host, Spec, Stage, everyone_alive, on_both_backends, until};
 use crate::papers::list;
 
@@ -73,6 +74,16 @@ fn a_list_that_one_member_has_reaches_all_and_the_revoked_one_cannot_return() {
         let renewed = five.hosts[1].agent.add_revocation_lists(&revoking).unwrap();
         assert_eq!(renewed.revoked, 1);
         let took = until("it is out of every view", || five.is_out());
+        let reason = |host: &Host| {
+            let lines = host.log.about(event_id::LEFT, "echo");
+            lines.first().map(|line| line.field("Reason").to_owned())
+        };
+        until("its departure has a reason of its own", || {
+            reason(&five.hosts[1]).as_deref() == Some("revoked")
+        });
+        let departures = [("mesh_transition", "revoked")];
+        let metrics = five.hosts[1].metrics();
+        assert_eq!(metrics.sum("mesh_gossip_transitions_total", &departures), 1);
         println!("{:?}: out of all views after {} ms", stage.backend, took.as_millis());
         for at in [0, 2, 3] {
             let host = &five.hosts[at];
