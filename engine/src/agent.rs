@@ -155,6 +155,7 @@ impl Agent {
             shard: shard.clone(),
             site: shared.clone(),
             keeper: Some(keeper.clone()),
+            #[cfg(feature = "bootstrap")]
             renewal: options.upkeep.renewal,
             sync_listener: streams,
             http,

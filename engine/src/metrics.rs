@@ -54,6 +54,7 @@ pub(crate) struct Metrics {
     syncs: IntCounterVec,
     reloads: IntCounterVec,
     fetched_lists: IntCounterVec,
+    #[cfg(feature = "bootstrap")]
     renewals: IntCounterVec,
     trust_epoch: IntGauge,
     revoked: IntGauge,
@@ -107,6 +108,7 @@ impl Metrics {
                 &["mesh_outcome"],
             ),
             fetched_lists: fetched_lists(r),
+            #[cfg(feature = "bootstrap")]
             renewals: renewals(r),
             trust_epoch: gauge(
                 r,
@@ -254,6 +256,7 @@ fn fetched_lists(registry: &Registry) -> IntCounterVec {
     )
 }
 
+#[cfg(feature = "bootstrap")]
 fn renewals(registry: &Registry) -> IntCounterVec {
     counters(
         registry,

@@ -41,6 +41,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::metrics::Metrics;
+#[cfg(feature = "bootstrap")]
 use crate::options::RenewalOptions;
 use crate::orders::{AgentId, Inspection, Order, Reply, ShardHandle, Work};
 use crate::shared::Shared;
@@ -88,6 +89,7 @@ pub(crate) struct AgentPort {
     /// Keeps its certificates up to date.
     pub(crate) keeper: Option<Arc<Keeper>>,
     /// Where it gets its next certificate from.
+    #[cfg(feature = "bootstrap")]
     pub(crate) renewal: Option<RenewalOptions>,
     /// Where bulk sync is served: the TCP port of the datagram port's number.
     pub(crate) sync_listener: TcpListener,
