@@ -21,6 +21,9 @@ mod wall;
 
 #[cfg(feature = "bootstrap")]
 pub mod bootstrap;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use mesh_gossip_proto as proto;
 

@@ -18,6 +18,8 @@ mod lifecycle;
 pub(crate) mod pacing;
 mod rekeying;
 mod session;
+#[cfg(feature = "fuzzing")]
+mod soundness;
 pub mod stats;
 mod targets;
 #[cfg(test)]

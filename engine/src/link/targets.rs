@@ -170,7 +170,7 @@ mod tests {
         let now = Instant::ORIGIN + Duration::from_secs(60);
         let mut targets = Targets::default();
         let target = Target::Member(MemberId([1; 16]));
-        let mut tries = |targets: &mut Targets, seconds| {
+        let tries = |targets: &mut Targets, seconds| {
             let now = now + Duration::from_secs(seconds);
             (0..9).filter(|_| targets.may_dial(now, target)).count()
         };
