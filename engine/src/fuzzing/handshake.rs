@@ -6,7 +6,7 @@
 //! (rule S-6), sealed datagrams go to verified paths only (rule S-10), the links stay sound, a
 //! stranger gets no session (rule S-8). In the end nothing half-open is left.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use mesh_gossip_proto::wire::header::{
@@ -35,9 +35,14 @@ struct Account {
     brought: usize,
     got: usize,
     inits: u32,
+    /// Attempts of those; who names one has received it.
+    attempts: HashSet<u64>,
     /// Sealed datagrams that opened although they came from here, each of which earns a dial.
     roamed: u32,
+    /// It has answered what was sent there, or a session leads there.
     verified: bool,
+    /// A session led there.
+    confirmed: bool,
 }
 
 struct Stage {
@@ -188,6 +193,9 @@ impl Stage {
         let path = source(from);
         let account = self.accounts.entry(path).or_default();
         account.brought += bytes.len();
+        if attempt(&bytes).is_some_and(|attempt| account.attempts.contains(&attempt)) {
+            account.verified = true;
+        }
         if let Some(delivery) = self.server.receive(self.now, path, &mut bytes) {
             assert_ne!(delivery.from, self.stranger, "a stranger was heard");
         }
@@ -211,9 +219,13 @@ impl Stage {
                 }
                 Some(&INIT) if !account.verified => {
                     account.inits += 1;
+                    account.attempts.extend(attempt(&bytes));
                     assert!(account.inits <= MOST_INITS * account.roamed, "unasked INITs to {to}");
                 }
-                Some(&DATA) => assert!(account.verified, "sealed for an unverified path"),
+                Some(&DATA) => {
+                    account.confirmed |= self.server.leads_to(to);
+                    assert!(account.confirmed, "sealed for an unverified path");
+                }
                 _ => {}
             }
             let client = (0..self.clients.len()).find(|client| source(*client) == to);
@@ -243,6 +255,12 @@ impl Stage {
         self.server.assert_sound();
         assert_eq!(self.server.stats().half_open, 0, "half-open state ends by itself");
     }
+}
+
+/// Which handshake a datagram belongs to.
+fn attempt(datagram: &[u8]) -> Option<u64> {
+    let mut bytes = datagram.to_vec();
+    Handshake::split(&mut bytes).ok().map(|parts| parts.header.attempt.get())
 }
 
 /// Changes one field of the header, or one byte behind it.

@@ -140,6 +140,8 @@ impl Stage {
 
     fn step(&mut self, input: &mut Input<'_>) {
         let peer = input.below(NAMES.len());
+        // The links let nobody in who shows our own certificate (rule S-8).
+        let proven = id(NAMES[peer.max(1)]);
         match input.byte() % 16 {
             0..=6 => {
                 let mut packet = Packet::default();
@@ -154,7 +156,7 @@ impl Stage {
             }
             8 => {
                 let state = self.state_of(input);
-                self.node.handle_sync(self.now, id(NAMES[peer]), &state);
+                self.node.handle_sync(self.now, proven, &state);
                 self.node.handle_stream_closed(input.byte() & 1 == 0);
             }
             9 => {
@@ -171,7 +173,7 @@ impl Stage {
             _ => match input.below(3) {
                 0 => {
                     let seed = input.byte() & 1 == 1;
-                    self.node.handle_peer_proven(self.now, id(NAMES[peer]), address(peer), seed);
+                    self.node.handle_peer_proven(self.now, proven, address(peer), seed);
                 }
                 1 => self.node.handle_own_address(self.now, address(peer)),
                 _ => {

@@ -23,7 +23,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate};
 use x509_parser::x509::{ReasonCode, X509Version};
 
-use crate::tls::provider::verification_algorithms;
+use crate::tls::provider::{sha256, verification_algorithms};
 use crate::tls::standing::{CertificateId, KeyId, Serial, element};
 
 /// Largest list, in bytes: some two hundred thousand entries.
@@ -85,6 +85,8 @@ pub struct RevocationList {
     next_update: UnixTime,
     serials: HashSet<Serial>,
     der: Box<[u8]>,
+    /// SHA-256 of what is signed. What surrounds it, the seal included, has several encodings.
+    signed: [u8; 32],
 }
 
 impl RevocationList {
@@ -126,6 +128,7 @@ impl RevocationList {
             next_update: unix(next_update.timestamp()),
             serials,
             der: der.into(),
+            signed: sha256(list.tbs_cert_list.as_ref()),
         })
     }
 
@@ -308,7 +311,7 @@ impl Revocations {
         };
         match known.rank().cmp(&list.rank()) {
             Ordering::Greater => Ok(Taken::Outdated),
-            Ordering::Equal if known.der == list.der => Ok(Taken::Known),
+            Ordering::Equal if known.signed == list.signed => Ok(Taken::Known),
             Ordering::Equal => Err(ListError::Number),
             Ordering::Less => {
                 *known = list;
