@@ -14,6 +14,8 @@ use crate::tls::credentials::Credentials;
 
 /// Longer than any input lets time pass; links count from when they verified.
 const VALIDITY: Duration = Duration::from_secs(300 * 86_400);
+/// Certificates of one CA that say nothing new and fill a flight.
+const REPEATED: usize = 7;
 /// Names of members; `z` is certified by another CA.
 pub(super) const MEMBERS: [&str; 4] = ["a", "b", "c", "d"];
 pub(super) const STRANGER: &str = "z";
@@ -23,19 +25,21 @@ pub(super) struct Certified {
     pub(super) ca: CertificateAuthority,
     pub(super) issued: BTreeMap<&'static str, Issued>,
     credentials: BTreeMap<&'static str, Arc<Credentials>>,
+    /// As the second member, with a chain that fills more than three datagrams.
+    long_winded: Arc<Credentials>,
 }
 
 static CERTIFIED: LazyLock<Certified> = LazyLock::new(|| {
     let (ca, foreign) = (authority(), authority());
-    let mut certified = Certified { ca, issued: BTreeMap::new(), credentials: BTreeMap::new() };
-    for name in MEMBERS {
-        let issued = issue(&certified.ca, name);
-        certified.credentials.insert(name, load(&certified.ca, &issued, name));
-        certified.issued.insert(name, issued);
-    }
-    let stranger = load(&foreign, &issue(&foreign, STRANGER), STRANGER);
-    certified.credentials.insert(STRANGER, stranger);
-    certified
+    let issued: BTreeMap<_, _> = MEMBERS.map(|name| (name, issue(&ca, name))).into();
+    let loaded = issued.iter().map(|(name, issued)| (*name, load(&ca, issued, name)));
+    let mut credentials: BTreeMap<_, _> = loaded.collect();
+    credentials.insert(STRANGER, load(&foreign, &issue(&foreign, STRANGER), STRANGER));
+    let mut long = issue(&ca, MEMBERS[1]);
+    let issuing = long.chain_pem.rfind("-----BEGIN").map_or("", |at| &long.chain_pem[at..]);
+    long.chain_pem = long.chain_pem.clone() + &issuing.repeat(REPEATED);
+    let long_winded = load(&ca, &long, MEMBERS[1]);
+    Certified { ca, issued, credentials, long_winded }
 });
 
 fn authority() -> CertificateAuthority {
@@ -71,12 +75,22 @@ impl Certified {
 
     /// Links of a member, without a session.
     pub(super) fn links(&self, name: &str, seed: u64) -> Links {
-        Links::new(LinkOptions {
-            local: self.credentials(name).member_id(),
-            cluster_id: CLUSTER.into(),
-            authority: self.authority(name),
-            seed,
-            linger: Span::from_secs(5),
-        })
+        links(self.authority(name), seed)
     }
+
+    /// Links of the second member, whose flights are longer than three of their causes.
+    pub(super) fn long_winded(&self, seed: u64) -> Links {
+        let credentials = Arc::clone(&self.long_winded);
+        links(Arc::new(MeshAuthority::new(credentials, Arc::default())), seed)
+    }
+}
+
+fn links(authority: Arc<MeshAuthority>, seed: u64) -> Links {
+    Links::new(LinkOptions {
+        local: authority.credentials().member_id(),
+        cluster_id: CLUSTER.into(),
+        authority,
+        seed,
+        linger: Span::from_secs(5),
+    })
 }

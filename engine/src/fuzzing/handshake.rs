@@ -85,7 +85,7 @@ impl Stage {
         let links = |(n, name): (usize, &&str)| certified.links(name, n as u64 + 10);
         Self {
             now: start(),
-            server: certified.links(MEMBERS[1], 2),
+            server: certified.long_winded(2),
             clients: clients.iter().enumerate().map(links).collect(),
             stranger: certified.credentials(STRANGER).member_id(),
             flying: Vec::new(),
