@@ -6,6 +6,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoEntropy;
 
+/// 32 bytes from the operating system: a key.
+pub(crate) fn key() -> Result<[u8; 32], NoEntropy> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| NoEntropy)?;
+    Ok(bytes)
+}
+
 /// Eight bytes from the operating system, as a number.
 pub(crate) fn word() -> Result<u64, NoEntropy> {
     let mut bytes = [0; 8];

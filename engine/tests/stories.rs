@@ -9,6 +9,8 @@ mod crowd;
 mod departure;
 #[path = "stories/discovery.rs"]
 mod discovery;
+#[path = "stories/floods.rs"]
+mod floods;
 #[path = "stories/hostile.rs"]
 mod hostile;
 #[path = "stories/metadata.rs"]

@@ -164,6 +164,8 @@ pub enum Timer {
     Gossip,
     /// What was asked for and has not come is asked for again.
     Pull,
+    /// A record that came too soon has its turn.
+    Record,
     /// Departed members are looked through.
     Reap,
     /// The leave is repeated to whoever has not acknowledged.

@@ -40,6 +40,7 @@ use crate::wire::message::{Body, Packet};
 
 mod claims;
 mod departure;
+mod flooding;
 mod gossip;
 mod joining;
 mod memberlist;
@@ -50,6 +51,7 @@ mod receive;
 mod renewal;
 
 use departure::Departure;
+use flooding::Flooding;
 use joining::Joining;
 use observing::Observing;
 
@@ -95,6 +97,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     pulls: Pulls,
     agreement: Agreement,
     push_pull: PushPull,
+    flooding: Flooding,
     joining: Joining,
     departure: Departure,
     /// When we last forgot contacts that are no members.
@@ -176,6 +179,7 @@ impl<T: MemberTable> Node<T> {
             pulls: Pulls::default(),
             agreement: Agreement::default(),
             push_pull: PushPull::default(),
+            flooding: Flooding::default(),
             joining: Joining::default(),
             departure: Departure::default(),
             tidied: now,
@@ -292,6 +296,7 @@ impl<T: MemberTable> Node<T> {
                 Timer::Audit => self.audit(now),
                 Timer::Gossip => self.gossip_tick(now),
                 Timer::Pull => self.pull_again(now),
+                Timer::Record => self.apply_waiting(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
             }

@@ -13,6 +13,7 @@ use mesh_gossip_proto::Instant;
 use mesh_gossip_proto::wire::header::{HandshakeHeader, RESP};
 use rustls::{ServerConfig, ServerConnection};
 
+use super::admission::Claim;
 use super::established::{Attempt, Established, Side, Tunnel, Us};
 use super::failure::Failure;
 use super::flight::Envelope;
@@ -28,6 +29,8 @@ pub(super) struct Answer {
     pub(super) begun: Instant,
     pub(super) attempt: u64,
     pub(super) peer_index: u32,
+    /// What the client had shown when it was let in (rule S-7).
+    pub(super) claim: Claim,
     /// Which of our certificates it shows.
     pub(super) generation: u64,
     index: u32,
@@ -52,6 +55,7 @@ impl Answer {
             begun: now,
             attempt: header.attempt.get(),
             peer_index: header.sender.get(),
+            claim: Claim::Stranger,
             generation,
             index,
             received: 0,

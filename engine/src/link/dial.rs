@@ -14,9 +14,11 @@ use mesh_gossip_proto::wire::header::{HandshakeHeader, INIT};
 use mesh_gossip_proto::{Duration, Instant, MemberId};
 use rustls::{ClientConfig, ClientConnection};
 
+use super::cookies::COOKIE;
 use super::established::{Attempt, Established, Side, Tunnel, Us};
 use super::failure::Failure;
 use super::flight::Envelope;
+use super::proofs::Ticket;
 use super::targets::Target;
 use crate::tls::credentials::server_name;
 
@@ -56,6 +58,9 @@ pub(super) struct Dial {
     wait: Duration,
     next: Instant,
     progressed: bool,
+    /// What is shown until the server has let us a place (rule S-7).
+    pub(super) ticket: Ticket,
+    asked_for_cookie: bool,
 }
 
 /// A proven server and the flight that proves us to it.
@@ -93,6 +98,8 @@ impl Dial {
             wait: FIRST_WAIT,
             next: now,
             progressed: false,
+            ticket: Ticket::Nothing,
+            asked_for_cookie: false,
         })
     }
 
@@ -132,7 +139,23 @@ impl Dial {
             ack: self.tunnel.input.acknowledges(),
             attempt: self.attempt,
         };
-        Ok(envelope.flight(&self.tunnel.out, &[]))
+        let place = self.peer_index != 0;
+        let ticket = if place { &Ticket::Nothing } else { &self.ticket };
+        Ok(envelope.flight_under(ticket, &self.tunnel.out, &[]))
+    }
+
+    /// The server wants to see that we receive where we send from: the next flight shows
+    /// `cookie`. Says whether it does; a server is obeyed once.
+    pub(super) fn asked_for_cookie(&mut self, cookie: [u8; COOKIE]) -> bool {
+        if self.asked_for_cookie || self.peer_index != 0 {
+            return false;
+        }
+        self.asked_for_cookie = true;
+        self.ticket = Ticket::Cookie(cookie);
+        // Somebody is there, and knows our attempt: the flights start anew (rule S-10).
+        self.sent = 0;
+        self.wait = FIRST_WAIT;
+        true
     }
 
     /// Takes a datagram of the server; says whether the handshake can be finished.

@@ -20,6 +20,8 @@ pub(super) enum Failure {
     Tls(&'static str),
     /// No keys could be made.
     Keys(KeyError),
+    /// Somebody who shows more took its place.
+    Displaced,
     /// All places are taken.
     Full,
 }
@@ -36,6 +38,7 @@ impl Failure {
             Self::Tls(reason) => reason,
             Self::Keys(KeyError::Suite) => "suite",
             Self::Keys(KeyError::Export) => "export",
+            Self::Displaced => "displaced",
             Self::Full => "full",
         }
     }

@@ -4,6 +4,8 @@ use mesh_gossip_proto::session::stream::Sender;
 use mesh_gossip_proto::wire::header::{FRAMING, HandshakeHeader, INIT, INIT_SIZE};
 use zerocopy::IntoBytes;
 
+use super::proofs::Ticket;
+
 const HEADER: usize = size_of::<HandshakeHeader>();
 
 /// The fields that all datagrams of one attempt share.
@@ -18,8 +20,8 @@ pub(super) struct Envelope {
 
 impl Envelope {
     /// One datagram; an INIT is padded to its full size (rule S-6).
-    fn datagram(&self, offset: u16, fragment: &[u8], trailer: &[u8]) -> Vec<u8> {
-        let header = HandshakeHeader {
+    fn datagram(&self, offset: u16, fragment: &[u8], trailer: &[u8], ticket: &Ticket) -> Vec<u8> {
+        let mut header = HandshakeHeader {
             kind: self.kind,
             framing: FRAMING,
             flags: 0,
@@ -34,6 +36,7 @@ impl Envelope {
             attempt: self.attempt.into(),
             token: [0; 32],
         };
+        ticket.stamp(&mut header, fragment);
         let mut datagram = Vec::with_capacity(INIT_SIZE);
         datagram.extend_from_slice(header.as_bytes());
         datagram.extend_from_slice(fragment);
@@ -48,14 +51,24 @@ impl Envelope {
     /// Everything unacknowledged of `stream`, the trailer behind the last fragment. An empty
     /// stream gives one datagram that only acknowledges.
     pub(super) fn flight(&self, stream: &Sender, trailer: &[u8]) -> Vec<Vec<u8>> {
+        self.flight_under(&Ticket::Nothing, stream, trailer)
+    }
+
+    /// The same, each datagram showing `ticket` (rule S-7).
+    pub(super) fn flight_under(
+        &self,
+        ticket: &Ticket,
+        stream: &Sender,
+        trailer: &[u8],
+    ) -> Vec<Vec<u8>> {
         let room = INIT_SIZE - HEADER - trailer.len();
         let fragments: Vec<(u16, &[u8])> = stream.fragments(room).collect();
         if fragments.is_empty() {
-            return vec![self.datagram(0, &[], trailer)];
+            return vec![self.datagram(0, &[], trailer, ticket)];
         }
         let last = fragments.len() - 1;
         let datagram = |(number, (offset, fragment)): (usize, &(u16, &[u8]))| {
-            self.datagram(*offset, fragment, if number == last { trailer } else { &[] })
+            self.datagram(*offset, fragment, if number == last { trailer } else { &[] }, ticket)
         };
         fragments.iter().enumerate().map(datagram).collect()
     }

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use mesh_gossip_proto::session::channel::Channel;
-use mesh_gossip_proto::wire::header::{FLAG_COOKIE, FLAG_PROOF};
 use mesh_gossip_proto::{Instant, MemberId};
 
 use super::answer::Answer;
@@ -11,16 +10,18 @@ use super::dial::{Dial, Proven};
 use super::established::Us;
 use super::failure::Failure;
 use super::flight::Envelope;
+use super::proofs::names_a_place;
 use super::session::{Finishing, Phase, Session, UNCONFIRMED};
 use super::stats::TlsSummary;
 use super::targets::{Target, Targets};
 use super::{
-    Delivery, Entry, Handshake, INIT, INIT_SIZE, LinkEvent, Links, MOST_ENTRIES, MOST_HALF_OPEN,
-    MOST_REJECTED, OWN_ID, decode_reason, lifecycle,
+    Delivery, Entry, Handshake, INIT, INIT_SIZE, LinkEvent, Links, MOST_ENTRIES, MOST_REJECTED,
+    OWN_ID, decode_reason, lifecycle,
 };
 use crate::entropy;
 use crate::link::established::Established;
 use crate::tls::keys::SessionKeys;
+use crate::tls::proof::ProofKeys;
 
 impl Links {
     /// Begins a handshake with `target` at `path` if none is under way and the pace allows it;
@@ -58,9 +59,13 @@ impl Links {
         // The index is known only once the place is let; the dial needs it from the start.
         let mut outcome = Ok(());
         let expect = Self::expectation(target);
+        let ticket = self.ticket_for(target, path);
         let index = self.slots.insert_with(|index| {
             match Dial::begin(config, now, path, expect, index, attempt, generation) {
-                Ok(dial) => Some(Entry::Dialing(Box::new(dial))),
+                Ok(mut dial) => {
+                    dial.ticket = ticket;
+                    Some(Entry::Dialing(Box::new(dial)))
+                }
                 Err(failure) => {
                     outcome = Err(failure);
                     None
@@ -200,9 +205,6 @@ impl Links {
             // Every client pads (rule S-6); a short one only wants work done cheaply.
             return self.drop_datagram("short-init");
         }
-        if parts.header.flags & (FLAG_COOKIE | FLAG_PROOF) != 0 {
-            return self.drop_datagram("token");
-        }
         let index = match self.answer_index(now, from, &parts) {
             Ok(index) => index,
             Err(reason) => return self.drop_datagram(reason),
@@ -247,7 +249,7 @@ impl Links {
     ) -> Result<u32, &'static str> {
         let attempt = parts.header.attempt.get();
         let named = parts.header.receiver.get();
-        if named != 0 {
+        if names_a_place(&parts.header) {
             let belongs = match self.slots.get(named) {
                 Some(Entry::Answering(answer)) => answer.attempt == attempt && answer.path == from,
                 Some(Entry::Open(session)) => {
@@ -261,20 +263,36 @@ impl Links {
         if let Some(known) = self.attempts.get(&(from, attempt)) {
             return Ok(*known);
         }
-        if self.half_open >= MOST_HALF_OPEN || self.slots.len() >= MOST_ENTRIES {
+        if self.slots.len() >= MOST_ENTRIES {
             return Err("half-open-full");
+        }
+        let (claim, displaced) = self.admit(now, from, parts)?;
+        if let Some(displaced) = displaced {
+            self.displace(displaced);
         }
         let config = self.authority.credentials().gossip_server().clone();
         let generation = self.rekeying.generation();
         let index = self.slots.insert_with(|index| {
-            let answer = Answer::begin(config, now, from, &parts.header, index, generation).ok()?;
+            let mut answer =
+                Answer::begin(config, now, from, &parts.header, index, generation).ok()?;
+            answer.claim = claim;
             Some(Entry::Answering(Box::new(answer)))
         });
         let index = index.ok_or("half-open-full")?;
         self.attempts.insert((from, attempt), index);
+        self.admission.entered(from, claim, index);
         self.half_open += 1;
+        self.stats.half_open_peak = self.stats.half_open_peak.max(self.half_open);
         self.timers.set(index, now + UNCONFIRMED);
         Ok(index)
+    }
+
+    /// Somebody who shows more takes the place of an unproven client.
+    fn displace(&mut self, index: u32) {
+        let Some(Entry::Answering(answer)) = self.slots.get(index) else { return };
+        let path = answer.path;
+        self.close(index);
+        self.fail(path, Failure::Displaced);
     }
 
     /// The client is authenticated: a session that its first sealed datagram will confirm.
@@ -286,6 +304,7 @@ impl Links {
                 unreachable!("the caller saw an answer at this index");
             };
             let (path, attempt) = (answer.path, answer.attempt);
+            self.admission.left(path, answer.claim, index);
             match finish_answer(*answer, now, &us) {
                 Ok((session, tls)) => {
                     outcome = Some(Ok(tls));
@@ -344,6 +363,7 @@ impl Links {
             }
             Entry::Answering(answer) => {
                 self.attempts.remove(&(answer.path, answer.attempt));
+                self.admission.left(answer.path, answer.claim, index);
                 self.half_open -= 1;
             }
             Entry::Open(session) => self.forget_session(index, &session),
@@ -401,7 +421,7 @@ fn finish_dial(
     let generation = dial.generation;
     let Proven { established, peer_index, tunnel } = dial.finish(us)?;
     let Established { peer, keys, tls, standing, left } = established;
-    let SessionKeys { client_to_server, server_to_client } = keys;
+    let SessionKeys { client_to_server, server_to_client, client_proof, server_proof } = keys;
     let ack = tunnel.input.acknowledges();
     let envelope = Envelope { kind: INIT, receiver: peer_index, sender: index, ack, attempt };
     let finishing = Finishing::new(tunnel, envelope, greeting, target);
@@ -419,7 +439,10 @@ fn finish_dial(
         asked: None,
         tried: None,
         redialled: None,
+        asks: 0,
+        said: None,
         doubted: false,
+        proofs: ProofKeys { ours: client_proof, theirs: server_proof },
         standing,
         ends: now + left,
         generation,
@@ -436,7 +459,7 @@ fn finish_answer(
     let generation = answer.generation;
     let peer_index = answer.peer_index;
     let Established { peer, keys, tls, standing, left } = answer.finish(us)?;
-    let SessionKeys { client_to_server, server_to_client } = keys;
+    let SessionKeys { client_to_server, server_to_client, client_proof, server_proof } = keys;
     let session = Session {
         peer,
         path,
@@ -451,7 +474,10 @@ fn finish_answer(
         asked: None,
         tried: None,
         redialled: None,
+        asks: 0,
+        said: None,
         doubted: false,
+        proofs: ProofKeys { ours: server_proof, theirs: client_proof },
         standing,
         ends: now + left,
         generation,

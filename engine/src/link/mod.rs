@@ -8,15 +8,23 @@
 //! names; sends go only to a path that a handshake verified; every place, queue and rate is
 //! bounded.
 
+mod admission;
 mod answer;
+mod budget;
+mod cookies;
 mod dial;
 mod established;
 mod failure;
 mod flight;
+#[cfg(test)]
+mod flood_tests;
 mod handshakes;
 mod lifecycle;
 pub(crate) mod pacing;
+mod proofs;
 mod rekeying;
+#[cfg(test)]
+mod rotation_tests;
 mod session;
 #[cfg(feature = "fuzzing")]
 mod soundness;
@@ -46,6 +54,7 @@ use zerocopy::IntoBytes;
 use crate::tls::authority::MeshAuthority;
 use crate::tls::standing::Serial;
 use crate::tls::trust::TrustCell;
+use admission::Admission;
 use answer::Answer;
 use dial::{Dial, Expect};
 use failure::Failure;
@@ -57,8 +66,6 @@ use targets::{Target, Targets};
 
 /// Handshakes and sessions held at once; a further handshake is refused and counted.
 const MOST_ENTRIES: usize = 131_072;
-/// Half-open handshakes that strangers can make us hold (rule S-7).
-const MOST_HALF_OPEN: u64 = 1_024;
 /// Peers remembered as told to reject us.
 const MOST_REJECTED: usize = 1_024;
 /// A hint answers a sealed datagram of at least this size, so that it never amplifies.
@@ -131,6 +138,8 @@ pub(crate) struct Links {
     rekeying: Rekeying,
     timers: Timers<u32>,
     half_open: u64,
+    /// Who may make us begin a handshake (rule S-7).
+    admission: Admission,
     /// Answers that cost little but could be provoked without end.
     hints_out: Pace,
     confirmations: Pace,
@@ -159,6 +168,7 @@ impl Links {
             rekeying: Rekeying::default(),
             timers: Timers::default(),
             half_open: 0,
+            admission: Admission::default(),
             hints_out: Pace::new(64, Duration::from_millis(20)),
             confirmations: Pace::new(64, Duration::from_millis(5)),
             outbox: VecDeque::new(),
@@ -276,7 +286,10 @@ impl Links {
                 self.receive_resp(now, from, datagram);
                 None
             }
-            Some(&RETRY) => self.drop_datagram("retry"),
+            Some(&RETRY) => {
+                self.receive_retry(now, from, datagram);
+                None
+            }
             Some(&RESET_HINT) => {
                 self.receive_hint(now, from, datagram);
                 None
@@ -389,7 +402,9 @@ impl Links {
     pub(crate) fn stats(&self) -> LinkStats {
         let sessions = self.members.values().map(|sessions| sessions.len() as u64).sum();
         let outdated = self.outdated().count() as u64;
-        LinkStats { sessions, outdated, half_open: self.half_open, ..self.stats.clone() }
+        let answering_us = self.admission.spent().as_micros() as u64;
+        let half_open = self.half_open;
+        LinkStats { sessions, outdated, half_open, answering_us, ..self.stats.clone() }
     }
 
     /// Drops every session and handshake (rule S-4): their counters may run elsewhere too.

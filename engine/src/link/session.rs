@@ -12,6 +12,7 @@ use super::established::Tunnel;
 use super::flight::Envelope;
 use super::targets::Target;
 use crate::tls::keys::PacketKey;
+use crate::tls::proof::ProofKeys;
 use crate::tls::standing::Standing;
 
 /// One session.
@@ -37,8 +38,14 @@ pub(super) struct Session {
     pub(super) tried: Option<SocketAddr>,
     /// When the peer was last dialled because it stayed silent on this path.
     pub(super) redialled: Option<Instant>,
+    /// How often its end has been announced since the last datagram came.
+    pub(super) asks: u8,
+    /// When we last said that we send on it because another one was about to end.
+    pub(super) said: Option<Instant>,
     /// The peer says that it does not know this session; a new handshake is under way.
     pub(super) doubted: bool,
+    /// What possession of this session is proven with (rule S-7).
+    pub(super) proofs: ProofKeys,
     /// What the peer's certificate rests on (rule S-16).
     pub(super) standing: Standing,
     /// When the first certificate of its chain expires: nothing is sealed or opened from then on.

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use super::admission::MOST_HALF_OPEN;
 use super::session::Phase;
-use super::{Entry, Links, MOST_ENTRIES, MOST_HALF_OPEN};
+use super::{Entry, Links, MOST_ENTRIES};
 
 /// More sessions with one member are never kept.
 const MOST_A_MEMBER: usize = 4;
@@ -11,13 +12,14 @@ const MOST_A_MEMBER: usize = 4;
 impl Links {
     /// Panics where an index, a count or a deadline is not what it should be.
     pub(crate) fn assert_sound(&self) {
-        let (mut half_open, mut live) = (0, 0);
+        let (mut half_open, mut unproven, mut live) = (0, 0, 0);
         for (index, entry) in self.slots.iter() {
             assert!(self.timers.deadline(index).is_some(), "place {index:#x} would stay for ever");
             match entry {
                 Entry::Dialing(_) => {}
                 Entry::Answering(answer) => {
                     half_open += 1;
+                    unproven += 1;
                     let known = self.attempts.get(&(answer.path, answer.attempt));
                     assert_eq!(known, Some(&index), "an attempt has one place");
                 }
@@ -33,6 +35,7 @@ impl Links {
             }
         }
         assert_eq!(self.half_open, half_open, "half-open handshakes are counted");
+        assert_eq!(self.admission.places(), unproven, "the books hold the unproven and no others");
         assert!(half_open <= MOST_HALF_OPEN && self.slots.len() <= MOST_ENTRIES);
         let ranked: usize = self.members.values().map(Vec::len).sum();
         assert_eq!(ranked, live, "only confirmed sessions are sent on");

@@ -46,6 +46,21 @@ pub struct LinkStats {
     pub sessions: u64,
     /// Handshakes under way (gauge).
     pub half_open: u64,
+    /// The most handshakes under way at once since the start (gauge).
+    pub half_open_peak: u64,
+    /// Cookies asked for: INITs that were answered by a RETRY (rule S-7).
+    pub retries_out: u64,
+    /// Cookies that we were asked for, and showed.
+    pub retries_in: u64,
+    /// Handshakes of others that began with a cookie of ours.
+    pub cookies: u64,
+    /// Handshakes of others that began with the proof of a live session.
+    pub proofs: u64,
+    /// Cookies and proofs that did not hold; whoever showed one counts as a stranger.
+    pub worthless_tokens: BTreeMap<&'static str, u64>,
+    /// Processor time that answering strangers and members was granted, microseconds by the model
+    /// of rule S-7.
+    pub answering_us: u64,
     /// What the newest confirmed handshake negotiated.
     pub tls: Option<TlsSummary>,
 }

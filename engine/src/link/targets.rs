@@ -20,6 +20,11 @@ const FORGIVES_EVERY: Duration = Duration::from_secs(60);
 /// Targets remembered; beyond it those at rest are forgotten.
 const REMEMBERED: usize = 4_096;
 
+/// The most handshakes with one member that one end begins within `span`.
+pub(super) fn most_handshakes_in(span: Duration) -> usize {
+    BURST as usize + span.as_millis().div_ceil(REFILL.as_millis()) as usize
+}
+
 /// A member, or whoever answers at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Target {

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a secret lives only until its keys are expanded.
 
+use super::proof::{PROOF, ProofKey};
 use mesh_gossip_proto::MemberId;
 use mesh_gossip_proto::session::channel::Seal;
 use mesh_gossip_proto::wire::header::TAG;
@@ -56,6 +57,9 @@ impl std::fmt::Debug for PacketKey {
 pub(crate) struct SessionKeys {
     pub(crate) client_to_server: PacketKey,
     pub(crate) server_to_client: PacketKey,
+    /// What the client proves possession with, and what the server does.
+    pub(crate) client_proof: ProofKey,
+    pub(crate) server_proof: ProofKey,
 }
 
 impl SessionKeys {
@@ -78,6 +82,8 @@ impl SessionKeys {
         Ok(Self {
             client_to_server: PacketKey::expand(algorithm, first)?,
             server_to_client: PacketKey::expand(algorithm, second)?,
+            client_proof: proof_key(first)?,
+            server_proof: proof_key(second)?,
         })
     }
 }
@@ -126,6 +132,12 @@ fn expand_label(secret: &Prk, label: &[u8], out: &mut [u8]) -> Result<(), KeyErr
         [&(out.len() as u16).to_be_bytes(), &[prefixed.len() as u8], &prefixed, &[0]];
     let expanded = secret.expand(&info, Length(out.len())).map_err(|_| KeyError::Export)?;
     expanded.fill(out).map_err(|_| KeyError::Export)
+}
+
+fn proof_key(secret: &[u8]) -> Result<ProofKey, KeyError> {
+    let mut key = Zeroizing::new([0; PROOF]);
+    expand_label(&Prk::new_less_safe(HKDF_SHA256, secret), b"mesh proof", key.as_mut())?;
+    Ok(ProofKey::new(key))
 }
 
 impl PacketKey {
@@ -219,6 +231,15 @@ mod tests {
         expected.push(1);
         let hmac = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &[7; 32]);
         assert_eq!(key, ring::hmac::sign(&hmac, &expected).as_ref()[..16]);
+    }
+
+    /// Rule S-2: the key of proofs has a label of its own; an independent implementation of HKDF
+    /// and HMAC gave this proof.
+    #[test]
+    fn a_golden_proof_key_holds() {
+        let proof = proof_key(&[7; 32]).unwrap().prove(&[1; 32], b"");
+        let hex: String = proof.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "d6fa31c7c02b5f28c02bb5eaa31b888325271bb3dee14bed684a0d0be5b14230");
     }
 
     /// Rule S-2: sealed bytes for a known secret, number and header; an independent

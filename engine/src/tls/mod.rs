@@ -8,6 +8,7 @@ mod credentials_error;
 pub mod identity;
 pub(crate) mod keys;
 pub(crate) mod material;
+pub(crate) mod proof;
 pub mod provider;
 pub mod revocation;
 pub mod standing;

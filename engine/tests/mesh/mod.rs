@@ -5,8 +5,10 @@
 //! by a clock: it waits for conditions, and the only durations in it are how long to wait at most
 //! and how long a thing that must not happen gets to happen.
 
+pub(crate) mod agents;
 pub(crate) mod authority;
 pub(crate) mod host;
+pub(crate) mod knocking;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod network;

@@ -4,10 +4,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use mesh_gossip::options::{Delivery, EngineOptions};
-use mesh_gossip::proto::{Event, State, Stats};
-use mesh_gossip::{Agent, Engine, HostEvent};
+use mesh_gossip::proto::{State, Stats};
+use mesh_gossip::{Agent, Engine};
 
-use crate::mesh::host::ANSWER;
+use crate::mesh::agents::{Tally, is_at_rest, sees, stats, tally};
 use crate::mesh::{Authority, Stage, on_both_backends, until};
 
 const AGENTS: usize = 32;
@@ -20,11 +20,11 @@ fn thirty_two_agents_on_one_engine_never_doubt_each_other() {
     on_both_backends(|stage| {
         let begun = Instant::now();
         let agents = crowd(stage);
-        until("32 of 32 in every view", || agents.iter().all(sees_all));
+        until("32 of 32 in every view", || agents.iter().all(|agent| sees(agent, AGENTS)));
         println!("{:?}: converged after {} ms", stage.backend, begun.elapsed().as_millis());
         // A thousand handshakes on a busy machine take their time, and an answer among them may
         // come late: only what is doubted in peace is a false suspicion.
-        until("all handshakes are over", || agents.iter().all(is_at_rest));
+        until("all handshakes are over", || agents.iter().all(|agent| is_at_rest(agent, AGENTS)));
         let joined: Vec<Tally> = agents.iter().map(tally).collect();
         assert!(joined.iter().all(|tally| tally.joined >= AGENTS - 1), "{joined:?}");
         let before: Vec<Stats> = agents.iter().map(stats).collect();
@@ -58,42 +58,4 @@ fn crowd(stage: &Stage) -> Vec<Agent> {
         agents.push(Agent::start(&engine, options).unwrap());
     }
     agents
-}
-
-fn sees_all(agent: &Agent) -> bool {
-    let counts = agent.view().view.counts();
-    counts.alive == AGENTS && counts.present() == AGENTS
-}
-
-/// Nothing is under way: all agree, nothing waits for gossip or for a handshake, and every suspect
-/// has refuted.
-fn is_at_rest(agent: &Agent) -> bool {
-    let inspection = agent.inspect(ANSWER).unwrap();
-    let (links, stats) = (inspection.links, inspection.stats);
-    inspection.agrees && links.half_open == 0 && stats.queue_depth == 0 && sees_all(agent)
-}
-
-fn stats(agent: &Agent) -> Stats {
-    agent.inspect(ANSWER).unwrap().stats
-}
-
-/// Events that the host was told since it last asked.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
-    joined: usize,
-    doubted: usize,
-    left: usize,
-    lost: usize,
-}
-
-fn tally(agent: &Agent) -> Tally {
-    let mut tally = Tally::default();
-    let batches = std::iter::from_fn(|| agent.next_events(Duration::ZERO));
-    for HostEvent { event, .. } in batches.flatten() {
-        tally.joined += usize::from(matches!(event, Event::Joined(_)));
-        tally.doubted += usize::from(matches!(event, Event::Suspected { .. }));
-        tally.left += usize::from(matches!(event, Event::Left { .. }));
-        tally.lost += usize::from(matches!(event, Event::Overflow(_)));
-    }
-    tally
 }

@@ -4,6 +4,7 @@ pub mod chunks;
 pub mod circle;
 pub mod digest;
 pub mod index;
+pub mod pace;
 pub mod record;
 #[cfg(test)]
 pub(crate) mod record_tests;

@@ -42,7 +42,7 @@ impl<T: MemberTable> Node<T> {
                     || (incarnation == known.0 && hash != known_hash)
             }
         };
-        if news {
+        if news && !self.waits(id, hash) {
             self.pull(now, from, id, hash);
         }
     }
@@ -86,8 +86,8 @@ impl<T: MemberTable> Node<T> {
             Ok(record) => {
                 self.pulls.done(id);
                 let leaving = record.record().lifecycle == Lifecycle::Leaving;
-                self.apply_record(now, record);
-                leaving.then_some((id, incarnation))
+                let applied = self.apply_in_turn(now, record);
+                (leaving && applied).then_some((id, incarnation))
             }
             Err(error) => {
                 self.reject(from, error);
@@ -116,7 +116,7 @@ impl<T: MemberTable> Node<T> {
         self.emit(Event::RecordRejected { from, error });
     }
 
-    fn apply_record(&mut self, now: Instant, record: Arc<SignedRecord>) {
+    pub(super) fn apply_record(&mut self, now: Instant, record: Arc<SignedRecord>) {
         let content = record.record();
         let (id, incarnation) = (content.id, content.incarnation);
         if id == self.local {

@@ -211,6 +211,7 @@ impl<T: MemberTable> Node<T> {
                 | Timer::Gossip
                 | Timer::Reap
                 | Timer::Pull
+                | Timer::Record
                 | Timer::Leave
                 | Timer::Ring
                 | Timer::Watch

@@ -52,6 +52,9 @@ impl<T: MemberTable> Node<T> {
     }
 
     fn route(&mut self, now: Instant, from: Peer, message: Message<'_>) {
+        if !self.affords(now, from.id, &message) {
+            return;
+        }
         match message {
             Message::Ping(ping) => self.on_ping(now, from, ping),
             Message::Ack(ack) => self.on_ack(now, from, ack),

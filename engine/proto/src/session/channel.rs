@@ -100,6 +100,11 @@ impl<K: Seal> Channel<K> {
         Ok(&body[..payload])
     }
 
+    /// What the peer calls this channel.
+    pub fn peer_index(&self) -> u32 {
+        self.peer_index
+    }
+
     /// Whether a successor is due (rule S-3).
     pub fn wants_successor(&self) -> bool {
         self.next >= WANTS_SUCCESSOR

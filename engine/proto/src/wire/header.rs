@@ -88,6 +88,27 @@ pub struct HandshakeHeader {
 }
 const _: () = assert!(size_of::<HandshakeHeader>() == 64);
 
+impl HandshakeHeader {
+    /// Asks the sender of an INIT with the header `init` to come again with `cookie` (rule S-7).
+    pub fn retry(init: &Self, cookie: [u8; 32]) -> Self {
+        Self {
+            kind: RETRY,
+            framing: FRAMING,
+            flags: FLAG_COOKIE,
+            reserved: 0,
+            receiver: init.sender,
+            sender: U32::ZERO,
+            offset: U16::ZERO,
+            ack: U16::ZERO,
+            fragment: U16::ZERO,
+            trailer: U16::ZERO,
+            reserved_word: U32::ZERO,
+            attempt: init.attempt,
+            token: cookie,
+        }
+    }
+}
+
 /// "I do not know that session": answers a sealed datagram with an unknown index.
 #[derive(
     FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, PartialEq, Eq, Debug,
@@ -256,6 +277,10 @@ mod tests {
                         00000000a8a7a6a5a4a3a2a1"
             .replace(' ', "");
         assert_eq!(hex(handshake().as_bytes()), std::format!("{expected}{}", "00".repeat(32)));
+        let retry = HandshakeHeader::retry(&handshake(), [0xcc; 32]);
+        let expected = "03010100080706050000000000000000\
+                        0000000000000000a8a7a6a5a4a3a2a1";
+        assert_eq!(hex(retry.as_bytes()), std::format!("{expected}{}", "cc".repeat(32)));
     }
 
     /// Rule W-3.

@@ -1,5 +1,6 @@
 //! Rules that show best on one node: its peers are bytes, its time is an argument.
 
+mod floods;
 mod gossip;
 mod seeds;
 #[path = "../stage/mod.rs"]

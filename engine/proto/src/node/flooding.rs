@@ -1,0 +1,130 @@
+//! What one member may make us do, however valid its certificate (rule S-7).
+//!
+//! Records of one subject are applied at a pace; questions that cost more to answer than to ask,
+//! and records that cost a signature check, come out of a budget of whoever sent them. Nobody's
+//! budget is another's, so that a member which floods silences nobody but itself.
+
+use alloc::sync::Arc;
+
+use super::Node;
+use crate::detector::budget::Budgets;
+use crate::event::Timer;
+use crate::member::{MemberId, State};
+use crate::membership::pace::{Kept, Pace};
+use crate::membership::record::{RecordHash, SignedRecord};
+use crate::membership::table::MemberTable;
+use crate::time::{Duration, Instant};
+use crate::wire::message::Message;
+
+/// Records that a member's datagrams bring: a neighbour's share of what is asked for at once
+/// (rule D-10) eight times over, then 250 a second, some 4 % of a core.
+const RECORDS: (u32, Duration) = (2_048, Duration::from_millis(4));
+/// Records and proofs that a member asks for: four shares at once, then a thousand a second.
+const PULLS: (u32, Duration) = (1_024, Duration::from_millis(1));
+/// Questions about doubted members: twice what a leader may ask of all (rule D-10).
+const VERIFIES: (u32, Duration) = (100, Duration::from_millis(10));
+
+/// The books.
+#[derive(Debug)]
+pub(super) struct Flooding {
+    pace: Pace,
+    records: Budgets,
+    pulls: Budgets,
+    verifies: Budgets,
+}
+
+impl Default for Flooding {
+    fn default() -> Self {
+        let budgets = |(burst, every)| Budgets::new(burst, every);
+        Self {
+            pace: Pace::default(),
+            records: budgets(RECORDS),
+            pulls: budgets(PULLS),
+            verifies: budgets(VERIFIES),
+        }
+    }
+}
+
+impl<T: MemberTable> Node<T> {
+    /// Whether `from` may have this message acted on; one that may not is counted.
+    pub(super) fn affords(&mut self, now: Instant, from: MemberId, message: &Message<'_>) -> bool {
+        let (budgets, reason) = match message {
+            Message::Record(_) => (&mut self.flooding.records, "record-budget"),
+            Message::RecordPull(_) | Message::ProofPull(_) => {
+                (&mut self.flooding.pulls, "pull-budget")
+            }
+            Message::Verify(_) => (&mut self.flooding.verifies, "verify-budget"),
+            // What these cost is bounded where they are understood.
+            Message::Ping(_)
+            | Message::Ack(_)
+            | Message::PingRequest(_)
+            | Message::Nack(_)
+            | Message::RelayedAck(_)
+            | Message::Update(_)
+            | Message::Suspicion(_)
+            | Message::Death(_)
+            | Message::Notice(_)
+            | Message::RecordByStream(_)
+            | Message::LeaveAck(_)
+            | Message::Vote(_)
+            | Message::Hint(_)
+            | Message::Proof(_)
+            | Message::Unknown(_) => return true,
+        };
+        let affords = budgets.take(now, from);
+        if !affords {
+            self.stats.reject(reason);
+        }
+        affords
+    }
+
+    /// Whether this very record is here and waits for its subject's turn.
+    pub(super) fn waits(&self, subject: MemberId, hash: RecordHash) -> bool {
+        self.flooding.pace.waiting(subject).is_some_and(|record| record.hash() == hash)
+    }
+
+    /// Applies a verified record when its subject has a turn; says whether that is at once.
+    pub(super) fn apply_in_turn(&mut self, now: Instant, record: Arc<SignedRecord>) -> bool {
+        let subject = record.record().id;
+        let alive = self.table.get(subject).is_some_and(|member| member.state == State::Alive);
+        // Whoever is new, doubted or gone answers for its life: that never waits, and how often it
+        // happens is up to others.
+        let free = subject == self.local || !alive;
+        if free || self.flooding.pace.take(now, subject) {
+            self.apply_record(now, record);
+            return true;
+        }
+        match self.flooding.pace.keep(&record) {
+            Kept::Waits => {}
+            Kept::Instead | Kept::Dropped => self.stats.reject("record-pace"),
+        }
+        self.plan_waiting();
+        false
+    }
+
+    /// Applies what has waited for its turn.
+    pub(super) fn apply_waiting(&mut self, now: Instant) {
+        for record in self.flooding.pace.due(now) {
+            if self.is_news(&record) {
+                self.apply_in_turn(now, record);
+            }
+        }
+        self.plan_waiting();
+    }
+
+    fn is_news(&self, record: &SignedRecord) -> bool {
+        let content = record.record();
+        self.table.get(content.id).is_some_and(|member| {
+            let known = member.incarnation();
+            content.incarnation > known
+                || (content.incarnation == known && record.hash() != member.record.hash())
+        })
+    }
+
+    fn plan_waiting(&mut self) {
+        match self.flooding.pace.next() {
+            Some(at) => self.timers.set(Timer::Record, at),
+            None => drop(self.timers.cancel(Timer::Record)),
+        }
+    }
+}

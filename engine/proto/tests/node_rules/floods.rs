@@ -1,0 +1,114 @@
+//! A valid member that floods (rule S-7).
+
+use super::*;
+use mesh_gossip_proto::wire::message::{RecordPull, Update, Verify};
+
+fn region(node: &Node, of: &str) -> String {
+    node.member(id(of)).unwrap().record.record().metadata.region.clone()
+}
+
+/// Lets the node's deadlines come until `ms`.
+fn pass(node: &mut Node, ms: u64) {
+    while let Some((due, _)) = node.poll_timeout()
+        && due <= at(ms)
+    {
+        node.handle_timeout(due);
+        drain(node, due);
+    }
+}
+
+fn updates(node: &mut Node) -> usize {
+    events(node).iter().filter(|event| matches!(event, Event::Updated(_))).count()
+}
+
+/// Rule S-7: of a subject that changes without end five records count at once and then one a
+/// second, the latest, which needs no second telling.
+#[test]
+fn a_subject_is_applied_once_a_second_and_the_latest_wins() {
+    let mut node = acquainted(&["b", "c"]);
+    events(&mut node);
+    for counter in 1..=100 {
+        let record = record("b", counter, &format!("r{counter}"));
+        tell(&mut node, at(1_000), "b", kind::RECORD, record.envelope());
+    }
+    assert_eq!((region(&node, "b"), updates(&mut node)), ("r5".into(), 5));
+    // Whoever tells of the one that waits is not asked for it.
+    drain(&mut node, at(1_000));
+    let latest = record("b", 100, "r100");
+    let update = Update::new(id("b"), stage::incarnation(100), State::Alive, latest.hash());
+    tell_body(&mut node, at(1_500), "c", &update);
+    assert_eq!(pulls(&drain(&mut node, at(1_500)), "b"), 0);
+    pass(&mut node, 1_999);
+    assert_eq!(updates(&mut node), 0);
+    pass(&mut node, 2_000);
+    assert_eq!((region(&node, "b"), updates(&mut node)), ("r100".into(), 1));
+    // One that comes a little too soon is applied without anybody's help.
+    tell(&mut node, at(2_100), "b", kind::RECORD, record("b", 101, "last").envelope());
+    assert_eq!(region(&node, "b"), "r100");
+    pass(&mut node, 3_000);
+    assert_eq!((region(&node, "b"), updates(&mut node)), ("last".into(), 1));
+    assert_eq!(node.stats().rejected["record-pace"], 94);
+    // Others are not touched by it.
+    tell(&mut node, at(3_000), "c", kind::RECORD, record("c", 1, "there").envelope());
+    assert_eq!(region(&node, "c"), "there");
+}
+
+/// Rule S-7: whoever is doubted answers at once, however often it has changed.
+#[test]
+fn a_refutation_is_never_late() {
+    let mut node = credulous(&["b", "c"]);
+    for counter in 1..=20 {
+        tell(&mut node, at(1_000), "b", kind::RECORD, record("b", counter, "r").envelope());
+    }
+    tell_body(&mut node, at(1_001), "c", &doubt("b", 5, "c"));
+    assert_eq!(state(&node, "b"), Some(State::Suspect));
+    tell(&mut node, at(1_002), "b", kind::RECORD, record("b", 21, "r").envelope());
+    assert_eq!(state(&node, "b"), Some(State::Alive));
+}
+
+/// Rule S-7: a leave that comes too soon is neither lost nor acknowledged before it counts.
+#[test]
+fn a_hasty_leave_is_acknowledged_when_it_counts() {
+    let mut node = acquainted(&["b", "c"]);
+    for counter in 1..=5 {
+        tell(&mut node, at(1_000), "b", kind::RECORD, record("b", counter, "r").envelope());
+    }
+    let leave = stage::signed("b", stage::incarnation(6), Lifecycle::Leaving, "r");
+    let acks = |node: &mut Node, ms| {
+        tell(node, at(ms), "b", kind::RECORD, leave.envelope());
+        let sent = drain(node, at(ms));
+        let messages = sent.iter().flat_map(|(_, bytes)| Messages::new(bytes));
+        messages.filter(|message| matches!(message, Ok(Message::LeaveAck(_)))).count()
+    };
+    assert_eq!((acks(&mut node, 1_100), state(&node, "b")), (0, Some(State::Alive)));
+    pass(&mut node, 2_000);
+    assert_eq!((acks(&mut node, 2_001), state(&node, "b")), (1, Some(State::Left)));
+}
+
+/// Rule S-7: questions and records come out of the budget of who sent them, and of nobody else.
+#[test]
+fn who_floods_uses_up_its_own_budget() {
+    let mut node = acquainted(&["b", "c", "d"]);
+    let ask = RecordPull { id: id("d").0, hash: 0.into() };
+    let answers = |node: &mut Node, from, count| {
+        (0..count).for_each(|_| tell_body(node, at(1_000), from, &ask));
+        let sent = drain(node, at(1_000));
+        let messages = sent.iter().flat_map(|(_, bytes)| Messages::new(bytes));
+        messages.filter(|message| matches!(message, Ok(Message::Record(_)))).count()
+    };
+    assert_eq!(answers(&mut node, "b", 5_000), 1_024);
+    assert_eq!(answers(&mut node, "c", 10), 10);
+    let verify =
+        Verify { subject: id("d").0, incarnation: wire(0), round: 1.into(), elapsed_ms: 0.into() };
+    (0..1_000).for_each(|_| tell_body(&mut node, at(1_000), "b", &verify));
+    // Forged ones: each would cost a signature check.
+    let mut forged = record("c", 9, "forged").envelope().to_vec();
+    let end = forged.len() - 1;
+    forged[end] ^= 1;
+    (0..3_000).for_each(|_| tell(&mut node, at(1_000), "b", kind::RECORD, &forged));
+    let rejected = node.stats().rejected;
+    assert_eq!((rejected["pull-budget"], rejected["verify-budget"]), (3_976, 900));
+    assert_eq!(rejected["record-budget"], 952);
+    tell(&mut node, at(1_000), "c", kind::RECORD, record("c", 1, "mine").envelope());
+    assert_eq!(region(&node, "c"), "mine");
+}
