@@ -48,6 +48,7 @@ impl Ours {
             metadata: metadata(local),
             addresses: vec![address(local)],
             born: WallTime(1_700_000_000_000),
+            least_generation: 0,
             authority: Arc::new(Trusting),
             seed: 1,
         };

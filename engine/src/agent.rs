@@ -103,6 +103,7 @@ impl Agent {
             config: Arc::new(config),
             addresses: vec![advertised],
             born: clock::wall(),
+            least_generation: 0,
             authority: Arc::clone(&authority) as Arc<dyn Authority>,
             seed: entropy::word().map_err(|_| StartError::Entropy)?,
         };
@@ -322,6 +323,16 @@ impl Agent {
     /// [`AgentError`] says why nothing changed.
     pub fn set_lifecycle(&self, lifecycle: Lifecycle) -> Result<(), AgentError> {
         self.command(Command::SetLifecycle(lifecycle))
+    }
+
+    /// Obeys an operator's signed order that a member's life is over, and passes it on; `omnirelay
+    /// mesh force-leave` and [`Operator`](crate::tls::operator::Operator) make one. If it names this
+    /// member, it leaves.
+    ///
+    /// # Errors
+    /// [`AgentError`] says why the order does not hold; then nothing changed.
+    pub fn force_leave(&self, order: Vec<u8>) -> Result<(), AgentError> {
+        self.command(Command::ForceLeave(order))
     }
 
     /// Dials more members to find the mesh through.

@@ -50,6 +50,7 @@ pub(crate) struct Metrics {
     labels: PeerLabels,
     transitions: IntCounterVec,
     conflicts: IntCounter,
+    alarms: IntCounterVec,
     events_lost: IntCounter,
     syncs: IntCounterVec,
     reloads: IntCounterVec,
@@ -92,6 +93,7 @@ impl Metrics {
                 "mesh_gossip_conflicts_total",
                 "Two different records that claim one incarnation.",
             ),
+            alarms: alarms(r),
             events_lost: counter(
                 r,
                 "mesh_gossip_events_lost_total",
@@ -162,6 +164,7 @@ impl Metrics {
             }
             Event::Unreachable(_) => self.transition("unreachable"),
             Event::Conflict(_) => self.conflicts.inc(),
+            Event::Alarm(alarm) => self.alarms.with_label_values(&[alarm.as_str()]).inc(),
             Event::Overflow(lost) => self.events_lost(*lost),
             // Their totals are in the protocol's own counters and copied from there.
             Event::Updated(_)
@@ -232,6 +235,15 @@ impl Metrics {
     fn transition(&self, name: &str) {
         self.transitions.with_label_values(&[name]).inc();
     }
+}
+
+fn alarms(registry: &Registry) -> IntCounterVec {
+    counters(
+        registry,
+        "mesh_gossip_alarms_total",
+        "What somebody has to look at: future-life, clock-off, two-certificates, ordered-out.",
+        &["mesh_alarm"],
+    )
 }
 
 #[cfg(test)]

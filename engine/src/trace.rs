@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use mesh_gossip_proto::{Event, LeftReason, MemberId, PeerError, SignedRecord, State};
+use mesh_gossip_proto::{Alarm, Event, LeftReason, MemberId, PeerError, SignedRecord, State};
 
 use tracing::Dispatch;
 use tracing::dispatcher::DefaultGuard;
@@ -101,6 +101,7 @@ impl Tracer {
             Event::Refuted(record) => refuted(node_id, record),
             Event::RecordRejected { from, error } => self.rejected(*from, error, published),
             Event::Conflict(member) => self.conflict(*member, published),
+            Event::Alarm(alarm) => self.alarm(*alarm, published),
             Event::ProbeFailed(member) => {
                 if tracing::enabled!(target: "mesh_gossip", tracing::Level::DEBUG) {
                     request_failed(node_id, &name(*member, published), &"the probe failed");
@@ -201,6 +202,7 @@ impl Tracer {
             | PeerError::ForeignCluster
             | PeerError::WrongId
             | PeerError::Signature(_)
+            | PeerError::UnknownSigner
             | PeerError::Incarnation => None,
         };
         let peer = name(from, published);
@@ -220,6 +222,39 @@ impl Tracer {
                 PeerId = peer,
                 Reason = %error,
                 "mesh record rejected"
+            ),
+        }
+    }
+
+    fn alarm(&mut self, alarm: Alarm, published: &Published) {
+        let node_id = &self.node_id;
+        match alarm {
+            Alarm::FutureLife { member, generation } => tracing::error!(
+                target: "mesh_gossip",
+                NodeId = node_id,
+                PeerId = name(member, published),
+                Generation = generation,
+                "a peer's life begins more than ten minutes from now: its clock is ahead or ours \
+                 is behind; its record is held until then"
+            ),
+            Alarm::ClockOff { ahead_ms } => tracing::error!(
+                target: "mesh_gossip",
+                NodeId = node_id,
+                AheadMs = ahead_ms,
+                "our clock and that of most seeds are more than ten minutes apart: this node says \
+                 nothing until they are not; set the clock and start it again"
+            ),
+            Alarm::TwoCertificates(member) => tracing::error!(
+                target: "mesh_gossip",
+                NodeId = node_id,
+                PeerId = name(member, published),
+                "two holders of one node id: its records are signed under two certificates in turns"
+            ),
+            Alarm::OrderedOut(member) => tracing::warn!(
+                target: "mesh_gossip",
+                NodeId = node_id,
+                PeerId = name(member, published),
+                "an operator ordered this member out of the mesh"
             ),
         }
     }

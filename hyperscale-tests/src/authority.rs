@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_gossip_proto::error::PeerError;
 use mesh_gossip_proto::membership::record::{
-    Authority, Claim, RecordHash, Signature, SignedRecord,
+    Authority, Claim, RecordHash, SIGNATURE_PREFIX, Signature, SignedRecord,
 };
 use sha2::{Digest, Sha256};
 use twox_hash::XxHash3_64;
@@ -24,11 +24,15 @@ const FEW: usize = 4_096;
 #[derive(Clone, Default)]
 pub(crate) struct Notary(Arc<Mutex<Books>>);
 
+/// Whatever it holds once is held by others too, or swept.
 #[derive(Default)]
 struct Books {
     /// Records by a hash of their envelope.
     interned: HashMap<u64, Arc<SignedRecord>>,
     sweep_at: usize,
+    /// Proofs that nodes hold, by a hash of their bytes.
+    proofs: HashMap<u64, Arc<[u8]>>,
+    sweep_proofs_at: usize,
     /// Who signed what, by the record's hash.
     signed: HashMap<RecordHash, Box<str>>,
 }
@@ -52,6 +56,20 @@ impl Notary {
             books.sweep_at = books.interned.len() * 2;
         }
         books.interned.insert(key(record.envelope()), record.clone());
+    }
+}
+
+impl Books {
+    fn shared(&mut self, bytes: Arc<[u8]>) -> Arc<[u8]> {
+        if let Some(known) = self.proofs.get(&key(&bytes)).filter(|known| **known == bytes) {
+            return known.clone();
+        }
+        if self.proofs.len() >= self.sweep_proofs_at.max(FEW) {
+            self.proofs.retain(|_, proof| Arc::strong_count(proof) > 1);
+            self.sweep_proofs_at = self.proofs.len() * 2;
+        }
+        self.proofs.insert(key(&bytes), bytes.clone());
+        bytes
     }
 }
 
@@ -101,7 +119,10 @@ fn record_hash(message: &[u8]) -> RecordHash {
 
 impl Authority for ModelAuthority {
     fn sign(&self, message: &[u8]) -> Option<Signature> {
-        self.notary.books().signed.insert(record_hash(message), self.node_id.clone());
+        // Votes are not entered: they are checked by their signatures alone, and there are many.
+        if message.starts_with(SIGNATURE_PREFIX) {
+            self.notary.books().signed.insert(record_hash(message), self.node_id.clone());
+        }
         Some(Signature { scheme: SCHEME, bytes: signature(&self.node_id, message) })
     }
 
@@ -128,6 +149,10 @@ impl Authority for ModelAuthority {
         let books = self.notary.books();
         let record = books.interned.get(&key(envelope))?;
         (**record.envelope() == *envelope).then(|| record.clone())
+    }
+
+    fn shared(&self, bytes: Arc<[u8]>) -> Arc<[u8]> {
+        self.notary.books().shared(bytes)
     }
 
     fn intern(&self, record: &Arc<SignedRecord>) {

@@ -71,9 +71,32 @@ pub enum Fault {
         /// Milliseconds ahead, negative for behind.
         by_ms: i64,
     },
-    /// Every session of these nodes is replaced by a new one at its next use, as after a change of
-    /// certificates; the old one carries on meanwhile.
+    /// These nodes have a new certificate of the CA that issued the one before (rule S-15): each
+    /// signs its record again, and its sessions get successors. Those that are down start with it.
     Rekey(Vec<usize>),
+    /// These nodes have a new certificate, issued by this CA.
+    Certify {
+        /// The nodes.
+        nodes: Vec<usize>,
+        /// Number of the CA, from 0.
+        root: u8,
+    },
+    /// These nodes trust these CAs alone: sessions that rest on another one fall (rule S-16).
+    Trust {
+        /// The nodes.
+        nodes: Vec<usize>,
+        /// A bit for each CA.
+        roots: u8,
+    },
+    /// These nodes learn that a node's present certificate is revoked (rule S-16).
+    Revoke {
+        /// Whose certificate.
+        node: usize,
+        /// Who learns it.
+        at: Vec<usize>,
+    },
+    /// The present certificates of these nodes expire, for everybody.
+    Expire(Vec<usize>),
     /// A member sends bytes of somebody's choice.
     Inject {
         /// The malicious member.
@@ -149,14 +172,20 @@ fired! {
     garbled,
     /// Lives that began with a wrong wall clock.
     skewed,
-    /// Sessions renewed because certificates changed.
+    /// Handshakes begun because certificates changed.
     rekeyed,
+    /// Sessions that ended because what the peer's certificate rests on fell.
+    fallen,
+    /// Handshakes refused for the certificate that was shown.
+    refused,
     /// Forged datagrams delivered.
     injected,
     /// Old datagrams delivered anew.
     replayed,
     /// Datagrams on sessions that their receiver does not know.
     stale,
+    /// Datagrams on sessions that their receiver has left although it lives on.
+    left,
 }
 
 /// When a fault comes, for lists of them.

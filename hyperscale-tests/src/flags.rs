@@ -17,7 +17,7 @@ pub const COMMAND: &str = "cargo run --release -p hyperscale-tests --bin hypersc
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
     /// What happens: steady, crash, asymmetric, flip-flop, lifeguard-interval, threshold,
-    /// partition, rolling-restart, wan or churn.
+    /// partition, rolling-restart, wan, churn or certificates.
     #[arg(long, value_parser = Scenario::parse, default_value = "steady")]
     scenario: Scenario,
     /// Members; the first one is everybody's seed and never at fault.

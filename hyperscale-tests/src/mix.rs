@@ -74,9 +74,9 @@ enum Act {
 }
 
 /// So many kinds are drawn from.
-const KINDS: u8 = 16;
+const KINDS: u8 = 17;
 /// Those that leave the network as it is: crash, leave, join, skew, new certificates with lies.
-const CALM: [u8; 5] = [0, 2, 3, 14, 15];
+const CALM: [u8; 5] = [0, 2, 3, 14, 16];
 
 /// So small that two dozen members and a liar reach them.
 fn small_limits() -> Limits {
@@ -195,6 +195,10 @@ impl<T: SimTable> Mix<T> {
                 put.push((begins, Fault::Crash(nodes.clone())));
                 put.push((ends, Fault::Restart(nodes)));
             }
+            15 => {
+                let nodes = self.some(0.3);
+                pair(Fault::Expire(nodes.clone()), Fault::Rekey(nodes));
+            }
             _ => {
                 put.push((begins, Fault::Rekey(self.some(0.5))));
                 self.plan_lies(begins, ends);
@@ -257,7 +261,8 @@ impl<T: SimTable> Mix<T> {
             // There one member's word is enough to bury another: that is what a quorum is for.
             Detector::Lifeguard | Detector::Swim => false,
         };
-        let calm = judged && moving && self.world.network.is_calm();
+        let sound = self.world.network.is_calm() && self.world.everybody_is_upheld();
+        let calm = judged && moving && sound;
         let now = self.world.now();
         if let Some(checkers) = self.world.watch_mut::<Checkers>() {
             checkers.calm(now, calm);
@@ -270,6 +275,9 @@ impl<T: SimTable> Mix<T> {
         let everybody: Vec<usize> = (0..self.world.len()).collect();
         self.world.apply(&Fault::Resume(everybody.clone()));
         self.world.apply(&Fault::Skew { nodes: everybody.clone(), by_ms: 0 });
+        if !self.world.everybody_is_upheld() {
+            self.world.apply(&Fault::Rekey(everybody.clone()));
+        }
         self.world.apply(&Fault::Restart(everybody));
     }
 

@@ -31,6 +31,8 @@ pub struct Load {
     pub series: Vec<f64>,
     /// Sessions at the end: the median node's, and the most at one node.
     pub sessions: (usize, usize),
+    /// The most successors of sessions that one pair of nodes made because certificates changed.
+    pub rekeys_a_link: u32,
 }
 
 /// One run, or several of one plan under different seeds.
@@ -218,6 +220,7 @@ impl Load {
         for (mine, theirs) in self.series.iter_mut().zip(other.series) {
             *mine = mine.max(theirs);
         }
+        self.rekeys_a_link = self.rekeys_a_link.max(other.rekeys_a_link);
         let (mine, theirs) = (self.sessions, other.sessions);
         self.sessions = (mine.0.max(theirs.0), mine.1.max(theirs.1));
     }

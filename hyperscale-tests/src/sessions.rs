@@ -4,10 +4,14 @@
 //! schedule is the engine's (`engine/src/link`, rules S-5, S-6 and S-18); what a handshake computes
 //! is left out.
 //!
+//! A session is superseded and retires as the engine's do (rules S-15 and S-18): two ends may see
+//! two orders, an old session receives for a while, and before it retires its end says three times
+//! which one it sends on.
+//!
 //! Invariants: at most one handshake a target is under way; at most [`PENDING`] payloads wait for
 //! it, the oldest go first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasherDefault;
 
 use mesh_gossip_proto::{Duration, Instant};
@@ -57,6 +61,16 @@ const FORGIVES_EVERY: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(600);
 /// A seed's session counts as alive so long after its last datagram.
 const SEED_IS_FRESH: Duration = Duration::from_millis(2_500);
+/// How often the end of an old session is announced, and the pause after each time.
+const TOLD: u8 = 3;
+const TOLD_AGAIN: Duration = Duration::from_secs(1);
+/// Handshakes begun in one step after a change of certificate, and the pause to the next step: 200
+/// a second.
+pub(crate) const AT_ONCE: usize = 4;
+pub(crate) const STEP: Duration = Duration::from_millis(20);
+/// When those that are left are looked for; it doubles each time.
+pub(crate) const FIRST_REST: Duration = Duration::from_secs(15);
+pub(crate) const LONGEST_REST: Duration = Duration::from_secs(240);
 /// Targets at rest are forgotten when there are so many.
 const REMEMBERED: usize = 64;
 
@@ -77,8 +91,61 @@ pub(crate) struct Session {
     heard_ms: u32,
     /// The peer says that it does not know it.
     pub(crate) doubted: bool,
-    /// It is to be replaced, because certificates changed.
-    pub(crate) due: bool,
+    /// What it is called by at both ends; 0 where it was not written down when it was made.
+    pub(crate) serial: u32,
+    /// Which certificates were shown: by us, by the peer.
+    pub(crate) edition: u32,
+    pub(crate) peer_edition: u32,
+    /// When its handshake began and was confirmed, as this end saw it, milliseconds.
+    begun_ms: u32,
+    confirmed_ms: u32,
+    /// Whether the end with the lower id began it.
+    by_lower: bool,
+    /// When this end last said that it sends on it, because another one was about to retire.
+    said_ms: u32,
+}
+
+/// What a handshake made, as one end sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made {
+    /// The peer's life.
+    pub(crate) life: u32,
+    pub(crate) serial: u32,
+    pub(crate) edition: u32,
+    pub(crate) peer_edition: u32,
+    pub(crate) begun: Instant,
+    pub(crate) by_lower: bool,
+}
+
+impl Made {
+    /// A session from before the world began.
+    pub(crate) fn earlier(life: u32) -> Self {
+        let (serial, edition, peer_edition, by_lower) = (0, 0, 0, true);
+        Self { life, serial, edition, peer_edition, begun: Instant::ORIGIN, by_lower }
+    }
+}
+
+/// Where a new session took its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It is the only one.
+    Alone,
+    /// It is sent on; the one before, of this serial number, retires.
+    Above { retires: u32 },
+    /// It retires; another one is sent on.
+    Below,
+}
+
+/// What becomes of an old session whose time may have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retirement {
+    /// Something came on it: it is looked at again after so long.
+    Later { after: Duration },
+    /// It is looked at again after so long; before that the peer is told which session is sent on,
+    /// unless that was said just before.
+    Told { after: Duration, tell: Option<u32> },
+    /// It is over.
+    Over,
 }
 
 /// How far a handshake has come.
@@ -95,8 +162,14 @@ pub(crate) enum Phase {
 pub(crate) struct Dial {
     pub(crate) serial: u32,
     pub(crate) begun: Instant,
-    /// The server's life, once it has answered.
+    /// The server's life, once it has answered, the certificate that it showed, and when.
     pub(crate) life: Option<u32>,
+    pub(crate) server_edition: u32,
+    pub(crate) answered: Instant,
+    /// The certificate that the client shows.
+    pub(crate) edition: u32,
+    /// It is to succeed a session under an earlier certificate.
+    pub(crate) succeeds: bool,
     pub(crate) phase: Phase,
     pub(crate) sent: u32,
     pub(crate) wait: Duration,
@@ -118,11 +191,15 @@ pub(crate) enum Due {
 }
 
 impl Dial {
-    fn begin(now: Instant, serial: u32) -> Self {
+    fn begin(now: Instant, serial: u32, edition: u32) -> Self {
         Self {
             serial,
             begun: now,
             life: None,
+            server_edition: 0,
+            answered: now,
+            edition,
+            succeeds: false,
             phase: Phase::Hello { parts: 0 },
             sent: 0,
             wait: FIRST_WAIT,
@@ -152,6 +229,15 @@ impl Dial {
     }
 }
 
+/// How far a change of certificate has come (rule S-15).
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    /// Whose session is next.
+    pub(crate) waiting: std::collections::VecDeque<u32>,
+    /// How long the next rest is.
+    pub(crate) rest: Duration,
+}
+
 #[derive(Debug)]
 struct Outlook {
     /// When the bucket of handshakes will be full again.
@@ -162,6 +248,16 @@ struct Outlook {
 /// Sessions and handshakes of one node.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
+    /// The certificate that handshakes show.
+    pub(crate) edition: u32,
+    /// Sessions that await a successor.
+    pub(crate) walk: Walk,
+    /// Superseded sessions that still receive.
+    old: BTreeMap<u32, Vec<Session>>,
+    /// Whether a session ever ended here that its peer may still send on.
+    strict: bool,
+    /// Whose sessions fell, and who has made none since.
+    fallen: BTreeSet<u32>,
     sessions: HashMap<u32, Session, BuildHasherDefault<IndexHasher>>,
     outlooks: BTreeMap<Target, Outlook>,
     /// When failed handshakes were forgiven last.
@@ -173,12 +269,23 @@ fn ms(at: Instant) -> u32 {
 }
 
 impl Session {
+    /// Whether it is sent on rather than `other` (rule S-18): a later handshake supersedes an earlier
+    /// one; of two that ran at once, the one whose initiator has the lower id.
+    fn supersedes(&self, other: &Self) -> bool {
+        self.begun_ms > other.confirmed_ms || self.by_lower || !other.by_lower
+    }
+
     fn is_over(&self, now: Instant) -> bool {
         ms(now).saturating_sub(self.used_ms) >= IDLE.as_millis() as u32
     }
 }
 
 impl Links {
+    /// Of a node that begins with this certificate.
+    pub(crate) fn showing(edition: u32) -> Self {
+        Self { edition, ..Self::default() }
+    }
+
     /// The session to send to `peer` on; marks it used.
     pub(crate) fn sending(&mut self, now: Instant, peer: u32) -> Option<Session> {
         let session = self.sessions.get_mut(&peer)?;
@@ -197,6 +304,24 @@ impl Links {
         }
     }
 
+    /// Whether a datagram of `peer` on this session is opened here.
+    pub(crate) fn opens(&mut self, now: Instant, peer: u32, serial: u32) -> bool {
+        if let Some(old) = self.old.get_mut(&peer)
+            && let Some(session) = old.iter_mut().find(|session| session.serial == serial)
+        {
+            session.heard_ms = ms(now);
+            return true;
+        }
+        if !self.strict {
+            return true;
+        }
+        if self.fallen.contains(&peer) {
+            return false;
+        }
+        // Where nothing stands a session was idle or never written down.
+        self.sessions.get(&peer).is_none_or(|session| session.serial == serial)
+    }
+
     /// Whether the session with a seed was heard from lately.
     pub(crate) fn is_fresh(&self, now: Instant, peer: u32) -> bool {
         let fresh = SEED_IS_FRESH.as_millis() as u32;
@@ -205,24 +330,126 @@ impl Links {
             .is_some_and(|session| ms(now).saturating_sub(session.heard_ms) < fresh)
     }
 
-    /// A handshake with `peer` in its life `life` is complete.
-    pub(crate) fn establish(&mut self, now: Instant, peer: u32, life: u32) {
-        let (used_ms, heard_ms) = (ms(now), ms(now));
-        self.sessions.insert(peer, Session { life, used_ms, heard_ms, doubted: false, due: false });
+    /// A handshake with `peer` is complete: its session takes its place (rule S-18).
+    pub(crate) fn establish(&mut self, now: Instant, peer: u32, made: Made) -> Place {
+        let Made { life, serial, edition, peer_edition, begun, by_lower } = made;
+        let (used_ms, heard_ms, confirmed_ms) = (ms(now), ms(now), ms(now));
+        let (begun_ms, doubted, said_ms) = (ms(begun), false, 0);
+        let session = Session {
+            life,
+            used_ms,
+            heard_ms,
+            doubted,
+            serial,
+            edition,
+            peer_edition,
+            begun_ms,
+            confirmed_ms,
+            by_lower,
+            said_ms,
+        };
+        self.fallen.remove(&peer);
+        let before = self.sessions.get(&peer).copied();
+        let stands = |before: &Session| before.life == life && !before.is_over(now);
+        let Some(before) = before.filter(stands) else {
+            // Whoever was here before in another life is gone.
+            self.old.remove(&peer);
+            self.sessions.insert(peer, session);
+            return Place::Alone;
+        };
+        if before.serial == serial {
+            return Place::Alone;
+        }
+        if session.supersedes(&before) {
+            self.sessions.insert(peer, session);
+            self.old.entry(peer).or_default().push(before);
+            Place::Above { retires: before.serial }
+        } else {
+            self.old.entry(peer).or_default().push(session);
+            Place::Below
+        }
+    }
+
+    /// The peer says that it sends on this session; returns the one that it takes the place of.
+    pub(crate) fn promote(&mut self, peer: u32, serial: u32) -> Option<u32> {
+        let old = self.old.get_mut(&peer)?;
+        let at = old.iter().position(|session| session.serial == serial)?;
+        let best = self.sessions.get_mut(&peer)?;
+        std::mem::swap(best, &mut old[at]);
+        Some(old[at].serial)
+    }
+
+    /// The session that `peer` is sent on.
+    pub(crate) fn best(&self, peer: u32) -> Option<Session> {
+        self.sessions.get(&peer).copied()
+    }
+
+    /// Whether and when the old session `serial` retires; it was announced `told` times.
+    pub(crate) fn retire(
+        &mut self,
+        now: Instant,
+        peer: u32,
+        serial: u32,
+        told: u8,
+        linger: Duration,
+    ) -> Retirement {
+        let Some(old) = self.old.get_mut(&peer) else { return Retirement::Over };
+        let Some(at) = old.iter().position(|session| session.serial == serial) else {
+            return Retirement::Over;
+        };
+        let silent = ms(now).saturating_sub(old[at].heard_ms.max(old[at].confirmed_ms));
+        let silent = Duration::from_millis(silent.into());
+        if silent < linger {
+            return Retirement::Later { after: linger - silent };
+        }
+        if told < TOLD {
+            let after = TOLD_AGAIN;
+            let Some(best) = self.sessions.get_mut(&peer) else { return Retirement::Over };
+            if best.said_ms != 0 && ms(now) - best.said_ms < TOLD_AGAIN.as_millis() as u32 {
+                return Retirement::Told { after, tell: None };
+            }
+            best.said_ms = ms(now);
+            return Retirement::Told { after, tell: Some(best.serial) };
+        }
+        old.swap_remove(at);
+        if old.is_empty() {
+            self.old.remove(&peer);
+        }
+        self.strict = true;
+        Retirement::Over
+    }
+
+    /// Whoever is sent on a session under an earlier certificate of ours.
+    pub(crate) fn outdated(&self, now: Instant) -> Vec<u32> {
+        let outdated = |session: &Session| session.edition != self.edition && !session.is_over(now);
+        let peers = self.sessions.iter().filter(|(_, session)| outdated(session));
+        let mut peers: Vec<u32> = peers.map(|(peer, _)| *peer).collect();
+        peers.sort_unstable();
+        peers
+    }
+
+    /// Ends every session that `upheld` does not hold to (rule S-16); returns how many.
+    pub(crate) fn fell(&mut self, upheld: impl Fn(u32, &Session) -> bool) -> u64 {
+        let before = self.sessions.len();
+        self.sessions.retain(|peer, session| {
+            let stays = upheld(*peer, session);
+            if !stays {
+                self.fallen.insert(*peer);
+                self.strict = true;
+            }
+            stays
+        });
+        self.old.retain(|peer, old| {
+            old.retain(|session| upheld(*peer, session));
+            !old.is_empty()
+        });
+        (before - self.sessions.len()) as u64
     }
 
     /// The session with `peer` is doubted; says whether it was not before.
     pub(crate) fn doubt(&mut self, peer: u32) -> bool {
         let Some(session) = self.sessions.get_mut(&peer) else { return false };
         !std::mem::replace(&mut session.doubted, true)
-    }
-
-    /// Every session is to be replaced; returns how many there are.
-    pub(crate) fn all_due(&mut self) -> u64 {
-        for session in self.sessions.values_mut() {
-            session.due = true;
-        }
-        self.sessions.len() as u64
     }
 
     /// Sessions that have not ended.
@@ -242,7 +469,7 @@ impl Links {
             return false;
         }
         outlook.full_at = base + REFILL;
-        outlook.dial = Some(Box::new(Dial::begin(now, serial)));
+        outlook.dial = Some(Box::new(Dial::begin(now, serial, self.edition)));
         true
     }
 
@@ -265,6 +492,17 @@ impl Links {
     /// The handshake with this serial number, if it is still under way.
     pub(crate) fn dial_of(&mut self, target: Target, serial: u32) -> Option<&mut Dial> {
         self.dialling(target).filter(|dial| dial.serial == serial)
+    }
+
+    /// Whom the handshake with `peer` of this serial number is meant to reach, if only its
+    /// confirmation is awaited.
+    pub(crate) fn finishing(&self, peer: u32, serial: u32) -> Option<Target> {
+        [false, true].map(|seed| Target { node: peer, seed }).into_iter().find(|target| {
+            let dial = self.outlooks.get(target).and_then(|outlook| outlook.dial.as_deref());
+            dial.is_some_and(|dial| {
+                dial.serial == serial && matches!(dial.phase, Phase::Finishing { .. })
+            })
+        })
     }
 
     /// The handshake with `target` ends.
@@ -305,7 +543,7 @@ mod tests {
     /// Rule S-10: three datagrams to an unverified path, then silence until two seconds are over.
     #[test]
     fn an_unanswered_dial_sends_three_times_and_ends() {
-        let mut dial = Dial::begin(at(1), 1);
+        let mut dial = Dial::begin(at(1), 1, 0);
         let mut sent = Vec::new();
         let mut now = at(1);
         loop {
@@ -322,7 +560,7 @@ mod tests {
     #[test]
     fn an_idle_session_ends_after_ten_minutes() {
         let mut links = Links::default();
-        links.establish(at(0), 3, 1);
+        links.establish(at(0), 3, Made::earlier(1));
         assert!(links.sending(at(599), 3).is_some());
         assert_eq!((links.live(at(1_198)), links.live(at(1_199))), (1, 0));
         assert!(links.sending(at(1_199), 3).is_none());

@@ -25,7 +25,9 @@ use crate::table::SimTable;
 use crate::trace::{Kind, Trace};
 use crate::watch::{Roll, Told, Watch};
 use crate::wheel::Wheel;
+use certificates::Papers;
 
+mod certificates;
 mod checking;
 mod driving;
 mod faults;
@@ -42,12 +44,55 @@ const MOST_NODES: usize = (1 << 24) - 2;
 /// Something that is to come.
 #[derive(Clone, Copy, Debug)]
 enum What {
-    Wake { node: u32 },
-    Datagram { to: u32, from: u32, life: u32, bytes: Buffer },
-    Handshake { client: u32, target: Target, serial: u32, step: Step },
-    Hint { to: u32, from: u32 },
-    Exchange { from: u32, to: u32, life: u32, wish: u32, stalls: u32 },
-    Fault { number: u32 },
+    Wake {
+        node: u32,
+    },
+    Datagram {
+        to: u32,
+        from: u32,
+        life: u32,
+        serial: u32,
+        bytes: Buffer,
+    },
+    Handshake {
+        client: u32,
+        target: Target,
+        serial: u32,
+        step: Step,
+    },
+    Hint {
+        to: u32,
+        from: u32,
+    },
+    /// The next step of a walk through the sessions under certificates before this one.
+    Rekey {
+        node: u32,
+        edition: u32,
+    },
+    /// An old session is looked at, whose end was announced so often.
+    Retire {
+        node: u32,
+        peer: u32,
+        serial: u32,
+        told: u8,
+    },
+    /// A peer says which session it sends on.
+    Word {
+        to: u32,
+        from: u32,
+        life: u32,
+        serial: u32,
+    },
+    Exchange {
+        from: u32,
+        to: u32,
+        life: u32,
+        wish: u32,
+        stalls: u32,
+    },
+    Fault {
+        number: u32,
+    },
     Fold,
 }
 
@@ -71,8 +116,6 @@ struct Host<T: SimTable> {
     due: Option<Instant>,
     links: Links,
     skew_ms: i64,
-    /// Certificates had so far.
-    edition: u32,
     paused: Option<Box<Held>>,
 }
 
@@ -116,6 +159,7 @@ pub struct World<T: SimTable = DenseTable> {
     tape: Option<VecDeque<Vec<u8>>>,
     trace: Trace,
     next_serial: u32,
+    papers: Papers,
     buffer: Vec<u8>,
 }
 
@@ -149,7 +193,8 @@ impl<T: SimTable> World<T> {
             acquainted: false,
             tape: None,
             trace: Trace::default(),
-            next_serial: 0,
+            next_serial: 1,
+            papers: Papers::default(),
             buffer: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyperscale_tests::{Fault, Fired, Roll, SharedTable, SimTable, Watch, World};
-use mesh_gossip_proto::{DenseTable, Detector, Event, Instant, MemberTable, State};
+use mesh_gossip_proto::{DenseTable, Detector, Event, Instant, State};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -224,21 +224,74 @@ fn a_watch_sees_every_event_at_once_and_knows_who_lives() {
     assert!(deaths.by.iter().all(|(at, _)| *at > Instant::ORIGIN + secs(10)));
 }
 
-/// A session that is to be renewed carries on until its successor is there.
+/// Rule S-15, as the engine's links follow it: records are signed again, sessions carry on until
+/// their successors are there, one an end, and old ones retire without a loss.
 #[test]
 fn new_certificates_renew_sessions_without_a_loss() {
     let mut world: World =
         World::seeded(6).configured(|config| config.detector = Detector::Observers).warm(16);
     world.run_for(secs(20));
-    world.reset_ledger();
-    world.apply(&Fault::Rekey((0..16).collect()));
-    world.run_for(secs(20));
-    let rekeyed = world.fired().rekeyed;
-    let handshakes = world.ledger().total.handshakes;
-    assert!(rekeyed > 0 && handshakes > 0, "{}: the fault never fired", world.replay());
-    assert!(handshakes <= rekeyed, "at most one an end: {handshakes} of {rekeyed}");
+    let counter =
+        |world: &World, node: usize| world.node(node).local().record().incarnation.counter;
+    let before: Vec<_> = (0..16).map(|node| counter(&world, node)).collect();
+    for round in 1..=20 {
+        world.apply(&Fault::Rekey((0..16).collect()));
+        world.run_for(secs(2));
+        for (node, before) in before.iter().enumerate() {
+            assert_eq!(counter(&world, node), before + round, "{}", world.replay());
+        }
+    }
+    world.run_for(secs(60));
+    let fired = world.fired();
+    assert!(fired.rekeyed > 100, "{}: the fault never fired", world.replay());
+    assert_eq!((fired.left, fired.stale), (0, 0), "{}", world.replay());
     assert!(world.converged(), "{}", world.replay());
-    assert_eq!(world.node(0).table().counts().suspect, 0);
+    let suspected: u64 = (0..16).map(|node| world.node(node).stats().suspicions).sum();
+    assert_eq!(suspected, 0, "{}", world.replay());
+}
+
+/// At most one successor an end follows from one change.
+#[test]
+fn one_change_makes_at_most_two_handshakes_a_link() {
+    let mut world: World = World::seeded(7).warm(32);
+    world.run_for(secs(20));
+    world.apply(&Fault::Rekey((0..32).collect()));
+    world.run_for(secs(60));
+    assert!((1..=2).contains(&world.rekeys_a_link()), "{}", world.rekeys_a_link());
+}
+
+/// Rule S-16: whoever shows a certificate that is revoked, expired or of a CA that went is refused
+/// and leaves every view; with another one it comes back.
+#[test]
+fn certificates_that_fell_end_sessions_and_let_nobody_back() {
+    let everybody = || (0..12).collect::<Vec<usize>>();
+    let falls = [
+        Fault::Revoke { node: 5, at: everybody() },
+        Fault::Expire(vec![5]),
+        Fault::Trust { nodes: (0..12).filter(|node| *node != 5).collect(), roots: 0b10 },
+    ];
+    for fall in falls {
+        let mut world: World = World::seeded(8).warm(12);
+        world.run_for(secs(10));
+        if matches!(fall, Fault::Trust { .. }) {
+            let others = (0..12).filter(|node| *node != 5).collect();
+            world.apply(&Fault::Certify { nodes: others, root: 1 });
+            world.run_for(secs(40));
+        }
+        world.apply(&fall);
+        world.run_for(secs(40));
+        let out = |world: &World| {
+            world
+                .running()
+                .iter()
+                .all(|by| *by == 5 || world.sees(*by, 5).is_none_or(|state| !state.is_present()))
+        };
+        assert!(out(&world), "{fall:?}: {}", world.replay());
+        assert!(world.fired().fallen > 0 && world.fired().refused > 0, "{fall:?}");
+        world.apply(&Fault::Certify { nodes: vec![5], root: 1 });
+        world.run_for(secs(150));
+        assert!(world.converged(), "{fall:?}: certified anew, {}", world.replay());
+    }
 }
 
 /// Worlds can be run on any thread.

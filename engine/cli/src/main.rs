@@ -8,6 +8,7 @@ mod agent;
 mod bootstrap;
 mod demo;
 mod duration;
+mod force_leave;
 mod logging;
 mod peers;
 mod signals;
@@ -51,6 +52,7 @@ enum Verb {
     /// Shows the members that an agent knows.
     Peers(peers::PeersArgs),
     Bootstrap(bootstrap::BootstrapArgs),
+    ForceLeave(force_leave::ForceLeaveArgs),
 }
 
 /// Why a command failed, by the verb that was asked.
@@ -60,13 +62,14 @@ enum Failure {
     Agent(agent::AgentError),
     Peers(peers::PeersError),
     Bootstrap(bootstrap::BootstrapError),
+    ForceLeave(force_leave::ForceLeaveError),
 }
 
 impl Failure {
     fn is_told(&self) -> bool {
         match self {
             Self::Demo(error) => error.is_told(),
-            Self::Agent(_) | Self::Peers(_) | Self::Bootstrap(_) => false,
+            Self::Agent(_) | Self::Peers(_) | Self::Bootstrap(_) | Self::ForceLeave(_) => false,
         }
     }
 
@@ -74,7 +77,11 @@ impl Failure {
         match self {
             Self::Peers(error) if error.is_timeout() => 2,
             Self::Bootstrap(error) if error.is_timeout() => 2,
-            Self::Demo(_) | Self::Agent(_) | Self::Peers(_) | Self::Bootstrap(_) => 1,
+            Self::Demo(_)
+            | Self::Agent(_)
+            | Self::Peers(_)
+            | Self::Bootstrap(_)
+            | Self::ForceLeave(_) => 1,
         }
     }
 }
@@ -86,6 +93,7 @@ impl std::fmt::Display for Failure {
             Self::Agent(error) => error.fmt(f),
             Self::Peers(error) => error.fmt(f),
             Self::Bootstrap(error) => error.fmt(f),
+            Self::ForceLeave(error) => error.fmt(f),
         }
     }
 }
@@ -106,6 +114,7 @@ fn main() -> ExitCode {
         Verb::Agent(args) => agent::run(&args).map_err(Failure::Agent),
         Verb::Peers(args) => peers::run(&args).map_err(Failure::Peers),
         Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
+        Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -220,3 +220,42 @@ fn a_demo_that_is_over_ends_well_and_an_assertion_cut_short_does_not() -> Outcom
     assert_eq!(line["ok"], false, "{text}");
     Ok(())
 }
+
+/// Rule S-14: an operator's certificate makes an order for one life; a member's makes none.
+#[test]
+fn an_order_is_made_by_an_operator_alone() -> Outcome {
+    use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Existing, Subject};
+
+    let directory = tempfile::tempdir()?;
+    let now = std::time::SystemTime::now();
+    let authority = CertificateAuthority::create("mesh.test", "prod", now, CaValidity::default())?;
+    for (node, role) in [("alice", "operator"), ("node-1", "worker")] {
+        let issued = authority.issue(&Subject::new(node, role), now, Duration::from_secs(3_600))?;
+        issued.write(directory.path(), Existing::Refuse)?;
+    }
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let sign = |who: &str, more: &[&str]| {
+        let (certificate, key) = (file(&format!("{who}.pem")), file(&format!("{who}.key")));
+        let mut line = vec!["mesh", "force-leave", "--certificate", &certificate, "--key", &key];
+        line.extend(["--node", "node-2", "--incarnation", "1764355833000.2"]);
+        line.extend(more);
+        omnirelay(&line)
+    };
+    let path = file("order");
+    let written = sign("alice", &["--out", &path])?;
+    assert!(written.status.success(), "{}", stderr(&written));
+    assert!(stderr(&written).contains("operator/alice"), "{}", stderr(&written));
+    let order = std::fs::read(&path)?;
+    assert!(order.windows(4).any(|bytes| bytes == b"prod"), "it names its cluster");
+    let printed = sign("alice", &[])?;
+    let line = stdout(&printed);
+    assert!(line.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}");
+    assert_eq!(line.trim_end().len() / 2 / 16, order.len() / 16, "as many bytes, but for the seal");
+
+    let member = sign("node-1", &[])?;
+    assert_eq!((member.status.code(), stdout(&member).as_str()), (Some(1), ""));
+    assert!(stderr(&member).contains("operator"), "{}", stderr(&member));
+    let long = sign("alice", &["--lifetime", "25h"])?;
+    assert_eq!(long.status.code(), Some(1));
+    Ok(())
+}

@@ -41,6 +41,8 @@ pub enum PeerError {
     WrongId,
     /// The signature, or the certificate behind it, does not hold; the authority's reason.
     Signature(&'static str),
+    /// The chain of the signer is not complete here: its issuer has to be asked for first.
+    UnknownSigner,
     /// The metadata document lacks a required field; its name.
     MetadataMissing(&'static str),
     /// The metadata document and the record disagree on a field; its name.
@@ -63,6 +65,7 @@ impl PeerError {
             Self::ForeignCluster => "foreign-cluster",
             Self::WrongId => "wrong-id",
             Self::Signature(_) => "signature",
+            Self::UnknownSigner => "unknown-signer",
             Self::MetadataMissing(_) | Self::MetadataMismatch(_) => "schema",
             Self::Incarnation => "incarnation",
         }
@@ -76,6 +79,7 @@ impl fmt::Display for PeerError {
             Self::ForeignCluster => f.write_str("the record belongs to another cluster"),
             Self::WrongId => f.write_str("the member id does not match cluster and node id"),
             Self::Signature(why) => write!(f, "the signature does not hold: {why}"),
+            Self::UnknownSigner => f.write_str("the signer's chain is incomplete"),
             Self::MetadataMissing(name) => write!(f, "metadata lacks the required field {name}"),
             Self::MetadataMismatch(name) => {
                 write!(f, "metadata field {name} differs from the record's")
@@ -100,6 +104,8 @@ pub enum CommandError {
     Immutable(&'static str),
     /// The credentials refused to sign.
     Signing,
+    /// The order does not hold; why.
+    Order(&'static str),
 }
 
 impl fmt::Display for CommandError {
@@ -113,6 +119,7 @@ impl fmt::Display for CommandError {
             Self::Immutable(name) => write!(f, "metadata field {name} cannot change at run time"),
             Self::Stale => f.write_str("the metadata has changed since it was read"),
             Self::Signing => f.write_str("the credentials could not sign the record"),
+            Self::Order(why) => write!(f, "the operator's order does not hold: {why}"),
         }
     }
 }

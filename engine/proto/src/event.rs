@@ -26,6 +26,8 @@ pub enum Command {
     SetLifecycle(Lifecycle),
     /// Says goodbye; [`Event::LeaveComplete`] follows.
     Leave,
+    /// Obeys an operator's signed order and passes it on (rule S-14).
+    ForceLeave(Vec<u8>),
 }
 
 /// For whom a datagram is meant.
@@ -60,7 +62,7 @@ pub struct StreamRequest {
 /// Why a member is no longer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeftReason {
-    /// By its own signed word.
+    /// By its own signed word, or an operator's.
     Left,
     /// Judged failed.
     Failed,
@@ -72,6 +74,42 @@ impl LeftReason {
         match self {
             Self::Left => "left",
             Self::Failed => "failed",
+        }
+    }
+}
+
+/// What somebody has to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// A member signed a life that begins later than ten minutes from now: its clock is ahead, or
+    /// ours is behind. Its record is held (rule S-12).
+    FutureLife {
+        /// The member.
+        member: MemberId,
+        /// The start of that life, Unix milliseconds.
+        generation: u64,
+    },
+    /// Our clock and that of most seeds are more than ten minutes apart: we stay silent until they
+    /// are not (rule S-12).
+    ClockOff {
+        /// Ours less theirs, milliseconds.
+        ahead_ms: i64,
+    },
+    /// The records of a member are signed under two certificates in turns: two hold its name (rule
+    /// S-18).
+    TwoCertificates(MemberId),
+    /// An operator ordered a member out (rule S-14); it may be ourselves.
+    OrderedOut(MemberId),
+}
+
+impl Alarm {
+    /// The word used for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FutureLife { .. } => "future-life",
+            Self::ClockOff { .. } => "clock-off",
+            Self::TwoCertificates(_) => "two-certificates",
+            Self::OrderedOut(_) => "ordered-out",
         }
     }
 }
@@ -112,6 +150,8 @@ pub enum Event {
     Refuted(Arc<SignedRecord>),
     /// Two different signed records claim one incarnation of one member.
     Conflict(MemberId),
+    /// Something that somebody has to look at.
+    Alarm(Alarm),
     /// A record was refused.
     RecordRejected {
         /// Who sent it.
@@ -234,6 +274,8 @@ pub struct Stats {
     pub digests_differ: u64,
     /// Bulk exchanges wished for.
     pub syncs: u64,
+    /// Alarms told.
+    pub alarms: u64,
     /// Messages and records rejected, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
     /// Local health (gauge): 0 is best, 8 worst.

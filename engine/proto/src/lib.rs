@@ -39,7 +39,9 @@ pub mod node;
 
 pub use config::{Baseline, Config, Detector, Fanout, Limits};
 pub use error::{CommandError, ConfigError, DecodeError, PeerError};
-pub use event::{Command, Destination, Event, LeftReason, Stats, StreamRequest, Timer, Transmit};
+pub use event::{
+    Alarm, Command, Destination, Event, LeftReason, Stats, StreamRequest, Timer, Transmit,
+};
 pub use member::{Incarnation, Lifecycle, MemberId, State};
 pub use membership::record::{Authority, NodeRecord, RecordHash, Signature, SignedRecord};
 pub use membership::table::{DenseTable, Member, MemberTable};

@@ -28,17 +28,25 @@ use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Tra
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::{Authority, NodeRecord, SignedRecord, first_record};
 use crate::membership::roster::List;
+use crate::membership::signers::Signers;
 use crate::membership::table::{DenseTable, IdMap, Member, MemberTable};
+use crate::membership::tombstones::Tombstones;
 use crate::membership::view::View;
 use crate::metadata::Metadata;
 use crate::sync::agreement::Agreement;
+use crate::sync::chains::Chains;
+use crate::sync::clocks::Clocks;
+use crate::sync::early::Early;
 use crate::sync::pulls::Pulls;
 use crate::sync::push_pull::PushPull;
 use crate::time::{Duration, Instant, WallTime};
 use crate::timers::Timers;
-use crate::wire::message::{Body, Packet};
+use crate::wire::message::{Body, Packet, kind};
+use crate::wire::parts::Parts;
 
+mod chains;
 mod claims;
+mod clock;
 mod departure;
 mod flooding;
 mod gossip;
@@ -46,6 +54,7 @@ mod joining;
 mod memberlist;
 mod merging;
 mod observing;
+mod orders;
 mod probing;
 mod receive;
 mod renewal;
@@ -54,6 +63,7 @@ use departure::Departure;
 use flooding::Flooding;
 use joining::Joining;
 use observing::Observing;
+use orders::Orders;
 
 /// How often departed members are looked through.
 const REAP_EVERY: Duration = Duration::from_secs(10);
@@ -66,8 +76,12 @@ pub struct Birth {
     pub metadata: Metadata,
     /// Where it listens, the preferred address first.
     pub addresses: Vec<SocketAddr>,
-    /// Start time of its life: the generation of its incarnation.
+    /// The wall clock at its start, which is the generation of its incarnation unless
+    /// `least_generation` is higher.
     pub born: WallTime,
+    /// The least generation to begin with: one above the highest that an earlier life had, where
+    /// that is known; 0 where it is not (rule S-12).
+    pub least_generation: u64,
     /// Keys and certificates.
     pub authority: Arc<dyn Authority>,
     /// Seed of every random choice.
@@ -95,6 +109,15 @@ pub struct Node<T: MemberTable = DenseTable> {
     noticed: IdMap<Instant>,
     queue: Queue,
     pulls: Pulls,
+    chains: Chains,
+    parts: Parts,
+    early: Early,
+    clocks: Clocks,
+    /// Whether we hold our tongue because of our clock (rule S-12).
+    silent: bool,
+    tombstones: Tombstones,
+    signers: Signers,
+    orders: Orders,
     agreement: Agreement,
     push_pull: PushPull,
     flooding: Flooding,
@@ -121,6 +144,9 @@ struct Outgoing {
     transmit: Transmit,
     packet: Packet,
     gossip: bool,
+    /// Begun for a body of some size that was asked for: whoever asks for a proof has heard the
+    /// news, and an update that travels beside it is one that somebody else does not get.
+    bulk: bool,
 }
 
 /// The authenticated sender of a datagram and where it came from.
@@ -148,11 +174,12 @@ impl<T: MemberTable> Node<T> {
     /// # Errors
     /// As [`Node::new`].
     pub fn on_table(now: Instant, birth: Birth, table: T) -> Result<Self, CommandError> {
-        let Birth { config, metadata, addresses, born, authority, seed } = birth;
+        let Birth { config, metadata, addresses, born, least_generation, authority, seed } = birth;
         let metadata =
             Metadata { metadata_version: 1, cluster_id: config.cluster_id.clone(), ..metadata };
         departure::check(&metadata, &config)?;
-        let incarnation = Incarnation { generation: born.0, counter: 0 };
+        let generation = born.0.max(least_generation);
+        let incarnation = Incarnation { generation, counter: 0 };
         let record = first_record(&config.cluster_id, incarnation, addresses, metadata);
         let local = record.id;
         let record =
@@ -177,6 +204,14 @@ impl<T: MemberTable> Node<T> {
             noticed: IdMap::default(),
             queue: Queue::default(),
             pulls: Pulls::default(),
+            chains: Chains::default(),
+            parts: Parts::default(),
+            early: Early::default(),
+            clocks: Clocks::new(now, born),
+            silent: false,
+            tombstones: Tombstones::default(),
+            signers: Signers::default(),
+            orders: Orders::default(),
             agreement: Agreement::default(),
             push_pull: PushPull::default(),
             flooding: Flooding::default(),
@@ -276,6 +311,7 @@ impl<T: MemberTable> Node<T> {
             Command::ReviseMetadata(metadata) => self.revise_metadata(now, metadata),
             Command::SetLifecycle(lifecycle) => self.set_lifecycle(now, lifecycle),
             Command::Leave => self.leave(now),
+            Command::ForceLeave(order) => self.force_leave(now, &order),
         }
     }
 
@@ -283,6 +319,10 @@ impl<T: MemberTable> Node<T> {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.forgive_a_stall(now);
         while let Some(timer) = self.timers.pop_due(now) {
+            if self.is_silent() {
+                self.wait_for_the_clock(now, timer);
+                continue;
+            }
             match timer {
                 Timer::ProbeRound => self.probe_round(now),
                 Timer::PingLate(sequence) if self.observes() => self.watch_late(now, sequence),
@@ -312,7 +352,12 @@ impl<T: MemberTable> Node<T> {
                 return None;
             };
             let mut packet = outgoing.packet;
+            if self.is_silent() && !clock::is_about_time(packet.as_bytes()) {
+                self.recycle(packet.into_bytes());
+                continue;
+            }
             let updates = match outgoing.transmit.to {
+                Destination::Member(_) if outgoing.bulk => 0,
                 Destination::Member(_) => self.fill_with_updates(now, &mut packet),
                 // It waits for a handshake, with nobody perhaps: updates in it would count as sent,
                 // and be yesterday's when it leaves.
@@ -508,7 +553,8 @@ impl<T: MemberTable> Node<T> {
         let mut packet = Packet::on(self.spare.pop().unwrap_or_default());
         let fits = packet.push_raw(limit, kind, body);
         if fits {
-            self.outbox.push_back(Outgoing { transmit, packet, gossip: false });
+            let bulk = matches!(kind, kind::PROOF | kind::PART | kind::CERTIFICATE);
+            self.outbox.push_back(Outgoing { transmit, packet, gossip: false, bulk });
         }
         fits
     }

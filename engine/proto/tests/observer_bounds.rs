@@ -10,9 +10,9 @@ use mesh_gossip_proto::detector::test::Ballot;
 use mesh_gossip_proto::membership::record::RecordHash;
 use mesh_gossip_proto::wire::message::{Death, Hint, Update, kind};
 use stage::observers::{
-    asked_about, names, receiver, settled, silence, subjects, to, verify, vote, voting,
+    asked_about, cast, names, receiver, settled, silence, subjects, to, verify, vote, voting,
 };
-use stage::{Stage, death, id, incarnation};
+use stage::{Stage, death, id, incarnation, proof_of};
 
 /// Lets `span` milliseconds pass; returns how often the node woke up.
 fn wake_ups(stage: &mut Stage, span: u64) -> usize {
@@ -215,8 +215,8 @@ fn a_flood_of_deaths_leaves_room_for_a_true_one() {
     }
     assert!(to(kind::PROOF_PULL, &stage).len() <= 256);
     assert_eq!(stage.node.stats().tests, 8, "what cannot wait is looked into");
-    let voters = ["f", "g", "h", "i", "j"].iter().map(|name| id(name)).collect();
-    let proof = Proof::new(id("e"), incarnation(0), 5, voters);
+    let voters = ["f", "g", "h", "i", "j"];
+    let proof = proof_of("e", 0, 5, &voters);
     stage.say("k", &Death { proof: proof.hash.into(), ..death("e", 0, "f") });
     assert_eq!(to(kind::PROOF_PULL, &stage).last().map(String::as_str), Some("k"));
     stage.tell("k", kind::PROOF, &proof.bytes);
@@ -227,8 +227,8 @@ fn a_flood_of_deaths_leaves_room_for_a_true_one() {
 #[test]
 fn a_proof_belongs_to_its_subject() {
     let mut stage = settled(25);
-    let voters = ["f", "g", "h", "i", "j"].iter().map(|name| id(name)).collect();
-    let proof = Proof::new(id("e"), incarnation(0), 5, voters);
+    let voters = ["f", "g", "h", "i", "j"];
+    let proof = proof_of("e", 0, 5, &voters);
     stage.say("c", &Death { proof: proof.hash.into(), ..death("b", 0, "f") });
     stage.say("k", &Death { proof: proof.hash.into(), ..death("e", 0, "f") });
     stage.tell("k", kind::PROOF, &proof.bytes);
@@ -269,9 +269,9 @@ fn a_flood_of_hints_leaves_room_for_others() {
 }
 
 /// A node that missed a death whose proof everybody has forgotten asks about the silent subject, and
-/// `telling` of those asked say that it is dead, as does a stranger to the case. Returns the state of
-/// the subject.
-fn missed_a_death(telling: usize) -> Option<State> {
+/// `telling` of those asked say that it is dead, as does a stranger to the case; with `signed` as
+/// who holds it dead does, by a vote beside that. Returns the state of the subject.
+fn missed_a_death(telling: usize, signed: bool) -> Option<State> {
     let mut stage = settled(25);
     let subject = subjects(&stage)[0].clone();
     silence(&mut stage, &subject);
@@ -283,7 +283,11 @@ fn missed_a_death(telling: usize) -> Option<State> {
     let names = names(25);
     let mut strangers = names.iter().filter(|name| !asked.contains(*name) && **name != subject);
     let stranger = strangers.next().unwrap().clone();
+    let (_, round) = asked_about(stage.sent_of(kind::VERIFY)[0]);
     for voter in asked.iter().take(telling).chain([&stranger]) {
+        if signed {
+            cast(&mut stage, voter, &subject, round, Ballot::Dead);
+        }
         stage.say(voter, &told);
     }
     // The others are looking, so that the circle stays as it is.
@@ -294,11 +298,13 @@ fn missed_a_death(telling: usize) -> Option<State> {
     stage.state(&subject)
 }
 
-/// Rule D-8: a DEAD in answer to our question is a vote, with a proof or without.
+/// Rules D-8 and S-13: whoever holds the subject dead votes, with a proof or without; its word
+/// alone is no ballot.
 #[test]
 fn a_forgotten_proof_does_not_hide_a_death() {
-    assert_eq!(missed_a_death(4), Some(State::Dead), "with our own finding a quorum");
-    assert_eq!(missed_a_death(3), Some(State::Suspect), "a stranger to the case has no vote");
+    assert_eq!(missed_a_death(4, true), Some(State::Dead), "with our own finding a quorum");
+    assert_eq!(missed_a_death(3, true), Some(State::Suspect), "a stranger to the case has no vote");
+    assert_eq!(missed_a_death(7, false), Some(State::Suspect), "nobody signed it");
 }
 
 /// Rules D-6 and D-9: whoever hears somebody again, or gets an answer, asks at once what it had to

@@ -138,6 +138,7 @@ fn ends_a_batch(event: &Event) -> bool {
         | Event::Forgotten(_)
         | Event::Refuted(_)
         | Event::Conflict(_)
+        | Event::Alarm(_)
         | Event::RecordRejected { .. }
         | Event::RoundTrip { .. }
         | Event::ProbeFailed(_) => false,

@@ -5,11 +5,16 @@
 use std::collections::BTreeSet;
 
 use mesh_gossip_proto::detector::proof::Proof;
+use mesh_gossip_proto::membership::order::Order;
 use mesh_gossip_proto::membership::record::{self, SignedRecord};
 use mesh_gossip_proto::sync::snapshot::Entries;
-use mesh_gossip_proto::wire::message::{FRAME, Message, Messages, Packet, ProofVote};
+use mesh_gossip_proto::wire::message::{FRAME, Message, Messages, Packet, ProofVote, kind};
+use mesh_gossip_proto::wire::parts::{Parts, split};
 use mesh_gossip_proto::{MemberId, Metadata};
 
+use zerocopy::IntoBytes;
+
+use super::input::Input;
 use super::names::{CLUSTER, Names};
 use crate::control::frames::Frame;
 use crate::tls::provider::sha256;
@@ -21,13 +26,15 @@ const DATAGRAM: usize = 65_535;
 /// The first byte chooses the decoder.
 pub fn messages(data: &[u8]) {
     let Some((decoder, bytes)) = data.split_first() else { return };
-    match decoder % 6 {
+    match decoder % 8 {
         0 => datagram(bytes),
         1 => any_record(bytes),
         2 => any_record(&repaired(bytes)),
         3 => proof(bytes),
         4 => entries(bytes),
-        _ => frame(bytes),
+        5 => frame(bytes),
+        6 => parts(bytes),
+        _ => order(bytes),
     }
 }
 
@@ -44,6 +51,7 @@ fn datagram(payload: &[u8]) {
         match message {
             Message::Record(envelope) => any_record(envelope),
             Message::Proof(bytes) => proof(bytes),
+            Message::ForceLeave(bytes) => order(bytes),
             _ => {}
         }
         read.push(message);
@@ -60,7 +68,6 @@ fn body_of<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
 }
 
 fn write(packet: &mut Packet, message: &Message<'_>, body: &[u8]) -> bool {
-    use mesh_gossip_proto::wire::message::kind;
     match *message {
         Message::Ping(body) => packet.push(DATAGRAM, body),
         Message::Ack(body) => packet.push(DATAGRAM, body),
@@ -76,7 +83,17 @@ fn write(packet: &mut Packet, message: &Message<'_>, body: &[u8]) -> bool {
         Message::RecordByStream(body) => packet.push(DATAGRAM, body),
         Message::LeaveAck(body) => packet.push(DATAGRAM, body),
         Message::Verify(body) => packet.push(DATAGRAM, body),
-        Message::Vote(body) => packet.push(DATAGRAM, body),
+        Message::Vote(vote, seal) => {
+            packet.push_raw(DATAGRAM, kind::VOTE, &[vote.as_bytes(), seal].concat())
+        }
+        Message::Part(header, bytes) => {
+            packet.push_raw(DATAGRAM, kind::PART, &[header.as_bytes(), bytes].concat())
+        }
+        Message::CertificatePull(body) => packet.push(DATAGRAM, body),
+        Message::Certificate(body) => packet.push_raw(DATAGRAM, kind::CERTIFICATE, body),
+        Message::ClockPull(body) => packet.push(DATAGRAM, body),
+        Message::Clock(body) => packet.push(DATAGRAM, body),
+        Message::ForceLeave(body) => packet.push_raw(DATAGRAM, kind::FORCE_LEAVE, body),
         Message::Hint(body) => packet.push(DATAGRAM, body),
         Message::ProofPull(body) => packet.push(DATAGRAM, body),
         Message::Proof(body) => packet.push_raw(DATAGRAM, kind::PROOF, body),
@@ -132,9 +149,32 @@ fn proof(bytes: &[u8]) {
     assert_eq!(distinct.len(), proof.voters.len());
     assert!(bytes.len() >= 40 + proof.voters.len() * size_of::<ProofVote>());
     assert_eq!(Proof::decode(&proof.bytes).as_ref(), Ok(&proof));
-    let again = Proof::new(proof.subject, proof.incarnation, 7, proof.voters.clone());
-    assert_eq!(Proof::decode(&again.bytes).as_ref(), Ok(&again));
-    assert_eq!(again.voters, proof.voters);
+    let again = Proof::new(proof.finding, &proof.votes());
+    assert_eq!((&again.voters, again.finding), (&proof.voters, proof.finding));
+    assert_eq!(again.votes(), proof.votes());
+}
+
+/// An order that verifies names what its bytes name.
+fn order(bytes: &[u8]) {
+    if let Ok(order) = Order::verify(bytes, CLUSTER, &Names::anybody()) {
+        assert_eq!(&*order.bytes, bytes);
+        assert_eq!(Order::verify(&order.bytes, CLUSTER, &Names::anybody()).as_ref(), Ok(&order));
+    }
+}
+
+/// Bodies in parts: whole bodies come out and no others.
+fn parts(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let mut parts = Parts::default();
+    while !input.is_empty() {
+        let (from, at) = (MemberId([input.byte() & 3; 16]), input.below(8));
+        let body = vec![input.byte(); input.word().into()];
+        let room = usize::from(input.byte()) * 8 + 1;
+        if let Some((header, part)) = split(kind::PROOF, &body, room).nth(at) {
+            let whole = parts.take(from, &header, part);
+            assert!(whole.is_none_or(|(_, whole)| whole == body), "a body of others' parts");
+        }
+    }
 }
 
 /// Entries are read as far as they hold, byte for byte.

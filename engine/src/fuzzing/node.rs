@@ -10,9 +10,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mesh_gossip_proto::detector::proof::Proof;
+use mesh_gossip_proto::detector::vote::{Finding, Seal, SignedVote};
+use mesh_gossip_proto::membership::order::Sentence;
 use mesh_gossip_proto::membership::record::first_record;
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{Ack, Body, Message, Messages, Packet, kind};
+use mesh_gossip_proto::wire::parts::split;
 use mesh_gossip_proto::{
     Command, Config, Destination, Detector, Duration, Incarnation, Instant, Lifecycle, Limits,
     MemberId, MemberTable, Metadata, Node, SignedRecord, State, WallTime,
@@ -60,6 +63,8 @@ struct Stage {
     pinged: [u32; NAMES.len()],
     round: u64,
     proof: u64,
+    /// Of the last question for the time.
+    token: u64,
 }
 
 fn id(name: &str) -> MemberId {
@@ -112,6 +117,7 @@ impl Stage {
             metadata: metadata(NAMES[0], "r"),
             addresses: vec![address(0)],
             born: WallTime(BORN),
+            least_generation: 0,
             authority: Arc::new(Names::of(NAMES[0])),
             seed: u64::from(shape >> 4),
         };
@@ -129,6 +135,7 @@ impl Stage {
             pinged: [0; NAMES.len()],
             round: 0,
             proof: 0,
+            token: 0,
         };
         for peer in 1..=usize::from(input.byte()) % NAMES.len() {
             let record = signed(peer, 0, Lifecycle::Active, "r");
@@ -199,12 +206,39 @@ impl Stage {
             proof: if bend & 8 == 0 { 0 } else { self.proof },
             bend,
         };
-        let (kind, body) = match choice % 20 {
+        let (kind, body) = match choice % 26 {
             choice @ 0..17 => topic.said(choice, input),
             17 => {
-                let proof = proof(subject, at, input);
+                let proof = proof(subject, at, self.round, input);
                 self.proof = proof.hash;
                 (kind::PROOF, proof.bytes.to_vec())
+            }
+            18 => {
+                let finding = Finding { subject: topic.about, incarnation: at, round: self.round };
+                let mut seal = Vec::new();
+                vote(peer, &finding).seal.encode(&mut seal);
+                (kind::VOTE, [topic.ballot(3).as_bytes(), &seal].concat())
+            }
+            19 => {
+                let body = proof(subject, at, self.round, input).bytes;
+                let room = 100 + usize::from(bend);
+                let Some((header, part)) = split(kind::PROOF, &body, room).nth(input.below(8))
+                else {
+                    return;
+                };
+                (kind::PART, [header.as_bytes(), part].concat())
+            }
+            20 => (kind::CERTIFICATE, input.blob().to_vec()),
+            21 => {
+                // Whom an operator sends away leaves: by an operator's hand, so by ours.
+                self.leaving |= subject == 0;
+                (kind::FORCE_LEAVE, order(subject, at, input.byte()))
+            }
+            22 => (kind::CERTIFICATE_PULL, [bend; 32].to_vec()),
+            23 => (kind::CLOCK_PULL, [bend; 8].to_vec()),
+            24 => {
+                let wall = BORN + u64::from(input.word()) * 1_000;
+                (kind::CLOCK, [self.token.to_le_bytes(), wall.to_le_bytes()].concat())
             }
             _ => {
                 let record = signed(subject, u32::from(bend & 3), lifecycle(bend), "s");
@@ -298,6 +332,7 @@ impl Stage {
                     Message::Ping(ping) => pings.push(ping.sequence),
                     Message::Verify(verify) => self.round = verify.round.get(),
                     Message::Death(death) => self.proof = death.proof.get(),
+                    Message::ClockPull(pull) => self.token = pull.token.get(),
                     _ => {}
                 }
             }
@@ -380,9 +415,29 @@ fn signed(member: usize, counter: u32, lifecycle: Lifecycle, region: &str) -> Si
     SignedRecord::author(record, &Names::of(name)).expect("it fits")
 }
 
-/// A proof by any of the peers.
-fn proof(subject: usize, at: Incarnation, input: &mut Input<'_>) -> Proof {
+/// A proof that any of the peers have signed.
+fn proof(subject: usize, at: Incarnation, round: u64, input: &mut Input<'_>) -> Proof {
+    let finding = Finding { subject: id(NAMES[subject]), incarnation: at, round };
     let voters = u32::from(input.word()) << 1;
-    let voters = (1..NAMES.len()).filter(|n| voters & 1 << n != 0).map(|n| id(NAMES[n])).collect();
-    Proof::new(id(NAMES[subject]), at, 1, voters)
+    let voters = (1..NAMES.len()).filter(|n| voters & 1 << n != 0);
+    let votes: Vec<SignedVote> = voters.map(|n| vote(n, &finding)).collect();
+    Proof::new(finding, &votes)
+}
+
+fn vote(voter: usize, finding: &Finding) -> SignedVote {
+    let (voter, authority) = (id(NAMES[voter]), Names::of(NAMES[voter]));
+    let seal = Seal::sign(finding, CLUSTER, voter, &authority).expect("it signs");
+    SignedVote { voter, seal }
+}
+
+/// An operator's order about one life of a member.
+fn order(subject: usize, incarnation: Incarnation, bend: u8) -> Vec<u8> {
+    let sentence = Sentence {
+        cluster_id: CLUSTER,
+        subject: id(NAMES[subject]),
+        incarnation,
+        issued: WallTime(BORN - 1_000 + u64::from(bend) * 100),
+        lifetime: Duration::from_secs(3_600),
+    };
+    sentence.sign(&Names::operator()).expect("it signs")
 }

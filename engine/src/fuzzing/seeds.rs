@@ -1,11 +1,14 @@
 //! Where the fuzzers begin: one genuine example of everything that the targets read.
 
 use mesh_gossip_proto::detector::proof::Proof;
+use mesh_gossip_proto::detector::vote::{Finding, Seal, SignedVote};
+use mesh_gossip_proto::membership::order::Sentence;
 use mesh_gossip_proto::membership::record::{SignedRecord, first_record};
 use mesh_gossip_proto::wire::header::{DataHeader, ResetHint};
 use mesh_gossip_proto::wire::message::{Notice, Packet, Ping, Vote};
 use mesh_gossip_proto::{
-    Destination, Incarnation, Lifecycle, MemberId, Metadata, RecordHash, State, Transmit,
+    Destination, Duration, Incarnation, Lifecycle, MemberId, Metadata, RecordHash, State, Transmit,
+    WallTime,
 };
 use zerocopy::IntoBytes;
 
@@ -95,7 +98,7 @@ fn sessions() -> Vec<Vec<u8>> {
 fn nodes() -> Vec<Vec<u8>> {
     let mut scripts = Vec::new();
     for shape in [0, 2, 3] {
-        for kind in 0..20 {
+        for kind in 0..26 {
             let head = [shape, 0xff, 0, 12];
             let words = [3, 0, 0, kind, 2, 4, 0x12, 40, 1, 7, 7];
             let again = [4, 0, 0, kind, 0, 5, 0x09, 40, 1, 7, 7];
@@ -132,7 +135,7 @@ fn messages() -> Vec<Vec<u8>> {
     let (id, other) = (MemberId([0x11; 16]), MemberId([0x22; 16]));
     let mut all_kinds = Packet::default();
     // Fixed bodies are zeros well enough; their lengths matter.
-    for kind in (1..=14).chain(32..=36).chain([200]) {
+    for kind in (1..=14).chain(24..=29).chain(32..=36).chain([200]) {
         all_kinds.push_raw(4_000, kind, &[0; 60]);
     }
     let mut said = Packet::default();
@@ -144,7 +147,22 @@ fn messages() -> Vec<Vec<u8>> {
     let (incarnation, round) = (at.into(), 7.into());
     let vote = Vote { subject: id.0, incarnation, round, ballot: 3, reserved: [0; 3] };
     said.push(1_168, &vote);
-    let proof = Proof::new(id, at, 7, vec![id, other, MemberId([3; 16])]);
+    let finding = Finding { subject: id, incarnation: at, round: 7 };
+    let votes = ["a", "b", "c"].map(|name| {
+        let voter = MemberId::derive(CLUSTER, name);
+        let seal = Seal::sign(&finding, CLUSTER, voter, &Names::of(name)).expect("it signs");
+        SignedVote { voter, seal }
+    });
+    let proof = Proof::new(finding, &votes);
+    let sentence = Sentence {
+        cluster_id: CLUSTER,
+        subject: id,
+        incarnation: at,
+        issued: WallTime(1_000),
+        lifetime: Duration::from_secs(60),
+    };
+    let order = sentence.sign(&Names::operator()).expect("it signs");
+    said.push_raw(1_168, 29, &order);
     said.push_raw(1_168, 36, &proof.bytes);
     let record = record("r", Lifecycle::Cordoned);
     said.push_raw(1_168, 12, record.envelope());
@@ -162,6 +180,9 @@ fn messages() -> Vec<Vec<u8>> {
         [&[2], &**record.envelope()].concat(),
         [&[3], &*proof.bytes].concat(),
         [&[4], &entry[..], &entry].concat(),
+        // Two bodies of two senders, part by part.
+        vec![6, 0, 0, 9, 100, 0, 6, 1, 0, 7, 100, 0, 6, 0, 1, 9, 100, 0, 6, 1, 2, 7, 100, 0, 6],
+        [&[7], order.as_slice()].concat(),
     ];
     seeds.extend(frames.iter().map(|frame| [&[5], frame.as_slice()].concat()));
     seeds

@@ -40,6 +40,12 @@ impl Topic {
         }
     }
 
+    /// A vote in the round that was asked for.
+    pub(super) fn ballot(&self, ballot: u8) -> Vote {
+        let (subject, incarnation) = (self.about.0, self.at.into());
+        Vote { subject, incarnation, round: self.round.into(), ballot, reserved: [0; 3] }
+    }
+
     fn of_probes(&self, choice: u8, input: &mut Input<'_>) -> Said {
         let (sequence, digest) = (self.sequence.into(), u64::from(self.bend & 1).into());
         let incarnation: WireIncarnation = self.at.into();
@@ -89,10 +95,7 @@ impl Topic {
                 let elapsed_ms = (u32::from(input.byte()) * 50).into();
                 said(&Verify { subject, incarnation, round, elapsed_ms })
             }
-            13 | 14 => {
-                let (round, ballot) = (self.round.into(), input.byte() % 5);
-                said(&Vote { subject, incarnation, round, ballot, reserved: [0; 3] })
-            }
+            13 | 14 => said(&self.ballot(input.byte() % 5)),
             15 => said(&Hint { subject }),
             _ => said(&ProofPull { subject, proof: self.proof.into() }),
         }

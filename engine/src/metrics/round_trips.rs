@@ -80,6 +80,7 @@ impl RoundTrips {
             | Event::Unreachable(_)
             | Event::Refuted(_)
             | Event::Conflict(_)
+            | Event::Alarm(_)
             | Event::RecordRejected { from: _, error: _ }
             | Event::ProbeFailed(_)
             | Event::JoinComplete

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_gossip_proto::{MemberId, PeerError};
+use mesh_gossip_proto::{Alarm, MemberId, PeerError};
 
 use super::*;
 use crate::control::stage_tests::{Person, inspection, record, view};
@@ -191,6 +191,7 @@ fn expiry_losses_and_exchanges_are_told() {
     metrics.certificate_expires(WallTime(inspection.wall.0 + 60_500));
     metrics.observe(&Event::Overflow(3));
     metrics.observe(&Event::Conflict(MemberId([1; 16])));
+    metrics.observe(&Event::Alarm(Alarm::TwoCertificates(MemberId([1; 16]))));
     let error = PeerError::WrongId;
     metrics.observe(&Event::RecordRejected { from: MemberId([1; 16]), error });
     metrics.sync_ended(SyncRole::Requester, "complete");
@@ -201,6 +202,7 @@ fn expiry_losses_and_exchanges_are_told() {
             "mesh_gossip_certificate_expiry_seconds 60",
             "mesh_gossip_events_lost_total 3",
             "mesh_gossip_conflicts_total 1",
+            "mesh_gossip_alarms_total{mesh_alarm=\"two-certificates\"} 1",
             "mesh_gossip_syncs_total{mesh_outcome=\"complete\",mesh_role=\"requester\"} 1",
             "mesh_gossip_syncs_total{mesh_outcome=\"idle\",mesh_role=\"responder\"} 1",
         ],

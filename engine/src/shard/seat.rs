@@ -265,6 +265,7 @@ impl Seat {
                 | Event::Unreachable(_)
                 | Event::Forgotten(_)
                 | Event::Conflict(_)
+                | Event::Alarm(_)
                 | Event::RecordRejected { .. }
                 | Event::JoinComplete
                 | Event::Overflow(_) => {}

@@ -1,4 +1,4 @@
-//! Signs our records and verifies those of others, with the certificates that TLS uses.
+//! Signs our records and votes and verifies those of others, with the certificates that TLS uses.
 //!
 //! A record is a letter that anybody may carry: whoever delivers it, its author's certificate
 //! travels with it and is judged as in a handshake. A chain is proven once; after that the same
@@ -10,10 +10,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mesh_gossip_proto::WallTime;
 use mesh_gossip_proto::error::PeerError;
-use mesh_gossip_proto::membership::record::{self, Authority, Claim, Signature};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use mesh_gossip_proto::membership::record::{self, Authority, Claim, OperatorClaim, Signature};
+use rustls::sign::SigningKey;
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use webpki::EndEntityCert;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::tls::bounded::Bounded;
 use crate::tls::credentials::Credentials;
@@ -27,9 +30,6 @@ pub const MAX_LEAVES: usize = 4_096;
 
 /// Intermediates of peers remembered; one mesh has as many as it has issuing CAs.
 pub const MAX_INTERMEDIATES: usize = 256;
-
-/// Why a record's chain is incomplete: pull the author's intermediates and verify again.
-pub const MISSING_INTERMEDIATE: &str = "missing-intermediate";
 
 /// A TLS 1.3 handshake signature begins so; a record's never may, the key is the same.
 const TLS_SIGNATURE_PADDING: [u8; 64] = [0x20; 64];
@@ -115,7 +115,7 @@ impl MeshAuthority {
         let verified = verifier.verify_certificate(&der, &found, Usage::Client, now);
         let verified = verified.map_err(|error| match error {
             TrustError::UnknownCa if found.len() < claim.intermediates.len() => {
-                PeerError::Signature(MISSING_INTERMEDIATE)
+                PeerError::UnknownSigner
             }
             other => PeerError::Signature(other.reason()),
         })?;
@@ -173,12 +173,7 @@ pub(crate) struct RevokedSteps {
 
 impl Authority for MeshAuthority {
     fn sign(&self, message: &[u8]) -> Option<Signature> {
-        if message.starts_with(&TLS_SIGNATURE_PADDING) {
-            return None;
-        }
-        let signer = self.credentials.signing_key().choose_scheme(&signature_schemes())?;
-        let bytes = signer.sign(message).ok()?;
-        Some(Signature { scheme: signer.scheme().into(), bytes })
+        sign_with(self.credentials.signing_key().as_ref(), message)
     }
 
     fn leaf(&self) -> &[u8] {
@@ -202,13 +197,67 @@ impl Authority for MeshAuthority {
         if born_ms / 1_000 > leaf.leaf_not_after.as_secs() {
             return Err(PeerError::Incarnation);
         }
-        let der = CertificateDer::from(claim.leaf);
-        let certificate =
-            EndEntityCert::try_from(&der).map_err(|_| PeerError::Signature("chain"))?;
-        certificate
-            .verify_signature(algorithm, claim.message, claim.signature)
-            .map_err(|_| PeerError::Signature("mismatch"))
+        check_signature(claim.leaf, algorithm, claim.message, claim.signature)
     }
+
+    /// Rules S-8, S-14 and S-17. Orders are rare: their signers are proven each time.
+    fn verify_operator(&self, claim: &OperatorClaim<'_>) -> Result<(), PeerError> {
+        let algorithm = algorithm_of(claim.scheme).ok_or(PeerError::Signature("scheme"))?;
+        let now = self.credentials.now().ok_or(PeerError::Signature("clock"))?;
+        if claim.intermediates.len() > MAX_SENT_INTERMEDIATES {
+            return Err(PeerError::Signature("chain"));
+        }
+        let found: Vec<_> =
+            claim.intermediates.iter().filter_map(|hash| self.intermediate(hash)).collect();
+        let (der, verifier) = (CertificateDer::from(claim.leaf), self.credentials.verifier());
+        let refused = |error: TrustError| PeerError::Signature(error.reason());
+        let verified = verifier.verify_operator(&der, &found, now).map_err(refused)?;
+        verifier.check_thumbprints(&verified).map_err(refused)?;
+        if verified.identity.cluster != claim.cluster_id {
+            return Err(PeerError::Signature("identity"));
+        }
+        check_signature(claim.leaf, algorithm, claim.message, claim.signature)
+    }
+
+    fn certificate(&self, hash: &[u8; 32]) -> Option<Vec<u8>> {
+        self.intermediate(hash).map(|der| der.to_vec())
+    }
+
+    fn complete(&self, leaf: &[u8], intermediates: &[Vec<u8>]) {
+        let leaf = CertificateDer::from(leaf);
+        let sent = intermediates.iter().map(|der| CertificateDer::from(der.as_slice()));
+        let chain: Vec<_> = std::iter::once(leaf).chain(sent).collect();
+        self.learn(&chain);
+    }
+
+    fn not_after(&self, leaf: &[u8]) -> Option<WallTime> {
+        let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+        let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+        Some(WallTime(seconds.saturating_mul(1_000)))
+    }
+}
+
+fn check_signature(
+    leaf: &[u8],
+    algorithm: &dyn SignatureVerificationAlgorithm,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), PeerError> {
+    let der = CertificateDer::from(leaf);
+    let certificate = EndEntityCert::try_from(&der).map_err(|_| PeerError::Signature("chain"))?;
+    certificate
+        .verify_signature(algorithm, message, signature)
+        .map_err(|_| PeerError::Signature("mismatch"))
+}
+
+/// Signs what is no handshake.
+pub(super) fn sign_with(key: &dyn SigningKey, message: &[u8]) -> Option<Signature> {
+    if message.starts_with(&TLS_SIGNATURE_PADDING) {
+        return None;
+    }
+    let signer = key.choose_scheme(&signature_schemes())?;
+    let bytes = signer.sign(message).ok()?;
+    Some(Signature { scheme: signer.scheme().into(), bytes })
 }
 
 impl fmt::Debug for MeshAuthority {

@@ -258,11 +258,12 @@ pub(crate) fn expected_identity(
             IdentityError::Segment { part: Part::NodeId, .. } => "mesh:gossip:nodeId",
             IdentityError::Segment { part: Part::Role, .. }
             | IdentityError::ReservedRole { .. } => "mesh:gossip:role",
-            // Only a URI could raise the last four, and none is parsed here.
+            // Only a certificate could raise the last five, and none is read here.
             IdentityError::Segment { part: Part::TrustDomain, .. }
             | IdentityError::Undecodable
             | IdentityError::NoUri
             | IdentityError::SeveralUris { .. }
+            | IdentityError::NoOperator { .. }
             | IdentityError::Shape { .. } => TRUST_DOMAIN,
         };
         CredentialsError { key, path: None, fault: Fault::Setting(error) }
@@ -345,6 +346,11 @@ impl Pair {
     /// Leaf first; there is one.
     pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
         &self.certified.cert
+    }
+
+    /// The key of the leaf.
+    pub(crate) fn key(&self) -> &Arc<dyn SigningKey> {
+        &self.certified.key
     }
 
     /// Judges the chain as peers will, and compares it with what we say we are.

@@ -16,8 +16,11 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// Longest segment, in bytes: what the length fields of a record hold.
 pub const MAX_SEGMENT: usize = 255;
 
+/// Role of people: they order, and never gossip (rule S-14).
+pub const OPERATOR: &str = "operator";
+
 /// Roles that certificates may carry and that never gossip.
-pub const RESERVED_ROLES: [&str; 2] = ["bootstrap", "operator"];
+pub const RESERVED_ROLES: [&str; 2] = ["bootstrap", OPERATOR];
 
 /// Most characters of a peer's name that an error repeats.
 const MAX_QUOTE: usize = 200;
@@ -131,6 +134,17 @@ impl Identity {
         }
         Ok(())
     }
+
+    /// Refuses whoever is no operator.
+    ///
+    /// # Errors
+    /// [`IdentityError::NoOperator`].
+    pub fn require_operator(&self) -> Result<(), IdentityError> {
+        if self.role == OPERATOR {
+            return Ok(());
+        }
+        Err(IdentityError::NoOperator { found: self.role.clone() })
+    }
 }
 
 impl fmt::Display for Identity {
@@ -209,6 +223,11 @@ pub enum IdentityError {
         /// The role.
         found: String,
     },
+    /// Only an operator may say that.
+    NoOperator {
+        /// The role.
+        found: String,
+    },
 }
 
 impl fmt::Display for IdentityError {
@@ -230,6 +249,9 @@ impl fmt::Display for IdentityError {
                 f,
                 "the {part} is {found:?}, expected 1 to {MAX_SEGMENT} characters of a-z 0-9 . _ - that are not . or .."
             ),
+            Self::NoOperator { found } => {
+                write!(f, "the role is {found:?}; only {OPERATOR:?} may order members out")
+            }
             Self::ReservedRole { found } => write!(
                 f,
                 "the role is {found:?}, expected a member's: {} and {} never gossip",

@@ -8,6 +8,7 @@ mod credentials_error;
 pub mod identity;
 pub(crate) mod keys;
 pub(crate) mod material;
+pub mod operator;
 pub(crate) mod proof;
 pub mod provider;
 pub mod revocation;
@@ -21,11 +22,17 @@ mod authority_tests;
 #[cfg(test)]
 pub(crate) mod certificates_tests;
 #[cfg(test)]
+mod chains_tests;
+#[cfg(test)]
 mod credentials_tests;
+#[cfg(test)]
+pub(crate) mod forgery_tests;
 #[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
 mod handshake_tests;
+#[cfg(test)]
+mod orders_tests;
 #[cfg(test)]
 mod revocation_tests;
 #[cfg(test)]

@@ -200,6 +200,33 @@ impl MeshVerifier {
         usage: Usage,
         now: UnixTime,
     ) -> Result<Verified, TrustError> {
+        let verified = self.verify_holder(leaf, sent, usage, now)?;
+        verified.identity.require_member().map_err(TrustError::Identity)?;
+        Ok(verified)
+    }
+
+    /// Verifies chain and identity of an operator of our cluster, who is no member (rule S-14).
+    ///
+    /// # Errors
+    /// [`TrustError`] by the first rule broken.
+    pub fn verify_operator(
+        &self,
+        leaf: &CertificateDer<'_>,
+        sent: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Verified, TrustError> {
+        let verified = self.verify_holder(leaf, sent, Usage::Client, now)?;
+        verified.identity.require_operator().map_err(TrustError::Identity)?;
+        Ok(verified)
+    }
+
+    fn verify_holder(
+        &self,
+        leaf: &CertificateDer<'_>,
+        sent: &[CertificateDer<'_>],
+        usage: Usage,
+        now: UnixTime,
+    ) -> Result<Verified, TrustError> {
         // One snapshot judges the whole chain.
         let trust = self.trust.load();
         let path = prove_chain(&trust, leaf, sent, usage, now)?;
@@ -255,7 +282,7 @@ impl MeshVerifier {
                 expected: self.cluster.clone(),
             });
         }
-        identity.require_member().map_err(TrustError::Identity)
+        Ok(())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Members that go: with a goodbye, and without.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use mesh_gossip::proto::{Incarnation, State};
+use mesh_gossip::proto::{Incarnation, State, WallTime};
+use mesh_gossip::tls::operator::Operator;
 
 use crate::mesh::log::event_id;
 use crate::mesh::{Host, Spec, Trio, everyone_alive, on_both_backends, until};
@@ -42,6 +43,33 @@ fn who_leaves_is_not_doubted_and_may_come_back_at_once() {
             assert_eq!(lines[0].field("PreviousStatus"), "Left");
         }
         drop(network);
+    });
+}
+
+/// Rule S-14: an operator's order, handed to one member, sends another away from everywhere.
+#[test]
+fn an_operator_sends_a_member_away() {
+    on_both_backends(|stage| {
+        let trio = Trio::together(stage);
+        let [mike, alpha, zulu] = &trio.hosts;
+        let console = trio.authority.issue("console", "operator").tls_options(&trio.authority.0);
+        let operator = Operator::load(&console).unwrap();
+        let order = |of: Incarnation| {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            let issued = WallTime(now.as_millis() as u64);
+            let subject = zulu.agent.member_id();
+            operator.force_leave(subject, of, issued, Duration::from_secs(60)).unwrap()
+        };
+        let life = incarnation(mike, "zulu");
+        assert!(mike.agent.force_leave(order(life.next())).is_err(), "no such life");
+        assert!(mike.agent.force_leave(order(life)[1..].to_vec()).is_err(), "no order");
+        mike.agent.force_leave(order(life)).unwrap();
+        let gone = || [mike, alpha].iter().all(|host| host.sees("zulu") == Some(State::Left));
+        until("it is gone from every view", gone);
+        let told = [("mesh_alarm", "ordered-out")];
+        let alarms = |host: &Host| host.metrics().sum("mesh_gossip_alarms_total", &told);
+        until("all were told, itself as well", || trio.hosts.iter().all(|host| alarms(host) == 1));
+        assert!(mike.log.about(event_id::SUSPECT, "zulu").is_empty());
     });
 }
 

@@ -1,13 +1,14 @@
 //! What a member may say that is not so: claims about others, forged records, noise.
 
 use mesh_gossip_proto::detector::proof::Proof;
+use mesh_gossip_proto::detector::vote::{Finding, Seal, SignedVote};
 use mesh_gossip_proto::member::Incarnation;
 use mesh_gossip_proto::membership::record::RecordHash;
 use mesh_gossip_proto::wire::message::{
     Body, Death, Hint, Notice, Packet, RecordPull, Suspicion, Update, Verify, Vote,
     WireIncarnation, kind,
 };
-use mesh_gossip_proto::{MemberId, State};
+use mesh_gossip_proto::{MemberId, SignedRecord, State};
 use zerocopy::IntoBytes;
 
 use super::Mix;
@@ -18,7 +19,7 @@ const MOST_BYTES: usize = 1_100;
 /// So many kinds of lies.
 const LIES: u8 = 14;
 
-/// Whom a lie is about.
+/// Whom a lie is about, and who tells it.
 struct Victim {
     id: MemberId,
     incarnation: Incarnation,
@@ -26,6 +27,8 @@ struct Victim {
     envelope: Vec<u8>,
     /// The present incarnation of whoever is told.
     of_the_deceived: Incarnation,
+    /// Place of the liar in the world: its keys are the only ones that it has.
+    liar: usize,
 }
 
 impl<T: SimTable> Mix<T> {
@@ -43,6 +46,7 @@ impl<T: SimTable> Mix<T> {
             hash: record.hash(),
             envelope: record.envelope().to_vec(),
             of_the_deceived: self.world.node(to).local().record().incarnation,
+            liar: by,
         };
         let liar = self.world.id(by);
         let mut packet = Packet::default();
@@ -93,8 +97,14 @@ impl<T: SimTable> Mix<T> {
                 let (subject, round) = (id, round.into());
                 let vote = Vote { subject, incarnation, round, ballot, reserved: [0; 3] };
                 let mut bytes = vote.as_bytes().to_vec();
-                // With a signature of nobody's behind it, or none.
-                bytes.extend((0..rng.usize(..72)).map(|_| rng.u8(..)));
+                // With a signature of nobody's behind it, or none, or the liar's own.
+                if rng.bool() {
+                    bytes.extend((0..rng.usize(..90)).map(|_| rng.u8(..)));
+                } else {
+                    let incarnation = incarnation.into();
+                    let finding = Finding { subject: victim.id, incarnation, round: 1 };
+                    self.seal(&finding, liar, victim.liar).encode(&mut bytes);
+                }
                 packet.push_raw(MOST_BYTES, kind::VOTE, &bytes);
             }
             7 => put(packet, &Hint { subject: id }),
@@ -122,10 +132,15 @@ impl<T: SimTable> Mix<T> {
         }
     }
 
-    /// A death with its proof behind it, well formed: but the voters are nobody, or too few.
-    ///
-    /// Not among the lies: a proof with the ids of a quorum of real members. Votes in a proof bear
-    /// no signature, so that one cannot be told from a true one; whoever relays it vouches for it.
+    /// What the liar's keys make of a finding in the name of `voter`.
+    fn seal(&self, finding: &Finding, voter: MemberId, liar: usize) -> Seal {
+        let cluster = &self.world.node(liar).local().record().metadata.cluster_id;
+        let seal = Seal::sign(finding, cluster, voter, &self.world.authority(liar));
+        seal.expect("the model signs whatever it is given")
+    }
+
+    /// A death with its proof behind it, well formed: the voters are nobody, or too few, or real
+    /// members, as many as one likes, in whose names the liar signed.
     fn prove_a_lie(
         &mut self,
         packet: &mut Packet,
@@ -133,12 +148,33 @@ impl<T: SimTable> Mix<T> {
         victim: &Victim,
         incarnation: WireIncarnation,
     ) {
-        let rng = &mut self.rng;
-        let mut voters = vec![liar];
-        if rng.bool() {
-            voters.extend((0..rng.usize(1..=8)).map(|_| MemberId(rng.u128(..).to_be_bytes())));
+        let round = self.rng.u64(..);
+        let finding = Finding { subject: victim.id, incarnation: incarnation.into(), round };
+        let own = SignedVote { voter: liar, seal: self.seal(&finding, liar, victim.liar) };
+        let mut votes = vec![own];
+        match self.rng.u8(..3) {
+            0 => {}
+            1 => {
+                for _ in 0..self.rng.usize(1..=8) {
+                    let voter = MemberId(self.rng.u128(..).to_be_bytes());
+                    let seal = self.seal(&finding, voter, victim.liar);
+                    votes.push(SignedVote { voter, seal });
+                }
+            }
+            _ => {
+                let mut running = self.world.running();
+                self.rng.shuffle(&mut running);
+                for voter in running.into_iter().take(8).filter(|voter| *voter != victim.liar) {
+                    let record = self.world.node(voter).local();
+                    let (voter, signer) = (record.record().id, signer_of(record));
+                    // As though it came from the voter's certificate, so that it is looked at.
+                    let seal = Seal { signer, ..self.seal(&finding, voter, victim.liar) };
+                    votes.push(SignedVote { voter, seal });
+                }
+            }
         }
-        let proof = Proof::new(victim.id, incarnation.into(), rng.u64(..), voters);
+        let proof = Proof::new(finding, &votes);
+        let rng = &mut self.rng;
         put(
             packet,
             &Death {
@@ -151,6 +187,12 @@ impl<T: SimTable> Mix<T> {
         );
         packet.push_raw(MOST_BYTES, kind::PROOF, &proof.bytes);
     }
+}
+
+fn signer_of(record: &SignedRecord) -> u64 {
+    let mut prefix = [0; 8];
+    prefix.copy_from_slice(&record.signer()[..8]);
+    u64::from_le_bytes(prefix)
 }
 
 fn put<B: Body>(packet: &mut Packet, body: &B) {

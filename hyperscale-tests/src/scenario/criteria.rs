@@ -119,6 +119,8 @@ const MEDIAN_FROM: usize = 10;
 /// Above so many nodes a 99th percentile needs as many crashes as it has parts.
 const LARGE: usize = 1_000;
 const TAIL_FROM: usize = 100;
+/// H1: messages of one node in a second without faults.
+const STEADY_MESSAGES: f64 = 2.3;
 /// H19: share of wrong entries in a view.
 const VIEW_ERROR: f64 = 0.001;
 
@@ -208,7 +210,7 @@ fn within_budget(run: &Run, checks: &mut Vec<Check>) {
     checks.push(load.beside(beside_load(run)));
     if run.plan.loss == 0.0 {
         let messages = Some(run.per_node_s(run.load.datagrams));
-        checks.push(Check::at_most("messages a node and second", messages, 2.3));
+        checks.push(Check::at_most("messages a node and second", messages, STEADY_MESSAGES));
         let handshakes = Some(run.handshakes_per_node_min());
         checks.push(Check::at_most("handshakes a node and minute", handshakes, 1.2));
     }
@@ -244,7 +246,8 @@ fn nobody_buried_alive(run: &Run, checks: &mut Vec<Check>) {
         | Scenario::Partition
         | Scenario::RollingRestart
         | Scenario::Wan
-        | Scenario::Churn => {
+        | Scenario::Churn
+        | Scenario::Certificates => {
             if run.plan.loss > 0.2 {
                 let rate = Some(found.false_deaths as f64 / hours);
                 let check = Check::at_most("false deaths a node-hour", rate, 0.01);
@@ -293,6 +296,7 @@ pub fn fired(run: &Run) -> Vec<Check> {
         Scenario::LifeguardInterval | Scenario::Threshold => kinds.extend(["pauses", "held"]),
         Scenario::Partition | Scenario::Wan => kinds.push("withheld"),
         Scenario::RollingRestart | Scenario::Churn => kinds.extend(["crashes", "restarts"]),
+        Scenario::Certificates => kinds.extend(["crashes", "restarts", "rekeyed"]),
     }
     let times = |kind: &str| run.fired.get(kind).map(|times| *times as f64);
     kinds
@@ -322,6 +326,27 @@ fn no_rule_broken(run: &Run) -> Check {
     };
     let first = violations.first().cloned().unwrap_or_default();
     Check::none(name, violations.len() as u64).beside(first)
+}
+
+/// H14: two handshakes a link for the leaf certificates and two for the CA, one an end; at most the
+/// datagrams of one interval lost, of each node. Plaintext is not counted: there is none to send,
+/// neither here nor in the engine's links.
+fn renewed(run: &Run, checks: &mut Vec<Check>) {
+    let most = Some(f64::from(run.load.rekeys_a_link));
+    let rekeys = Check::at_most("successors a link, leaves and CA", most, 4.0);
+    checks.push(rekeys.beside("one an end for each change".into()));
+    let times = |kind: &str| run.fired.get(kind).copied().unwrap_or(0);
+    let nodes = (run.plan.nodes * run.seeds.len()) as f64;
+    let lost = Some(times("left") as f64 / nodes);
+    let interval = run.plan.config("").interval.as_secs_f64();
+    let an_interval = STEADY_MESSAGES * interval;
+    let lost =
+        Check::at_most("datagrams lost on sessions that are gone, a node", lost, an_interval);
+    let (fallen, refused) = (times("fallen"), times("refused"));
+    checks.push(lost.beside(format!(
+        "{} in all; {fallen} sessions fell with the old CA, {refused} handshakes were refused",
+        times("left")
+    )));
 }
 
 fn promises(run: &Run, checks: &mut Vec<Check>) {
@@ -354,6 +379,7 @@ fn promises(run: &Run, checks: &mut Vec<Check>) {
                 None => Check::not_judged("view error", VIEW_ERROR, why()),
             });
         }
+        Scenario::Certificates => renewed(run, checks),
         Scenario::LifeguardInterval | Scenario::Wan => {}
     }
 }

@@ -80,6 +80,7 @@ impl<'a, T: SimTable> Play<'a, T> {
         self.load.stream_bytes = closing.stream_bytes;
         self.load.cross_region_bytes = closing.cross_region_bytes;
         self.load.sessions = self.stage.sessions();
+        self.load.rekeys_a_link = self.stage.rekeys_a_link();
         let converged = self.converged();
         let trace_hash = self.stage.trace_hash();
         let fired: BTreeMap<String, u64> = self.stage.fired();

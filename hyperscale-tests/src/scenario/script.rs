@@ -28,6 +28,10 @@ pub enum Act {
     CutRegions(u8, u8),
     /// Ends every cut.
     Heal,
+    /// A node has a new certificate of the CA with this number.
+    Certify(usize, u8),
+    /// A node trusts these CAs alone, a bit for each.
+    Trust(usize, u8),
 }
 
 /// A scenario, written out.
@@ -52,6 +56,18 @@ const WAN_CUT: Duration = Duration::from_secs(60);
 const AWAY: Duration = Duration::from_secs(120);
 /// Share of all members that die in a minute of churn, and that come back.
 const CHURN_PER_MIN: f64 = 0.01;
+const RENEWING_CHURN_PER_MIN: f64 = 0.05;
+/// They come back after so long, and so long before the end nobody dies any more: all are to be
+/// detected.
+const BRIEFLY: Duration = Duration::from_secs(20);
+/// When, in seconds after the first fault, each member at a moment of its own: has a certificate of
+/// the old CA and learns to trust both; has one of the new CA; trusts the new one alone. In the pause
+/// before that whoever could not be reached at first is dialled again (rule S-15).
+const RENEWED: (f64, f64) = (0.0, 15.0);
+const CERTIFIED: (f64, f64) = (15.0, 35.0);
+const TRUSTED: (f64, f64) = (52.0, 60.0);
+const OLD_CA: u8 = 0;
+const NEW_CA: u8 = 1;
 
 impl Script {
     /// Writes out a plan.
@@ -74,7 +90,13 @@ impl Script {
                 script.acts.push((FAULT_AT, Act::CutRegions(0, 1)));
                 script.acts.push((FAULT_AT + WAN_CUT, Act::Heal));
             }
-            Scenario::Churn => script.churn(plan, order, &mut rng),
+            Scenario::Churn => {
+                script.churn(plan, order, (CHURN_PER_MIN, AWAY, Duration::ZERO), &mut rng);
+            }
+            Scenario::Certificates => {
+                script.certificates(plan, &mut rng);
+                script.churn(plan, order, (RENEWING_CHURN_PER_MIN, BRIEFLY, BRIEFLY), &mut rng);
+            }
         }
         script.acts.retain(|(at, _)| *at < plan.duration);
         script.acts.sort_by_key(|(at, _)| *at);
@@ -147,14 +169,38 @@ impl Script {
         }
     }
 
-    fn churn(&mut self, plan: &Plan, mut up: Vec<usize>, rng: &mut fastrand::Rng) {
-        let per_s = (plan.nodes as f64 * CHURN_PER_MIN / 60.0).max(1.0 / 60.0);
+    /// Each member at a moment of its own. Both CAs are trusted everywhere before the new one's
+    /// certificates are shown, and the old one goes when all have new ones.
+    fn certificates(&mut self, plan: &Plan, rng: &mut fastrand::Rng) {
+        let (old, both, new) = (1 << OLD_CA, 1 << OLD_CA | 1 << NEW_CA, 1 << NEW_CA);
+        for node in 0..plan.nodes {
+            self.acts.push((Duration::ZERO, Act::Trust(node, old)));
+            let phases = [
+                (RENEWED, vec![Act::Trust(node, both), Act::Certify(node, OLD_CA)]),
+                (CERTIFIED, vec![Act::Certify(node, NEW_CA)]),
+                (TRUSTED, vec![Act::Trust(node, new)]),
+            ];
+            for ((from, to), acts) in phases {
+                let at = FAULT_AT + Duration::from_secs_f64(from + (to - from) * rng.f64());
+                self.acts.extend(acts.into_iter().map(|act| (at, act)));
+            }
+        }
+    }
+
+    fn churn(
+        &mut self,
+        plan: &Plan,
+        mut up: Vec<usize>,
+        (per_min, away, calm): (f64, Duration, Duration),
+        rng: &mut fastrand::Rng,
+    ) {
+        let per_s = (plan.nodes as f64 * per_min / 60.0).max(1.0 / 60.0);
         let mut back: std::collections::VecDeque<(Duration, usize)> = [].into();
         let mut at = FAULT_AT;
         loop {
             // Deaths come independently of one another: exponential pauses between them.
             at += Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / per_s);
-            if at >= plan.duration {
+            if at + calm >= plan.duration {
                 return;
             }
             while let Some((since, node)) = back.pop_front() {
@@ -169,8 +215,8 @@ impl Script {
             }
             let node = up.swap_remove(rng.usize(..up.len()));
             self.acts.push((at, Act::Crash(node)));
-            self.acts.push((at + AWAY, Act::Restart(node)));
-            back.push_back((at + AWAY * 2, node));
+            self.acts.push((at + away, Act::Restart(node)));
+            back.push_back((at + away * 2, node));
         }
     }
 }
@@ -207,7 +253,11 @@ mod tests {
                         assert_ne!(*node, 0, "{scenario:?}");
                         assert!(!killed.contains(node), "{scenario:?} impairs who is killed");
                     }
-                    Act::Part(_) | Act::CutRegions(_, _) | Act::Heal => {}
+                    Act::Part(_)
+                    | Act::CutRegions(_, _)
+                    | Act::Heal
+                    | Act::Certify(_, _)
+                    | Act::Trust(_, _) => {}
                 }
                 assert!(!killed.contains(&0), "{scenario:?}");
             }

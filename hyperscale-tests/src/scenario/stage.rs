@@ -96,7 +96,9 @@ impl<T: SimTable> Stage<T> {
                 | Act::Unblock(_)
                 | Act::Part(_)
                 | Act::CutRegions(_, _)
-                | Act::Heal => {}
+                | Act::Heal
+                | Act::Certify(_, _)
+                | Act::Trust(_, _) => {}
             }
         }
         let measure = self.measure();
@@ -134,6 +136,8 @@ impl<T: SimTable> Stage<T> {
                     _ => 0,
                 }))
             }
+            Act::Certify(node, root) => Fault::Certify { nodes: vec![*node], root: *root },
+            Act::Trust(node, roots) => Fault::Trust { nodes: vec![*node], roots: *roots },
             Act::Heal => {
                 self.measure().healed(now);
                 Fault::Heal
@@ -190,6 +194,11 @@ impl<T: SimTable> Stage<T> {
     pub(super) fn sessions(&self) -> (usize, usize) {
         let sessions = self.world.sessions();
         (sessions.p50, sessions.max)
+    }
+
+    /// The most successors of sessions that one pair of nodes made because certificates changed.
+    pub(super) fn rekeys_a_link(&self) -> u32 {
+        self.world.rekeys_a_link()
     }
 
     /// Nodes that run.

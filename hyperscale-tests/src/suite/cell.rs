@@ -32,6 +32,8 @@ pub enum Row {
     H12,
     /// Regions.
     H13,
+    /// Certificates and their CA change.
+    H14,
     /// The simulator itself.
     H17,
     /// Churn.
@@ -40,7 +42,7 @@ pub enum Row {
 
 impl Row {
     /// All that this build runs.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::H1,
         Self::H2,
         Self::H2b,
@@ -53,6 +55,7 @@ impl Row {
         Self::H11,
         Self::H12,
         Self::H13,
+        Self::H14,
         Self::H17,
         Self::H19,
     ];
@@ -72,6 +75,7 @@ impl Row {
             Self::H11 => "H11",
             Self::H12 => "H12",
             Self::H13 => "H13",
+            Self::H14 => "H14",
             Self::H17 => "H17",
             Self::H19 => "H19",
         }
@@ -92,6 +96,7 @@ impl Row {
             Self::H11 => "partition and heal (part of the row)",
             Self::H12 => "rolling restart",
             Self::H13 => "WAN: 8 regions, one link cut for 60 s",
+            Self::H14 => "certificates: leaves and CA within 60 s, 5 % a minute die and come back",
             Self::H17 => "the simulator",
             Self::H19 => "churn: 1 % a minute die and come back",
         }
@@ -116,7 +121,7 @@ impl Row {
             Self::H9 => "Rapid up to 25 % (F); HyParView 90 % reliable at 95 % (F)",
             Self::H11 => "memberlist never heals a long one (memberlist#222)",
             Self::H13 => "Serf needs a WAN profile of 5 s / 3 s (F)",
-            Self::H2b | Self::H4 | Self::H12 | Self::H17 | Self::H19 => "nothing",
+            Self::H2b | Self::H4 | Self::H12 | Self::H14 | Self::H17 | Self::H19 => "nothing",
         }
     }
 

@@ -71,6 +71,7 @@ fn t0() -> Vec<Cell> {
     cells.push(partition(128, (50, 50), secs(60), 3, 1));
     cells.push(rolling(128, 1, 1));
     cells.push(wan(128, 3, 1));
+    cells.push(certificates(128, 3));
     cells.push(churn(128, secs(600), 3));
     cells
 }
@@ -109,6 +110,7 @@ fn t1() -> Vec<Cell> {
     }
     cells.extend([128, 1_000].map(|nodes| rolling(nodes, 5, 1)));
     cells.extend([128, 1_000].map(|nodes| wan(nodes, 10, 2)));
+    cells.push(certificates(1_000, 1));
     cells.push(churn(1_000, secs(600), 3));
     cells.push(churn(10_000, secs(3_600), 1));
     cells
@@ -279,6 +281,11 @@ fn rolling(nodes: usize, ours: usize, theirs: usize) -> Cell {
 fn wan(nodes: usize, ours: usize, theirs: usize) -> Cell {
     let plan = Plan::new(Scenario::Wan, nodes);
     cell(Row::H13, format!("{nodes} nodes, 1 % loss"), plan, ours, theirs)
+}
+
+fn certificates(nodes: usize, runs: usize) -> Cell {
+    let plan = Plan::new(Scenario::Certificates, nodes);
+    cell(Row::H14, format!("{nodes} nodes, 120 s"), plan, runs, 0)
 }
 
 fn churn(nodes: usize, duration: Duration, runs: usize) -> Cell {

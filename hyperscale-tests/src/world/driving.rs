@@ -9,7 +9,7 @@ use mesh_gossip_proto::{
 
 use super::{EPOCH_MS, Host, What, World, address, index_of, metadata, name};
 use crate::authority::ModelAuthority;
-use crate::sessions::{Links, Target};
+use crate::sessions::{Links, Made, Target};
 use crate::table::SimTable;
 use crate::trace::Kind;
 use crate::watch::Told;
@@ -33,7 +33,6 @@ impl<T: SimTable> World<T> {
             due: None,
             links: Links::default(),
             skew_ms: 0,
-            edition: 0,
             paused: None,
         });
         self.ids.push(id);
@@ -50,15 +49,20 @@ impl<T: SimTable> World<T> {
             self.fired.skewed += 1;
         }
         let wall_ms = EPOCH_MS + now.as_nanos() / 1_000_000;
-        let authority = ModelAuthority::new(&name(index), host.edition, self.notary.clone());
         Birth {
             config: self.config.clone(),
             metadata: metadata(index, self.network.region(index)),
             addresses: vec![address(index)],
             born: WallTime(wall_ms.saturating_add_signed(host.skew_ms)),
-            authority: Arc::new(authority),
+            least_generation: 0,
+            authority: Arc::new(self.authority(index)),
             seed: self.seed ^ u64::from(host.life) << 32,
         }
+    }
+
+    /// The keys of a node: of this one alone.
+    pub(crate) fn authority(&self, index: usize) -> ModelAuthority {
+        ModelAuthority::new(&name(index), self.hosts[index].links.edition, self.notary.clone())
     }
 
     /// Starts a node as a new life that joins through the seeds.
@@ -92,7 +96,7 @@ impl<T: SimTable> World<T> {
         for buffer in host.links.take_pending() {
             self.pool.free(buffer);
         }
-        host.links = Links::default();
+        host.links = Links::showing(host.links.edition);
         if let Some(held) = host.paused.take() {
             self.drop_held(*held);
         }
@@ -122,9 +126,12 @@ impl<T: SimTable> World<T> {
         self.books.events += 1;
         match what {
             What::Wake { node } => self.wake(node as usize),
-            What::Datagram { to, from, life, bytes } => {
-                self.arrive(what, to as usize, from as usize, life, bytes);
+            What::Datagram { to, from, life, serial, bytes } => {
+                self.arrive(what, to as usize, from as usize, (life, serial), bytes);
             }
+            What::Rekey { node, edition } => self.rekey_step(node as usize, edition),
+            What::Retire { node, peer, serial, told } => self.retire(node, peer, serial, told),
+            What::Word { to, from, life, serial } => self.word(what, to, from, life, serial),
             What::Handshake { client, target, serial, step } => {
                 self.handshake_step(client, target, serial, step);
             }
@@ -159,7 +166,14 @@ impl<T: SimTable> World<T> {
     }
 
     /// A sealed datagram reaches `to`, on a session with its life `life`.
-    fn arrive(&mut self, what: What, to: usize, from: usize, life: u32, buffer: u32) {
+    fn arrive(
+        &mut self,
+        what: What,
+        to: usize,
+        from: usize,
+        (life, serial): (u32, u32),
+        buffer: u32,
+    ) {
         let now = self.now;
         let host = &mut self.hosts[to];
         if host.node.is_none() {
@@ -173,10 +187,15 @@ impl<T: SimTable> World<T> {
             self.fired.stale += 1;
             return self.send_hint(to, from);
         }
+        if !self.opens(to, from as u32, serial) {
+            self.pool.free(buffer);
+            self.fired.left += 1;
+            return self.send_hint(to, from);
+        }
         // Both ends of a session were told of it in their present lives. Whether it was heard
         // from matters for seeds alone.
         if self.is_seed[from] {
-            host.links.heard(now, from as u32);
+            self.hosts[to].links.heard(now, from as u32);
         }
         let sender = self.ids[from];
         let bytes = self.pool.take(buffer);
@@ -309,25 +328,29 @@ impl<T: SimTable> World<T> {
             return self.hold_and_dial(from, target, bytes);
         }
         let Some(session) = host.links.sending(now, peer) else {
-            if self.acquainted && self.hosts[from].life == 1 && self.hosts[to].life <= 2 {
-                self.hosts[from].links.establish(now, peer, 1);
-                return self.put_on_wire(from, to, 1, bytes);
+            if self.acquainted && self.have_met(from, to) {
+                self.hosts[from].links.establish(now, peer, Made::earlier(1));
+                return self.put_on_wire(from, to, (1, 0), bytes);
             }
             return self.hold_and_dial(from, target, bytes);
         };
-        self.put_on_wire(from, to, session.life, bytes);
+        self.put_on_wire(from, to, (session.life, session.serial), bytes);
         let member = Target { node: peer, seed: false };
         if session.doubted {
             // The copy on the old session costs little if there was no cause for doubt.
             self.dial(from, member);
             self.hold_for(from, member, bytes);
-        } else if session.due {
-            self.dial(from, member);
         }
     }
 
     /// Seals and carries.
-    pub(super) fn put_on_wire(&mut self, from: usize, to: usize, life: u32, bytes: &[u8]) {
+    pub(super) fn put_on_wire(
+        &mut self,
+        from: usize,
+        to: usize,
+        (life, serial): (u32, u32),
+        bytes: &[u8],
+    ) {
         self.books.datagram(self.now, from, bytes.len());
         if let Some(regions) = self.network.regions(from, to) {
             self.books.between(regions, bytes.len());
@@ -336,7 +359,7 @@ impl<T: SimTable> World<T> {
         let Some(delay) = carried.delay else { return };
         let bytes = if carried.garbled { self.garble(bytes) } else { self.pool.hold(bytes) };
         let (to, from) = (to as u32, from as u32);
-        self.wheel.push(self.now + delay, What::Datagram { to, from, life, bytes });
+        self.wheel.push(self.now + delay, What::Datagram { to, from, life, serial, bytes });
     }
 
     fn garble(&mut self, bytes: &[u8]) -> u32 {

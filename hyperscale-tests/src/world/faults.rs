@@ -46,7 +46,15 @@ impl<T: SimTable> World<T> {
             Fault::Skew { nodes, by_ms } => {
                 nodes.iter().for_each(|node| self.hosts[*node].skew_ms = *by_ms);
             }
-            Fault::Rekey(nodes) => self.each(nodes, true, Self::rekey),
+            Fault::Rekey(nodes) => nodes.iter().for_each(|node| self.certify(*node, None)),
+            Fault::Certify { nodes, root } => {
+                nodes.iter().for_each(|node| self.certify(*node, Some(*root)));
+            }
+            Fault::Trust { nodes, roots } => {
+                nodes.iter().for_each(|node| self.trust(*node, *roots));
+            }
+            Fault::Revoke { node, at } => self.revoke(*node, at),
+            Fault::Expire(nodes) => self.expire(nodes),
             Fault::Inject { by, to, payload } => {
                 self.fired.injected += u64::from(self.hosts[*to].node.is_some());
                 self.deliver_forged(*to, *by, payload);
@@ -103,12 +111,6 @@ impl<T: SimTable> World<T> {
             self.fired.leaves += 1;
             self.command(index, Command::Leave);
         }
-    }
-
-    fn rekey(&mut self, index: usize) {
-        let host = &mut self.hosts[index];
-        host.edition += 1;
-        self.fired.rekeyed += host.links.all_due();
     }
 
     fn replay_old(&mut self, by: usize, to: usize) {

@@ -8,8 +8,8 @@ use mesh_gossip_proto::Duration;
 
 use super::{Step, What, World, address};
 use crate::sessions::{
-    CONFIRM_BYTES, CONFIRM_WAIT, Due, HINT_BYTES, INIT_BYTES, LAST_DATAGRAMS, PART_WAIT, PENDING,
-    Phase, RESP_BYTES, Target,
+    CONFIRM_BYTES, CONFIRM_WAIT, Due, HINT_BYTES, INIT_BYTES, LAST_DATAGRAMS, Made, PART_WAIT,
+    PENDING, Phase, RESP_BYTES, Target,
 };
 use crate::table::SimTable;
 use crate::trace::Kind;
@@ -137,9 +137,12 @@ impl<T: SimTable> World<T> {
     /// A ClientHello came: the server answers with its flight.
     fn answer(&mut self, client: u32, target: Target, serial: u32) {
         let server = target.node;
-        let life = self.hosts[server as usize].life;
-        if let Some(dial) = self.hosts[client as usize].links.dial_of(target, serial) {
-            dial.life.get_or_insert(life);
+        let (life, now) = (self.hosts[server as usize].life, self.now);
+        let edition = self.hosts[server as usize].links.edition;
+        if let Some(dial) = self.hosts[client as usize].links.dial_of(target, serial)
+            && dial.life.is_none()
+        {
+            (dial.life, dial.server_edition, dial.answered) = (Some(life), edition, now);
         }
         self.flight(client, target, serial, server, &RESP_BYTES, |parts| {
             (parts != 0).then_some(Step::Resp { parts })
@@ -159,6 +162,12 @@ impl<T: SimTable> World<T> {
             self.wheel.push(dial.next, What::Handshake { client, target, serial, step });
             return;
         }
+        let server_edition = dial.server_edition;
+        if !self.upholds(client as usize, target.node, server_edition) {
+            self.fired.refused += 1;
+            return self.dial_failed(client, target);
+        }
+        let Some(dial) = self.hosts[client as usize].links.dial_of(target, serial) else { return };
         dial.phase = Phase::Finishing { parts: 0 };
         dial.wait = CONFIRM_WAIT;
         dial.next = now;
@@ -192,7 +201,15 @@ impl<T: SimTable> World<T> {
         if parts | came != ALL_LAST {
             return;
         }
-        self.hosts[server].links.establish(now, client, client_life);
+        let (edition, peer_edition, begun) = (dial.server_edition, dial.edition, dial.answered);
+        if !self.upholds(server, client, peer_edition) {
+            self.fired.refused += 1;
+            return;
+        }
+        let by_lower = self.ids[client as usize] < self.ids[server];
+        let life = client_life;
+        let made = Made { life, serial, edition, peer_edition, begun, by_lower };
+        self.establish(now, server, client, made);
         self.flight(client, target, serial, target.node, &CONFIRM_BYTES, |parts| {
             (parts & 0b10 != 0).then_some(Step::Confirm)
         });
@@ -200,11 +217,17 @@ impl<T: SimTable> World<T> {
     }
 
     /// The server confirmed: what waited leaves.
-    fn confirmed(&mut self, client: u32, target: Target, serial: u32) {
+    pub(super) fn confirmed(&mut self, client: u32, target: Target, serial: u32) {
         let index = client as usize;
         let Some(dial) = self.hosts[index].links.dial_of(target, serial) else { return };
         let Some(life) = dial.life else { return };
-        self.hosts[index].links.establish(self.now, target.node, life);
+        let (edition, peer_edition, begun) = (dial.edition, dial.server_edition, dial.begun);
+        if dial.succeeds {
+            self.succeeded(client, target.node);
+        }
+        let by_lower = self.ids[index] < self.ids[target.node as usize];
+        let made = Made { life, serial, edition, peer_edition, begun, by_lower };
+        self.establish(self.now, index, target.node, made);
         self.flush(index, Target { node: target.node, seed: false });
         self.flush(index, target);
         if let Some(dial) = self.hosts[index].links.end_dial(target) {
@@ -218,7 +241,8 @@ impl<T: SimTable> World<T> {
         for buffer in std::mem::take(&mut dial.pending) {
             let bytes = self.pool.take(buffer);
             if let Some(session) = self.hosts[from].links.sending(self.now, target.node) {
-                self.put_on_wire(from, target.node as usize, session.life, &bytes);
+                let session = (session.life, session.serial);
+                self.put_on_wire(from, target.node as usize, session, &bytes);
             }
             self.pool.give_back(buffer, bytes);
         }

@@ -106,6 +106,10 @@ fn line(event: &Event) -> Line {
             line = Line::of(14);
             line.number(*lost);
         }
+        Event::Alarm(alarm) => {
+            line = Line::of(15);
+            line.put(alarm.as_str().as_bytes());
+        }
     }
     line
 }

@@ -9,6 +9,7 @@ use mesh_gossip_proto::{
 };
 
 use super::{What, World, address};
+use crate::sessions::Made;
 use crate::table::SimTable;
 
 /// Time between two looks for what tables could share.
@@ -119,8 +120,8 @@ impl<T: SimTable> World<T> {
     /// Gives two running nodes a session.
     pub fn acquaint(&mut self, a: usize, b: usize) {
         let lives = (self.hosts[a].life, self.hosts[b].life);
-        self.hosts[a].links.establish(self.now, b as u32, lives.1);
-        self.hosts[b].links.establish(self.now, a as u32, lives.0);
+        self.hosts[a].links.establish(self.now, b as u32, Made::earlier(lives.1));
+        self.hosts[b].links.establish(self.now, a as u32, Made::earlier(lives.0));
     }
 
     /// Lets tables share what they have in common.

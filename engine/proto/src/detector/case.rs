@@ -5,12 +5,13 @@
 //! Who observes whom may look different elsewhere, so votes count by voter, never by place (rule
 //! D-3).
 //!
-//! Invariants: a voter has one ballot, its newest; only who was asked has one; the list of the
-//! asked only grows.
+//! Invariants: a voter has one ballot, its newest; only who is on the list has one; a ballot of
+//! death has a seal, which was verified (rule S-13); the list only grows.
 
 use alloc::vec::Vec;
 
 use crate::detector::test::Ballot;
+use crate::detector::vote::{Seal, SignedVote};
 use crate::member::{Incarnation, MemberId};
 use crate::time::{Duration, Instant};
 
@@ -31,10 +32,31 @@ const ALONE: Duration = Duration::from_secs(10);
 /// of five datagrams are lost.
 const LEFT_ALONE: Duration = Duration::from_secs(3);
 
-#[derive(Clone, Copy, Debug)]
+/// What a voter said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cast {
+    /// It is looking.
+    Pending,
+    /// It found life.
+    Alive,
+    /// It found death, and signed that.
+    Dead(Seal),
+}
+
+impl Cast {
+    fn ballot(&self) -> Ballot {
+        match self {
+            Self::Pending => Ballot::Pending,
+            Self::Alive => Ballot::Alive,
+            Self::Dead(_) => Ballot::Dead,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
 struct Voter {
     id: MemberId,
-    ballot: Option<Ballot>,
+    cast: Option<Cast>,
     asked: u32,
     last: Instant,
 }
@@ -104,7 +126,7 @@ impl Case {
     /// Puts a member on the list, unless it stands there.
     pub fn include(&mut self, id: MemberId) {
         if !self.voters.iter().any(|voter| voter.id == id) {
-            self.voters.push(Voter { id, ballot: None, asked: 0, last: self.opened });
+            self.voters.push(Voter { id, cast: None, asked: 0, last: self.opened });
         }
     }
 
@@ -113,35 +135,35 @@ impl Case {
         self.voters.len()
     }
 
-    /// A vote arrived; says whether it counts.
-    pub fn vote(&mut self, voter: MemberId, round: u64, ballot: Ballot) -> bool {
+    /// Whether a vote of this member and round belongs here: a signature is worth looking at then,
+    /// and not before.
+    pub fn expects(&self, voter: MemberId, round: u64) -> bool {
+        round == self.round && self.voters.iter().any(|known| known.id == voter)
+    }
+
+    /// A vote arrived, verified if it says death; says whether it counts.
+    pub fn vote(&mut self, voter: MemberId, round: u64, cast: Cast) -> bool {
         if round != self.round {
             return false;
         }
         match self.voters.iter_mut().find(|known| known.id == voter) {
             Some(known) => {
-                known.ballot = Some(ballot);
+                known.cast = Some(cast);
                 true
             }
             None => false,
         }
     }
 
-    /// A voter told of the death itself; says whether that counts as its ballot. Only of whom we
-    /// asked: a question has an answer, a rumour has its proof.
-    pub fn told_dead(&mut self, voter: MemberId) -> bool {
-        match self.voters.iter_mut().find(|known| known.id == voter && known.asked > 0) {
-            Some(known) => {
-                known.ballot = Some(Ballot::Dead);
-                true
-            }
-            None => false,
-        }
+    /// What a voter said last.
+    pub fn ballot_of(&self, voter: MemberId) -> Option<Ballot> {
+        let known = self.voters.iter().find(|known| known.id == voter)?;
+        known.cast.as_ref().map(Cast::ballot)
     }
 
     /// Voters that answered at all.
     pub fn answering(&self) -> usize {
-        self.voters.iter().filter(|voter| voter.ballot.is_some()).count()
+        self.voters.iter().filter(|voter| voter.cast.is_some()).count()
     }
 
     /// Whether everybody whom we asked has been silent for long enough to tell.
@@ -157,12 +179,16 @@ impl Case {
     }
 
     fn count(&self, ballot: Ballot) -> usize {
-        self.voters.iter().filter(|voter| voter.ballot == Some(ballot)).count()
+        let said = self.voters.iter().filter_map(|voter| voter.cast.as_ref());
+        said.filter(|cast| cast.ballot() == ballot).count()
     }
 
-    /// Voters that found it dead.
-    pub fn condemning(&self) -> impl Iterator<Item = MemberId> {
-        self.voters.iter().filter(|voter| voter.ballot == Some(Ballot::Dead)).map(|voter| voter.id)
+    /// Votes of death.
+    pub fn condemning(&self) -> impl Iterator<Item = SignedVote> {
+        self.voters.iter().filter_map(|voter| match &voter.cast {
+            Some(Cast::Dead(seal)) => Some(SignedVote { voter: voter.id, seal: seal.clone() }),
+            Some(Cast::Pending | Cast::Alive) | None => None,
+        })
     }
 
     /// How the case stands with our own ballot, `observers` = K and `quorum` = H.
@@ -234,12 +260,12 @@ impl Case {
 
 impl Voter {
     fn due(&self, grace_is_over: bool) -> Option<Instant> {
-        let wait = match self.ballot {
+        let wait = match self.cast {
             None if self.asked == 0 => Duration::ZERO,
             None if self.asked < PATIENT_AFTER => AGAIN,
             None => RARELY,
-            Some(Ballot::Pending) if grace_is_over => REMIND,
-            Some(Ballot::Pending | Ballot::Alive | Ballot::Dead) => return None,
+            Some(Cast::Pending) if grace_is_over => REMIND,
+            Some(Cast::Pending | Cast::Alive | Cast::Dead(_)) => return None,
         };
         Some(self.last + wait)
     }
@@ -248,6 +274,7 @@ impl Voter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::membership::record::Signature;
 
     const GRACE: Duration = Duration::from_millis(2_050);
     const INCARNATION: Incarnation = Incarnation { generation: 1, counter: 0 };
@@ -258,6 +285,11 @@ mod tests {
 
     fn at(ms: u64) -> Instant {
         Instant::ORIGIN + Duration::from_millis(ms)
+    }
+
+    fn dead() -> Cast {
+        let signature = Signature { scheme: 0x0403, bytes: Vec::from([7; 71]) };
+        Cast::Dead(Seal { signer: 1, signature })
     }
 
     fn opened(voters: u8) -> Case {
@@ -271,31 +303,22 @@ mod tests {
     fn a_quorum_decides_either_way() {
         let mut case = opened(7);
         for n in 1..=3 {
-            assert!(case.vote(id(n), 9, Ballot::Dead));
+            assert!(case.vote(id(n), 9, dead()));
         }
         assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Open);
-        assert!(!case.vote(id(4), 8, Ballot::Dead), "another round");
-        assert!(!case.vote(id(99), 9, Ballot::Dead), "nobody asked it");
-        case.vote(id(3), 9, Ballot::Dead);
+        assert!(!case.vote(id(4), 8, dead()), "another round");
+        assert!(!case.expects(id(4), 8) && !case.expects(id(99), 9) && case.expects(id(4), 9));
+        assert!(!case.vote(id(99), 9, dead()), "nobody asked it");
+        case.vote(id(3), 9, dead());
         assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Open, "a voter counts once");
-        case.vote(id(4), 9, Ballot::Dead);
+        case.vote(id(4), 9, dead());
         assert_eq!(case.standing(Ballot::Pending, 8, 5), Standing::Open, "our own is needed");
         assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Condemned);
         for n in 1..=4 {
-            case.vote(id(n), 9, Ballot::Alive);
+            case.vote(id(n), 9, Cast::Alive);
         }
         assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Acquitted);
         assert_eq!(case.condemning().count(), 0);
-    }
-
-    /// Rule D-8: whom we asked may answer with the death.
-    #[test]
-    fn a_death_is_a_ballot_of_whom_we_asked() {
-        let mut case = opened(7);
-        assert!(!case.told_dead(id(1)), "not asked yet");
-        case.ask(at(0), GRACE, 4);
-        assert_eq!((1..=9).filter(|n| case.told_dead(id(*n))).count(), 4);
-        assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Condemned);
     }
 
     /// Rule D-6: the silent every 500 ms and then every 2 s, the pending once the grace is over.
@@ -303,7 +326,7 @@ mod tests {
     fn the_silent_are_asked_again_and_the_pending_reminded() {
         let mut case = opened(2);
         assert_eq!(case.ask(at(0), GRACE, 9), [id(1), id(2)]);
-        case.vote(id(2), 9, Ballot::Pending);
+        case.vote(id(2), 9, Cast::Pending);
         let mut times = Vec::new();
         for ms in (0..9_000).step_by(100) {
             for voter in case.ask(at(ms), GRACE, 9) {
@@ -331,7 +354,7 @@ mod tests {
         assert_eq!(circles, [(1_000, 16), (2_000, 32), (3_000, 64)]);
         let mut answered = opened(7);
         assert_eq!(answered.ask(at(4_500), GRACE, 9).len(), 7);
-        (1..=7).for_each(|n| assert!(answered.vote(id(n), 9, Ballot::Pending)));
+        (1..=7).for_each(|n| assert!(answered.vote(id(n), 9, Cast::Pending)));
         answered.widen(at(5_000), 8);
         assert_eq!(answered.circle(), 8);
         assert!(answered.due(at(5_000), GRACE, 8) > at(5_000));
@@ -356,7 +379,7 @@ mod tests {
         assert!(!case.is_alone(at(9_999), 5) && !case.is_unanswered(at(9_999)), "nobody was asked");
         assert_eq!(case.ask(at(9_500), GRACE, 9).len(), 7);
         assert!(case.is_alone(at(10_000), 5) && case.is_unanswered(at(10_000)));
-        (1..=4).for_each(|n| assert!(case.vote(id(n), 9, Ballot::Pending)));
+        (1..=4).for_each(|n| assert!(case.vote(id(n), 9, Cast::Pending)));
         assert!(!case.is_alone(at(10_000), 5), "with ours a quorum answers");
         assert!(!case.is_unanswered(at(10_000)));
     }

@@ -20,4 +20,5 @@ pub mod relay;
 pub mod suspicion;
 pub mod test;
 pub mod testimony;
+pub mod vote;
 pub mod watch;

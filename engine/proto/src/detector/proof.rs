@@ -1,11 +1,13 @@
 //! Why a death is believed: the votes behind it (rule D-8).
 //!
 //! A death is gossiped with the hash of its proof; whoever has not seen the proof asks for it once
-//! and keeps it as long as others may ask. The votes carry room for the signatures that will make
-//! them provable to anybody; who holds the session vouches for them until then.
+//! and keeps it as long as others may ask. Each vote is signed by its voter, so it makes no
+//! difference who hands a proof over (rule S-13).
 //!
-//! Invariants: a proof names each voter once; the store holds at most its limit, the oldest go; a
-//! death that waits has a place in the share of whoever told of it first.
+//! Invariants: a proof names each voter once; only a proof that was believed is kept; the store
+//! holds at most its limit, the oldest go; a death that waits has a place in the share of whoever
+//! told of it first; the hash covers the signatures, so what was found of a vote holds for every
+//! copy of the proof.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -13,15 +15,16 @@ use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
 use sha2::{Digest, Sha256};
-use zerocopy::byteorder::little_endian::{U16, U64};
+use zerocopy::byteorder::little_endian::U64;
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::detector::vote::{Finding, Seal, SignedVote};
 use crate::error::DecodeError;
-use crate::member::{Incarnation, MemberId};
+use crate::member::MemberId;
 use crate::membership::shares::{Room, Shares};
 use crate::membership::table::IdMap;
 use crate::time::{Duration, Instant};
-use crate::wire::message::{Death, ProofHeader, ProofVote};
+use crate::wire::message::{Death, ProofHeader};
 
 /// Most votes in one proof: a case asks no more members.
 const MOST_VOTES: usize = 64;
@@ -33,14 +36,12 @@ const TIMES: usize = 20;
 /// Members remembered that told of one death.
 const SOURCES: usize = 4;
 
-/// A decoded proof.
+/// A decoded proof, its signatures unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// Who died.
-    pub subject: MemberId,
-    /// At which incarnation.
-    pub incarnation: Incarnation,
-    /// Who found so, in one round.
+    /// What all votes say.
+    pub finding: Finding,
+    /// Who says so.
     pub voters: Vec<MemberId>,
     /// As it travels.
     pub bytes: Arc<[u8]>,
@@ -50,27 +51,23 @@ pub struct Proof {
 
 impl Proof {
     /// Makes a proof of a closed case; of more voters than one proof holds the first count.
-    pub fn new(
-        subject: MemberId,
-        incarnation: Incarnation,
-        round: u64,
-        mut voters: Vec<MemberId>,
-    ) -> Self {
-        voters.truncate(MOST_VOTES);
+    pub fn new(finding: Finding, votes: &[SignedVote]) -> Self {
+        let votes = &votes[..votes.len().min(MOST_VOTES)];
         let header = ProofHeader {
-            subject: subject.0,
-            incarnation: incarnation.into(),
-            round: U64::new(round),
-            count: voters.len() as u8,
+            subject: finding.subject.0,
+            incarnation: finding.incarnation.into(),
+            round: U64::new(finding.round),
+            count: votes.len() as u8,
             reserved: [0; 3],
         };
         let mut bytes = header.as_bytes().to_vec();
-        for voter in &voters {
-            let vote = ProofVote { voter: voter.0, scheme: U16::ZERO, signature: U16::ZERO };
-            bytes.extend_from_slice(vote.as_bytes());
+        for vote in votes {
+            bytes.extend_from_slice(&vote.voter.0);
+            vote.seal.encode(&mut bytes);
         }
         let hash = hash_of(&bytes);
-        Self { subject, incarnation, voters, bytes: bytes.into(), hash }
+        let voters = votes.iter().map(|vote| vote.voter).collect();
+        Self { finding, voters, bytes: bytes.into(), hash }
     }
 
     /// Reads a proof.
@@ -85,29 +82,41 @@ impl Proof {
         }
         let mut voters = Vec::with_capacity(header.count.into());
         for _ in 0..header.count {
-            let (vote, after) =
-                ProofVote::read_from_prefix(rest).map_err(|_| DecodeError::Truncated)?;
-            let signature = usize::from(vote.signature.get());
-            let (_signature, after) =
-                after.split_at_checked(signature).ok_or(DecodeError::Truncated)?;
-            let voter = MemberId(vote.voter);
-            if voters.contains(&voter) {
+            let (vote, after) = next_vote(rest)?;
+            if voters.contains(&vote.voter) {
                 return Err(DecodeError::Field("proof voter"));
             }
-            voters.push(voter);
+            voters.push(vote.voter);
             rest = after;
         }
         if !rest.is_empty() {
             return Err(DecodeError::Field("trailing bytes"));
         }
-        Ok(Self {
+        let finding = Finding {
             subject: MemberId(header.subject),
             incarnation: header.incarnation.into(),
-            voters,
-            bytes: bytes.into(),
-            hash: hash_of(bytes),
-        })
+            round: header.round.get(),
+        };
+        Ok(Self { finding, voters, bytes: bytes.into(), hash: hash_of(bytes) })
     }
+
+    /// The votes with their signatures: read again from the bytes, which is what a proof keeps.
+    pub fn votes(&self) -> Vec<SignedVote> {
+        let mut rest = &self.bytes[size_of::<ProofHeader>()..];
+        let mut votes = Vec::with_capacity(self.voters.len());
+        while let Ok((vote, after)) = next_vote(rest) {
+            votes.push(vote);
+            rest = after;
+        }
+        assert_eq!(votes.len(), self.voters.len(), "the layout held when the proof was made");
+        votes
+    }
+}
+
+fn next_vote(bytes: &[u8]) -> Result<(SignedVote, &[u8]), DecodeError> {
+    let (voter, rest) = bytes.split_first_chunk::<16>().ok_or(DecodeError::Truncated)?;
+    let (seal, rest) = Seal::decode(rest)?;
+    Ok((SignedVote { voter: MemberId(*voter), seal }, rest))
 }
 
 fn hash_of(bytes: &[u8]) -> u64 {
@@ -129,12 +138,24 @@ pub struct Waiting {
     times: usize,
     /// Never empty; the first one's share holds it.
     sources: ArrayVec<MemberId, SOURCES>,
+    /// Votes of its proof that were looked at, and whether they hold: none is verified twice.
+    checked: Vec<(MemberId, bool)>,
 }
 
 impl Waiting {
     /// Who told of it first.
     pub fn source(&self) -> MemberId {
         self.sources[0]
+    }
+
+    /// What was found of the vote of `voter`, if it was looked at.
+    pub fn found(&self, voter: MemberId) -> Option<bool> {
+        self.checked.iter().find(|(known, _)| *known == voter).map(|(_, holds)| *holds)
+    }
+
+    /// The vote of `voter` was looked at.
+    pub fn note(&mut self, voter: MemberId, holds: bool) {
+        self.checked.push((voter, holds));
     }
 }
 
@@ -173,7 +194,7 @@ impl Proofs {
 
     /// Keeps a proof; beyond `limit` the oldest goes.
     pub fn keep(&mut self, proof: Proof, limit: usize) {
-        let (hash, subject) = (proof.hash, proof.subject);
+        let (hash, subject) = (proof.hash, proof.finding.subject);
         if self.known.insert(hash, Arc::new(proof)).is_none() {
             self.order.push_back(hash);
             self.newest.insert(subject, hash);
@@ -182,9 +203,9 @@ impl Proofs {
             let oldest = self.order.pop_front().and_then(|oldest| self.known.remove(&oldest));
             // Where the newest about a member goes, the older ones have gone before.
             if let Some(oldest) = oldest
-                && self.hash_for(oldest.subject) == Some(oldest.hash)
+                && self.hash_for(oldest.finding.subject) == Some(oldest.hash)
             {
-                self.newest.remove(&oldest.subject);
+                self.newest.remove(&oldest.finding.subject);
             }
         }
     }
@@ -212,7 +233,8 @@ impl Proofs {
             Room::None => return Wait::Refused,
         }
         let sources = ArrayVec::from_iter([from]);
-        let waiting = Waiting { death, since, began: now, asked: now, times: 1, sources };
+        let checked = Vec::new();
+        let waiting = Waiting { death, since, began: now, asked: now, times: 1, sources, checked };
         self.waiting.insert(key, waiting);
         self.shares.take(from);
         Wait::Begun
@@ -227,17 +249,28 @@ impl Proofs {
         }
     }
 
+    /// The death of `subject` that waits for this proof.
+    pub fn waiting_mut(&mut self, hash: u64, subject: MemberId) -> Option<&mut Waiting> {
+        self.waiting.get_mut(&(hash, subject))
+    }
+
+    /// Deaths whose proof has not come however often it was asked for: they wait no longer. Who
+    /// told of whose.
+    pub fn given_up(&mut self, now: Instant) -> Vec<(MemberId, MemberId)> {
+        let over = self
+            .waiting
+            .iter()
+            .filter(|(_, death)| death.times >= TIMES && now.since(death.asked) >= PATIENCE);
+        let over: Vec<_> = over.map(|((hash, id), death)| (*hash, *id, death.source())).collect();
+        for (hash, subject, _) in &over {
+            self.take_waiting(*hash, *subject);
+        }
+        over.into_iter().map(|(_, subject, source)| (source, subject)).collect()
+    }
+
     /// Requests to be repeated at `now`: whom to ask for which proof of whose death. They count as
     /// repeated.
     pub fn overdue(&mut self, now: Instant) -> Vec<(MemberId, MemberId, u64)> {
-        let shares = &mut self.shares;
-        self.waiting.retain(|_, death| {
-            let stays = death.times < TIMES || now.since(death.asked) < PATIENCE;
-            if !stays {
-                shares.release(death.source());
-            }
-            stays
-        });
         let due = self.waiting.iter_mut().filter(|(_, death)| now.since(death.asked) >= PATIENCE);
         let again = due.map(|((hash, subject), waiting)| {
             let source = waiting.sources[waiting.times % waiting.sources.len()];
@@ -264,6 +297,8 @@ impl Proofs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::member::Incarnation;
+    use crate::membership::record::Signature;
     use proptest::prelude::*;
 
     const INCARNATION: Incarnation = Incarnation { generation: 3, counter: 1 };
@@ -272,15 +307,25 @@ mod tests {
         MemberId([n; 16])
     }
 
+    fn proof_of(subject: u8, round: u64, voters: &[u8]) -> Proof {
+        let finding = Finding { subject: id(subject), incarnation: INCARNATION, round };
+        let vote = |voter: &u8| {
+            let signature = Signature { scheme: 0x0403, bytes: Vec::from([*voter; 72]) };
+            SignedVote { voter: id(*voter), seal: Seal { signer: 5, signature } }
+        };
+        Proof::new(finding, &voters.iter().map(vote).collect::<Vec<_>>())
+    }
+
     /// Rule D-8.
     #[test]
     fn a_proof_survives_its_bytes_and_names_a_voter_once() {
-        let proof = Proof::new(id(1), INCARNATION, 77, Vec::from([id(2), id(3)]));
+        let proof = proof_of(1, 77, &[2, 3]);
         assert_eq!(Proof::decode(&proof.bytes), Ok(proof.clone()));
-        assert_eq!(proof.bytes.len(), 80);
-        let twice = Proof::new(id(1), INCARNATION, 77, Vec::from([id(2), id(2)]));
+        assert_eq!(proof.votes()[1].seal.signature.bytes, [3; 72]);
+        assert_eq!(proof.bytes.len(), 240);
+        let twice = proof_of(1, 77, &[2, 2]);
         assert_eq!(Proof::decode(&twice.bytes), Err(DecodeError::Field("proof voter")));
-        assert_eq!(Proof::decode(&proof.bytes[..79]), Err(DecodeError::Truncated));
+        assert_eq!(Proof::decode(&proof.bytes[..239]), Err(DecodeError::Truncated));
         let longer = [&proof.bytes[..], &[0]].concat();
         assert_eq!(Proof::decode(&longer), Err(DecodeError::Field("trailing bytes")));
     }
@@ -300,10 +345,12 @@ mod tests {
         assert_eq!(proofs.wait(at(10), id(8), death(1), at(0), 1), Wait::UnderWay);
         assert_eq!(proofs.wait(at(10), id(7), death(2), at(0), 1), Wait::Refused, "bounded");
         assert_eq!(proofs.due(), Some(at(200)));
-        let asked: Vec<_> = (1..21).map(|turn| proofs.overdue(at(200 * turn))).collect();
+        let asked: Vec<_> = (1..20).map(|turn| proofs.overdue(at(200 * turn))).collect();
         let of = |source| Vec::from([(source, id(1), 1)]);
         assert_eq!(asked[..3], [of(id(8)), of(id(7)), of(id(8))], "in turn");
-        assert_eq!((asked[18].len(), asked[19].len()), (1, 0), "not for ever");
+        assert_eq!(asked[18].len(), 1);
+        assert_eq!(proofs.given_up(at(3_999)), []);
+        assert_eq!(proofs.given_up(at(4_000)), [(id(7), id(1))], "not for ever");
         assert_eq!(
             proofs.wait(at(6_000), id(7), death(2), at(0), 1),
             Wait::Begun,
@@ -317,7 +364,7 @@ mod tests {
     #[test]
     fn the_oldest_proofs_go_and_the_newest_of_a_member_is_known() {
         let mut proofs = Proofs::default();
-        let proof = |n, round| Proof::new(id(n), INCARNATION, round, Vec::new());
+        let proof = |n, round| proof_of(n, round, &[]);
         for (n, round) in [(0, 1), (1, 1), (1, 2), (2, 1)] {
             proofs.keep(proof(n, round), 3);
         }

@@ -4,6 +4,7 @@ pub mod chunks;
 pub mod circle;
 pub mod digest;
 pub mod index;
+pub mod order;
 pub mod pace;
 pub mod record;
 #[cfg(test)]
@@ -13,9 +14,11 @@ pub mod ring;
 pub(crate) mod ring_tests;
 pub mod roster;
 pub mod shares;
+pub mod signers;
 pub mod slots;
 mod split;
 pub mod table;
 #[cfg(test)]
 mod table_tests;
+pub mod tombstones;
 pub mod view;

@@ -18,6 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::error::{DecodeError, PeerError};
 use crate::member::{Incarnation, Lifecycle, MemberId};
 use crate::metadata::Metadata;
+use crate::time::WallTime;
 
 /// Domain separation: what a record's signature covers begins with these bytes.
 pub const SIGNATURE_PREFIX: &[u8] = b"mesh-gossip record v1\0";
@@ -53,7 +54,8 @@ pub struct Signature {
     pub bytes: Vec<u8>,
 }
 
-/// A record's claim to authenticity, as handed to [`Authority::verify`].
+/// A claim to authenticity, as handed to [`Authority::verify`]: of a record, or of another word of
+/// its author's that begins with a prefix of its own (rule S-13).
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
     /// Cluster named by the record; already equal to ours.
@@ -64,7 +66,7 @@ pub struct Claim<'a> {
     pub role: &'a str,
     /// Start of the author's life, checked against the certificate's validity.
     pub incarnation: Incarnation,
-    /// What was signed: prefix ‖ body.
+    /// What was signed: a prefix, and what it says.
     pub message: &'a [u8],
     /// TLS signature scheme.
     pub scheme: u16,
@@ -76,7 +78,24 @@ pub struct Claim<'a> {
     pub intermediates: &'a [[u8; 32]],
 }
 
-/// The seam to keys and certificates: signs our records and verifies those of others.
+/// An operator's claim to authenticity, as handed to [`Authority::verify_operator`].
+#[derive(Clone, Copy, Debug)]
+pub struct OperatorClaim<'a> {
+    /// Cluster named by the order; already equal to ours.
+    pub cluster_id: &'a str,
+    /// What was signed: a prefix, and what it says.
+    pub message: &'a [u8],
+    /// TLS signature scheme.
+    pub scheme: u16,
+    /// The signature.
+    pub signature: &'a [u8],
+    /// The operator's leaf certificate, DER.
+    pub leaf: &'a [u8],
+    /// SHA-256 of the intermediates that complete the chain.
+    pub intermediates: &'a [[u8; 32]],
+}
+
+/// The seam to keys and certificates: signs what we say and verifies what others do.
 ///
 /// Production puts TLS credentials behind it, the simulator a model of them.
 pub trait Authority: Send + Sync {
@@ -89,16 +108,50 @@ pub trait Authority: Send + Sync {
     /// SHA-256 of our intermediates, leaf's issuer first.
     fn intermediates(&self) -> &[[u8; 32]];
 
-    /// Checks chain, identity and signature of a record (rule S-8).
+    /// Checks chain, identity and signature of a member's word (rule S-8).
     ///
     /// # Errors
-    /// [`PeerError::Signature`] or [`PeerError::Incarnation`] with the reason.
+    /// [`PeerError::Signature`] or [`PeerError::Incarnation`] with the reason;
+    /// [`PeerError::UnknownSigner`] when a certificate of the chain is missing here.
     fn verify(&self, claim: &Claim<'_>) -> Result<(), PeerError>;
+
+    /// Checks chain, role and signature of an operator's word (rule S-14). Who does not know
+    /// operators obeys none.
+    ///
+    /// # Errors
+    /// As [`Authority::verify`].
+    fn verify_operator(&self, claim: &OperatorClaim<'_>) -> Result<(), PeerError> {
+        let _ = claim;
+        Err(PeerError::Signature("operators are not known here"))
+    }
+
+    /// The intermediate certificate with this SHA-256, DER, if it is known here: to complete a
+    /// chain, or to be served to whoever lacks it (rule S-11).
+    fn certificate(&self, hash: &[u8; 32]) -> Option<Vec<u8>> {
+        let _ = hash;
+        None
+    }
+
+    /// Offers the intermediates of a leaf; those of a chain that holds are known from here on.
+    fn complete(&self, leaf: &[u8], intermediates: &[Vec<u8>]) {
+        let _ = (leaf, intermediates);
+    }
+
+    /// When a leaf certificate ends.
+    fn not_after(&self, leaf: &[u8]) -> Option<WallTime> {
+        let _ = leaf;
+        None
+    }
 
     /// A record that was verified before, byte for byte: many nodes of one process share it.
     fn interned(&self, envelope: &[u8]) -> Option<Arc<SignedRecord>> {
         let _ = envelope;
         None
+    }
+
+    /// These bytes, which other nodes of this process may hold as well: as one copy for all.
+    fn shared(&self, bytes: Arc<[u8]>) -> Arc<[u8]> {
+        bytes
     }
 
     /// Offers a verified record for sharing.
@@ -166,6 +219,8 @@ struct BodyHeader {
     signer: [u8; 32],
 }
 const _: () = assert!(size_of::<BodyHeader>() == 72);
+/// Where the signer stands in a body.
+const SIGNER_AT: usize = core::mem::offset_of!(BodyHeader, signer);
 
 /// An address: IPv6, or IPv4 mapped into it.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
@@ -182,29 +237,8 @@ impl SignedRecord {
     /// Returns `None` when the authority cannot sign or a part exceeds its field.
     pub fn author(record: NodeRecord, authority: &dyn Authority) -> Option<Self> {
         let body = encode_body(&record, authority.leaf())?;
-        let message = signed_message(&body);
-        let signature = authority.sign(&message)?;
-        let header = EnvelopeHeader {
-            format: FORMAT,
-            intermediates: u8::try_from(authority.intermediates().len()).ok()?,
-            scheme: U16::new(signature.scheme),
-            body: U16::new(u16::try_from(body.len()).ok()?),
-            signature: U16::new(u16::try_from(signature.bytes.len()).ok()?),
-            leaf: U16::new(u16::try_from(authority.leaf().len()).ok()?),
-            reserved: U16::ZERO,
-        };
-        let mut envelope = Vec::with_capacity(64 + body.len() + authority.leaf().len());
-        envelope.extend_from_slice(header.as_bytes());
-        envelope.extend_from_slice(&body);
-        envelope.extend_from_slice(&signature.bytes);
-        envelope.extend_from_slice(authority.leaf());
-        for hash in authority.intermediates() {
-            envelope.extend_from_slice(hash);
-        }
-        if envelope.len() > MAX_ENVELOPE {
-            return None;
-        }
-        Some(Self { envelope: envelope.into(), hash: hash_of(&message), record })
+        let envelope = seal(SIGNATURE_PREFIX, &body, authority)?;
+        Some(Self { envelope: envelope.into(), hash: hash_of(&signed_message(&body)), record })
     }
 
     /// Decodes and verifies an envelope of `cluster_id`.
@@ -248,6 +282,39 @@ impl SignedRecord {
         Ok(Self { envelope: envelope.into(), hash: hash_of(&message), record })
     }
 
+    /// SHA-256 of the leaf certificate that signed it.
+    pub fn signer(&self) -> [u8; 32] {
+        // Both layouts held when the record was made.
+        let at = size_of::<EnvelopeHeader>() + SIGNER_AT;
+        let mut signer = [0; 32];
+        signer.copy_from_slice(&self.envelope[at..at + 32]);
+        signer
+    }
+
+    /// Whether the author of this record signed `message` with the same certificate.
+    ///
+    /// # Errors
+    /// As [`Authority::verify`].
+    pub fn attests(
+        &self,
+        message: &[u8],
+        signature: &Signature,
+        authority: &dyn Authority,
+    ) -> Result<(), PeerError> {
+        let parts = Parts::split(&self.envelope)?;
+        authority.verify(&Claim {
+            cluster_id: &self.record.metadata.cluster_id,
+            node_id: &self.record.metadata.node_id,
+            role: &self.record.metadata.role,
+            incarnation: self.record.incarnation,
+            message,
+            scheme: signature.scheme,
+            signature: &signature.bytes,
+            leaf: parts.leaf,
+            intermediates: &parts.intermediates,
+        })
+    }
+
     /// The bytes as their author signed them.
     pub fn envelope(&self) -> &Arc<[u8]> {
         &self.envelope
@@ -288,16 +355,41 @@ pub fn signer(envelope: &[u8]) -> Result<(&[u8], Vec<[u8; 32]>), DecodeError> {
     Ok((parts.leaf, parts.intermediates))
 }
 
-struct Parts<'a> {
-    scheme: u16,
-    body: &'a [u8],
-    signature: &'a [u8],
-    leaf: &'a [u8],
-    intermediates: Vec<[u8; 32]>,
+/// Puts a signed body into an envelope; `None` when the authority cannot sign or a part exceeds its
+/// field.
+pub(crate) fn seal(prefix: &[u8], body: &[u8], authority: &dyn Authority) -> Option<Vec<u8>> {
+    let signature = authority.sign(&[prefix, body].concat())?;
+    let header = EnvelopeHeader {
+        format: FORMAT,
+        intermediates: u8::try_from(authority.intermediates().len()).ok()?,
+        scheme: U16::new(signature.scheme),
+        body: U16::new(u16::try_from(body.len()).ok()?),
+        signature: U16::new(u16::try_from(signature.bytes.len()).ok()?),
+        leaf: U16::new(u16::try_from(authority.leaf().len()).ok()?),
+        reserved: U16::ZERO,
+    };
+    let mut envelope = Vec::with_capacity(64 + body.len() + authority.leaf().len());
+    envelope.extend_from_slice(header.as_bytes());
+    envelope.extend_from_slice(body);
+    envelope.extend_from_slice(&signature.bytes);
+    envelope.extend_from_slice(authority.leaf());
+    for hash in authority.intermediates() {
+        envelope.extend_from_slice(hash);
+    }
+    (envelope.len() <= MAX_ENVELOPE).then_some(envelope)
+}
+
+/// An envelope taken apart.
+pub(crate) struct Parts<'a> {
+    pub(crate) scheme: u16,
+    pub(crate) body: &'a [u8],
+    pub(crate) signature: &'a [u8],
+    pub(crate) leaf: &'a [u8],
+    pub(crate) intermediates: Vec<[u8; 32]>,
 }
 
 impl<'a> Parts<'a> {
-    fn split(envelope: &'a [u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn split(envelope: &'a [u8]) -> Result<Self, DecodeError> {
         if envelope.len() > MAX_ENVELOPE {
             return Err(DecodeError::Oversized("record envelope"));
         }

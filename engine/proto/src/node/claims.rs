@@ -13,7 +13,7 @@ use crate::detector::suspicion::{Circumstances, Schedule, Suspicion};
 use crate::detector::testimony::Told;
 use crate::dissemination::queue::Claim;
 use crate::error::PeerError;
-use crate::event::{Event, LeftReason, Timer};
+use crate::event::{Alarm, Event, LeftReason, Timer};
 use crate::member::{Incarnation, Lifecycle, MemberId, Precedence, State};
 use crate::membership::record::{self, RecordHash, SignedRecord};
 use crate::membership::table::{Member, MemberTable};
@@ -75,6 +75,10 @@ impl<T: MemberTable> Node<T> {
             let known = member.incarnation();
             let left = member.record.record().lifecycle == Lifecycle::Leaving;
             if incarnation < known || (incarnation == known && hash == member.record.hash()) {
+                if incarnation < known {
+                    // Late, or brought again on purpose: it makes no difference.
+                    self.stats.reject("stale-record");
+                }
                 self.pulls.done(id);
                 return (left && incarnation == known).then_some((id, incarnation));
             }
@@ -82,12 +86,26 @@ impl<T: MemberTable> Node<T> {
             self.stats.members_refused += 1;
             return None;
         }
+        if self.tombstones.forbids(id, incarnation) {
+            self.pulls.done(id);
+            self.stats.reject("tombstone");
+            return None;
+        }
         match self.verified(envelope) {
+            Ok(record) if self.clocks.is_ahead(now, incarnation.generation) => {
+                self.pulls.done(id);
+                self.hold_until_its_time(from, &record);
+                None
+            }
             Ok(record) => {
                 self.pulls.done(id);
                 let leaving = record.record().lifecycle == Lifecycle::Leaving;
                 let applied = self.apply_in_turn(now, record);
                 (leaving && applied).then_some((id, incarnation))
+            }
+            Err(PeerError::UnknownSigner) => {
+                self.ask_for_chain(now, from, id, envelope);
+                None
             }
             Err(error) => {
                 self.reject(from, error);
@@ -136,6 +154,9 @@ impl<T: MemberTable> Node<T> {
         self.settle_observed(id);
         if let Some(before) = &before {
             self.note_return(now, before, incarnation);
+            if self.signers.changed(id, &before.record.signer(), &record.signer()) {
+                self.alarm(Alarm::TwoCertificates(id));
+            }
         }
         self.noticed.remove(&id);
         self.put(now, Member { record: record.clone(), state, since: now });
@@ -148,6 +169,13 @@ impl<T: MemberTable> Node<T> {
             self.order.insert(id);
         }
         self.tell_transition(before, record, state);
+        self.obey_an_order_about(now, id);
+    }
+
+    /// Tells what somebody has to look at.
+    pub(super) fn alarm(&mut self, alarm: Alarm) {
+        self.stats.alarms += 1;
+        self.emit(Event::Alarm(alarm));
     }
 
     fn tell_transition(&mut self, before: Option<Member>, record: Arc<SignedRecord>, state: State) {

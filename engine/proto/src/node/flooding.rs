@@ -50,7 +50,7 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn affords(&mut self, now: Instant, from: MemberId, message: &Message<'_>) -> bool {
         let (budgets, reason) = match message {
             Message::Record(_) => (&mut self.flooding.records, "record-budget"),
-            Message::RecordPull(_) | Message::ProofPull(_) => {
+            Message::RecordPull(_) | Message::ProofPull(_) | Message::CertificatePull(_) => {
                 (&mut self.flooding.pulls, "pull-budget")
             }
             Message::Verify(_) => (&mut self.flooding.verifies, "verify-budget"),
@@ -66,7 +66,12 @@ impl<T: MemberTable> Node<T> {
             | Message::Notice(_)
             | Message::RecordByStream(_)
             | Message::LeaveAck(_)
-            | Message::Vote(_)
+            | Message::Part(..)
+            | Message::Certificate(_)
+            | Message::ClockPull(_)
+            | Message::Clock(_)
+            | Message::ForceLeave(_)
+            | Message::Vote(..)
             | Message::Hint(_)
             | Message::Proof(_)
             | Message::Unknown(_) => return true,

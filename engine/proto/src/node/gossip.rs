@@ -53,7 +53,7 @@ impl<T: MemberTable> Node<T> {
     fn enqueue_gossip(&mut self, to: Peer) {
         let transmit = Transmit { to: Destination::Member(to.id), address: to.address };
         let packet = Packet::on(self.spare.pop().unwrap_or_default());
-        self.outbox.push_back(Outgoing { transmit, packet, gossip: true });
+        self.outbox.push_back(Outgoing { transmit, packet, gossip: true, bulk: false });
     }
 
     /// Each interval one of the dead is told so, with probability min(½, dead/(5·alive)): if it
@@ -113,15 +113,20 @@ impl<T: MemberTable> Node<T> {
                 continue;
             }
             self.version += 1;
+            self.set_a_stone(id);
             self.table.remove(id);
             self.contacts.forget(id);
             self.noticed.remove(&id);
             self.emit(Event::Forgotten(id));
         }
+        self.apply_what_is_ripe(now);
         if now.since(self.tidied) < TIDY_EVERY {
             return;
         }
         self.tidied = now;
+        let wall = self.clocks.wall(now);
+        self.tombstones.forget(wall);
+        self.orders.forget(wall);
         let (table, patience) = (&self.table, self.config.left_retention);
         let lives = |id| table.get(id).is_some();
         self.contacts.retain(|id, contact| lives(id) || now.since(contact.last) < patience);

@@ -63,6 +63,16 @@ impl Joining {
         }
     }
 
+    /// Whether this member answered at a seed's address.
+    pub(super) fn is_seed(&self, id: MemberId) -> bool {
+        self.seeds.iter().any(|seed| seed.id == Some(id))
+    }
+
+    /// Seeds that have answered.
+    pub(super) fn known_seeds(&self) -> Vec<MemberId> {
+        self.seeds.iter().filter_map(|seed| seed.id).collect()
+    }
+
     /// Whoever answers at this address has our certificate. Nothing of this is proven, so the seed
     /// is not struck: it is asked again after a while, and nobody waits for it meanwhile.
     pub(super) fn is_ours(&mut self, now: Instant, address: SocketAddr) {

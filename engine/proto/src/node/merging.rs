@@ -32,6 +32,9 @@ impl<T: MemberTable> Node<T> {
         match entry.state {
             State::Alive => {
                 self.take_record(now, from, entry.envelope);
+                if let Some(peer) = self.peer(from) {
+                    self.tell_the_order(peer, id, incarnation);
+                }
                 self.remind(now, id, incarnation);
             }
             State::Suspect | State::Dead if self.observes() => {

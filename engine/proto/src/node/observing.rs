@@ -29,6 +29,7 @@ use crate::member::MemberId;
 use crate::membership::table::MemberTable;
 use crate::time::{Duration, Instant};
 
+mod attesting;
 mod auditing;
 mod judging;
 mod proving;
@@ -65,6 +66,16 @@ const HEARSAY: (u32, Duration) = (8, Duration::from_millis(125));
 const CONFIRMED: (u32, Duration) = (64, Duration::from_millis(16));
 /// The same for what one member says: a reconciliation at once, and then a share of the rate.
 const TOLD_BY: (u32, Duration) = (8, Duration::from_secs(1));
+/// Votes verified for one member that brought them: the proofs of a burst at once, five votes each,
+/// and then so many a second that it costs a hundredth of a core (rule S-13).
+const VERIFIED: (u32, Duration) = (1_280, Duration::from_millis(8));
+/// Votes of death signed for one leader: all that it may ask at once, and as often as it may
+/// remind us of the cases of its own subjects.
+const SIGNED: (u32, Duration) = (64, Duration::from_millis(50));
+/// From so many members on at least three must agree on a death,
+const MANY: usize = 16;
+/// that is, a majority of so many observers.
+const LEAST_OBSERVERS: usize = 4;
 /// A wake-up that comes later than this was a pause of ours.
 pub(super) const LATE: Duration = crate::config::LATE_WAKE_UP;
 /// Announcers remembered for NOTICEs.
@@ -103,6 +114,8 @@ pub(super) struct Observing {
     hearsay: Bucket,
     confirmed: Bucket,
     told_by: Budgets,
+    verified: Budgets,
+    signed: Budgets,
     announcers: VecDeque<(MemberId, MemberId)>,
 }
 
@@ -133,6 +146,8 @@ impl Default for Observing {
             hearsay: Bucket::new(HEARSAY.0, HEARSAY.1),
             confirmed: Bucket::new(CONFIRMED.0, CONFIRMED.1),
             told_by: Budgets::new(TOLD_BY.0, TOLD_BY.1),
+            verified: Budgets::new(VERIFIED.0, VERIFIED.1),
+            signed: Budgets::new(SIGNED.0, SIGNED.1),
             announcers: VecDeque::new(),
         }
     }
@@ -157,9 +172,12 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// K and H of our own view.
+    /// K and H of our own view. However few observers are configured, in a mesh of some size no two
+    /// members decide about a third (rule S-13).
     fn quorum(&self) -> (usize, usize) {
-        let observers = self.config.observers.min(self.members().saturating_sub(1));
+        let members = self.members();
+        let least = if members >= MANY { LEAST_OBSERVERS } else { 1 };
+        let observers = self.config.observers.max(least).min(members.saturating_sub(1));
         (observers, observers / 2 + 1)
     }
 

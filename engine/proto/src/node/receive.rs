@@ -18,7 +18,7 @@ use crate::wire::message::{
 };
 
 /// A member held dead is told so at most this often (rule H-1).
-const NOTICE_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const NOTICE_PAUSE: Duration = Duration::from_secs(1);
 
 impl<T: MemberTable> Node<T> {
     pub(super) fn receive(&mut self, now: Instant, from: Peer, payload: &[u8]) {
@@ -28,6 +28,10 @@ impl<T: MemberTable> Node<T> {
         }
         if from.id == self.local {
             self.stats.reject("own-id");
+            return;
+        }
+        if self.is_silent() {
+            self.hear_clocks_only(now, from, payload);
             return;
         }
         self.contacts.heard(now, from.id);
@@ -43,6 +47,8 @@ impl<T: MemberTable> Node<T> {
                 Err(_) => self.stats.reject("decode"),
             }
         }
+        // Afterwards: this datagram may be the answer.
+        self.ask_the_time_at_first(now, from);
         // Afterwards: a greeting brings the record that tells where its sender listens.
         self.ask_for_state(now, from);
         // Whoever holds the same members as we do, itself among them, is no stranger and not dead.
@@ -86,8 +92,14 @@ impl<T: MemberTable> Node<T> {
                 self.wish_stream(from, alloc::vec![MemberId(by_stream.id)]);
             }
             Message::LeaveAck(ack) => self.on_leave_ack(from, ack),
+            Message::Part(header, bytes) => self.on_part(now, from, header, bytes),
+            Message::CertificatePull(pull) => self.on_certificate_pull(from, pull),
+            Message::Certificate(der) => self.on_certificate(now, der),
+            Message::ClockPull(pull) => self.on_clock_pull(now, from, pull),
+            Message::Clock(clock) => self.on_clock(now, from, clock),
+            Message::ForceLeave(bytes) => self.on_force_leave(now, from, bytes),
             Message::Verify(verify) => self.on_verify(now, from, verify),
-            Message::Vote(vote) => self.on_vote(now, from, vote),
+            Message::Vote(vote, seal) => self.on_vote(now, from, vote, seal),
             Message::Hint(hint) => self.on_hint(now, from, hint),
             Message::ProofPull(pull) => self.on_proof_pull(now, from, pull),
             Message::Proof(bytes) => self.on_proof(now, from, bytes),
@@ -100,7 +112,11 @@ impl<T: MemberTable> Node<T> {
     /// After the messages of a datagram: a stranger is asked who it is, and one held dead is told.
     fn greet(&mut self, now: Instant, from: Peer) {
         let Some(member) = self.table.get(from.id) else {
-            return self.pull(now, from, from.id, RecordHash(0));
+            // Whoever lives again answers that with the record of its new life.
+            return match self.tombstones.of(from.id) {
+                Some(over) => self.tell_of_the_stone(now, from, over),
+                None => self.pull(now, from, from.id, RecordHash(0)),
+            };
         };
         match member.state {
             State::Dead | State::Left if !self.config.parts().extras => {}
@@ -109,6 +125,9 @@ impl<T: MemberTable> Node<T> {
                 let last = self.noticed.get(&from.id);
                 if last.is_none_or(|last| now.since(*last) >= NOTICE_PAUSE) {
                     self.noticed.insert(from.id, now);
+                    if self.tell_the_order(from, from.id, incarnation) {
+                        return;
+                    }
                     let announcer = self.announcer_of(from.id);
                     let notice = Notice { incarnation: incarnation.into(), announcer: announcer.0 };
                     self.send(from, &notice);
@@ -250,6 +269,7 @@ impl<T: MemberTable> Node<T> {
                 self.send(peer, &RecordPull { id: id.0, hash: U64::new(hash.0) });
             }
         }
+        self.pull_certificates_again(now);
         self.pull_proofs_again(now);
         self.plan_pulls();
     }
@@ -259,7 +279,8 @@ impl<T: MemberTable> Node<T> {
         if self.timers.deadline(Timer::Pull).is_some() {
             return;
         }
-        if let Some(due) = Instant::earliest(self.pulls.due(), self.proofs_due()) {
+        let records = Instant::earliest(self.pulls.due(), self.chains.due());
+        if let Some(due) = Instant::earliest(records, self.proofs_due()) {
             self.timers.set(Timer::Pull, due);
         }
     }

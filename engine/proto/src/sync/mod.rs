@@ -1,6 +1,10 @@
-//! Agreement: pulling records, noticing that views differ, exchanging whole states.
+//! Agreement: pulling records and what proves them, noticing that views and clocks differ,
+//! exchanging whole states.
 
 pub mod agreement;
+pub mod chains;
+pub mod clocks;
+pub mod early;
 pub mod pulls;
 pub mod push_pull;
 pub mod snapshot;

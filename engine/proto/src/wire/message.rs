@@ -55,6 +55,18 @@ kinds! {
     RECORD_BY_STREAM = 13,
     /// [`LeaveAck`](super::LeaveAck).
     LEAVE_ACK = 14,
+    /// [`PartHeader`](super::PartHeader) and a part of a body that does not fit a datagram.
+    PART = 24,
+    /// [`CertificatePull`](super::CertificatePull).
+    CERTIFICATE_PULL = 25,
+    /// An intermediate certificate, DER.
+    CERTIFICATE = 26,
+    /// [`ClockPull`](super::ClockPull).
+    CLOCK_PULL = 27,
+    /// [`Clock`](super::Clock).
+    CLOCK = 28,
+    /// An operator's order, in the envelope of a record.
+    FORCE_LEAVE = 29,
     /// [`Verify`](super::Verify).
     VERIFY = 32,
     /// [`Vote`](super::Vote).
@@ -246,6 +258,45 @@ body! {
 }
 
 body! {
+    /// Head of a part; its bytes follow.
+    PartHeader(PART, 16) {
+        /// First eight bytes of SHA-256 of the whole body.
+        hash: U64,
+        /// Bytes of the whole body.
+        total: U16,
+        /// Where this part begins.
+        offset: U16,
+        /// Kind of the whole body.
+        kind: u8,
+        /// 0.
+        reserved: [u8; 3],
+    }
+}
+body! {
+    /// Send me the intermediate certificate with this hash (rule S-11).
+    CertificatePull(CERTIFICATE_PULL, 32) {
+        /// SHA-256 of the certificate.
+        hash: [u8; 32],
+    }
+}
+body! {
+    /// What time is it? (rule S-12)
+    ClockPull(CLOCK_PULL, 8) {
+        /// Echoed by the answer.
+        token: U64,
+    }
+}
+body! {
+    /// My clock shows this.
+    Clock(CLOCK, 16) {
+        /// Of the question.
+        token: U64,
+        /// Unix milliseconds.
+        wall_ms: U64,
+    }
+}
+
+body! {
     /// Look at this member for me and vote (rule D-6).
     Verify(VERIFY, 40) {
         /// The doubted member.
@@ -259,7 +310,8 @@ body! {
     }
 }
 body! {
-    /// What I found (rule D-7). A signature, where there is one, follows the layout.
+    /// What I found (rule D-7). A vote of death is followed by a [`SealHeader`] and a signature
+    /// (rule S-13).
     Vote(VOTE, 40) {
         /// The doubted member.
         subject: [u8; 16],
@@ -290,7 +342,7 @@ body! {
     }
 }
 body! {
-    /// Head of a proof; `count` votes of [`ProofVote`] follow, each with its signature.
+    /// Head of a proof; `count` votes follow, each a [`ProofVote`] and its signature.
     ProofHeader(PROOF, 40) {
         /// The dead member.
         subject: [u8; 16],
@@ -305,7 +357,22 @@ body! {
     }
 }
 
-/// One vote of death within a proof; `signature` bytes follow.
+/// Head of a signature; `length` bytes follow.
+#[derive(
+    FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, PartialEq, Eq, Debug,
+)]
+#[repr(C)]
+pub struct SealHeader {
+    /// First eight bytes of SHA-256 of the signer's leaf certificate.
+    pub signer: U64,
+    /// TLS signature scheme.
+    pub scheme: U16,
+    /// Bytes of the signature.
+    pub length: U16,
+}
+const _: () = assert!(size_of::<SealHeader>() == 12);
+
+/// One vote of death within a proof; the bytes of its signature follow.
 #[derive(
     FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, PartialEq, Eq, Debug,
 )]
@@ -313,12 +380,10 @@ body! {
 pub struct ProofVote {
     /// Who voted.
     pub voter: [u8; 16],
-    /// TLS signature scheme; 0 with no signature.
-    pub scheme: U16,
-    /// Bytes of the signature.
-    pub signature: U16,
+    /// Head of its signature.
+    pub seal: SealHeader,
 }
-const _: () = assert!(size_of::<ProofVote>() == 20);
+const _: () = assert!(size_of::<ProofVote>() == 28);
 
 /// One message, borrowed from its datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -349,10 +414,22 @@ pub enum Message<'a> {
     RecordByStream(&'a RecordByStream),
     /// See [`LeaveAck`].
     LeaveAck(&'a LeaveAck),
+    /// See [`PartHeader`]; the bytes of the part.
+    Part(&'a PartHeader, &'a [u8]),
+    /// See [`CertificatePull`].
+    CertificatePull(&'a CertificatePull),
+    /// An intermediate certificate, unverified.
+    Certificate(&'a [u8]),
+    /// See [`ClockPull`].
+    ClockPull(&'a ClockPull),
+    /// See [`Clock`].
+    Clock(&'a Clock),
+    /// An operator's order, unverified.
+    ForceLeave(&'a [u8]),
     /// See [`Verify`].
     Verify(&'a Verify),
-    /// See [`Vote`].
-    Vote(&'a Vote),
+    /// See [`Vote`]; what follows the layout, which is a signature where it says death.
+    Vote(&'a Vote, &'a [u8]),
     /// See [`Hint`].
     Hint(&'a Hint),
     /// See [`ProofPull`].
@@ -424,8 +501,21 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
         kind::RECORD => Message::Record(body),
         kind::RECORD_BY_STREAM => Message::RecordByStream(fixed(body)?),
         kind::LEAVE_ACK => Message::LeaveAck(fixed(body)?),
+        kind::PART => {
+            let (header, bytes) =
+                PartHeader::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
+            Message::Part(header, bytes)
+        }
+        kind::CERTIFICATE_PULL => Message::CertificatePull(fixed(body)?),
+        kind::CERTIFICATE => Message::Certificate(body),
+        kind::CLOCK_PULL => Message::ClockPull(fixed(body)?),
+        kind::CLOCK => Message::Clock(fixed(body)?),
+        kind::FORCE_LEAVE => Message::ForceLeave(body),
         kind::VERIFY => Message::Verify(fixed(body)?),
-        kind::VOTE => Message::Vote(fixed(body)?),
+        kind::VOTE => {
+            let (vote, seal) = Vote::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
+            Message::Vote(vote, seal)
+        }
         kind::HINT => Message::Hint(fixed(body)?),
         kind::PROOF_PULL => Message::ProofPull(fixed(body)?),
         kind::PROOF => Message::Proof(body),

@@ -124,6 +124,34 @@ fn golden_vectors_of_the_observers_hold() {
     }
 }
 
+/// Rules W-2, S-11 and S-12: certificates, clocks, parts, seals.
+#[test]
+fn golden_vectors_of_certificates_and_clocks_hold() {
+    let part = PartHeader {
+        hash: U64::new(0x99),
+        total: U16::new(0x1234),
+        offset: U16::new(0x0480),
+        kind: kind::PROOF,
+        reserved: [0; 3],
+    };
+    let seal =
+        SealHeader { signer: U64::new(0x99), scheme: U16::new(0x0403), length: U16::new(71) };
+    let vote = ProofVote { voter: [0x11; 16], seal };
+    let vectors = vec![
+        (encoded(&part), "18100099000000000000003412800424000000".into()),
+        (encoded(&CertificatePull { hash: [0x22; 32] }), std::format!("192000{}", "22".repeat(32))),
+        (encoded(&ClockPull { token: U64::new(7) }), "1b08000700000000000000".into()),
+        (
+            encoded(&Clock { token: U64::new(7), wall_ms: U64::new(0x99) }),
+            "1c100007000000000000009900000000000000".into(),
+        ),
+        (hex(vote.as_bytes()), std::format!("{}990000000000000003044700", "11".repeat(16))),
+    ];
+    for (found, expected) in vectors {
+        assert_eq!(found, expected);
+    }
+}
+
 /// Rule W-1: unknown kinds are skipped, longer bodies read by their known part.
 #[test]
 fn a_later_version_is_understood_as_far_as_this_build_reaches() {

@@ -1,3 +1,4 @@
 //! Bytes on the wire; `docs/wire.md` draws them.
 pub mod header;
 pub mod message;
+pub mod parts;

@@ -218,6 +218,7 @@ impl Beside {
                     continue;
                 }
                 Event::Unreachable(_)
+                | Event::Alarm(_)
                 | Event::RecordRejected { .. }
                 | Event::RoundTrip { .. }
                 | Event::JoinComplete

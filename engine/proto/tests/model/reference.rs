@@ -130,6 +130,8 @@ pub(crate) struct Model {
     pub(crate) now: Instant,
     pub(crate) own: Incarnation,
     pub(crate) phase: Phase,
+    /// Lives that are over, by the last one.
+    over: BTreeMap<Name, Incarnation>,
     pub(crate) members: BTreeMap<Name, Known>,
     pub(crate) told: Vec<(Told, Name)>,
     last_contact: BTreeMap<Name, Instant>,
@@ -160,6 +162,7 @@ impl Model {
             now,
             own,
             phase: Phase::Staying,
+            over: BTreeMap::new(),
             members: BTreeMap::new(),
             told: Vec::new(),
             last_contact: BTreeMap::new(),
@@ -234,6 +237,7 @@ impl Model {
     pub(crate) fn forget(&mut self, name: Name) -> bool {
         self.told.push((Told::Forgotten, name));
         self.members.remove(name).is_some_and(|known| {
+            self.over.insert(name, known.incarnation);
             !known.state.is_present() && self.now.since(known.since) >= self.rules.retention
         })
     }
@@ -251,6 +255,10 @@ impl Model {
     pub(crate) fn record(&mut self, name: Name, record: &SignedRecord) {
         let (incarnation, leaving, Reverse(hash)) = rank(record);
         let state = if leaving { State::Left } else { State::Alive };
+        // Rule S-11: that life is over.
+        if self.over.get(name).is_some_and(|over| incarnation <= *over) {
+            return;
+        }
         let Some(known) = self.members.get_mut(name) else {
             let since = self.now;
             let new = Known { incarnation, hash, state, leaving, since, doubt: None };

@@ -4,15 +4,14 @@ use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::wire::message::{Death, Notice, kind};
 use mesh_gossip_proto::{Command, CommandError, Event, Incarnation, Lifecycle, Metadata, State};
 
-use crate::stage::{self, Stage, death, doubt, entry, id, incarnation, signed};
+use crate::stage::{self, Stage, death, doubt, entry, id, incarnation, proof_of, signed};
 use crate::{
     accuse, ballots, condemn, config, knowing, names, round_of, settled, silence, to, verify,
 };
 
 /// A proof of our own death.
 fn proof(counter: u32, voters: &[&str]) -> Proof {
-    let voters = voters.iter().map(|name| id(name)).collect();
-    Proof::new(id("a"), incarnation(counter), 5, voters)
+    proof_of("a", counter, 5, voters)
 }
 
 fn notice(announcer: &str) -> Notice {
@@ -112,8 +111,8 @@ fn a_proof_of_our_own_death_is_believed() {
     // Two of the voters are dead to us.
     let mut stage = settled(20);
     for dead in ["b", "c"] {
-        let voters = ["m", "n", "o", "p", "q"].iter().map(|name| id(name)).collect();
-        let proof = Proof::new(id(dead), incarnation(0), 6, voters);
+        let voters = ["m", "n", "o", "p", "q"];
+        let proof = proof_of(dead, 0, 6, &voters);
         stage.say("h", &Death { proof: proof.hash.into(), ..death(dead, 0, "m") });
         stage.tell("h", kind::PROOF, &proof.bytes);
         assert_eq!(stage.state(dead), Some(State::Dead));
@@ -241,8 +240,8 @@ fn a_quorum_of_words_is_believed() {
 #[test]
 fn a_quorum_of_those_we_lost_is_believed() {
     let bury = |stage: &mut Stage, dead: &str| {
-        let voters = ["m", "n", "o", "p", "q"].iter().map(|name| id(name)).collect();
-        let proof = Proof::new(id(dead), incarnation(0), 6, voters);
+        let voters = ["m", "n", "o", "p", "q"];
+        let proof = proof_of(dead, 0, 6, &voters);
         stage.say("h", &Death { proof: proof.hash.into(), ..death(dead, 0, "m") });
         stage.tell("h", kind::PROOF, &proof.bytes);
         assert_eq!(stage.state(dead), Some(State::Dead));
@@ -330,8 +329,8 @@ fn the_announcer_may_be_back_before_us() {
         [(incarnation(1), 1), (Incarnation { generation: 9_000, counter: 0 }, 0)]
     {
         let mut stage = settled(20);
-        let voters = ["m", "n", "o", "p", "q"].iter().map(|name| id(name)).collect();
-        let death_of_b = Proof::new(id("b"), incarnation(0), 6, voters);
+        let voters = ["m", "n", "o", "p", "q"];
+        let death_of_b = proof_of("b", 0, 6, &voters);
         silence(&mut stage, "b");
         stage.say("h", &Death { proof: death_of_b.hash.into(), ..death("b", 0, "m") });
         stage.tell("h", kind::PROOF, &death_of_b.bytes);

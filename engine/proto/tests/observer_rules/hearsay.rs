@@ -2,18 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::wire::message::{Death, kind};
 use mesh_gossip_proto::{Destination, MemberId, State};
 
-use crate::stage::{Sent, Stage, death, entry, id, incarnation, ms, record};
+use crate::stage::{Sent, Stage, death, entry, id, ms, proof_of, record};
 use crate::{config, names, settled, to};
 
 /// Rule D-15: an old death evicts nobody: the dead is asked, and we look.
 #[test]
 fn an_old_death_is_a_question() {
-    let voters = ["c", "d", "e", "f", "g"].iter().map(|name| id(name)).collect();
-    let proof = Proof::new(id("b"), incarnation(0), 5, voters);
+    let voters = ["c", "d", "e", "f", "g"];
+    let proof = proof_of("b", 0, 5, &voters);
     let claim = Death { proof: proof.hash.into(), age_ms: 15_000.into(), ..death("b", 0, "c") };
     let mut stage = settled(20);
     stage.say("h", &claim);
@@ -112,8 +111,8 @@ fn fresh_deaths_of_a_state_are_asked_for_by_and_by() {
 #[test]
 fn whom_others_hold_alive_is_reminded() {
     let mut stage = settled(20);
-    let voters = ["c", "d", "e", "f", "g"].iter().map(|name| id(name)).collect();
-    let proof = Proof::new(id("b"), incarnation(0), 5, voters);
+    let voters = ["c", "d", "e", "f", "g"];
+    let proof = proof_of("b", 0, 5, &voters);
     stage.say("h", &Death { proof: proof.hash.into(), ..death("b", 0, "c") });
     stage.tell("h", kind::PROOF, &proof.bytes);
     assert_eq!(stage.state("b"), Some(State::Dead));

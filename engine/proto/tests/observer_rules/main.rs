@@ -11,11 +11,12 @@ use std::collections::BTreeSet;
 use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::detector::test::Ballot;
 use mesh_gossip_proto::membership::ring::position;
-use mesh_gossip_proto::wire::message::{Death, Hint, Verify, Vote, kind};
+use mesh_gossip_proto::wire::message::{Death, Hint, Verify, kind};
 use mesh_gossip_proto::{
     Config, Destination, Detector, Duration, Event, LeftReason, MemberId, State,
 };
-use stage::{CLUSTER, Stage, death, doubt, id, incarnation, record};
+use stage::observers::cast;
+use stage::{CLUSTER, Stage, death, doubt, id, incarnation, proof_of, record};
 
 fn config() -> Config {
     Config { detector: Detector::Observers, ..Config::new(CLUSTER) }
@@ -63,16 +64,6 @@ fn verify(of: &str, round: u64) -> Verify {
         incarnation: incarnation(0).into(),
         round: round.into(),
         elapsed_ms: 0.into(),
-    }
-}
-
-fn vote(of: &str, round: u64, ballot: Ballot) -> Vote {
-    Vote {
-        subject: id(of).0,
-        incarnation: incarnation(0).into(),
-        round: round.into(),
-        ballot: ballot as u8,
-        reserved: [0; 3],
     }
 }
 
@@ -172,11 +163,11 @@ fn accuse(stage: &mut Stage, voters: usize) -> String {
     let round = round_of(stage);
     let asked: BTreeSet<String> = to(kind::VERIFY, stage).into_iter().collect();
     for voter in asked.iter().take(voters) {
-        stage.say(voter, &vote(&subject, round, Ballot::Dead));
+        cast(stage, voter, &subject, round, Ballot::Dead);
     }
     // The rest answers, so that nobody is alone and the circle stays as it is.
     for voter in asked.iter().skip(voters) {
-        stage.say(voter, &vote(&subject, round, Ballot::Pending));
+        cast(stage, voter, &subject, round, Ballot::Pending);
     }
     subject
 }
@@ -202,7 +193,7 @@ fn a_quorum_announces_one_death() {
     let asker = stage.answering[0].clone();
     stage.tell(&asker, kind::PROOF_PULL, &pull);
     let proof = Proof::decode(&stage.sent_of(kind::PROOF)[0].body).unwrap();
-    assert_eq!(proof.subject, id(&subject));
+    assert_eq!(proof.finding.subject, id(&subject));
     assert!(proof.voters.len() == 5 && proof.voters.contains(&id("a")));
 }
 
@@ -261,13 +252,12 @@ fn a_voter_that_knows_better_tells() {
 /// Rule D-8: a death is believed with the votes of a quorum that we know, and no less.
 #[test]
 fn a_death_needs_a_proof() {
-    let voters = |names: &[&str]| names.iter().map(|name| id(name)).collect::<Vec<_>>();
     let enough = ["c", "d", "e", "f", "g"];
     let strangers = ["c", "d", "e", "f", "unknown"];
     let cases = [(&enough[..], true), (&enough[..4], false), (&strangers[..], false)];
     for (names, believed) in cases {
         let mut stage = settled(20);
-        let proof = Proof::new(id("b"), incarnation(0), 5, voters(names));
+        let proof = proof_of("b", 0, 5, names);
         let claim = Death { proof: proof.hash.into(), ..death("b", 0, "c") };
         stage.say("h", &claim);
         assert_eq!(stage.state("b"), Some(State::Alive), "not yet");

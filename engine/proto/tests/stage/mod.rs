@@ -6,6 +6,8 @@ pub(crate) mod observers;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use mesh_gossip_proto::detector::proof::Proof;
+use mesh_gossip_proto::detector::vote::{Finding, Seal, SignedVote};
 use mesh_gossip_proto::membership::record::{Claim, first_record};
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{
@@ -15,11 +17,14 @@ use mesh_gossip_proto::{
     Authority, Config, Destination, Duration, Event, Incarnation, Instant, Lifecycle, MemberId,
     Metadata, Node, PeerError, Signature, SignedRecord, State, WallTime,
 };
+use sha2::{Digest, Sha256};
 
 pub(crate) const CLUSTER: &str = "c";
 pub(crate) const BORN: u64 = 1_000;
 
-/// A certificate is the names on it; a signature is `salt` and those names.
+/// A certificate is the names on it; a signature is `salt` and a hash of those names and of what is
+/// signed. Like one of ECDSA it can be rewritten (another salt) and still hold;
+/// what follows makes it as long as one of RSA.
 pub(crate) struct Names {
     pub(crate) leaf: Vec<u8>,
     pub(crate) salt: u8,
@@ -32,8 +37,9 @@ impl Names {
 }
 
 impl Authority for Names {
-    fn sign(&self, _message: &[u8]) -> Option<Signature> {
-        Some(Signature { scheme: 1, bytes: [&[self.salt], self.leaf.as_slice()].concat() })
+    fn sign(&self, message: &[u8]) -> Option<Signature> {
+        let bytes = [&[self.salt], hash(&self.leaf, message).as_slice()].concat();
+        Some(Signature { scheme: 1, bytes })
     }
     fn leaf(&self) -> &[u8] {
         &self.leaf
@@ -43,12 +49,20 @@ impl Authority for Names {
     }
     fn verify(&self, claim: &Claim<'_>) -> Result<(), PeerError> {
         let named = format!("{}/{}/{}", claim.node_id, claim.cluster_id, claim.role);
-        if claim.leaf == named.as_bytes() && claim.signature[1..] == *claim.leaf {
+        // A second certificate of the same name has a number behind it.
+        if claim.leaf.split(|byte| *byte == b'#').next() != Some(named.as_bytes()) {
+            return Err(PeerError::Signature("the certificate names another"));
+        }
+        if claim.signature.get(1..33) == Some(hash(claim.leaf, claim.message).as_slice()) {
             Ok(())
         } else {
-            Err(PeerError::Signature("the certificate names another"))
+            Err(PeerError::Signature("the signature is of something else"))
         }
     }
+}
+
+fn hash(leaf: &[u8], message: &[u8]) -> [u8; 32] {
+    Sha256::digest([&(leaf.len() as u64).to_le_bytes(), leaf, message].concat()).into()
 }
 
 pub(crate) fn at(ms: u64) -> Instant {
@@ -104,6 +118,7 @@ pub(crate) fn birth(config: Config, name: &str, born: u64, seed: u64) -> Birth {
         metadata: metadata(name),
         addresses: vec![address(name)],
         born: WallTime(born),
+        least_generation: 0,
         authority: Arc::new(Names::of(name)),
         seed,
     }
@@ -122,6 +137,23 @@ pub(crate) fn death(of: &str, counter: u32, announcer: &str) -> Death {
         age_ms: 0.into(),
         proof: 0.into(),
     }
+}
+
+pub(crate) fn finding(of: &str, counter: u32, round: u64) -> Finding {
+    Finding { subject: id(of), incarnation: incarnation(counter), round }
+}
+
+/// A vote that `voter` signed.
+pub(crate) fn signed_vote(voter: &str, finding: &Finding) -> SignedVote {
+    let seal = Seal::sign(finding, CLUSTER, id(voter), &Names::of(voter)).unwrap();
+    SignedVote { voter: id(voter), seal }
+}
+
+/// A proof that all of `voters` signed.
+pub(crate) fn proof_of(of: &str, counter: u32, round: u64, voters: &[&str]) -> Proof {
+    let finding = finding(of, counter, round);
+    let votes: Vec<_> = voters.iter().map(|voter| signed_vote(voter, &finding)).collect();
+    Proof::new(finding, &votes)
 }
 
 /// An entry of a full exchange.

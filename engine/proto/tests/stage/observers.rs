@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use mesh_gossip_proto::detector::test::Ballot;
 use mesh_gossip_proto::wire::message::{Ping, Verify, Vote, kind};
 use mesh_gossip_proto::{Config, Destination, Detector, MemberId, MemberTable};
+use zerocopy::IntoBytes;
 
-use super::{CLUSTER, Sent, Stage, id, incarnation, ms};
+use super::{CLUSTER, Sent, Stage, finding, id, incarnation, ms, signed_vote};
 
 /// `b` to `z`, so many of them.
 pub(crate) fn names(count: u8) -> Vec<String> {
@@ -69,6 +70,15 @@ pub(crate) fn vote(of: &str, round: u64, ballot: Ballot) -> Vote {
     }
 }
 
+/// `voter` votes; one of death is signed.
+pub(crate) fn cast(stage: &mut Stage, voter: &str, of: &str, round: u64, ballot: Ballot) {
+    let mut bytes = vote(of, round, ballot).as_bytes().to_vec();
+    if ballot == Ballot::Dead {
+        signed_vote(voter, &finding(of, 0, round)).seal.encode(&mut bytes);
+    }
+    stage.tell(voter, kind::VOTE, &bytes);
+}
+
 /// The subject and the round of a VERIFY.
 pub(crate) fn asked_about(sent: &Sent) -> (String, u64) {
     let subject = MemberId(sent.body[..16].try_into().unwrap());
@@ -101,7 +111,7 @@ pub(crate) fn voting(
             };
             *asked.entry(subject.clone()).or_default() += 1;
             if let Some(ballot) = answer(&voter, &subject) {
-                stage.say(&voter, &vote(&subject, round, ballot));
+                cast(stage, &voter, &subject, round, ballot);
             }
         }
         stage.until(ms(stage.now) + 50);

@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 
 use zerocopy::byteorder::little_endian::{U32, U64};
 
-use crate::detector::case::{AGAIN, Case, Standing};
+use crate::detector::case::{AGAIN, Case, Cast, Standing};
 use crate::detector::proof::Proof;
 use crate::detector::test::Ballot;
+use crate::detector::vote::{Finding, Seal, SignedVote};
 use crate::event::{Event, Timer};
 use crate::member::{Incarnation, MemberId};
 use crate::membership::table::MemberTable;
@@ -126,7 +127,8 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    pub(in crate::node) fn on_vote(&mut self, now: Instant, from: Peer, vote: &Vote) {
+    /// A vote arrived, with the seal that one of death needs.
+    pub(in crate::node) fn on_vote(&mut self, now: Instant, from: Peer, vote: &Vote, seal: &[u8]) {
         let subject = MemberId(vote.subject);
         let Some(ballot) = Ballot::from_wire(vote.ballot) else {
             self.stats.reject("ballot");
@@ -136,52 +138,72 @@ impl<T: MemberTable> Node<T> {
             self.stats.reject("departed");
             return;
         }
-        let Some(case) = self.observing.cases.get_mut(&subject) else { return };
-        if Incarnation::from(vote.incarnation) != case.incarnation() {
+        let Some(case) = self.observing.cases.get(&subject) else { return };
+        let incarnation = Incarnation::from(vote.incarnation);
+        if incarnation != case.incarnation() {
             return;
         }
-        let unanswered = case.is_unanswered(now);
-        if case.vote(from.id, vote.round.get(), ballot) {
-            if unanswered && self.unanswered(now) + 1 == UNANSWERED {
-                self.ask_at_once(now);
-            }
-            if ballot != Ballot::Pending {
-                self.drive_test(now, subject);
-            }
-        } else {
+        let round = vote.round.get();
+        if !case.expects(from.id, round) {
             self.stats.reject("vote");
+            return;
+        }
+        let cast = match ballot {
+            Ballot::Pending => Cast::Pending,
+            Ballot::Alive => Cast::Alive,
+            // It said so, and we have looked at that.
+            Ballot::Dead if case.ballot_of(from.id) == Some(ballot) => return,
+            Ballot::Dead => {
+                let finding = Finding { subject, incarnation, round };
+                let Some(seal) = self.seal_of(now, from, &finding, seal) else { return };
+                Cast::Dead(seal)
+            }
+        };
+        let Some(case) = self.observing.cases.get_mut(&subject) else { return };
+        let unanswered = case.is_unanswered(now);
+        if !case.vote(from.id, round, cast) {
+            return;
+        }
+        if unanswered && self.unanswered(now) + 1 == UNANSWERED {
+            self.ask_at_once(now);
+        }
+        if ballot != Ballot::Pending {
+            self.drive_test(now, subject);
         }
     }
 
-    /// Whom we asked holds the subject dead already. The proof may be forgotten everywhere by then,
-    /// so the word counts as a vote: nobody else could ever tell whoever missed that death. Returns
-    /// whether that decided the case.
-    pub(super) fn told_in_answer(
+    /// The seal of a vote of death, if it holds: what we could not show to others does not count
+    /// here either. Whoever is not heard with it is asked again.
+    fn seal_of(
         &mut self,
         now: Instant,
-        from: MemberId,
-        subject: MemberId,
-    ) -> bool {
-        let case = self.observing.cases.get_mut(&subject);
-        if !case.is_some_and(|case| case.told_dead(from)) {
-            return false;
-        }
-        self.drive_test(now, subject);
-        self.is_departed(subject)
+        from: Peer,
+        finding: &Finding,
+        seal: &[u8],
+    ) -> Option<Seal> {
+        let Ok((seal, _)) = Seal::decode(seal) else {
+            self.stats.reject("unsigned-vote");
+            return None;
+        };
+        let vote = SignedVote { voter: from.id, seal };
+        let holds = self.verify_vote(now, from, finding, &vote) == Some(true);
+        holds.then_some(vote.seal)
     }
 
     /// The quorum agrees: one message tells it.
     fn announce_death(&mut self, now: Instant, id: MemberId) {
         let Some(case) = self.observing.cases.get(&id) else { return };
         let incarnation = case.incarnation();
+        let finding = Finding { subject: id, incarnation, round: case.round() };
         // A quorum and no more: a proof fits a datagram, whatever others say. Whom we hold present
         // ourselves stands first, as only the present count with those who read it.
         let (_, quorum) = self.quorum();
-        let mut voters: Vec<MemberId> = case.condemning().collect();
-        voters.sort_by_key(|voter| self.is_departed(*voter));
-        voters.truncate(quorum.saturating_sub(1));
-        voters.push(self.local);
-        let proof = Proof::new(id, incarnation, case.round(), voters);
+        let mut votes: Vec<SignedVote> = case.condemning().collect();
+        votes.sort_by_key(|vote| self.is_departed(vote.voter));
+        votes.truncate(quorum.saturating_sub(1));
+        let Some(seal) = self.sign(&finding) else { return };
+        votes.push(SignedVote { voter: self.local, seal });
+        let proof = Proof::new(finding, &votes);
         let hash = proof.hash;
         self.observing.proofs.keep(proof, self.config.limits.proofs);
         self.stats.declared_dead += 1;

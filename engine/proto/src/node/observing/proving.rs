@@ -1,7 +1,11 @@
-//! Deaths that others announce: believed with a proof, looked into without (rules D-8 and D-15).
+//! Deaths that others announce: believed with a proof, looked into without (rules D-8, D-15 and
+//! S-13).
+
+use alloc::vec::Vec;
 
 use zerocopy::byteorder::little_endian::U64;
 
+use crate::detector::case::WIDEST;
 use crate::detector::evidence;
 use crate::detector::proof::{Proof, Wait};
 use crate::member::{Incarnation, MemberId, State};
@@ -12,14 +16,24 @@ use crate::wire::message::{Death, Notice, ProofPull, kind};
 
 /// Only a younger death evicts on arrival: an older one may have been answered since.
 const FRESH: Duration = Duration::from_secs(15);
+/// So many voters may stand beyond the ring order that a case asks along: views differ for moments,
+/// and a leader may be no observer. With more of them we look for ourselves.
+const FOREIGN: usize = 2;
+
+/// What a proof is worth in our view.
+enum Weight {
+    /// A quorum of members that we know signed it.
+    Proven,
+    /// Some of its signatures cannot be looked at yet.
+    Open,
+    /// It is none, whatever else we may learn.
+    Refuted,
+}
 
 impl<T: MemberTable> Node<T> {
     /// Somebody announced the death of a member that we hold present, at its present incarnation.
     pub(in crate::node) fn hear_of_death(&mut self, now: Instant, from: Peer, claim: &Death) {
         let id = MemberId(claim.id);
-        if self.told_in_answer(now, from.id, id) {
-            return;
-        }
         let age = Duration::from_millis(claim.age_ms.get().into());
         if age >= FRESH && !self.is_sure_of(id) {
             let announcer = MemberId(claim.announcer);
@@ -31,8 +45,12 @@ impl<T: MemberTable> Node<T> {
             self.look_at(now, from.id, id);
             return;
         }
-        if self.observing.proofs.get(proof).is_some() {
-            self.believe(now, from.id, claim, now - age);
+        if let Some(proof) = self.observing.proofs.get(proof).cloned() {
+            match self.weigh(now, from, claim, now - age, &proof) {
+                Weight::Proven => self.believe(now, from.id, claim, now - age, &proof),
+                Weight::Open => drop(self.look_at(now, from.id, id)),
+                Weight::Refuted => self.disbelieve(now, from.id, id),
+            }
             return;
         }
         let limit = self.config.limits.proofs;
@@ -54,7 +72,11 @@ impl<T: MemberTable> Node<T> {
     }
 
     /// Proofs that have not come are asked for again, of the next who told of the death.
+    /// What never came is looked into.
     pub(in crate::node) fn pull_proofs_again(&mut self, now: Instant) {
+        for (from, subject) in self.observing.proofs.given_up(now) {
+            self.look_at(now, from, subject);
+        }
         for (from, subject, hash) in self.observing.proofs.overdue(now) {
             if let Some(peer) = self.peer(from) {
                 self.stats.proofs_pulled += 1;
@@ -77,9 +99,8 @@ impl<T: MemberTable> Node<T> {
         match self.peer(from) {
             Some(peer) if age < FRESH || sure => {
                 // What does not fit is reached by the next reconciliation, when the first are
-                // under test. Should the answer be lost, whoever we ask in the test answers with
-                // the death.
-                let asks = if sure {
+                // under test. Should the answer be lost, the next one to say so is asked as well.
+                let asks = if sure || self.observing.tests.contains_key(&id) {
                     self.observing.confirmed.take(now)
                 } else {
                     self.look_at(now, from, id)
@@ -134,27 +155,97 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// Applies a death whose proof is here, if the proof holds in our view.
-    fn believe(&mut self, now: Instant, from: MemberId, claim: &Death, since: Instant) {
-        let (id, incarnation) = (MemberId(claim.id), Incarnation::from(claim.incarnation));
+    /// Counts the votes of a proof that hold: of present members, distinct from the subject, whose
+    /// signatures we have verified; no more of them than a quorum needs.
+    fn weigh(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        claim: &Death,
+        since: Instant,
+        proof: &Proof,
+    ) -> Weight {
+        let finding = proof.finding;
+        let named = (MemberId(claim.id), Incarnation::from(claim.incarnation));
+        if (finding.subject, finding.incarnation) != named {
+            return Weight::Refuted;
+        }
         let (_, quorum) = self.quorum();
-        let Some(proof) = self.observing.proofs.get(claim.proof.get()) else { return };
+        let mut votes = proof.votes();
         // A voter that we hold departed has been away itself, and so has one that is back since: what
         // it knows of us is what it saw from the other side of a partition.
         let exile = &self.observing.exile;
-        let counts = |voter: &&MemberId| {
-            **voter != id
-                && self.table.get(**voter).is_some_and(|m| m.state.is_present())
-                && exile.lost_at(**voter).is_none_or(|at| since.since(at) >= FRESH)
-        };
-        let votes = proof.voters.iter().filter(counts).count();
-        if proof.subject != id || proof.incarnation != incarnation || votes < quorum {
-            self.stats.reject("proof");
+        let was_away = |voter| exile.lost_at(voter).is_some_and(|at| since.since(at) < FRESH);
+        votes.retain(|vote| {
+            vote.voter != finding.subject && !self.is_gone(vote.voter) && !was_away(vote.voter)
+        });
+        let mut possible = votes.len();
+        let (mut holding, mut looked_at) = (0, Vec::new());
+        for vote in votes {
+            if possible < quorum || holding >= quorum {
+                break;
+            }
+            let waiting = self.observing.proofs.waiting_mut(proof.hash, finding.subject);
+            let known = waiting.and_then(|waiting| waiting.found(vote.voter));
+            let found = known.or_else(|| self.verify_vote(now, from, &finding, &vote));
+            match found {
+                Some(true) => holding += 1,
+                Some(false) => possible -= 1,
+                None => {}
+            }
+            if let (None, Some(holds)) = (known, found) {
+                looked_at.push((vote.voter, holds));
+            }
+        }
+        if let Some(waiting) = self.observing.proofs.waiting_mut(proof.hash, finding.subject) {
+            looked_at.into_iter().for_each(|(voter, holds)| waiting.note(voter, holds));
+        }
+        if holding >= quorum {
+            Weight::Proven
+        } else if possible >= quorum {
+            Weight::Open
+        } else {
+            Weight::Refuted
+        }
+    }
+
+    /// Whether the voters are whom a case about `subject` would have asked, but for a few. Most
+    /// cases are decided by the observers alone, so the longer walk is seldom taken.
+    fn are_asked_about(&self, subject: MemberId, voters: &[MemberId]) -> bool {
+        let (observers, _) = self.quorum();
+        [observers, WIDEST].into_iter().any(|circle| {
+            let asked = self.ring_order(subject, circle);
+            voters.iter().filter(|voter| !asked.contains(voter)).count() <= FOREIGN
+        })
+    }
+
+    /// Applies a death that is proven; where strangers to the subject prove it, our own test comes
+    /// first, and decides with those whom it asks.
+    fn believe(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        claim: &Death,
+        since: Instant,
+        proof: &Proof,
+    ) {
+        let id = MemberId(claim.id);
+        if !self.is_sure_of(id) && !self.are_asked_about(id, &proof.voters) {
+            self.stats.reject("foreign-voters");
             self.look_at(now, from, id);
             return;
         }
+        let proof = Proof { bytes: self.authority.shared(proof.bytes.clone()), ..proof.clone() };
+        let hash = proof.hash;
+        self.observing.proofs.keep(proof, self.config.limits.proofs);
         let announcer = MemberId(claim.announcer);
-        self.bury(now, since, id, incarnation, announcer, claim.proof.get());
+        self.bury(now, since, id, claim.incarnation.into(), announcer, hash);
+    }
+
+    /// A death came with something that proves nothing.
+    fn disbelieve(&mut self, now: Instant, from: MemberId, id: MemberId) {
+        self.stats.reject("proof");
+        self.look_at(now, from, id);
     }
 
     pub(in crate::node) fn on_proof_pull(&mut self, now: Instant, from: Peer, pull: &ProofPull) {
@@ -165,25 +256,36 @@ impl<T: MemberTable> Node<T> {
         }
         let Some(proof) = self.observing.proofs.get(pull.proof.get()) else { return };
         let bytes = proof.bytes.clone();
-        self.send_raw(from, kind::PROOF, &bytes);
+        self.send_whole(from, kind::PROOF, &bytes);
     }
 
     pub(in crate::node) fn on_proof(&mut self, now: Instant, from: Peer, bytes: &[u8]) {
         let Ok(proof) = Proof::decode(bytes) else { return self.stats.reject("decode") };
-        if proof.subject == self.local {
+        let (hash, id) = (proof.hash, proof.finding.subject);
+        if id == self.local {
             self.hear_proof_of_own_death(now, from, &proof);
             return;
         }
         // Nobody waits for it: it is none of our business.
-        let Some(waiting) = self.observing.proofs.take_waiting(proof.hash, proof.subject) else {
+        let waiting = self.observing.proofs.waiting_mut(hash, id);
+        let Some((claim, since)) = waiting.map(|waiting| (waiting.death, waiting.since)) else {
             return;
         };
-        self.observing.proofs.keep(proof, self.config.limits.proofs);
-        let claim = waiting.death;
-        let (id, incarnation) = (MemberId(claim.id), Incarnation::from(claim.incarnation));
+        let incarnation = Incarnation::from(claim.incarnation);
         let held = self.table.get(id);
-        if held.is_some_and(|m| m.state.is_present() && m.incarnation() == incarnation) {
-            self.believe(now, waiting.source(), &claim, waiting.since);
+        if !held.is_some_and(|m| m.state.is_present() && m.incarnation() == incarnation) {
+            self.observing.proofs.take_waiting(hash, id);
+            return;
+        }
+        let weight = self.weigh(now, from, &claim, since, &proof);
+        if let Weight::Open = weight {
+            // It is asked for again, and what was found by then is remembered.
+            return;
+        }
+        let Some(waiting) = self.observing.proofs.take_waiting(hash, id) else { return };
+        match weight {
+            Weight::Proven => self.believe(now, waiting.source(), &claim, waiting.since, &proof),
+            Weight::Refuted | Weight::Open => self.disbelieve(now, waiting.source(), id),
         }
     }
 }

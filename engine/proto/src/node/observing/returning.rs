@@ -63,13 +63,24 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// A proof of our own death is believed with the votes of a quorum that we know, in whatever
-    /// state: on the other side of a partition we hold the voters dead.
+    /// A proof of our own death is believed with the signed votes of a quorum that we know, in
+    /// whatever state: on the other side of a partition we hold the voters dead.
     pub(super) fn hear_proof_of_own_death(&mut self, now: Instant, from: Peer, proof: &Proof) {
-        if !self.observes() || proof.incarnation != self.local().record().incarnation {
+        let finding = proof.finding;
+        if !self.observes() || finding.incarnation != self.local().record().incarnation {
             return;
         }
-        if !self.are_a_quorum(now, &proof.voters) {
+        // Signatures are worth a look only if there are enough of them.
+        let mut valid: Vec<MemberId> = Vec::new();
+        if self.are_a_quorum(now, &proof.voters) {
+            for vote in proof.votes() {
+                let known = vote.voter != self.local && self.table.get(vote.voter).is_some();
+                if known && self.verify_vote(now, from, &finding, &vote) == Some(true) {
+                    valid.push(vote.voter);
+                }
+            }
+        }
+        if !self.are_a_quorum(now, &valid) {
             self.stats.reject("proof");
             return;
         }

@@ -1,11 +1,13 @@
 //! Tests of doubted subjects: begun by a loss of ours, by another's VERIFY or by a hint; driven by
 //! their timer and by every answer (rules D-5, D-7 and D-10).
 
+use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::U64;
 
 use crate::detector::evidence;
 use crate::detector::pings::{Ping, Purpose};
 use crate::detector::test::{Ballot, Requester, Test};
+use crate::detector::vote::Finding;
 use crate::event::{Event, Timer};
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::table::MemberTable;
@@ -92,6 +94,12 @@ impl<T: MemberTable> Node<T> {
         if incarnation > member.incarnation() {
             self.pull_newest(now, from, subject);
         } else if !member.state.is_present() || incarnation < member.incarnation() {
+            // The proof may be forgotten everywhere by now, so our word has to count as a vote:
+            // nobody else could ever tell whoever missed that death.
+            let dead = member.state == State::Dead && incarnation == member.incarnation();
+            if dead && self.observes() && !self.is_departed(from.id) {
+                self.vote(now, from.id, subject, verify.round.get(), Ballot::Dead);
+            }
             self.tell_what_is_known(now, from, subject);
         } else if self.observes() {
             self.serve(now, from, subject, verify.round.get());
@@ -169,16 +177,27 @@ impl<T: MemberTable> Node<T> {
         let (Some(peer), Some(member)) = (self.peer(to), self.table.get(subject)) else {
             return false;
         };
+        let finding = Finding { subject, incarnation: member.incarnation(), round };
         let vote = Vote {
             subject: subject.0,
-            incarnation: member.incarnation().into(),
+            incarnation: finding.incarnation.into(),
             round: U64::new(round),
             ballot: ballot as u8,
             reserved: [0; 3],
         };
+        let mut bytes = vote.as_bytes().to_vec();
+        match ballot {
+            Ballot::Pending | Ballot::Alive => {}
+            Ballot::Dead => {
+                if !self.observing.signed.take(now, to) {
+                    return false;
+                }
+                let Some(seal) = self.sign(&finding) else { return false };
+                seal.encode(&mut bytes);
+            }
+        }
         self.stats.votes += 1;
-        self.send(peer, &vote);
-        true
+        self.send_raw(peer, kind::VOTE, &bytes)
     }
 
     /// The one place where a test moves on: counts, concludes, votes, pings, plans.
