@@ -271,7 +271,7 @@ impl Pipe {
             end.assert_sound();
             let stats = end.stats();
             assert_eq!(stats.half_open, 0, "what strangers began is over");
-            assert!((1..=4).contains(&stats.sessions), "{stats:?}");
+            assert!(stats.sessions >= 1, "{stats:?}");
         }
     }
 }

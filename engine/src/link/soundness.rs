@@ -3,11 +3,9 @@
 use std::net::SocketAddr;
 
 use super::admission::MOST_HALF_OPEN;
+use super::lifecycle::most_a_member;
 use super::session::Phase;
 use super::{Entry, Links, MOST_ENTRIES};
-
-/// More sessions with one member are never kept.
-const MOST_A_MEMBER: usize = 4;
 
 impl Links {
     /// Panics where an index, a count or a deadline is not what it should be.
@@ -39,7 +37,8 @@ impl Links {
         assert!(half_open <= MOST_HALF_OPEN && self.slots.len() <= MOST_ENTRIES);
         let ranked: usize = self.members.values().map(Vec::len).sum();
         assert_eq!(ranked, live, "only confirmed sessions are sent on");
-        assert!(self.members.values().all(|order| (1..=MOST_A_MEMBER).contains(&order.len())));
+        let most = most_a_member(self.linger);
+        assert!(self.members.values().all(|order| (1..=most).contains(&order.len())));
         for index in self.attempts.values().chain(self.paths.values()) {
             assert!(self.slots.get(*index).is_some(), "{index:#x} names nobody");
         }
