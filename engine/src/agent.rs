@@ -14,6 +14,7 @@ use std::time::Duration;
 use mesh_gossip_proto::membership::record::Authority;
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::{Command, CommandError, Lifecycle, MemberId, Metadata, Node, WallTime};
+use rustls::time_provider::DefaultTimeProvider;
 
 use crate::clock;
 use crate::control::post::{Mailbox, letter_box};
@@ -31,10 +32,11 @@ use crate::orders::{AgentId, Inspection, Order, Refused, Reply, ShardHandle};
 use crate::shard::Hosted;
 use crate::shared::Shared;
 use crate::snapshot::{Published, Snapshot};
+use crate::state::{StateDirectory, StateError};
 use crate::tls::authority::{Intermediates, MeshAuthority};
 use crate::tls::credentials::Credentials;
 use crate::trace;
-use crate::upkeep::{Change, Keeper, RenewError, Renewed};
+use crate::upkeep::{Change, Held, Keeper, RenewError, Renewed};
 
 /// A shard answers orders within microseconds; one that takes this long is in trouble.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -75,6 +77,7 @@ struct Placed {
     links: Links,
     authority: Arc<MeshAuthority>,
     shared: Arc<Shared>,
+    state: Option<Arc<StateDirectory>>,
 }
 
 impl Agent {
@@ -84,30 +87,34 @@ impl Agent {
     /// [`StartError`] names the setting that is wrong and what would be right.
     pub fn start(engine: &Engine, options: AgentOptions) -> Result<Self, StartError> {
         let config = options.protocol.clone().validate().map_err(StartError::Config)?;
-        let cluster_id = config.cluster_id.clone();
-        let credentials =
-            Credentials::load(&options.tls, &cluster_id, &options.node_id, &options.role)
-                .map_err(|error| StartError::Credentials(Box::new(error)))?;
-        for warning in credentials.warnings() {
-            tracing::warn!(target: "mesh_gossip", NodeId = %options.node_id, "{warning}");
+        if options.upkeep.renewal.is_some() && !cfg!(feature = "bootstrap") {
+            return Err(StartError::NoRenewal);
         }
-        let credentials = Arc::new(credentials);
+        let cluster_id = config.cluster_id.clone();
+        let open = |root| StateDirectory::open(root, &cluster_id, &options.node_id);
+        let state = options.upkeep.state.as_deref().map(open).transpose();
+        let state = state.map_err(StartError::State)?.map(Arc::new);
+        let credentials = Arc::new(credentials(&options, &cluster_id, state.as_deref())?);
         let bound = Bound::bind(&options)?;
         let advertised = advertised(&options.advertise, bound.local)?;
         let authority =
             Arc::new(MeshAuthority::new(credentials.clone(), Arc::new(Intermediates::default())));
+        // Last of all that may fail: a life that never began need not be remembered.
+        let born = begin_life(state.as_deref(), &credentials).map_err(StartError::State)?;
         let now = engine.clock().now();
         let linger = Duration::from_secs(5).max(config.interval * 2);
         let birth = Birth {
             metadata: first_metadata(&options, advertised),
             config: Arc::new(config),
             addresses: vec![advertised],
-            born: clock::wall(),
+            born,
             least_generation: 0,
             authority: Arc::clone(&authority) as Arc<dyn Authority>,
             seed: entropy::word().map_err(|_| StartError::Entropy)?,
         };
-        let node = Node::new(now, birth).map_err(StartError::Metadata)?;
+        let mut node = Node::new(now, birth).map_err(StartError::Metadata)?;
+        let trust = credentials.verifier().trust().load_full();
+        node.handle_lists(now, &trust.revocations().notices());
         let links = Links::new(LinkOptions {
             local: node.id(),
             cluster_id: cluster_id.clone(),
@@ -122,7 +129,7 @@ impl Agent {
         let snapshot = Snapshot::new(Published { view, at: clock::wall() });
         let node_id = options.node_id.clone();
         let shared = Shared::new(node.id(), node_id, cluster_id, snapshot, metrics, credentials);
-        let placed = Placed { node, links, authority, shared: Arc::new(shared) };
+        let placed = Placed { node, links, authority, shared: Arc::new(shared), state };
         Self::place(engine, options, bound, placed)
     }
 
@@ -133,7 +140,7 @@ impl Agent {
         bound: Bound,
         placed: Placed,
     ) -> Result<Self, StartError> {
-        let Placed { node, links, authority, shared } = placed;
+        let Placed { node, links, authority, shared, state } = placed;
         let id = engine.next_agent();
         let shard = engine.shard_of(id);
         let Bound { datagrams, streams, local, http } = bound;
@@ -141,14 +148,16 @@ impl Agent {
         let (reply, opened) = answer();
         let (outbox, events) = letter_box(options.protocol.limits.events, options.events);
         let (http, control) = http.map_or((None, None), |(http, at)| (Some(http), Some(at)));
-        let (own_shard, own_shared, clock) = (shard.clone(), shared.clone(), engine.clock());
-        let keeper = Keeper::new(id, own_shard, own_shared, options.tls, authority, clock);
+        let held = Held { options: options.tls, authority };
+        let keeper = Keeper::new(id, shard.clone(), shared.clone(), held, state, engine.clock());
         let keeper = Arc::new(keeper);
         let port = AgentPort {
             agent: id,
             shard: shard.clone(),
             site: shared.clone(),
             keeper: Some(keeper.clone()),
+            #[cfg(feature = "bootstrap")]
+            renewal: options.upkeep.renewal,
             sync_listener: streams,
             http,
             seeds: options.seeds,
@@ -445,6 +454,37 @@ impl Bound {
         };
         Ok(Self { datagrams, streams, local, http })
     }
+}
+
+/// Certificate, key and trust, with the revocation lists that were kept.
+fn credentials(
+    options: &AgentOptions,
+    cluster_id: &str,
+    state: Option<&StateDirectory>,
+) -> Result<Credentials, StartError> {
+    let kept = state.map(StateDirectory::lists).transpose().map_err(StartError::State)?;
+    let name = [cluster_id, &options.node_id, &options.role];
+    let time = Arc::new(DefaultTimeProvider);
+    let kept = kept.unwrap_or_default();
+    let credentials = Credentials::load_keeping(&options.tls, name, time, &kept)
+        .map_err(|error| StartError::Credentials(Box::new(error)))?;
+    let of_state = state.map(StateDirectory::warnings).unwrap_or_default();
+    for warning in credentials.warnings().iter().chain(&of_state) {
+        tracing::warn!(target: "mesh_gossip", NodeId = %options.node_id, "{warning}");
+    }
+    Ok(credentials)
+}
+
+/// When the life that begins was born: above the life before, which is then on the disk, and so
+/// are the lists in force (rules S-12 and S-16).
+fn begin_life(
+    state: Option<&StateDirectory>,
+    credentials: &Credentials,
+) -> Result<WallTime, StateError> {
+    let Some(state) = state else { return Ok(clock::wall()) };
+    let trust = credentials.verifier().trust().load();
+    state.keep_lists(trust.revocations().lists().map(|list| &**list))?;
+    state.begin_life(clock::wall())
 }
 
 fn first_metadata(options: &AgentOptions, advertised: SocketAddr) -> Metadata {

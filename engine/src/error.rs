@@ -8,6 +8,7 @@ use mesh_gossip_proto::{CommandError, ConfigError};
 
 use crate::io::IoError;
 use crate::orders::Refused;
+use crate::state::StateError;
 use crate::tls::credentials::CredentialsError;
 
 /// An engine or an agent could not start; the message names the setting and the fix.
@@ -21,6 +22,10 @@ pub enum StartError {
     Config(ConfigError),
     /// Certificate, key or trust.
     Credentials(Box<CredentialsError>),
+    /// What outlives a restart.
+    State(StateError),
+    /// This build has no client of the authority's server.
+    NoRenewal,
     /// An address could not be bound: the setting, the address, the kernel's word.
     Bind {
         /// The setting's key.
@@ -61,6 +66,11 @@ impl fmt::Display for StartError {
             Self::Thread(error) => write!(f, "a thread could not be started: {error}"),
             Self::Config(error) => write!(f, "mesh:gossip:{error}"),
             Self::Credentials(error) => error.fmt(f),
+            Self::State(error) => write!(f, "mesh:gossip:stateDirectory: {error}"),
+            Self::NoRenewal => f.write_str(
+                "mesh:gossip:bootstrap:server: this build cannot renew certificates by itself; \
+                 remove the key, and run `omnirelay mesh bootstrap renew --daemon` beside the host",
+            ),
             Self::Bind { key, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,

@@ -14,6 +14,7 @@ pub mod settings;
 mod shard;
 mod shared;
 pub mod snapshot;
+mod state;
 pub mod tls;
 mod trace;
 mod upkeep;
@@ -33,6 +34,7 @@ pub use engine::Engine;
 pub use error::{AgentError, StartError};
 pub use options::{AgentOptions, EngineOptions};
 pub use orders::{Inspection, Refused};
+pub use state::StateError;
 pub use upkeep::{RenewError, Renewed};
 
 /// The README's program compiles.

@@ -54,6 +54,9 @@ pub(crate) struct Metrics {
     events_lost: IntCounter,
     syncs: IntCounterVec,
     reloads: IntCounterVec,
+    fetched_lists: IntCounterVec,
+    #[cfg(feature = "bootstrap")]
+    renewals: IntCounterVec,
     trust_epoch: IntGauge,
     revoked: IntGauge,
     list_age: IntGauge,
@@ -72,12 +75,7 @@ impl Metrics {
     pub(crate) fn new(backend: Backend, labels: PeerLabels) -> Self {
         let registry = Registry::new();
         let r = &registry;
-        gauges(r, "mesh_gossip_io_backend_info", "The datagram backend in use.", "backend")
-            .with_label_values(&[backend.as_str()])
-            .set(1);
-        // Targets of a round are drawn without replacement, so none can come twice.
-        gauge(r, "mesh_gossip_duplicate_targets", "Targets drawn twice in one gossip round.")
-            .set(0);
+        constants(r, backend);
         Self {
             rendering: Mutex::new(()),
             round_trip_family: RoundTrips::family(r),
@@ -111,6 +109,9 @@ impl Metrics {
                 "Looks at certificate files and lists by outcome: renewed, unchanged, refused.",
                 &["mesh_outcome"],
             ),
+            fetched_lists: fetched_lists(r),
+            #[cfg(feature = "bootstrap")]
+            renewals: renewals(r),
             trust_epoch: gauge(
                 r,
                 "mesh_gossip_trust_epoch",
@@ -160,6 +161,7 @@ impl Metrics {
                 self.transition(match reason {
                     LeftReason::Left => "left",
                     LeftReason::Failed => "failed",
+                    LeftReason::Revoked => "revoked",
                 });
             }
             Event::Unreachable(_) => self.transition("unreachable"),
@@ -191,6 +193,17 @@ impl Metrics {
     /// Certificates, trust and revocation lists were read again.
     pub(crate) fn reloaded(&self, outcome: &'static str) {
         self.reloads.with_label_values(&[outcome]).inc();
+    }
+
+    /// A revocation list was asked of a member, or came along with its state.
+    pub(crate) fn list_fetched(&self, outcome: &'static str) {
+        self.fetched_lists.with_label_values(&[outcome]).inc();
+    }
+
+    /// The authority was asked for another certificate.
+    #[cfg(feature = "bootstrap")]
+    pub(crate) fn renewal_ended(&self, outcome: &'static str) {
+        self.renewals.with_label_values(&[outcome]).inc();
     }
 
     /// What is trusted changed, or is looked at again.
@@ -244,6 +257,35 @@ fn alarms(registry: &Registry) -> IntCounterVec {
         "What somebody has to look at: future-life, clock-off, two-certificates, ordered-out.",
         &["mesh_alarm"],
     )
+}
+
+fn fetched_lists(registry: &Registry) -> IntCounterVec {
+    counters(
+        registry,
+        "mesh_gossip_crl_fetches_total",
+        "Revocation lists asked of members, by what came of it: fresh, known, or why not.",
+        &["mesh_outcome"],
+    )
+}
+
+#[cfg(feature = "bootstrap")]
+fn renewals(registry: &Registry) -> IntCounterVec {
+    counters(
+        registry,
+        "mesh_gossip_certificate_renewals_total",
+        "Certificates asked of the authority: renewed, or why not.",
+        &["mesh_outcome"],
+    )
+}
+
+/// What never changes while an agent lives.
+fn constants(registry: &Registry, backend: Backend) {
+    gauges(registry, "mesh_gossip_io_backend_info", "The datagram backend in use.", "backend")
+        .with_label_values(&[backend.as_str()])
+        .set(1);
+    // Targets of a round are drawn without replacement, so none can come twice.
+    gauge(registry, "mesh_gossip_duplicate_targets", "Targets drawn twice in one gossip round.")
+        .set(0);
 }
 
 #[cfg(test)]

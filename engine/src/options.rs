@@ -69,6 +69,40 @@ pub struct AgentOptions {
     pub control: Option<ControlOptions>,
     /// Whether metrics carry a label per peer.
     pub peer_labels: PeerLabels,
+    /// What outlives a restart, and where another certificate comes from.
+    pub upkeep: UpkeepOptions,
+}
+
+/// What an agent keeps, and what it gets by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct UpkeepOptions {
+    /// Where the generation and the revocation lists in force outlive a restart; below it each
+    /// agent has a directory of its own. `None`: nowhere.
+    pub state: Option<PathBuf>,
+    /// Where the agent gets its next certificate from; `None`: somebody else sees to it.
+    pub renewal: Option<RenewalOptions>,
+}
+
+/// The authority's server, as a running agent asks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenewalOptions {
+    /// `host:port`.
+    pub server: String,
+    /// SHA-256 of the root that the server has to end in; `None`: any trusted one.
+    pub fingerprint: Option<[u8; 32]>,
+    /// How often the authority's revocation list is fetched.
+    pub list_interval: Duration,
+}
+
+impl RenewalOptions {
+    /// How often the list is fetched where nobody says otherwise.
+    pub const LIST_INTERVAL: Duration = Duration::from_secs(300);
+
+    /// With this server, under any trusted root.
+    pub fn from_server(server: &str) -> Self {
+        let (server, list_interval) = (server.to_owned(), Self::LIST_INTERVAL);
+        Self { server, fingerprint: None, list_interval }
+    }
 }
 
 /// What others are told to dial.
@@ -147,7 +181,10 @@ impl TlsOptions {
 /// Revocation lists of one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationOptions {
-    /// Lists as PEM or DER; a path may name a directory of them. `None`: nothing is checked.
+    /// Whether any list counts, wherever it comes from.
+    pub check: bool,
+    /// Lists as PEM or DER; a path may name a directory of them. `None`: only those count that
+    /// were kept, or that come from the host or from other members.
     pub lists: Option<Material>,
     /// How long after its next update a list still lets new handshakes pass.
     pub grace: Duration,
@@ -156,6 +193,6 @@ pub struct RevocationOptions {
 impl Default for RevocationOptions {
     /// No list; a day of grace.
     fn default() -> Self {
-        Self { lists: None, grace: Duration::from_secs(24 * 3_600) }
+        Self { check: true, lists: None, grace: Duration::from_secs(24 * 3_600) }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use mesh_gossip_proto::detector::contacts::Contact;
+use mesh_gossip_proto::wire::message::ListNotice;
 use mesh_gossip_proto::{
     Command, CommandError, Event, Incarnation, Instant, MemberId, Stats, StreamRequest, WallTime,
 };
@@ -53,6 +54,8 @@ pub(crate) struct Renewal {
     pub(crate) authority: Option<Arc<MeshAuthority>>,
     /// Members whose record at this incarnation a revoked certificate has signed.
     pub(crate) revoked: Vec<(MemberId, Incarnation)>,
+    /// The revocation lists in force, to be announced.
+    pub(crate) lists: Vec<ListNotice>,
 }
 
 /// A state is merged in pieces of about this size, so that it never delays an ack for long.
@@ -63,6 +66,8 @@ pub(crate) const SYNC_PIECE: usize = 32 * 1_024;
 pub(crate) enum Work {
     /// Exchange state with a peer over a stream.
     Stream { agent: AgentId, request: StreamRequest },
+    /// Ask this member for revocation lists.
+    Lists { agent: AgentId, wish: StreamRequest },
     /// Log this and pass it to the host.
     Event { agent: AgentId, at: WallTime, event: Event },
     /// Log this.

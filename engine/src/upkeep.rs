@@ -13,6 +13,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
+#[cfg(feature = "bootstrap")]
+use std::time::SystemTime;
 
 use mesh_gossip_proto::{CommandError, Incarnation, MemberId, WallTime};
 use rustls_pki_types::UnixTime;
@@ -22,6 +24,7 @@ use crate::error::AgentError;
 use crate::options::TlsOptions;
 use crate::orders::{AgentId, Order, Refused, Renewal, ShardHandle};
 use crate::shared::Shared;
+use crate::state::StateDirectory;
 use crate::tls::authority::{MeshAuthority, RevokedSteps};
 use crate::tls::credentials::{
     Credentials, CredentialsError, Fault, Pair, TRUST_DOMAIN, expected_identity, load_trust,
@@ -55,6 +58,8 @@ pub struct Renewed {
     pub trust: bool,
     /// So many members left our view because their certificate is revoked.
     pub revoked: usize,
+    /// A revocation list was offered that is older than the one in force, which stays.
+    pub outdated: bool,
     /// A new certificate of ours that peers would refuse; the one before stays, and new trust is
     /// in force all the same.
     pub refused: Option<CredentialsError>,
@@ -100,13 +105,15 @@ pub(crate) struct Keeper {
     agent: AgentId,
     shard: ShardHandle,
     shared: Arc<Shared>,
+    state: Option<Arc<StateDirectory>>,
     clock: Clock,
     held: Mutex<Held>,
 }
 
-struct Held {
-    options: TlsOptions,
-    authority: Arc<MeshAuthority>,
+/// What changes with the certificates.
+pub(crate) struct Held {
+    pub(crate) options: TlsOptions,
+    pub(crate) authority: Arc<MeshAuthority>,
 }
 
 impl Keeper {
@@ -114,11 +121,74 @@ impl Keeper {
         agent: AgentId,
         shard: ShardHandle,
         shared: Arc<Shared>,
-        options: TlsOptions,
-        authority: Arc<MeshAuthority>,
+        held: Held,
+        state: Option<Arc<StateDirectory>>,
         clock: Clock,
     ) -> Self {
-        Self { agent, shard, shared, clock, held: Mutex::new(Held { options, authority }) }
+        Self { agent, shard, shared, state, clock, held: Mutex::new(held) }
+    }
+
+    /// What the agent is certified by at present. Waits for a change that is under way.
+    #[cfg(feature = "bootstrap")]
+    pub(crate) fn options(&self) -> TlsOptions {
+        self.held().options.clone()
+    }
+
+    /// Begin and end of our certificate.
+    #[cfg(feature = "bootstrap")]
+    pub(crate) fn lifetime(&self) -> (SystemTime, SystemTime) {
+        let credentials = self.shared.credentials.load();
+        let at = |time: UnixTime| SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs());
+        let verified = credentials.verified();
+        (at(verified.not_before), at(verified.leaf_not_after))
+    }
+
+    /// Our name.
+    #[cfg(feature = "bootstrap")]
+    pub(crate) fn node_id(&self) -> &str {
+        &self.shared.node_id
+    }
+
+    /// Counts what came of asking for another certificate.
+    #[cfg(feature = "bootstrap")]
+    pub(crate) fn renewal_ended(&self, outcome: &'static str) {
+        self.shared.metrics.renewal_ended(outcome);
+    }
+
+    /// Our generation, where it has risen and is not kept yet: somebody held a higher one of ours
+    /// (rule S-12).
+    pub(crate) fn risen_generation(&self) -> Option<u64> {
+        let published = self.shared.snapshot.load();
+        let own = published.view.member(self.shared.id)?.incarnation().generation;
+        self.state.as_ref()?.lacks_generation(own).then_some(own)
+    }
+
+    /// Keeps a generation. Blocks.
+    pub(crate) fn keep_generation(&self, generation: u64) {
+        let kept = self.state.as_ref().map(|state| state.keep_generation(generation));
+        if let Some(Err(error)) = kept {
+            tracing::error!(
+                target: "mesh_gossip",
+                NodeId = %self.shared.node_id,
+                Reason = %error,
+                "our generation is not kept"
+            );
+        }
+    }
+
+    /// Keeps the lists in force. A disk that refuses is no reason to let the revoked in: they stay
+    /// in force, and the next look tries again.
+    fn keep_lists(&self) {
+        let Some(state) = &self.state else { return };
+        let trust = self.shared.credentials.load().verifier().trust().load_full();
+        if let Err(error) = state.keep_lists(trust.revocations().lists().map(|list| &**list)) {
+            tracing::error!(
+                target: "mesh_gossip",
+                NodeId = %self.shared.node_id,
+                Reason = %error,
+                "the revocation lists in force are not kept: a restart would know older ones"
+            );
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -151,6 +221,7 @@ impl Keeper {
             Change::Lists(bytes) => self.take_lists(bytes),
         };
         let (mut renewed, authority) = judged.inspect_err(|_| metrics.reloaded("refused"))?;
+        self.keep_lists();
         if renewed.certificate || renewed.trust {
             metrics.trust_is(&self.shared.credentials.load().verifier().trust().load());
             renewed.revoked = self.tell_shard(&held, authority)?;
@@ -172,14 +243,18 @@ impl Keeper {
         let cell = credentials.verifier().trust();
         let now = credentials.now().ok_or(RenewError::List(ListError::NotYetValid))?;
         let mut trust = Trust::clone(&cell.load());
-        let mut fresh = false;
+        let mut renewed = Renewed::default();
         for list in split_lists(bytes).ok_or(RenewError::List(ListError::Undecodable))? {
-            fresh |= trust.take_list(&list, now).map_err(RenewError::List)? == Taken::Fresh;
+            match trust.take_list(&list, now).map_err(RenewError::List)? {
+                Taken::Fresh => renewed.trust = true,
+                Taken::Known => {}
+                Taken::Outdated => renewed.outdated = true,
+            }
         }
-        if fresh {
+        if renewed.trust {
             cell.replace(trust);
         }
-        Ok((Renewed { trust: fresh, ..Renewed::default() }, None))
+        Ok((renewed, None))
     }
 
     fn take_options(&self, held: &mut Held, options: Option<TlsOptions>) -> Judged {
@@ -264,7 +339,9 @@ impl Keeper {
                 break;
             }
             gone += revoked.len();
-            self.order(Renewal { authority: authority.take(), revoked })?;
+            let trust = self.shared.credentials.load().verifier().trust().load_full();
+            let lists = trust.revocations().notices();
+            self.order(Renewal { authority: authority.take(), revoked, lists })?;
         }
         Ok(gone)
     }
@@ -287,7 +364,7 @@ impl Keeper {
 
     fn order(&self, renewal: Renewal) -> Result<(), AgentError> {
         let (sender, answer) = mpsc::sync_channel::<Result<(), CommandError>>(1);
-        let Renewal { authority, revoked } = renewal;
+        let Renewal { authority, revoked, lists } = renewal;
         let until = self.clock.now() + PATIENCE;
         loop {
             let sender = sender.clone();
@@ -295,7 +372,8 @@ impl Keeper {
                 // Whoever asked may have given up.
                 let _ = sender.try_send(outcome);
             });
-            let renewal = Renewal { authority: authority.clone(), revoked: revoked.clone() };
+            let (authority, revoked, lists) = (authority.clone(), revoked.clone(), lists.clone());
+            let renewal = Renewal { authority, revoked, lists };
             match self.shard.order(Order::Renew { agent: self.agent, renewal, reply }) {
                 Ok(()) => break,
                 Err(Refused::Busy) if self.clock.now() < until => {

@@ -3,6 +3,8 @@
 
 mod mesh;
 
+#[path = "stories/certified.rs"]
+mod certified;
 #[path = "stories/crowd.rs"]
 mod crowd;
 #[path = "stories/departure.rs"]
@@ -13,6 +15,8 @@ mod discovery;
 mod floods;
 #[path = "stories/hostile.rs"]
 mod hostile;
+#[path = "stories/lists.rs"]
+mod lists;
 #[path = "stories/metadata.rs"]
 mod metadata;
 #[path = "stories/papers.rs"]
@@ -23,8 +27,12 @@ mod partition;
 mod promises;
 #[path = "stories/renewal.rs"]
 mod renewal;
+#[path = "stories/restart.rs"]
+mod restart;
 #[path = "stories/secrecy.rs"]
 mod secrecy;
+#[path = "stories/secrets.rs"]
+mod secrets;
 #[path = "stories/start_errors.rs"]
 mod start_errors;
 #[path = "stories/strangers.rs"]

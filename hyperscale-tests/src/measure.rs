@@ -268,7 +268,7 @@ impl Measure {
                 self.changed(now, by, record, true);
                 match reason {
                     LeftReason::Failed => self.buried(now, by, record, own),
-                    LeftReason::Left => {}
+                    LeftReason::Left | LeftReason::Revoked => {}
                 }
             }
             Event::Unreachable(record) => self.unreachable(now, record, by),

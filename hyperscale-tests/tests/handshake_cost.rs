@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hyperscale_tests::World;
 use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Subject};
-use mesh_gossip::options::{Advertise, Delivery, PeerLabels};
+use mesh_gossip::options::{Advertise, Delivery, PeerLabels, UpkeepOptions};
 use mesh_gossip::{Agent, AgentOptions, Engine, EngineOptions};
 use mesh_gossip_proto::Config;
 
@@ -33,6 +33,7 @@ fn agent(engine: &Engine, authority: &CertificateAuthority, name: &str, seed: &[
         tls,
         control: None,
         peer_labels: PeerLabels::Auto,
+        upkeep: UpkeepOptions::default(),
     };
     Agent::start(engine, options).expect("it starts")
 }

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant, SystemTime};
 use clap::{Parser, ValueEnum};
 use mesh_gossip::bootstrap::{BootstrapError, CaValidity, CertificateAuthority, Subject};
 use mesh_gossip::options::{
-    Advertise, AgentOptions, BackendChoice, Delivery, PeerLabels, TlsOptions,
+    Advertise, AgentOptions, BackendChoice, Delivery, PeerLabels, TlsOptions, UpkeepOptions,
 };
 use mesh_gossip::proto::Config;
 use mesh_gossip::{Agent, AgentError, Engine, EngineOptions, Inspection, StartError};
@@ -264,6 +264,7 @@ fn start(engine: &Engine, identities: Vec<(String, TlsOptions)>) -> Result<Vec<A
             tls,
             control: None,
             peer_labels: PeerLabels::Auto,
+            upkeep: UpkeepOptions::default(),
         };
         agents.push(Agent::start(engine, options).map_err(IdleError::Start)?);
     }

@@ -66,6 +66,8 @@ pub enum LeftReason {
     Left,
     /// Judged failed.
     Failed,
+    /// The certificate that signed its record is revoked (rule S-16).
+    Revoked,
 }
 
 impl LeftReason {
@@ -74,6 +76,7 @@ impl LeftReason {
         match self {
             Self::Left => "left",
             Self::Failed => "failed",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::detector::order::ProbeOrder;
 use crate::detector::probe::Probes;
 use crate::detector::relay::Relays;
 use crate::detector::suspicion::Suspicion;
+use crate::dissemination::lists::Lists;
 use crate::dissemination::queue::{LEAST_SENDS, Queue, transmit_limit};
 use crate::error::CommandError;
 use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Transmit};
@@ -51,6 +52,7 @@ mod departure;
 mod flooding;
 mod gossip;
 mod joining;
+mod lists;
 mod memberlist;
 mod merging;
 mod observing;
@@ -108,6 +110,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     suspicions: IdMap<Suspicion>,
     noticed: IdMap<Instant>,
     queue: Queue,
+    lists: Lists,
     pulls: Pulls,
     chains: Chains,
     parts: Parts,
@@ -136,6 +139,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     events: VecDeque<Event>,
     overflow: u64,
     streams: VecDeque<StreamRequest>,
+    list_wishes: VecDeque<StreamRequest>,
     stats: Stats,
 }
 
@@ -203,6 +207,7 @@ impl<T: MemberTable> Node<T> {
             suspicions: IdMap::default(),
             noticed: IdMap::default(),
             queue: Queue::default(),
+            lists: Lists::default(),
             pulls: Pulls::default(),
             chains: Chains::default(),
             parts: Parts::default(),
@@ -226,6 +231,7 @@ impl<T: MemberTable> Node<T> {
             events: VecDeque::new(),
             overflow: 0,
             streams: VecDeque::new(),
+            list_wishes: VecDeque::new(),
             stats: Stats::default(),
         };
         node.forget_doubts(now);
@@ -358,7 +364,10 @@ impl<T: MemberTable> Node<T> {
             }
             let updates = match outgoing.transmit.to {
                 Destination::Member(_) if outgoing.bulk => 0,
-                Destination::Member(_) => self.fill_with_updates(now, &mut packet),
+                Destination::Member(_) => {
+                    let notice = self.fill_with_a_list(&mut packet);
+                    usize::from(notice) + self.fill_with_updates(now, &mut packet)
+                }
                 // It waits for a handshake, with nobody perhaps: updates in it would count as sent,
                 // and be yesterday's when it leaves.
                 Destination::Seed => 0,

@@ -83,7 +83,8 @@ fn a_revoked_member_is_gone_without_a_word() {
         stage.node.handle_revoked(stage.now, id("b"), incarnation(0));
         stage.node.handle_revoked(stage.now, id("a"), incarnation(0));
         assert_eq!(stage.state("b"), Some(State::Dead));
-        let [Event::Left { record: gone, reason: LeftReason::Failed }] = &stage.events()[..] else {
+        let [Event::Left { record: gone, reason: LeftReason::Revoked }] = &stage.events()[..]
+        else {
             panic!("one transition")
         };
         assert_eq!(gone.record().id, id("b"));

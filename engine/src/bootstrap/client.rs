@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::client::Resumption;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use rustls_pki_types::pem::PemObject;
@@ -27,7 +28,7 @@ use crate::bootstrap::peer::{Anchor, ServerJudge, prove};
 use crate::bootstrap::{BootstrapError, NodeKey, Refusal, Token, wall};
 use crate::tls::credentials::server_name;
 use crate::tls::identity::{Identity, peer_of};
-use crate::tls::provider::provider;
+use crate::tls::provider::{provider, signing_key};
 use crate::tls::trust::{Trust, vouches_for_itself};
 use crate::tls::verifier::Usage;
 
@@ -96,6 +97,18 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// A short stable word for counters.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Untrusted(_) => "untrusted",
+            Self::Refused(refusal) => refusal.code(),
+            Self::Answer(_) => "answer",
+            Self::Own(_) => "own",
+            Self::Key(_) => "files",
+        }
+    }
+
     /// Whether the same may succeed a moment later.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -182,6 +195,8 @@ pub fn renew(
         .map_err(own_fault)?;
     let key = PrivateKeyDer::from_pem_slice(present.key_pem.as_bytes())
         .map_err(|_| ClientError::Own("its key is no PEM private key".into()))?;
+    let certified = CertifiedKey::new(chain, signing_key(key).map_err(own_fault)?);
+    certified.keys_match().map_err(own_fault)?;
     let judge = ServerJudge {
         anchor: Anchor::Bundle(trust.clone()),
         trust_domain: Some(own.trust_domain.clone()),
@@ -190,8 +205,7 @@ pub fn renew(
     let tls = builder()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(judge))
-        .with_client_auth_cert(chain, key)
-        .map_err(own_fault)?;
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     let request = RenewRequest { csr: new_key.request().map_err(ClientError::Key)? };
     let body = serde_json::to_vec(&request).map_err(answer_fault)?;
     let (peer, answer) = exchange(server, tls, "POST", RENEW, &body)?;

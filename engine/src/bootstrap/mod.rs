@@ -32,6 +32,7 @@ pub mod renewal;
 mod request;
 mod server;
 mod token;
+pub(crate) mod wallet;
 
 #[cfg(test)]
 mod registrar_tests;

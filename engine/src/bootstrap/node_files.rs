@@ -33,13 +33,28 @@ pub struct NodeFiles {
 impl NodeFiles {
     /// The files of `node_id` below `directory`.
     pub fn below(directory: &Path, node_id: &str) -> Self {
+        let named = |suffix: &str| directory.join(format!("{node_id}.{suffix}"));
         Self {
-            certificate: directory.join(format!("{node_id}.pem")),
-            key: directory.join(format!("{node_id}.key")),
             ca: directory.join(TRUST_BUNDLE),
-            pkcs12: directory.join(format!("{node_id}.p12")),
-            next_certificate: directory.join(format!("{node_id}.pem.next")),
-            next_key: directory.join(format!("{node_id}.key.next")),
+            pkcs12: named("p12"),
+            ..Self::at(&named("pem"), &named("key"))
+        }
+    }
+
+    /// These very files; bundle and store, which are not touched, beside the certificate.
+    pub fn at(certificate: &Path, key: &Path) -> Self {
+        let next = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".next");
+            PathBuf::from(name)
+        };
+        Self {
+            ca: certificate.with_file_name(TRUST_BUNDLE),
+            pkcs12: certificate.with_extension("p12"),
+            next_certificate: next(certificate),
+            next_key: next(key),
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
         }
     }
 

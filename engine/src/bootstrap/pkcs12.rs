@@ -8,18 +8,20 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, Pkcs12ImportPolicy, PrivateKeyChain};
+use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKeyChain};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use crate::bootstrap::key::pem_of_pkcs8;
 use crate::bootstrap::{BootstrapError, KeyId};
+use crate::tls::store;
+
+/// Largest store read, in bytes.
+pub const MAX_STORE: usize = store::MAX_STORE;
 
 /// Rounds of key derivation.
 const ITERATIONS: u32 = 100_000;
-/// Largest store read, in bytes.
-pub const MAX_STORE: usize = 1_048_576;
 
 /// A chain, leaf first, and its key.
 pub struct Pair {
@@ -69,17 +71,12 @@ pub(crate) fn write_after(
 /// # Errors
 /// [`BootstrapError::Pkcs12`] when the password is another one, or there is no key with its chain.
 pub fn read(store: &[u8], password: &str) -> Result<Pair, BootstrapError> {
-    if store.len() > MAX_STORE {
-        return Err(BootstrapError::Pkcs12);
-    }
-    let store = KeyStore::from_pkcs12(store, password, Pkcs12ImportPolicy::Strict)
-        .map_err(|_| BootstrapError::Pkcs12)?;
-    let (_, chain) = store.private_key_chain().ok_or(BootstrapError::Pkcs12)?;
-    let chain_pem = chain.certs().iter().map(|certificate| {
-        let body = BASE64_STANDARD.encode(certificate.as_der());
+    let opened = store::open(store, password).ok_or(BootstrapError::Pkcs12)?;
+    let chain_pem = opened.chain.iter().map(|certificate| {
+        let body = BASE64_STANDARD.encode(certificate);
         format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
     });
-    Ok(Pair { chain_pem: chain_pem.collect(), key_pem: pem_of_pkcs8(chain.key().as_der()) })
+    Ok(Pair { chain_pem: chain_pem.collect(), key_pem: pem_of_pkcs8(&opened.key) })
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::bootstrap::registrar::{Certified, Registrar, SERVER_ROLE};
 use crate::bootstrap::renewal::Renewer;
 use crate::bootstrap::{BootstrapError, Refusal, Subject, random_word, wall};
 use crate::tls::identity::identity_of;
-use crate::tls::provider::provider;
+use crate::tls::provider::{provider, signing_key};
 use crate::tls::trust::Trust;
 
 /// Most connections at a time.
@@ -165,10 +165,7 @@ fn own_certificate(
         .map_err(unusable)?;
     chain.push(root);
     let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).map_err(unusable)?;
-    let key = provider()
-        .key_provider
-        .load_private_key(key)
-        .map_err(|_| BootstrapError::OwnCertificate)?;
+    let key = signing_key(key).map_err(|_| BootstrapError::OwnCertificate)?;
     let renewer = Renewer::new(now, now + validity, random_word()?);
     Ok((CertifiedKey::new(chain, key), renewer))
 }

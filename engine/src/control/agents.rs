@@ -15,8 +15,11 @@ use tokio::task::{AbortHandle, JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::http::HttpServer;
+use super::lists::{Fetcher, Paces};
 use super::post::Post;
 use super::refresh::{self, MetadataSource};
+#[cfg(feature = "bootstrap")]
+use super::renewals;
 use super::seeds::Seeds;
 use super::stream::Driver;
 use super::sync::{self, Crowd, SyncError, SyncLimits};
@@ -42,6 +45,8 @@ struct Places {
 
 /// Names looked up at a time for all agents: each takes a thread for as long as a resolver takes.
 const RESOLVERS: usize = 4;
+/// Members that are asked for revocation lists, one after the other; a further notice comes again.
+const FETCHES: usize = 8;
 /// Agents that read their certificate files at a time, likewise.
 const READERS: usize = 2;
 
@@ -91,6 +96,11 @@ impl Agents {
                     agent.wish(request);
                 }
             }
+            Work::Lists { agent, wish } => {
+                if let Some(agent) = self.by_id.get_mut(&agent) {
+                    agent.fetch_lists(wish);
+                }
+            }
             Work::Event { agent, at, event } => {
                 if let Some(agent) = self.by_id.get_mut(&agent) {
                     agent.event(at, event);
@@ -118,7 +128,11 @@ struct Agent {
     description: Option<AbortHandle>,
     /// Exchanges that we wished for.
     wishes: JoinSet<()>,
+    /// Revocation lists that are asked for.
+    fetches: JoinSet<()>,
     outbound: Arc<Semaphore>,
+    /// Gets revocation lists from other members.
+    fetcher: Option<Arc<Fetcher>>,
     http: Option<HttpServer>,
 }
 
@@ -136,12 +150,19 @@ impl Agent {
             site: port.site,
             driver,
             limits,
+            served: Paces::new(),
         });
         let mut tasks = JoinSet::new();
         let listener = listen(port.sync_listener)?;
         tasks.spawn_local(serve_sync(Arc::clone(&desk), listener));
         let seeds = Seeds::new(port.seeds, port.seed_file);
         tasks.spawn_local(seeds.keep_joining(Arc::clone(&desk), Arc::clone(&shared.resolvers)));
+        let fetcher = port.keeper.clone().map(|keeper| Arc::new(Fetcher::new(keeper)));
+        #[cfg(feature = "bootstrap")]
+        if let (Some(keeper), Some(from)) = (&port.keeper, port.renewal) {
+            let (keeper, readers) = (Arc::clone(keeper), Arc::clone(&shared.readers));
+            tasks.spawn_local(renewals::keep_certified(keeper, from, readers));
+        }
         if let Some(keeper) = port.keeper {
             tasks.spawn_local(watch::keep_fresh(keeper, Arc::clone(&shared.readers)));
         }
@@ -151,11 +172,22 @@ impl Agent {
         };
         let tracer = Tracer::new(desk.site.node_id());
         let outbound = Arc::new(Semaphore::new(desk.limits.outbound));
-        let wishes = JoinSet::new();
+        let (wishes, fetches) = (JoinSet::new(), JoinSet::new());
         let description = None;
         let (post, deliveries) = port.events.open();
         tasks.spawn_local(deliveries);
-        Ok(Self { desk, tracer, post, tasks, description, wishes, outbound, http })
+        Ok(Self {
+            desk,
+            tracer,
+            post,
+            tasks,
+            description,
+            wishes,
+            fetches,
+            outbound,
+            fetcher,
+            http,
+        })
     }
 
     /// Ends everything; returns once both listeners are closed.
@@ -183,19 +215,33 @@ impl Agent {
             self.wishes_refused(&request);
             return;
         }
-        let outbound = Arc::clone(&self.outbound);
+        let (outbound, fetcher) = (Arc::clone(&self.outbound), self.fetcher.clone());
         self.wishes.spawn_local(async move {
             let Ok(_turn) = outbound.acquire().await else { return };
             let outcome = sync::request(&desk, &request).await;
             request_ended(&desk, &request, &outcome);
             let (agent, complete) = (desk.agent, outcome.is_ok());
+            if let (Some(fetcher), Ok(lists)) = (&fetcher, outcome) {
+                fetcher.take(&desk, request.peer, lists).await;
+            }
             // A shard that takes no orders for seconds has other troubles; its node asks again.
             let _ = sync::offer(&desk, || Order::StreamClosed { agent, complete }).await;
         });
     }
 
+    /// Asks a member for a revocation list.
+    fn fetch_lists(&mut self, wish: StreamRequest) {
+        while self.fetches.try_join_next().is_some() {}
+        let Some(fetcher) = self.fetcher.clone() else { return };
+        if self.fetches.len() >= FETCHES || !fetcher.may_ask(&self.desk, wish.peer) {
+            return;
+        }
+        let desk = Arc::clone(&self.desk);
+        self.fetches.spawn_local(async move { fetcher.fetch(&desk, &wish).await });
+    }
+
     fn wishes_refused(&self, request: &StreamRequest) {
-        request_ended(&self.desk, request, &Err(SyncError::Crowded));
+        request_ended::<()>(&self.desk, request, &Err(SyncError::Crowded));
         // Nothing may wait here; a node that is not told asks again.
         let closed = Order::StreamClosed { agent: self.desk.agent, complete: false };
         let _ = self.desk.shard.order(closed);
@@ -213,9 +259,9 @@ impl Agent {
     }
 }
 
-fn request_ended(desk: &Desk, request: &StreamRequest, outcome: &Result<(), SyncError>) {
+fn request_ended<T>(desk: &Desk, request: &StreamRequest, outcome: &Result<T, SyncError>) {
     let reason = match outcome {
-        Ok(()) => "complete",
+        Ok(_) => "complete",
         Err(error) => {
             let target = format_args!("{} ({})", request.address, request.peer).to_string();
             trace::request_failed(desk.site.node_id(), &target, error);

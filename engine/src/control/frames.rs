@@ -7,12 +7,17 @@
 //! | 1 | REQUEST | member ids of 16 bytes, at most [`MOST_IDS`]; none asks for everybody |
 //! | 2 | ENTRIES | whole entries of a state (`mesh_gossip_proto::sync::snapshot`), one or more |
 //! | 3 | END | empty |
+//! | 4 | LISTS | notices of the revocation lists that the sender has, at most [`MOST_NOTICES`] |
+//! | 5 | LIST | u32: bytes of the revocation list that follows in BYTES |
+//! | 6 | BYTES | a piece of it |
 //!
 //! Invariant: a length is checked before a byte of the body is read or reserved.
 
 use mesh_gossip_proto::MemberId;
 use mesh_gossip_proto::membership::record::MAX_ENVELOPE;
 use mesh_gossip_proto::sync::snapshot::Entries;
+use mesh_gossip_proto::wire::message::ListNotice;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::stream::SecureStream;
 use super::sync::SyncError;
@@ -31,6 +36,9 @@ pub(super) const MAX_BODY: usize = {
 /// a list of that length.
 pub(super) const MOST_IDS: usize = SYNC_PIECE / 16;
 
+/// Most notices of one LISTS.
+pub(super) const MOST_NOTICES: usize = 64;
+
 const HEADER: usize = 6;
 
 /// One frame.
@@ -42,6 +50,12 @@ pub(crate) enum Frame {
     Entries(Vec<u8>),
     /// The direction is complete.
     End,
+    /// The revocation lists that the sender has (rule S-16).
+    Lists(Vec<ListNotice>),
+    /// A revocation list of so many bytes follows.
+    List(u32),
+    /// A piece of it.
+    Bytes(Vec<u8>),
 }
 
 /// How a peer broke the framing.
@@ -79,6 +93,9 @@ impl Frame {
             Self::Request(_) => 1,
             Self::Entries(_) => 2,
             Self::End => 3,
+            Self::Lists(_) => 4,
+            Self::List(_) => 5,
+            Self::Bytes(_) => 6,
         }
     }
 
@@ -89,6 +106,9 @@ impl Frame {
             Self::Request(ids) => ids.iter().for_each(|id| bytes.extend_from_slice(&id.0)),
             Self::Entries(entries) => bytes.extend_from_slice(entries),
             Self::End => {}
+            Self::Lists(notices) => bytes.extend_from_slice(notices.as_bytes()),
+            Self::List(length) => bytes.extend_from_slice(&length.to_le_bytes()),
+            Self::Bytes(piece) => bytes.extend_from_slice(piece),
         }
         let length = bytes.len() - HEADER;
         assert!(length <= MAX_BODY, "{length} bytes are no frame of ours");
@@ -136,6 +156,16 @@ impl Frame {
             }
             3 if body.is_empty() => Ok(Self::End),
             3 => Err(FrameError::Body),
+            4 => match <[ListNotice]>::ref_from_bytes(&body) {
+                Ok(notices) if notices.len() <= MOST_NOTICES => Ok(Self::Lists(notices.to_vec())),
+                Ok(_) | Err(_) => Err(FrameError::Body),
+            },
+            5 => match <[u8; 4]>::try_from(&*body) {
+                Ok(length) => Ok(Self::List(u32::from_le_bytes(length))),
+                Err(_) => Err(FrameError::Body),
+            },
+            6 if body.is_empty() => Err(FrameError::Body),
+            6 => Ok(Self::Bytes(body)),
             kind => Err(FrameError::Kind(kind)),
         }
     }
@@ -143,7 +173,7 @@ impl Frame {
 
 fn body_length(header: [u8; HEADER]) -> Result<usize, FrameError> {
     let [kind, flags, length @ ..] = header;
-    if !(1..=3).contains(&kind) {
+    if !(1..=6).contains(&kind) {
         return Err(FrameError::Kind(kind));
     }
     if flags != 0 {
@@ -177,6 +207,17 @@ mod tests {
         let bytes = [vec![2, 0, 14, 0, 0, 0], entry.clone()].concat();
         assert_eq!(Frame::Entries(entry.clone()).encode(), bytes);
         assert_eq!(decode(&bytes), Ok(Frame::Entries(entry)));
+        let notice = ListNotice { issuer: [7; 16], number: [8; 20], hash: 9.into() };
+        let hash = [9, 0, 0, 0, 0, 0, 0, 0];
+        let bytes = [&[4, 0, 44, 0, 0, 0][..], &[7; 16], &[8; 20], &hash].concat();
+        assert_eq!(Frame::Lists(vec![notice]).encode(), bytes);
+        assert_eq!(decode(&bytes), Ok(Frame::Lists(vec![notice])));
+        let bytes = [5, 0, 4, 0, 0, 0, 1, 2, 0, 0];
+        assert_eq!(Frame::List(0x201).encode(), bytes);
+        assert_eq!(decode(&bytes), Ok(Frame::List(0x201)));
+        let bytes = [6, 0, 2, 0, 0, 0, 0x30, 0x31];
+        assert_eq!(Frame::Bytes(vec![0x30, 0x31]).encode(), bytes);
+        assert_eq!(decode(&bytes), Ok(Frame::Bytes(vec![0x30, 0x31])));
     }
 
     #[test]
@@ -190,6 +231,11 @@ mod tests {
             (vec![1, 0, 1, 0, 0, 0, 9], FrameError::Body),
             (vec![2, 0, 0, 0, 0, 0], FrameError::Body),
             (vec![2, 0, 3, 0, 0, 0, 1, 2, 3], FrameError::Body),
+            (vec![7, 0, 0, 0, 0, 0], FrameError::Kind(7)),
+            (vec![4, 0, 1, 0, 0, 0, 9], FrameError::Body),
+            ([vec![4, 0, 0x2c, 0x0b, 0, 0], vec![1; 65 * 44]].concat(), FrameError::Body),
+            (vec![5, 0, 1, 0, 0, 0, 9], FrameError::Body),
+            (vec![6, 0, 0, 0, 0, 0], FrameError::Body),
         ] {
             assert_eq!(decode(&bytes), Err(error), "{bytes:?}");
         }

@@ -9,9 +9,12 @@
 mod agents;
 pub(crate) mod frames;
 mod http;
+mod lists;
 pub(crate) mod peers;
 pub(crate) mod post;
 pub(crate) mod refresh;
+#[cfg(feature = "bootstrap")]
+mod renewals;
 pub(crate) mod runtime;
 mod seeds;
 mod stream;
@@ -38,10 +41,13 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::metrics::Metrics;
+#[cfg(feature = "bootstrap")]
+use crate::options::RenewalOptions;
 use crate::orders::{AgentId, Inspection, Order, Reply, ShardHandle, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
 use crate::tls::credentials::server_name;
+use crate::tls::revocation::RevocationList;
 use crate::upkeep::Keeper;
 use post::Outbox;
 use refresh::MetadataSource;
@@ -82,6 +88,9 @@ pub(crate) struct AgentPort {
     pub(crate) site: Arc<dyn Site>,
     /// Keeps its certificates up to date.
     pub(crate) keeper: Option<Arc<Keeper>>,
+    /// Where it gets its next certificate from.
+    #[cfg(feature = "bootstrap")]
+    pub(crate) renewal: Option<RenewalOptions>,
     /// Where bulk sync is served: the TCP port of the datagram port's number.
     pub(crate) sync_listener: TcpListener,
     /// Where HTTP is served; loopback only.
@@ -110,6 +119,9 @@ pub(crate) trait Site: Send + Sync {
 
     /// The credentials in force, for streams.
     fn terms(&self) -> Terms;
+
+    /// The revocation lists in force; `None` where none are passed on or taken (rule S-16).
+    fn lists(&self) -> Option<Vec<Arc<RevocationList>>>;
 }
 
 impl Site for Shared {
@@ -138,6 +150,12 @@ impl Site for Shared {
             judge: Arc::clone(&credentials) as Arc<dyn Judge>,
         }
     }
+
+    fn lists(&self) -> Option<Vec<Arc<RevocationList>>> {
+        let trust = self.credentials.load().verifier().trust().load_full();
+        let revocations = trust.revocations();
+        revocations.are_checked().then(|| revocations.lists().cloned().collect())
+    }
 }
 
 /// One agent's desk on this thread: whom it serves and by which bounds.
@@ -147,6 +165,8 @@ struct Desk {
     site: Arc<dyn Site>,
     driver: Driver,
     limits: SyncLimits,
+    /// Who was given revocation lists of late.
+    served: lists::Paces,
 }
 
 impl Desk {

@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::options::{Delivery, PeerLabels};
 use crate::orders::{AgentId, Inspection, Order, Orders, ShardHandle, Work};
 use crate::snapshot::Published;
+use crate::tls::revocation::RevocationList;
 
 /// A member of a made-up view; the first one is the local one.
 pub(crate) struct Person {
@@ -316,6 +317,7 @@ impl Stage {
             shard: shard(&orders),
             site: site.clone(),
             keeper: None,
+            renewal: None,
             sync_listener,
             http: Some(http_listener),
             seeds,
@@ -333,6 +335,7 @@ impl Stage {
             shard: shard(&self.orders),
             site: self.site.clone(),
             keeper: None,
+            renewal: None,
             sync_listener: bound().0,
             http: Some(http),
             seeds: Vec::new(),
@@ -429,6 +432,10 @@ impl Site for StageSite {
             server_name: ServerName::try_from(STREAM_NAME).unwrap(),
             judge: self.trust.clone(),
         }
+    }
+
+    fn lists(&self) -> Option<Vec<Arc<RevocationList>>> {
+        None
     }
 }
 

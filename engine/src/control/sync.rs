@@ -7,11 +7,15 @@
 //!
 //! ```text
 //! requester                                   responder
+//! LISTS   (the revocation lists that it has)
 //! REQUEST (ids; none = everybody, both ways)
 //! [ENTRIES … END]   only when ids is empty    (reads them to the end)
+//!                                             [LIST BYTES … those that are newer]
 //!                                             ENTRIES … END
 //! close_notify                                close_notify
 //! ```
+//!
+//! END in place of REQUEST asks for revocation lists alone. Without LISTS none come.
 //!
 //! The directions take turns, so neither side can block the other with a full socket. Each piece
 //! received goes to the shard as it comes. Entries have relay trust only: the shard verifies every
@@ -35,7 +39,8 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::Desk;
-use super::frames::{Frame, FrameError, MOST_IDS};
+use super::frames::{Frame, FrameError, MOST_IDS, MOST_NOTICES};
+use super::lists::{self, Arriving};
 use super::stream::{SecureStream, Stream};
 use crate::orders::{Order, Refused, SYNC_PIECE};
 use crate::tls::credentials::Credentials;
@@ -264,32 +269,66 @@ impl std::fmt::Display for SyncError {
     }
 }
 
-/// Carries out an exchange that our node wished for.
-pub(super) async fn request(desk: &Desk, request: &StreamRequest) -> Result<(), SyncError> {
-    let terms = desk.site.terms();
-    let judge = Arc::clone(&terms.judge);
-    let mut stream = dial(desk, terms, request.address).await?;
-    let vouched = Vouched::of(&stream, judge, Side::Responder)?;
-    let peer = vouched.peer;
-    if peer != request.peer {
-        return Err(SyncError::WrongPeer(peer));
-    }
+/// Carries out an exchange that our node wished for; returns the revocation lists that came along.
+pub(super) async fn request(
+    desk: &Desk,
+    request: &StreamRequest,
+) -> Result<Vec<Vec<u8>>, SyncError> {
+    let (mut stream, vouched) = meet(desk, request).await?;
     let exchange = async {
         let wanted = match request.members.len() {
             0..=MOST_IDS => request.members.clone(),
             _ => Vec::new(),
         };
         let both_ways = wanted.is_empty();
+        if both_ways {
+            say_lists(desk, &mut stream).await?;
+        }
         stream.write_all(&Frame::Request(wanted).encode()).await?;
         if both_ways {
             send(desk, &mut stream, &[]).await?;
         }
-        receive(desk, &mut stream, peer).await?;
+        let lists = receive(desk, &mut stream, request.peer, both_ways).await?;
         // Everything has arrived: a peer that is gone by now changes nothing.
         let _ = stream.close().await;
-        Ok(())
+        Ok(lists)
     };
     vouched.hold(desk.limits.longest, exchange).await
+}
+
+/// Asks a member for the revocation lists that it has and we lack (rule S-16).
+pub(super) async fn request_lists(
+    desk: &Desk,
+    request: &StreamRequest,
+) -> Result<Vec<Vec<u8>>, SyncError> {
+    let (mut stream, vouched) = meet(desk, request).await?;
+    let exchange = async {
+        say_lists(desk, &mut stream).await?;
+        stream.write_all(&Frame::End.encode()).await?;
+        let lists = receive(desk, &mut stream, request.peer, true).await?;
+        let _ = stream.close().await;
+        Ok(lists)
+    };
+    vouched.hold(desk.limits.longest, exchange).await
+}
+
+/// Dials and makes sure who answers.
+async fn meet(desk: &Desk, request: &StreamRequest) -> Result<(SecureStream, Vouched), SyncError> {
+    let terms = desk.site.terms();
+    let judge = Arc::clone(&terms.judge);
+    let stream = dial(desk, terms, request.address).await?;
+    let vouched = Vouched::of(&stream, judge, Side::Responder)?;
+    if vouched.peer != request.peer {
+        return Err(SyncError::WrongPeer(vouched.peer));
+    }
+    Ok((stream, vouched))
+}
+
+/// Says which revocation lists we have, where we take any.
+async fn say_lists(desk: &Desk, stream: &mut SecureStream) -> Result<(), SyncError> {
+    let Some(lists) = desk.site.lists() else { return Ok(()) };
+    let notices = lists.iter().take(MOST_NOTICES).map(|list| list.notice()).collect();
+    stream.write_all(&Frame::Lists(notices).encode()).await
 }
 
 /// Answers an exchange that somebody else wished for.
@@ -308,18 +347,35 @@ pub(super) async fn respond(
     let vouched = Vouched::of(&stream, terms.judge, Side::Requester)?;
     let peer = vouched.peer;
     let _place = crowd.enter(peer, desk.limits.per_peer).ok_or(SyncError::Crowded)?;
-    let exchange = async {
-        let Frame::Request(wanted) = Frame::read(&mut stream).await? else {
+    vouched.hold(desk.limits.longest, answer(desk, &mut stream, peer)).await
+}
+
+async fn answer(desk: &Desk, stream: &mut SecureStream, peer: MemberId) -> Result<(), SyncError> {
+    let mut frame = Frame::read(stream).await?;
+    let mut held = None;
+    if let Frame::Lists(notices) = frame {
+        held = Some(notices);
+        frame = Frame::read(stream).await?;
+    }
+    let wanted = match frame {
+        Frame::Request(wanted) => Some(wanted),
+        Frame::End if held.is_some() => None,
+        Frame::End | Frame::Entries(_) | Frame::Lists(_) | Frame::List(_) | Frame::Bytes(_) => {
             return Err(FrameError::Order.into());
-        };
-        if wanted.is_empty() {
-            receive(desk, &mut stream, peer).await?;
         }
-        send(desk, &mut stream, &wanted).await?;
-        let _ = stream.close().await;
-        Ok(())
     };
-    vouched.hold(desk.limits.longest, exchange).await
+    if wanted.as_ref().is_some_and(Vec::is_empty) {
+        receive(desk, stream, peer, false).await?;
+    }
+    if let Some(held) = held {
+        lists::serve(desk, stream, peer, &held).await?;
+    }
+    match wanted {
+        Some(wanted) => send(desk, stream, &wanted).await?,
+        None => stream.write_all(&Frame::End.encode()).await?,
+    }
+    let _ = stream.close().await;
+    Ok(())
 }
 
 async fn dial(desk: &Desk, terms: Terms, address: SocketAddr) -> Result<SecureStream, SyncError> {
@@ -351,14 +407,31 @@ async fn send(
     stream.write_all(&Frame::End.encode()).await
 }
 
-/// Takes the peer's entries to the end.
-async fn receive(desk: &Desk, stream: &mut SecureStream, from: MemberId) -> Result<(), SyncError> {
+/// Takes the peer's entries to the end, and returns the revocation lists among them, which only
+/// come where they were asked for.
+async fn receive(
+    desk: &Desk,
+    stream: &mut SecureStream,
+    from: MemberId,
+    takes_lists: bool,
+) -> Result<Vec<Vec<u8>>, SyncError> {
     let mut total_bytes = 0;
+    let mut arriving = Arriving::default();
     loop {
         let entries = match Frame::read(stream).await? {
             Frame::Entries(entries) => entries,
-            Frame::End => return Ok(()),
-            Frame::Request(_) => return Err(FrameError::Order.into()),
+            Frame::End => return arriving.whole(),
+            Frame::List(bytes) if takes_lists => {
+                arriving.begin(bytes)?;
+                continue;
+            }
+            Frame::Bytes(piece) if takes_lists => {
+                arriving.piece(&piece)?;
+                continue;
+            }
+            Frame::Request(_) | Frame::Lists(_) | Frame::List(_) | Frame::Bytes(_) => {
+                return Err(FrameError::Order.into());
+            }
         };
         total_bytes += entries.len();
         if total_bytes > desk.limits.most_bytes {

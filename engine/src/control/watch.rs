@@ -34,6 +34,11 @@ pub(super) async fn keep_fresh(keeper: Arc<Keeper>, readers: Arc<Semaphore>) {
     loop {
         sleep(pause).await;
         alarms.look(&keeper);
+        if let Some(generation) = keeper.risen_generation() {
+            let at_work = Arc::clone(&keeper);
+            // A panic there was told by its own thread.
+            let _ = spawn_blocking(move || at_work.keep_generation(generation)).await;
+        }
         let Some((stamps, interval)) = keeper.look() else {
             pause = LEAST_LOOK;
             continue;

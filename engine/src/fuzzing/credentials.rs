@@ -36,7 +36,10 @@ pub fn credentials(data: &[u8]) {
         5 => shown(certified, bytes),
         6 => edited(certified, bytes),
         7 => edited_list(certified, bytes),
-        8 => store(bytes),
+        8 => {
+            files(certified, 5, bytes);
+            store(bytes);
+        }
         _ => {
             let text = String::from_utf8_lossy(bytes);
             if let Some(Pin::Sha256(pin)) = Pin::parse(&text) {
@@ -47,7 +50,7 @@ pub fn credentials(data: &[u8]) {
     }
 }
 
-/// One file of five is the input; the others are genuine. A certificate, key or bundle that is
+/// One file of several is the input; the others are genuine. A certificate, key or bundle that is
 /// refused is refused in words.
 fn files(certified: &Certified, which: u8, bytes: &[u8]) {
     let material = Material::Bytes(Zeroizing::new(bytes.to_vec()));
@@ -61,7 +64,13 @@ fn files(certified: &Certified, which: u8, bytes: &[u8]) {
             options.revocation.lists = Some(material);
             options
         }
-        _ => TlsOptions { certificate: material, key: None, ..genuine },
+        4 => TlsOptions { certificate: material, key: None, ..genuine },
+        _ => TlsOptions {
+            certificate: material,
+            key: None,
+            password: Some(Zeroizing::new(PASSWORD.into())),
+            ..genuine
+        },
     };
     match Credentials::load(&options, CLUSTER, "a", "worker") {
         Ok(loaded) => {

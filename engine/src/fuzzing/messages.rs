@@ -91,6 +91,7 @@ fn write(packet: &mut Packet, message: &Message<'_>, body: &[u8]) -> bool {
         }
         Message::CertificatePull(body) => packet.push(DATAGRAM, body),
         Message::Certificate(body) => packet.push_raw(DATAGRAM, kind::CERTIFICATE, body),
+        Message::ListNotice(body) => packet.push(DATAGRAM, body),
         Message::ClockPull(body) => packet.push(DATAGRAM, body),
         Message::Clock(body) => packet.push(DATAGRAM, body),
         Message::ForceLeave(body) => packet.push_raw(DATAGRAM, kind::FORCE_LEAVE, body),

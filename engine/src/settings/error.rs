@@ -256,6 +256,8 @@ pub enum Problem {
     Seed(SeedProblem),
     /// Not a thumbprint.
     Thumbprint,
+    /// Not SHA-256.
+    Fingerprint,
     /// None of the words.
     Choice {
         /// The words.
@@ -342,6 +344,9 @@ impl fmt::Display for Problem {
             }
             Self::Thumbprint => f.write_str(
                 "not a thumbprint; write 40 (SHA-1) or 64 (SHA-256) hexadecimal digits",
+            ),
+            Self::Fingerprint => f.write_str(
+                "not a fingerprint; write the 64 hexadecimal digits that `mesh bootstrap init` told",
             ),
             Self::Choice { allowed, nearest } => {
                 write!(f, "not one of {}", allowed.join(", "))?;

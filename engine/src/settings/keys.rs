@@ -59,6 +59,10 @@ pub enum Kind {
     Host,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A `host:port`.
+    Endpoint,
+    /// SHA-256 of a certificate.
+    Fingerprint,
     /// A list of `host:port`.
     Seeds,
     /// A list of certificate thumbprints.
@@ -103,6 +107,8 @@ impl Kind {
                 let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
                 quoted.join(", ")
             }
+            Self::Endpoint => "`host:port`".into(),
+            Self::Fingerprint => "SHA-256 in hexadecimal".into(),
             Self::Seeds => "list of `host:port`".into(),
             Self::Thumbprints => "list of thumbprints".into(),
             Self::Labels => "names with values".into(),
@@ -148,8 +154,6 @@ const COUNT: Kind = Kind::Count { least: 0, most: COUNT_MAX };
 const LIMIT: Kind = Kind::Count { least: 1, most: 16_777_216 };
 const LISTENING_PORT: Kind = Kind::Count { least: 0, most: 65_535 };
 
-const NO_PASSWORD: &str =
-    "private keys are read from PEM without a password; this build opens no encrypted store";
 const NO_SHUFFLE: &str = "this membership protocol keeps a full view and does not shuffle views";
 const CONTROL_TLS: &str =
     "mTLS on the control address is not served by this build; keep the address on loopback";
@@ -270,6 +274,11 @@ pub static KEYS: &[Key] = &[
         "How often the host's metadata source is read again; published only on change.",
     ),
     used("leftRetention", Kind::Span, "00:10:00", "How long a departed member stays listed."),
+    unset(
+        "stateDirectory",
+        Kind::Path,
+        "Directory for what outlives a restart: the generation and the revocation lists in force.",
+    ),
     noted(used("activeViewSize", COUNT, "16", "Accepted, without effect."), NO_SHUFFLE),
     noted(used("passiveViewSize", COUNT, "64", "Accepted, without effect."), NO_SHUFFLE),
     noted(used("shuffleInterval", Kind::Span, "00:00:02", "Accepted, without effect."), NO_SHUFFLE),
@@ -280,7 +289,11 @@ pub static KEYS: &[Key] = &[
         "00:05:00",
         "How often certificate files are read again at least; a change is noticed within seconds.",
     ),
-    unset("tls:certificatePath", Kind::Path, "PEM chain, leaf first, with or without its key."),
+    unset(
+        "tls:certificatePath",
+        Kind::Path,
+        "PEM chain, leaf first, with or without its key; or a PKCS#12 store.",
+    ),
     unset("tls:certificatePathSecret", Kind::SecretName, "Where the certificate's path is found."),
     unset(
         "tls:certificateData",
@@ -288,22 +301,8 @@ pub static KEYS: &[Key] = &[
         "The same as base64, or as PEM text; wins over the path.",
     ),
     unset("tls:certificateDataSecret", Kind::SecretName, "Where the certificate's data is found."),
-    noted(
-        unset(
-            "tls:certificatePassword",
-            Kind::Secret,
-            "Password of a PKCS#12 store; without effect, since this build reads PEM alone.",
-        ),
-        NO_PASSWORD,
-    ),
-    noted(
-        unset(
-            "tls:certificatePasswordSecret",
-            Kind::SecretName,
-            "Where the password is found; without effect likewise.",
-        ),
-        NO_PASSWORD,
-    ),
+    unset("tls:certificatePassword", Kind::Secret, "Password of a PKCS#12 store."),
+    unset("tls:certificatePasswordSecret", Kind::SecretName, "Where the password is found."),
     unset(
         "tls:keyPath",
         Kind::Path,
@@ -332,7 +331,7 @@ pub static KEYS: &[Key] = &[
         "tls:checkCertificateRevocation",
         Kind::Switch,
         "true",
-        "Check revocation; without a revocation list nothing is checked.",
+        "Check revocation, by the lists of crlPath, of the host and of other members.",
     ),
     unset(
         "tls:allowedThumbprints",
@@ -346,6 +345,22 @@ pub static KEYS: &[Key] = &[
         "Overrides certificateReloadInterval.",
     ),
     used("tls:allowUntrustedCertificates", Kind::Switch, "false", "Only `false` is accepted."),
+    unset(
+        "bootstrap:server",
+        Kind::Endpoint,
+        "Server of the authority that the agent renews its certificate from, by itself.",
+    ),
+    unset(
+        "bootstrap:caFingerprint",
+        Kind::Fingerprint,
+        "Fingerprint of the root that this server has to end in; without it any of caPath.",
+    ),
+    used(
+        "bootstrap:crlInterval",
+        Kind::Span,
+        "00:05:00",
+        "How often the authority's revocation list is fetched from this server.",
+    ),
     used(
         "control:address",
         Kind::Address,

@@ -23,7 +23,7 @@ use super::value::{self, Value};
 use super::{Note, Settings};
 use crate::options::{
     Advertise, AgentOptions, BackendChoice, ControlOptions, EngineOptions, Material, PeerLabels,
-    RevocationOptions, TlsOptions,
+    RenewalOptions, RevocationOptions, TlsOptions, UpkeepOptions,
 };
 
 const NO_CERTIFICATE: &str = "Set it to a PEM file (variable MESH_GOSSIP_CERT_PATH), or give the \
@@ -36,6 +36,8 @@ const NO_UNTRUSTED: &str =
     "every peer is authenticated; remove the key and set mesh:gossip:tls:caPath";
 const NOT_LOOPBACK: &str =
     "a control address off loopback needs mTLS, which this build does not serve yet; use 127.0.0.1";
+
+use crate::tls::trust::Pin;
 
 /// The suspicion interval is a promise from so many probe intervals on (rule F-6).
 const PROMISED_FROM: u32 = 5;
@@ -83,6 +85,7 @@ impl Settings {
                 "off" => PeerLabels::Off,
                 other => unadmitted(other),
             },
+            upkeep: UpkeepOptions { state: self.path("stateDirectory"), renewal: self.renewal() },
         };
         SettingsErrors::check(errors, (self.engine(), agent))
     }
@@ -123,7 +126,7 @@ impl Settings {
         note(
             "tls:checkCertificateRevocation",
             checks && !lists,
-            "no revocation list is set, so nothing is checked",
+            "no revocation list is set, so only those that other members pass on are checked",
         );
         const UNCHECKED: &str = "without effect: tls:checkCertificateRevocation is false";
         note("tls:crlPath", !checks, UNCHECKED);
@@ -282,6 +285,7 @@ impl Settings {
             trust_domain: self.required_text("tls:trustDomain"),
             allowed_thumbprints: self.list("tls:allowedThumbprints").collect(),
             revocation: RevocationOptions {
+                check: self.switch("tls:checkCertificateRevocation"),
                 lists: self
                     .path("tls:crlPath")
                     .filter(|_| self.switch("tls:checkCertificateRevocation"))
@@ -289,6 +293,19 @@ impl Settings {
                 grace: self.span("tls:crlGrace"),
             },
             reload_interval: self.certificate_reload_interval(),
+        })
+    }
+
+    fn renewal(&self) -> Option<RenewalOptions> {
+        let fingerprint =
+            self.text("bootstrap:caFingerprint").map(|text| match Pin::parse(&text) {
+                Some(Pin::Sha256(bytes)) => bytes,
+                Some(Pin::Sha1(_)) | None => unadmitted(&text),
+            });
+        Some(RenewalOptions {
+            server: self.text("bootstrap:server")?,
+            fingerprint,
+            list_interval: self.span("bootstrap:crlInterval"),
         })
     }
 

@@ -85,7 +85,11 @@ pub(super) fn parse(kind: Kind, text: &str) -> Result<Value, Problem> {
             if is_host(host) { Ok(Value::Text(host.into())) } else { Err(Problem::Host) }
         }
         Kind::Choice(allowed) => choice(allowed, text).map(Value::Word),
-        Kind::Seeds => seed(text).map(Value::Text).map_err(Problem::Seed),
+        Kind::Fingerprint => match thumbprint(text) {
+            Some(print) if print.len() == 64 => Ok(Value::Text(print)),
+            Some(_) | None => Err(Problem::Fingerprint),
+        },
+        Kind::Endpoint | Kind::Seeds => seed(text).map(Value::Text).map_err(Problem::Seed),
         Kind::Thumbprints => thumbprint(text).map(Value::Text).ok_or(Problem::Thumbprint),
     }
 }

@@ -131,11 +131,12 @@ impl Seat {
 
     /// Takes over a certificate of ours, and acts on a change of trust (rules S-15 and S-16).
     pub(super) fn renew(&mut self, now: Instant, renewal: Renewal) -> Result<(), CommandError> {
-        let Renewal { authority, revoked } = renewal;
+        let Renewal { authority, revoked, lists } = renewal;
         self.links.handle_trust(now);
         for (member, incarnation) in revoked {
             self.node.handle_revoked(now, member, incarnation);
         }
+        self.node.handle_lists(now, &lists);
         if let Some(authority) = authority {
             // Signed first: a record must not lag behind the certificate that peers see.
             self.node.handle_authority(now, authority.clone())?;
@@ -193,6 +194,10 @@ impl Seat {
                 // The control thread is behind; the node asks again when the cause persists.
                 self.node.handle_stream_closed(false);
             }
+        }
+        while let Some(wish) = self.node.poll_list_wish() {
+            // A wish that finds no room is made again by the next notice.
+            let _ = outside.tell(Work::Lists { agent: self.agent, wish });
         }
         let node = self.node.poll_timeout().map(|(at, _)| at);
         Instant::earliest(node, self.links.poll_timeout())

@@ -21,13 +21,15 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, InconsistentKeys, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroize;
 
 use crate::options::{Material, TlsOptions};
+use crate::state::KeptList;
 use crate::tls::alpn;
 use crate::tls::identity::{Identity, IdentityError, Part};
 use crate::tls::material::{Contents, List, Source};
-use crate::tls::provider::{provider, sha256};
-use crate::tls::revocation::Revocations;
+use crate::tls::provider::{provider, sha256, signing_key};
+use crate::tls::revocation::{ListError, Revocations};
 use crate::tls::trust::{Pin, Trust, vouches_for_itself};
 use crate::tls::verifier::{MeshVerifier, TrustError, Usage, Verified};
 
@@ -40,6 +42,7 @@ const CA_PATH: &str = "mesh:gossip:tls:caPath";
 pub(crate) const TRUST_DOMAIN: &str = "mesh:gossip:tls:trustDomain";
 const THUMBPRINTS: &str = "mesh:gossip:tls:allowedThumbprints";
 const CRL_PATH: &str = "mesh:gossip:tls:crlPath";
+const STATE_DIRECTORY: &str = "mesh:gossip:stateDirectory";
 
 /// What to pass where rustls wants a server's name: certificates are matched by identity, and
 /// no name is sent (rule S-8).
@@ -89,14 +92,28 @@ impl Credentials {
         role: &str,
         clock: Arc<dyn TimeProvider>,
     ) -> Result<Self, CredentialsError> {
+        Self::load_keeping(options, [cluster, node_id, role], clock, &[])
+    }
+
+    /// As [`Credentials::load_with_clock`], with the revocation lists that were kept in force from
+    /// the start (rule S-16); the name is cluster, node id and role.
+    pub(crate) fn load_keeping(
+        options: &TlsOptions,
+        [cluster, node_id, role]: [&str; 3],
+        clock: Arc<dyn TimeProvider>,
+        kept: &[KeptList],
+    ) -> Result<Self, CredentialsError> {
         let expected = expected_identity(&options.trust_domain, cluster, role, node_id)?;
         let now = clock.current_time().ok_or(CredentialsError {
             key: CERTIFICATE_PATH,
             path: None,
             fault: Fault::NoClock,
         })?;
-        let pair = Pair::load(options)?;
-        let trust = load_trust(options, pair.chain(), now, None)?;
+        let mut pair = Pair::load(options)?;
+        let mut trust = load_trust(options, pair.chain(), now, None)?;
+        if options.revocation.check {
+            pair.warnings.extend(take_kept(&mut trust, kept, now)?);
+        }
         let verifier = MeshVerifier::new(trust, &options.trust_domain, cluster, Some(node_id));
         let verified = pair.judge(&expected, &verifier, now)?;
         Self::over(Arc::new(verifier), clock, pair, verified)
@@ -289,16 +306,17 @@ pub(crate) fn load_trust(
     now: UnixTime,
     before: Option<&Revocations>,
 ) -> Result<Trust, CredentialsError> {
-    let ca = Source { key: CA_PATH, material: &options.ca };
+    let ca = Source { key: CA_PATH, material: &options.ca, password: None };
     let trust = Trust::of_bundle(ca.contents()?.certificates)
         .map_err(|error| ca.error(Fault::Bundle(error)))?
         .restricted_to(parse_thumbprints(&options.allowed_thumbprints)?)
         .with_list_issuers(&chain[1..]);
-    let mut revocations = Revocations::with_grace(options.revocation.grace);
+    let revocations = Revocations::with_grace(options.revocation.grace);
+    let mut revocations = revocations.checked(options.revocation.check);
     revocations.keep(before);
     let mut trust = trust.with_revocations(revocations);
-    if let Some(material) = &options.revocation.lists {
-        let source = Source { key: CRL_PATH, material };
+    if let Some(material) = options.revocation.lists.as_ref().filter(|_| options.revocation.check) {
+        let source = Source { key: CRL_PATH, material, password: None };
         for List { path, der } in source.lists()? {
             trust.take_list(&der, now).map_err(|error| CredentialsError {
                 key: CRL_PATH,
@@ -308,6 +326,30 @@ pub(crate) fn load_trust(
         }
     }
     Ok(trust)
+}
+
+/// Puts kept lists in force; returns what its owner should be told. A list by a CA that is trusted
+/// no longer could revoke nobody whom that CA would let in.
+fn take_kept(
+    trust: &mut Trust,
+    kept: &[KeptList],
+    now: UnixTime,
+) -> Result<Vec<String>, CredentialsError> {
+    let mut warnings = Vec::new();
+    for KeptList { path, der } in kept {
+        match trust.take_list(der, now) {
+            Ok(_) => {}
+            Err(ListError::UnknownIssuer { name }) => warnings.push(format!(
+                "{}: its issuer ({name}) is trusted no longer; the kept list is not used",
+                path.display()
+            )),
+            Err(error) => {
+                let (path, fault) = (Some(path.clone()), Fault::List(error));
+                return Err(CredentialsError { key: STATE_DIRECTORY, path, fault });
+            }
+        }
+    }
+    Ok(warnings)
 }
 
 /// A chain and the key that belongs to it, not judged yet.
@@ -337,6 +379,7 @@ impl Pair {
                 Material::Bytes(_) => CERTIFICATE_DATA,
             },
             material: &options.certificate,
+            password: options.password.as_ref().map(|password| password.as_str()),
         };
         let (certified, warnings) = load_pair(&certificate, options.key.as_ref())?;
         let place = Place { key: certificate.key, path: certificate.path().map(Path::to_owned) };
@@ -372,7 +415,7 @@ fn load_pair(
 ) -> Result<(CertifiedKey, Vec<String>), CredentialsError> {
     let Contents { certificates, keys, has_encrypted_key } = certificate.contents()?;
     let chain = without_roots(certificate, certificates)?;
-    let separate = separate_key.map(|material| Source { key: KEY_PATH, material });
+    let separate = separate_key.map(|material| Source { key: KEY_PATH, material, password: None });
     let (holder, key) = match &separate {
         Some(source) => {
             let contents = source.contents()?;
@@ -380,10 +423,7 @@ fn load_pair(
         }
         None => (certificate, only_key(certificate, keys, has_encrypted_key)?),
     };
-    let key = provider()
-        .key_provider
-        .load_private_key(key)
-        .map_err(|_| holder.error(Fault::UnusableKey))?;
+    let key = signing_key(key).map_err(|_| holder.error(Fault::UnusableKey))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) => {}
@@ -402,7 +442,11 @@ fn only_key(
 ) -> Result<PrivateKeyDer<'static>, CredentialsError> {
     match (keys.pop(), keys.len()) {
         (Some(key), 0) => Ok(key),
-        (Some(_), more) => Err(source.error(Fault::SeveralKeys(more + 1))),
+        (Some(mut key), more) => {
+            key.zeroize();
+            keys.iter_mut().for_each(Zeroize::zeroize);
+            Err(source.error(Fault::SeveralKeys(more + 1)))
+        }
         (None, _) if has_encrypted_key => Err(source.error(Fault::EncryptedKey)),
         (None, _) => Err(source.error(Fault::NoKey)),
     }

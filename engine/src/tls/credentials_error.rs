@@ -33,7 +33,7 @@ pub enum Fault {
     Empty,
     /// Neither PEM nor anything else that is known.
     NotPem,
-    /// A binary store.
+    /// A binary store that the password does not open.
     Pkcs12,
     /// No certificate in it.
     NoCertificate,
@@ -102,7 +102,7 @@ impl fmt::Display for Fault {
                 "is not PEM; expected sections such as -----BEGIN CERTIFICATE----- in base64",
             ),
             Self::Pkcs12 => f.write_str(
-                "PKCS#12 and other binary stores are not supported yet; convert to PEM: openssl pkcs12 -in STORE -out node.pem -nodes",
+                "is no PKCS#12 store with a key that mesh:gossip:tls:certificatePassword opens; set the store's password (variable MESH_GOSSIP_CERT_PASSWORD), or convert to PEM: openssl pkcs12 -in STORE -out node.pem -nodes",
             ),
             Self::NoCertificate => {
                 f.write_str("holds no certificate; put the leaf first, then its intermediates")

@@ -111,6 +111,39 @@ fn keys_in_sec1_form_load_and_encrypted_ones_name_the_fix() {
     fails(&broken, &["mesh:gossip:tls:keyPath", "encrypted", "openssl pkey"]);
 }
 
+/// A .NET host's store, as a file or as bytes, under its password and no other (rule S-21).
+#[test]
+fn a_pkcs12_store_is_certificate_and_key_at_once() {
+    let ca = mesh_ca();
+    let issued = issue(&ca, "n1");
+    let store = crate::bootstrap::pkcs12::write(&issued.chain_pem, &issued.key_pem, "open sesame");
+    let store = store.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("n1.pfx");
+    fs::write(&path, &*store).unwrap();
+    set_mode(&path, 0o640);
+    let with = |certificate: Material, password: Option<&str>| TlsOptions {
+        certificate,
+        key: None,
+        password: password.map(|password| password.to_owned().into()),
+        ..issued.tls_options(&ca)
+    };
+    let loaded = load(&with(Material::Path(path.clone()), Some("open sesame"))).unwrap();
+    assert_eq!(loaded.member_id(), MemberId::derive(CLUSTER, "n1"));
+    assert_eq!(loaded.chain().len(), 2, "leaf and issuing certificate");
+    let [warning] = loaded.warnings() else { panic!("one warning") };
+    assert!(warning.contains("0640") && warning.contains("chmod 600"), "{warning}");
+    assert!(load(&with(Material::Bytes(store.clone()), Some("open sesame"))).is_ok());
+    for password in [None, Some(""), Some("open sesame!")] {
+        let wrong = with(Material::Path(path.clone()), password);
+        let error = fails(&wrong, &["certificatePath", "n1.pfx", "certificatePassword"]);
+        assert!(!error.to_string().contains("sesame"), "{error}");
+    }
+    let damaged =
+        with(Material::Bytes(store[..store.len() / 2].to_vec().into()), Some("open sesame"));
+    fails(&damaged, &["certificateData", "PKCS#12"]);
+}
+
 #[test]
 fn unreadable_files_are_named_with_setting_and_fix() {
     let (directory, good) = on_disk();
@@ -136,7 +169,10 @@ fn what_is_not_pem_is_told_apart() {
     };
     fails(&with(b""), &["mesh:gossip:tls:certificateData: is empty"]);
     fails(&with(b"hello"), &["is not PEM"]);
-    fails(&with(&[0x30, 0x82, 1, 2]), &["PKCS#12", "not supported yet", "convert to PEM: openssl"]);
+    fails(
+        &with(&[0x30, 0x82, 1, 2]),
+        &["PKCS#12", "certificatePassword", "convert to PEM: openssl"],
+    );
     fails(
         &with(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
         &["certificate 1 cannot be decoded"],

@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "pkcs12")]
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
@@ -14,6 +16,8 @@ use zeroize::Zeroizing;
 use crate::options::Material;
 use crate::tls::credentials::{CredentialsError, Fault};
 use crate::tls::revocation::{ListError, MAX_LIST};
+#[cfg(feature = "pkcs12")]
+use crate::tls::store;
 
 /// Largest file read, in bytes: room for several hundred CA certificates.
 pub(super) const MAX_FILE: u64 = 1_048_576;
@@ -30,6 +34,8 @@ pub(super) struct Source<'a> {
     pub(super) key: &'static str,
     /// Where the bytes are.
     pub(super) material: &'a Material,
+    /// What opens it, if it is a store.
+    pub(super) password: Option<&'a str>,
 }
 
 /// What one source holds.
@@ -72,8 +78,10 @@ impl Source<'_> {
         }
         if !contains(&bytes, b"-----BEGIN ") {
             // A PKCS#12 store is a DER SEQUENCE, and so is a certificate in DER.
-            let fault = if bytes.first() == Some(&0x30) { Fault::Pkcs12 } else { Fault::NotPem };
-            return Err(self.error(fault));
+            if bytes.first() == Some(&0x30) {
+                return self.opened(&bytes).ok_or_else(|| self.error(Fault::Pkcs12));
+            }
+            return Err(self.error(Fault::NotPem));
         }
         let certificates = CertificateDer::pem_slice_iter(&bytes)
             .collect::<Result<Vec<_>, _>>()
@@ -84,6 +92,23 @@ impl Source<'_> {
         let has_encrypted_key = contains(&bytes, b"-----BEGIN ENCRYPTED PRIVATE KEY")
             || contains(&bytes, b"Proc-Type: 4,ENCRYPTED");
         Ok(Contents { certificates, keys, has_encrypted_key })
+    }
+
+    #[cfg(feature = "pkcs12")]
+    fn opened(&self, store: &[u8]) -> Option<Contents> {
+        let opened = store::open(store, self.password.unwrap_or_default())?;
+        let key = PrivatePkcs8KeyDer::from(opened.key.to_vec());
+        Some(Contents {
+            certificates: opened.chain,
+            keys: vec![key.into()],
+            has_encrypted_key: false,
+        })
+    }
+
+    #[cfg(not(feature = "pkcs12"))]
+    fn opened(&self, _store: &[u8]) -> Option<Contents> {
+        // Without the feature no password opens anything.
+        self.password.and(None)
     }
 
     fn read(&self) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {

@@ -13,6 +13,8 @@ pub(crate) mod proof;
 pub mod provider;
 pub mod revocation;
 pub mod standing;
+#[cfg(feature = "pkcs12")]
+pub(crate) mod store;
 pub mod trust;
 mod trust_error;
 pub mod verifier;

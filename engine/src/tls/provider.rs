@@ -9,8 +9,10 @@ use std::sync::{Arc, LazyLock};
 use ring::digest;
 use rustls::SignatureScheme;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring as backend};
-use rustls_pki_types::SignatureVerificationAlgorithm;
+use rustls::sign::SigningKey;
+use rustls_pki_types::{PrivateKeyDer, SignatureVerificationAlgorithm};
 use webpki::ring as algorithms;
+use zeroize::Zeroize;
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     Arc::new(CryptoProvider {
@@ -53,6 +55,15 @@ static ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
 /// The provider that every configuration is built on.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
+}
+
+/// A key ready to sign. The bytes are wiped, whatever comes of it (rule S-21).
+pub(crate) fn signing_key(
+    mut key: PrivateKeyDer<'static>,
+) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+    let loaded = backend::sign::any_supported_type(&key);
+    key.zeroize();
+    loaded
 }
 
 /// How certificates and signatures are verified.

@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_gossip_proto::wire::message::ListNotice;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::oid_registry::{
@@ -162,6 +163,23 @@ impl RevocationList {
         self.number.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// The list as it was signed.
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// What is said of it to other members.
+    pub(crate) fn notice(&self) -> ListNotice {
+        let (key, hash) = (self.issuer.as_bytes(), sha256(&self.der));
+        let mut issuer = [0; 16];
+        issuer.copy_from_slice(&key[..16]);
+        let mut number = [0; MAX_NUMBER];
+        number[MAX_NUMBER - self.number.len()..].copy_from_slice(&self.number);
+        let mut short = [0; 8];
+        short.copy_from_slice(&hash[..8]);
+        ListNotice { issuer, number, hash: u64::from_le_bytes(short).into() }
+    }
+
     fn rank(&self) -> (usize, &[u8]) {
         (self.number.len(), &self.number)
     }
@@ -271,22 +289,46 @@ pub enum Taken {
 }
 
 /// The lists in force, one a signing key: a mesh has as many as it has CAs, which is a handful.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocations {
     lists: Vec<Arc<RevocationList>>,
+    /// Whether any list is taken.
+    checked: bool,
     /// How long after its next update a list still lets new handshakes pass.
     grace: Duration,
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self::with_grace(Duration::ZERO)
+    }
 }
 
 impl Revocations {
     /// No list yet.
     pub fn with_grace(grace: Duration) -> Self {
-        Self { lists: Vec::new(), grace }
+        Self { lists: Vec::new(), checked: true, grace }
+    }
+
+    /// Takes lists, or none whatever is offered.
+    #[must_use]
+    pub(crate) fn checked(self, checked: bool) -> Self {
+        Self { checked, ..self }
+    }
+
+    /// Whether lists are taken.
+    pub(crate) fn are_checked(&self) -> bool {
+        self.checked
+    }
+
+    /// What is said of the lists in force to other members.
+    pub(crate) fn notices(&self) -> Vec<ListNotice> {
+        self.lists.iter().map(|list| list.notice()).collect()
     }
 
     /// Takes over the lists that were in force.
     pub(crate) fn keep(&mut self, before: Option<&Self>) {
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| self.checked) {
             self.lists.clone_from(&before.lists);
         }
     }
@@ -363,6 +405,26 @@ pub enum ListError {
     NoNextUpdate,
     /// It comes from the future.
     NotYetValid,
+    /// None is taken here: checking is off.
+    Unchecked,
+}
+
+impl ListError {
+    /// A short stable word for counters.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Undecodable => "undecodable",
+            Self::TooLarge => "too-large",
+            Self::UnknownIssuer { .. } => "unknown-issuer",
+            Self::Seal => "seal",
+            Self::Unsupported(_) => "unsupported",
+            Self::NoNumber => "no-number",
+            Self::Number => "number",
+            Self::NoNextUpdate => "no-next-update",
+            Self::NotYetValid => "not-yet-valid",
+            Self::Unchecked => "unchecked",
+        }
+    }
 }
 
 impl fmt::Display for ListError {
@@ -384,6 +446,9 @@ impl fmt::Display for ListError {
             ),
             Self::NoNextUpdate => f.write_str("it does not say when the next one is due"),
             Self::NotYetValid => f.write_str("it comes from the future; set the clock"),
+            Self::Unchecked => f.write_str(
+                "revocation is not checked; set mesh:gossip:tls:checkCertificateRevocation to true",
+            ),
         }
     }
 }

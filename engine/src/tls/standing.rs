@@ -33,6 +33,11 @@ impl KeyId {
         Self::of_public_key_info(certificate.public_key().raw)
     }
 
+    /// The hash itself.
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Of a root's key; anchors hold the contents alone.
     pub(crate) fn of_anchor(anchor: &TrustAnchor<'_>) -> Self {
         Self(sha256(&anchor.subject_public_key_info))

@@ -118,6 +118,9 @@ impl Trust {
     /// # Errors
     /// [`ListError`]; nothing has changed then.
     pub fn take_list(&mut self, der: &[u8], now: UnixTime) -> Result<Taken, ListError> {
+        if !self.revocations.are_checked() {
+            return Err(ListError::Unchecked);
+        }
         let list = RevocationList::verify(der, &self.list_issuers, now)?;
         self.revocations.take(Arc::new(list))
     }
@@ -193,6 +196,11 @@ impl TrustCell {
     /// The snapshot in force.
     pub fn load(&self) -> Guard<Arc<Trust>> {
         self.snapshot.load()
+    }
+
+    /// The snapshot in force, to be held for longer.
+    pub(crate) fn load_full(&self) -> Arc<Trust> {
+        self.snapshot.load_full()
     }
 
     /// The number of the snapshot in force.

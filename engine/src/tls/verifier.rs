@@ -392,6 +392,7 @@ fn whole<'a>(
 }
 
 /// Proves that `leaf` ends in `trust` and names this usage, whoever it belongs to.
+#[cfg(feature = "bootstrap")]
 pub(crate) fn prove(
     trust: &Trust,
     leaf: &CertificateDer<'_>,

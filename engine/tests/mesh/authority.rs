@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Issued, Subject};
-use mesh_gossip::options::{Advertise, AgentOptions, ControlOptions, Delivery, PeerLabels};
+use mesh_gossip::options::{
+    Advertise, AgentOptions, ControlOptions, Delivery, PeerLabels, UpkeepOptions,
+};
 use mesh_gossip::proto::Config;
 
 /// Longer than any test.
@@ -51,6 +53,7 @@ impl Authority {
             tls: self.issue(node_id, role).tls_options(&self.0),
             control: Some(ControlOptions { bind: ANY_PORT }),
             peer_labels: PeerLabels::Auto,
+            upkeep: UpkeepOptions::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Subject};
 use mesh_gossip::options::{
-    Advertise, AgentOptions, ControlOptions, Delivery, PeerLabels, TlsOptions,
+    Advertise, AgentOptions, ControlOptions, Delivery, PeerLabels, TlsOptions, UpkeepOptions,
 };
 use mesh_gossip::proto::Config;
 
@@ -77,5 +77,6 @@ pub(crate) fn agent(
         tls: identity.tls.clone(),
         control: control_port.map(|port| ControlOptions { bind: SocketAddr::new(LOOPBACK, port) }),
         peer_labels: PeerLabels::Auto,
+        upkeep: UpkeepOptions::default(),
     }
 }

@@ -6,6 +6,9 @@ use mesh_gossip::bootstrap::{
     CaValidity, CertificateAuthority, Existing, Registrar, SERVER_ROLE, Subject, wall,
 };
 
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateSigningRequestDer, PrivatePkcs8KeyDer};
+
 use crate::office::{CLUSTER, Office, TRUST_DOMAIN};
 use crate::stage::{Outcome, stderr};
 use crate::wire::Recorder;
@@ -45,6 +48,33 @@ fn the_authoritys_own_server_is_sent_the_token() -> Outcome {
     let recorder = recorder(registrar.authority(), SERVER_ROLE)?;
     let [heard, said] = heard(&office, recorder, &office.fingerprint, &[])?;
     assert!(heard.contains(&token), "{heard} {said}");
+    Ok(())
+}
+
+/// Rule S-21: what a joining node sends proves its key and does not hold it.
+#[test]
+fn a_nodes_key_never_leaves_it() -> Outcome {
+    let office = Office::new()?;
+    office.token("n1", "token", &[])?;
+    let registrar = Registrar::open(&office.path("ca"), None)?;
+    let recorder = recorder(registrar.authority(), SERVER_ROLE)?;
+    let [heard, said] = heard(&office, recorder, &office.fingerprint, &[])?;
+    // The attempt never ended, so the key still waits in its file.
+    let key = fs::read_to_string(office.path("n1/n1.key.next"))?;
+    let der = PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes())?;
+    // RFC 5958 with a P-256 key of RFC 5915: its number stands at this place.
+    let number = &der.secret_pkcs8_der()[36..68];
+    let (_, body) = heard.split_once("\r\n\r\n").ok_or("no body was sent")?;
+    let request: serde_json::Value = serde_json::from_str(body)?;
+    let fields: Vec<_> = request.as_object().ok_or("no object")?.keys().cloned().collect();
+    assert_eq!(fields, ["csr", "nodeId", "token"]);
+    let csr = request["csr"].as_str().ok_or("no request")?;
+    let csr = CertificateSigningRequestDer::from_pem_slice(csr.as_bytes())?;
+    for bytes in [heard.as_bytes(), said.as_bytes(), &csr] {
+        assert!(!bytes.windows(number.len()).any(|window| window == number));
+    }
+    let secret = key.lines().nth(1).ok_or("no base64")?;
+    assert!(!heard.contains(secret) && !said.contains(secret));
     Ok(())
 }
 

@@ -66,6 +66,7 @@ impl<T: MemberTable> Node<T> {
             | Message::Notice(_)
             | Message::RecordByStream(_)
             | Message::LeaveAck(_)
+            | Message::ListNotice(_)
             | Message::Part(..)
             | Message::Certificate(_)
             | Message::ClockPull(_)

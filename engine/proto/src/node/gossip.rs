@@ -21,7 +21,7 @@ const SCANNED: usize = 8_192;
 
 impl<T: MemberTable> Node<T> {
     pub(super) fn gossip_tick(&mut self, now: Instant) {
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && !self.has_list_news() {
             return;
         }
         self.timers.set(Timer::Gossip, now + self.config.gossip_interval);
@@ -104,6 +104,7 @@ impl<T: MemberTable> Node<T> {
     /// became members.
     pub(super) fn reap(&mut self, now: Instant) {
         self.timers.set(Timer::Reap, now + REAP_EVERY);
+        self.remind_of_lists();
         let keep = self.config.left_retention + self.config.dead_retention;
         let over = |member: &&Member| now.since(member.since) >= keep;
         let gone: alloc::vec::Vec<MemberId> =

@@ -92,6 +92,7 @@ impl<T: MemberTable> Node<T> {
                 self.wish_stream(from, alloc::vec![MemberId(by_stream.id)]);
             }
             Message::LeaveAck(ack) => self.on_leave_ack(from, ack),
+            Message::ListNotice(notice) => self.on_list_notice(now, from, notice),
             Message::Part(header, bytes) => self.on_part(now, from, header, bytes),
             Message::CertificatePull(pull) => self.on_certificate_pull(from, pull),
             Message::Certificate(der) => self.on_certificate(now, der),

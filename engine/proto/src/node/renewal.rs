@@ -51,6 +51,6 @@ impl<T: MemberTable> Node<T> {
         self.settle_observed(id);
         let record = member.record.clone();
         self.put(now, Member { state: State::Dead, since: now, ..member });
-        self.emit(Event::Left { record, reason: LeftReason::Failed });
+        self.emit(Event::Left { record, reason: LeftReason::Revoked });
     }
 }

@@ -55,6 +55,8 @@ kinds! {
     RECORD_BY_STREAM = 13,
     /// [`LeaveAck`](super::LeaveAck).
     LEAVE_ACK = 14,
+    /// [`ListNotice`](super::ListNotice).
+    LIST_NOTICE = 15,
     /// [`PartHeader`](super::PartHeader) and a part of a body that does not fit a datagram.
     PART = 24,
     /// [`CertificatePull`](super::CertificatePull).
@@ -295,6 +297,17 @@ body! {
         wall_ms: U64,
     }
 }
+body! {
+    /// This revocation list is in force here (rule S-16).
+    ListNotice(LIST_NOTICE, 44) {
+        /// First half of SHA-256 of the public key that signed it.
+        issuer: [u8; 16],
+        /// Its number, big endian.
+        number: [u8; 20],
+        /// First eight bytes of SHA-256 of the list in DER.
+        hash: U64,
+    }
+}
 
 body! {
     /// Look at this member for me and vote (rule D-6).
@@ -414,6 +427,8 @@ pub enum Message<'a> {
     RecordByStream(&'a RecordByStream),
     /// See [`LeaveAck`].
     LeaveAck(&'a LeaveAck),
+    /// See [`ListNotice`].
+    ListNotice(&'a ListNotice),
     /// See [`PartHeader`]; the bytes of the part.
     Part(&'a PartHeader, &'a [u8]),
     /// See [`CertificatePull`].
@@ -501,6 +516,7 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
         kind::RECORD => Message::Record(body),
         kind::RECORD_BY_STREAM => Message::RecordByStream(fixed(body)?),
         kind::LEAVE_ACK => Message::LeaveAck(fixed(body)?),
+        kind::LIST_NOTICE => Message::ListNotice(fixed(body)?),
         kind::PART => {
             let (header, bytes) =
                 PartHeader::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;

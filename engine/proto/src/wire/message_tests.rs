@@ -93,6 +93,14 @@ fn golden_vectors_hold() {
     }
 }
 
+/// Rules W-2 and S-16: a revocation list is announced by issuer, number and hash.
+#[test]
+fn the_golden_vector_of_a_list_notice_holds() {
+    let notice = ListNotice { issuer: [0x11; 16], number: [0x33; 20], hash: U64::new(0x99) };
+    let expected = std::format!("0f2c00{}{}9900000000000000", "11".repeat(16), "33".repeat(20));
+    assert_eq!(encoded(&notice), expected);
+}
+
 /// Rule W-2: the messages of the observers.
 #[test]
 fn golden_vectors_of_the_observers_hold() {

@@ -231,7 +231,7 @@ impl Beside {
                 Event::Left { record, reason: LeftReason::Left } => {
                     (Told::Left, record.record().id)
                 }
-                Event::Left { record, reason: LeftReason::Failed } => {
+                Event::Left { record, reason: LeftReason::Failed | LeftReason::Revoked } => {
                     (Told::Failed, record.record().id)
                 }
                 Event::Conflict(member) => (Told::Conflict, member),

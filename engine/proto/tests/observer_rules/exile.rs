@@ -177,15 +177,13 @@ fn the_ill_do_not_give_in() {
 fn votes_of_those_who_are_just_back_do_not_count() {
     for (later, believed) in [(14_999, false), (15_000, true)] {
         let mut stage = settled(20);
-        let voters = ["m", "n", "o", "p", "q"].iter().map(|name| id(name)).collect();
-        let death_of_c = Proof::new(id("c"), incarnation(0), 6, voters);
+        let death_of_c = proof_of("c", 0, 6, &["m", "n", "o", "p", "q"]);
         stage.say("h", &Death { proof: death_of_c.hash.into(), ..death("c", 0, "m") });
         stage.tell("h", kind::PROOF, &death_of_c.bytes);
         assert_eq!(stage.state("c"), Some(State::Dead));
         stage.record("c", &signed("c", incarnation(1), Lifecycle::Active, "r"));
         stage.until(120_000 + later);
-        let voters = ["c", "d", "e", "f", "g"].iter().map(|name| id(name)).collect();
-        let death_of_b = Proof::new(id("b"), incarnation(0), 7, voters);
+        let death_of_b = proof_of("b", 0, 7, &["c", "d", "e", "f", "g"]);
         stage.say("h", &Death { proof: death_of_b.hash.into(), ..death("b", 0, "d") });
         stage.tell("h", kind::PROOF, &death_of_b.bytes);
         assert_eq!(stage.state("b") == Some(State::Dead), believed, "{later} ms");

@@ -248,22 +248,15 @@ fn what_this_build_does_not_do_is_refused_by_name() {
 fn keys_without_effect_give_a_note_with_their_origin() {
     let subtree = r#"{"passiveViewSize": 64, "shuffleInterval": "2s", "indirectPings": 3,
         "control": {"socket": "/run/s"}, "io": {"spin": "20ms"},
-        "tls": {"checkCertificateRevocation": true, "reloadIntervalOverride": "1m",
-        "certificatePassword": "x"}}"#;
+        "tls": {"checkCertificateRevocation": true, "reloadIntervalOverride": "1m"}}"#;
     let settings = load(&with_file(subtree));
     settings.resolve().unwrap();
     let keys: Vec<String> = settings.notes().iter().map(|note| note.key.clone()).collect();
-    for key in [
-        "passiveViewSize",
-        "shuffleInterval",
-        "indirectPings",
-        "control:socket",
-        "io:spin",
-        "tls:certificatePassword",
-    ] {
+    for key in ["passiveViewSize", "shuffleInterval", "indirectPings", "control:socket", "io:spin"]
+    {
         assert!(keys.contains(&format!("mesh:gossip:{key}")), "{key}: {keys:?}");
     }
-    assert_eq!(keys.len(), 7, "{keys:?}");
+    assert_eq!(keys.len(), 6, "{keys:?}");
     assert!(settings.notes()[0].to_string().contains("(app.json:"));
     assert_eq!(settings.certificate_reload_interval(), Duration::from_secs(60));
 }
@@ -280,11 +273,14 @@ fn revocation_lists_are_taken_and_told_where_they_have_no_effect() {
         "checkCertificateRevocation": true}, "certificateReloadInterval": "10s"}"#);
     let lists = Some(Material::Path("crl".into()));
     let grace = Duration::from_secs(7_200);
-    assert_eq!(options.revocation, RevocationOptions { lists, grace });
+    assert_eq!(options.revocation, RevocationOptions { check: true, lists, grace });
     assert_eq!((options.reload_interval, notes), (Duration::from_secs(10), Vec::new()));
     let (options, notes) =
         tls(r#"{"tls": {"crlPath": "crl", "checkCertificateRevocation": false}}"#);
-    assert_eq!(options.revocation, RevocationOptions::default());
+    assert_eq!(
+        options.revocation,
+        RevocationOptions { check: false, ..RevocationOptions::default() }
+    );
     assert_eq!(notes, ["mesh:gossip:tls:crlPath"]);
 }
 

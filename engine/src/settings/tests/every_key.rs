@@ -18,7 +18,8 @@ fn sample(kind: Kind) -> String {
         Kind::Address => "127.0.0.2".into(),
         Kind::Host => "host.example".into(),
         Kind::Choice(words) => words[words.len() - 1].into(),
-        Kind::Seeds => "seed-1:17421".into(),
+        Kind::Endpoint | Kind::Seeds => "seed-1:17421".into(),
+        Kind::Fingerprint => "ab".repeat(32),
         Kind::Thumbprints => "ab".repeat(20),
         Kind::Labels => "r7".into(),
     }
@@ -40,6 +41,8 @@ fn element(key: &Key, list: &str, label: &str) -> String {
         | Kind::Path
         | Kind::Address
         | Kind::Host
+        | Kind::Endpoint
+        | Kind::Fingerprint
         | Kind::Choice(_) => key.name.into(),
     }
 }
@@ -70,6 +73,8 @@ fn json(key: &Key) -> String {
         | Kind::Path
         | Kind::Address
         | Kind::Host
+        | Kind::Endpoint
+        | Kind::Fingerprint
         | Kind::Choice(_) => format!("{text:?}"),
     }
 }
