@@ -22,6 +22,9 @@ mod wall;
 
 #[cfg(feature = "bootstrap")]
 pub mod bootstrap;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use mesh_gossip_proto as proto;
 

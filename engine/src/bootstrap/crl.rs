@@ -25,7 +25,7 @@ const LISTED_AFTER_END: Duration = Duration::from_secs(8 * 86_400);
 
 impl CertificateAuthority {
     /// Signs the list of what `ledger` holds as revoked.
-    pub(super) fn sign_crl(
+    pub(crate) fn sign_crl(
         &self,
         ledger: &Ledger,
         number: u64,

@@ -40,6 +40,16 @@ pub fn write(
     key_pem: &str,
     password: &str,
 ) -> Result<Zeroizing<Vec<u8>>, BootstrapError> {
+    write_after(ITERATIONS, chain_pem, key_pem, password)
+}
+
+/// The same after so many rounds of key derivation.
+pub(crate) fn write_after(
+    iterations: u32,
+    chain_pem: &str,
+    key_pem: &str,
+    password: &str,
+) -> Result<Zeroizing<Vec<u8>>, BootstrapError> {
     let fault = || BootstrapError::Pkcs12;
     let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
         .map(|der| der.ok().and_then(|der| Certificate::from_der(&der).ok()).ok_or_else(fault))
@@ -52,7 +62,7 @@ pub fn write(
     let mut store = KeyStore::new();
     store.add_entry("mesh", entry);
     let writer = store.writer(password);
-    let writer = writer.encryption_iterations(ITERATIONS).mac_iterations(ITERATIONS);
+    let writer = writer.encryption_iterations(iterations).mac_iterations(iterations);
     writer.write().map(Zeroizing::new).map_err(|_| fault())
 }
 

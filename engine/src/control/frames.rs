@@ -43,7 +43,7 @@ const HEADER: usize = 6;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Frame {
+pub(crate) enum Frame {
     /// What is wanted.
     Request(Vec<MemberId>),
     /// Whole entries.
@@ -100,7 +100,7 @@ impl Frame {
     }
 
     /// The frame's bytes.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![self.kind(), 0, 0, 0, 0, 0];
         match self {
             Self::Request(ids) => ids.iter().for_each(|id| bytes.extend_from_slice(&id.0)),
@@ -124,6 +124,19 @@ impl Frame {
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
         Ok(Self::decode(header[0], body)?)
+    }
+
+    /// The frame at the beginning of `bytes` and its length; `None`: there is more to come.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Result<(Self, usize), FrameError>> {
+        let header = bytes.first_chunk::<HEADER>()?;
+        let length = match body_length(*header) {
+            Ok(length) => length,
+            Err(error) => return Some(Err(error)),
+        };
+        let body = bytes.get(HEADER..HEADER + length)?;
+        let frame = Self::decode(header[0], body.to_vec());
+        Some(frame.map(|frame| (frame, HEADER + length)))
     }
 
     fn decode(kind: u8, body: Vec<u8>) -> Result<Self, FrameError> {
@@ -179,9 +192,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn decode(bytes: &[u8]) -> Result<Frame, FrameError> {
-        let header: [u8; HEADER] = bytes[..HEADER].try_into().unwrap();
-        let length = body_length(header)?;
-        Frame::decode(header[0], bytes[HEADER..HEADER + length].to_vec())
+        Frame::of_bytes(bytes).unwrap().map(|(frame, _)| frame)
     }
 
     /// These bytes are a public promise: `docs/wire.md`, streams.

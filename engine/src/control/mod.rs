@@ -7,7 +7,7 @@
 //! Invariants: no queue between the threads is unbounded, and nothing here makes a shard wait.
 
 mod agents;
-mod frames;
+pub(crate) mod frames;
 mod http;
 mod lists;
 pub(crate) mod peers;

@@ -209,6 +209,12 @@ impl Admission {
         }
     }
 
+    /// Unproven clients in the books.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn places(&self) -> usize {
+        self.sources.values().map(Vec::len).sum()
+    }
+
     /// Processor time that was paid for, by the model.
     pub(super) fn spent(&self) -> Duration {
         self.budget.spent()

@@ -259,7 +259,7 @@ impl Links {
 
 /// Confirmed sessions with one member; beyond it the worst goes first. As many as the pace of both
 /// ends (rule S-18) makes while an old one goes on receiving: none is cut short.
-fn most_a_member(linger: Duration) -> usize {
+pub(super) fn most_a_member(linger: Duration) -> usize {
     let kept = linger + ASKED_AGAIN * u32::from(ASKED);
     2 * most_handshakes_in(kept) + 1
 }

@@ -26,6 +26,8 @@ mod rekeying;
 #[cfg(test)]
 mod rotation_tests;
 mod session;
+#[cfg(feature = "fuzzing")]
+mod soundness;
 pub mod stats;
 mod targets;
 #[cfg(test)]
@@ -204,27 +206,41 @@ impl Links {
             // Only a ping is owed an answer.
             session.asked.get_or_insert(now);
         }
-        if moved {
-            session.tried = Some(transmit.address);
-        }
         let deaf = session.is_deaf(now);
         if deaf {
             session.redialled = Some(now);
+            // A look elsewhere that was lost is worth another one.
+            session.tried = None;
         }
         session.used = now;
         let (doubted, due) = (session.doubted || deaf, session.channel.wants_successor());
         self.stats.sealed += 1;
         self.stats.bytes_out += sealed.len() as u64;
+        if moved {
+            self.look_elsewhere(now, index, transmit.address);
+        } else if doubted {
+            self.dial(now, Target::Member(peer), path);
+        }
         if doubted || moved {
             // The copy on the old session costs little if there was no cause for doubt.
-            let newest = if moved { transmit.address } else { path };
-            if self.dial(now, Target::Member(peer), newest) {
+            if self.targets.is_dialling(Target::Member(peer)) {
                 self.targets.hold(Target::Member(peer), payload);
             }
         } else if due {
             self.dial(now, Target::Member(peer), path);
         }
         Some(path)
+    }
+
+    /// Dials the peer of a silent session at another address. Where a handshake is under way, which
+    /// leads elsewhere perhaps, or must wait, the address has not been tried (rule S-10).
+    fn look_elsewhere(&mut self, now: Instant, index: u32, path: SocketAddr) {
+        let Some(Entry::Open(session)) = self.slots.get(index) else { return };
+        let target = Target::Member(session.peer);
+        let begins = !self.targets.is_dialling(target) && self.dial(now, target, path);
+        if let Some(Entry::Open(session)) = self.slots.get_mut(index).filter(|_| begins) {
+            session.tried = Some(path);
+        }
     }
 
     fn upheld_session_for(&mut self, now: Instant, transmit: &Transmit) -> Option<u32> {

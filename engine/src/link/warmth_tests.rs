@@ -11,6 +11,19 @@ fn sessions(net: &Net) -> Vec<u64> {
     net.ends.iter().map(|end| end.stats().sessions).collect()
 }
 
+/// Handshakes between the first two, where they reach each other; what goes elsewhere is lost.
+fn exchange(net: &mut Net, reachable: bool) {
+    for _ in 0..8 {
+        for from in [0, 1] {
+            while let Some((to, mut bytes)) = net.ends[from].poll_transmit() {
+                if reachable && to == address(1 - from as u8) {
+                    net.ends[1 - from].receive(net.now, address(from as u8), &mut bytes);
+                }
+            }
+        }
+    }
+}
+
 /// However many members a node has met, it keeps sessions with those alone that it talks to.
 #[test]
 fn a_session_ends_ten_minutes_after_the_last_datagram() {
@@ -101,6 +114,41 @@ fn a_peer_that_answers_elsewhere_is_dialled_anew() {
         }
     }
     assert_eq!(dials, [5, 65, 125]);
+}
+
+/// Rule S-10: the session's path is dead, and what looks for the peer at its own address is lost at
+/// first, or waits behind a handshake that leads elsewhere. It is looked for there again.
+#[test]
+fn a_peer_off_its_path_is_looked_for_until_it_is_found() {
+    let nowhere = address(9);
+    for under_way in [false, true] {
+        let mut net = Net::of(&["a", "b"]);
+        net.send(0, 1, &message(b"hello"));
+        net.settle();
+        let (peer, index) = (net.id(1), net.ends[0].paths[&address(1)]);
+        let Some(Entry::Open(session)) = net.ends[0].slots.get_mut(index) else { unreachable!() };
+        session.path = nowhere;
+        let mut sent = Vec::new();
+        let home = Transmit { to: Destination::Member(peer), address: address(1) };
+        let mut ask = |net: &mut Net, seconds: u64, reachable: bool| {
+            for _ in 0..seconds {
+                net.now += SECOND;
+                net.ends[0].handle_timeout(net.now);
+                net.ends[0].send(net.now, &home, &ping(), &mut sent);
+                exchange(net, reachable);
+            }
+        };
+        if under_way {
+            net.ends[0].send(net.now, &home, &ping(), &mut Vec::new());
+            assert!(net.ends[0].dial(net.now, Target::Member(peer), nowhere));
+        }
+        // A whole handshake is lost, or the one under way is in the way.
+        ask(&mut net, 6, under_way);
+        assert!(net.ends[0].stats().dials >= 2, "looked for, in vain");
+        ask(&mut net, 80, true);
+        let path = net.ends[0].send(net.now, &home, &message(b"there"), &mut Vec::new());
+        assert_eq!(path, Some(address(1)), "a handshake under way: {under_way}");
+    }
 }
 
 /// Rule S-3: a day-old session gets a successor while traffic goes on.

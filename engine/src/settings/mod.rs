@@ -21,7 +21,8 @@ mod value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 
 use zeroize::Zeroizing;
 
@@ -33,6 +34,9 @@ use sources::FileSource;
 pub use sources::Sources;
 use value::Value;
 pub use value::span;
+
+/// Largest file of a secret, in bytes: a PKCS#12 store in base64 is among what they hold.
+const MAX_SECRET: usize = 1_048_576;
 
 /// Form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,8 +262,7 @@ impl Written {
 fn look_up(name: &str, sources: &Sources) -> Result<Zeroizing<String>, Problem> {
     let name = name.trim();
     if name.contains('/') {
-        let text = std::fs::read_to_string(name).map(Zeroizing::new);
-        let text = text.map_err(|error| Problem::SecretFile(error.kind()))?;
+        let text = read_secret(name).map_err(|error| Problem::SecretFile(error.kind()))?;
         return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).into()));
     }
     if sources.garbled.iter().any(|variable| variable == name) {
@@ -267,4 +270,12 @@ fn look_up(name: &str, sources: &Sources) -> Result<Zeroizing<String>, Problem> 
     }
     let found = sources.variables.iter().find(|(variable, _)| variable == name);
     found.map(|(_, value)| value.clone()).ok_or(Problem::SecretVariable)
+}
+
+/// Reads the file of a secret, which may be a device without an end.
+fn read_secret(path: &str) -> io::Result<Zeroizing<String>> {
+    // Reserved up front: a text that grows would leave copies of the secret behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_SECRET + 1));
+    File::open(path)?.take(MAX_SECRET as u64 + 1).read_to_string(&mut text)?;
+    if text.len() > MAX_SECRET { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }

@@ -86,6 +86,8 @@ pub struct RevocationList {
     next_update: UnixTime,
     serials: HashSet<Serial>,
     der: Box<[u8]>,
+    /// SHA-256 of what is signed. What surrounds it, the seal included, has several encodings.
+    signed: [u8; 32],
 }
 
 impl RevocationList {
@@ -127,6 +129,7 @@ impl RevocationList {
             next_update: unix(next_update.timestamp()),
             serials,
             der: der.into(),
+            signed: sha256(list.tbs_cert_list.as_ref()),
         })
     }
 
@@ -350,7 +353,7 @@ impl Revocations {
         };
         match known.rank().cmp(&list.rank()) {
             Ordering::Greater => Ok(Taken::Outdated),
-            Ordering::Equal if known.der == list.der => Ok(Taken::Known),
+            Ordering::Equal if known.signed == list.signed => Ok(Taken::Known),
             Ordering::Equal => Err(ListError::Number),
             Ordering::Less => {
                 *known = list;

@@ -90,6 +90,18 @@ fn an_older_list_never_takes_the_place_of_a_newer_one() {
     assert_eq!(refusal.reason(), "revoked");
 }
 
+/// Rule S-16: what is not signed makes no other list; anybody may change it.
+#[test]
+fn another_encoding_of_a_list_is_the_same_list() {
+    let ca = LaxCa::new("root");
+    let mut lists = trust(&[&ca]);
+    let list = ca.list(1, &[], |_| {});
+    // Decoders let the outer tag pass without its bit for "constructed".
+    let again = [&[list[0] ^ 0x20], &list[1..]].concat();
+    assert_eq!(lists.take_list(&list, now()), Ok(Taken::Fresh));
+    assert_eq!(lists.take_list(&again, now()), Ok(Taken::Known));
+}
+
 /// Rule S-16: a list that speaks of a part of the certificates would seem to clear the others.
 #[test]
 fn partial_and_untimely_lists_are_refused() {

@@ -501,3 +501,12 @@ proptest! {
         exercise(&least().environment([(tail, value)]));
     }
 }
+
+/// Rule S-21: a secret comes from a file of any kind, but never without an end.
+#[test]
+fn a_secret_file_without_an_end_is_an_error() {
+    let found = errors(&with_variables(&[("MESH_GOSSIP_CERT_DATA_SECRET", "/dev/zero")]));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("certificateDataSecret"), "{found:?}");
+    assert!(found[0].contains("file too large"), "{found:?}");
+}

@@ -1,0 +1,103 @@
+//! What a member can say in one message, its fields chosen so that they mean something.
+
+use mesh_gossip_proto::wire::message::{
+    Ack, Body, Death, Hint, LeaveAck, Nack, Notice, Ping, PingRequest, ProofPull, RecordByStream,
+    RecordPull, RelayedAck, Suspicion, Update, Verify, Vote, WireIncarnation,
+};
+use mesh_gossip_proto::{Incarnation, MemberId, RecordHash, State};
+
+use super::input::Input;
+
+/// What is spoken of.
+pub(super) struct Topic {
+    pub(super) about: MemberId,
+    pub(super) whose: MemberId,
+    pub(super) at: Incarnation,
+    /// Of the last ping that the speaker got, or near it.
+    pub(super) sequence: u32,
+    /// Of the last question.
+    pub(super) round: u64,
+    /// Of the last proof, or 0.
+    pub(super) proof: u64,
+    /// Bits that twist the rest.
+    pub(super) bend: u8,
+}
+
+/// A kind and its body.
+type Said = (u8, Vec<u8>);
+
+fn said<B: Body>(body: &B) -> Said {
+    (B::KIND, body.as_bytes().to_vec())
+}
+
+impl Topic {
+    /// One of seventeen messages.
+    pub(super) fn said(&self, choice: u8, input: &mut Input<'_>) -> Said {
+        match choice {
+            0..=4 => self.of_probes(choice, input),
+            5..=11 => self.of_members(choice, input),
+            _ => self.of_verdicts(choice, input),
+        }
+    }
+
+    /// A vote in the round that was asked for.
+    pub(super) fn ballot(&self, ballot: u8) -> Vote {
+        let (subject, incarnation) = (self.about.0, self.at.into());
+        Vote { subject, incarnation, round: self.round.into(), ballot, reserved: [0; 3] }
+    }
+
+    fn of_probes(&self, choice: u8, input: &mut Input<'_>) -> Said {
+        let (sequence, digest) = (self.sequence.into(), u64::from(self.bend & 1).into());
+        let incarnation: WireIncarnation = self.at.into();
+        match choice {
+            0 => said(&Ping { sequence, digest }),
+            1 => {
+                let (baseline, phase_error) = (input.word().into(), (input.word() as i16).into());
+                said(&Ack { sequence, incarnation, digest, baseline, phase_error })
+            }
+            2 => {
+                let (timeout_ms, target) = (input.word().into(), self.about.0);
+                said(&PingRequest { sequence, timeout_ms, reserved: 0.into(), target })
+            }
+            3 => said(&Nack { sequence }),
+            _ => said(&RelayedAck { sequence, incarnation }),
+        }
+    }
+
+    fn of_members(&self, choice: u8, input: &mut Input<'_>) -> Said {
+        let (id, incarnation) = (self.about.0, self.at.into());
+        match choice {
+            5 => {
+                let state = if self.bend & 4 == 0 { State::Alive } else { State::Left };
+                let hash = RecordHash(input.byte().into());
+                said(&Update::new(self.about, self.at, state, hash))
+            }
+            6 => said(&Suspicion { id, incarnation, accuser: self.whose.0 }),
+            7 => said(&Death {
+                id,
+                incarnation,
+                announcer: self.whose.0,
+                age_ms: (u32::from(input.byte()) * 100).into(),
+                proof: self.proof.into(),
+            }),
+            8 => said(&Notice { incarnation, announcer: self.whose.0 }),
+            9 => said(&RecordPull { id, hash: u64::from(input.byte()).into() }),
+            10 => said(&RecordByStream { id }),
+            _ => said(&LeaveAck { incarnation }),
+        }
+    }
+
+    fn of_verdicts(&self, choice: u8, input: &mut Input<'_>) -> Said {
+        let (subject, incarnation) = (self.about.0, self.at.into());
+        match choice {
+            12 => {
+                let round = u64::from(input.byte()).into();
+                let elapsed_ms = (u32::from(input.byte()) * 50).into();
+                said(&Verify { subject, incarnation, round, elapsed_ms })
+            }
+            13 | 14 => said(&self.ballot(input.byte() % 5)),
+            15 => said(&Hint { subject }),
+            _ => said(&ProofPull { subject, proof: self.proof.into() }),
+        }
+    }
+}
