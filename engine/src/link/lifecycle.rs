@@ -16,13 +16,8 @@ pub(super) const CONFIRMATION: [u8; FRAME] = [kind::CONFIRM, 0, 0];
 const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 /// And asks again so often while none came about.
 const SUCCESSOR_AGAIN: Duration = Duration::from_secs(60);
-/// A session that nothing was sent or heard on for so long ends: what is kept warm is what is
-/// used, ring neighbours and a few acquaintances, however many members there are.
-const IDLE: Duration = Duration::from_secs(600);
 /// An old session whose peer has been silent for so long gets no successor: the peer is gone.
 const FORSAKEN: Duration = Duration::from_secs(3_600);
-/// Confirmed sessions with one member; the worst goes first.
-const MOST_A_MEMBER: usize = 4;
 
 impl Links {
     /// The peer's first sealed datagram was opened: the session counts.
@@ -48,9 +43,10 @@ impl Links {
             // Trust changed under the confirmation (rule S-16).
             return;
         }
-        let renews = now + self.lifetime();
-        self.live_until(now, index, renews);
+        let renews = now + self.lifetime(index);
+        self.live_until(index, renews);
         self.paths.insert(path, index);
+        self.enlist(index);
         self.rank(now, index);
         self.flush(now, Target::Member(peer), index);
         if let Some(target) = waits_under {
@@ -67,21 +63,21 @@ impl Links {
             Some(Entry::Open(best)) => Some(best),
             Some(Entry::Dialing(_) | Entry::Answering(_)) | None => None,
         });
-        let at = if best.is_none_or(|best| session.supersedes(best)) { 0 } else { 1 };
+        let at = if best.is_none_or(|best| session.supersedes(best, self.local)) { 0 } else { 1 };
         // A handshake that changed nothing is not repeated at once.
-        let redialled = best.and_then(|best| best.redialled);
-        order.insert(at, index);
+        let redialled = best.and_then(|best| best.warm()).and_then(|warm| warm.redialled);
+        let surplus = order.insert(at, index);
         // A superseded session goes on receiving for a while: the peer may still send on it.
-        let others: Vec<u32> = order.iter().skip(1).copied().collect();
-        let surplus: Vec<u32> = order.iter().skip(MOST_A_MEMBER).copied().collect();
-        for other in others {
-            self.timers.set(other, now + self.linger);
+        for other in order.iter().skip(1) {
+            self.timers.set(*other, now + self.linger);
         }
-        for index in surplus {
-            self.close(index);
+        if let Some(surplus) = surplus {
+            self.close(surplus);
         }
-        if let Some(Entry::Open(session)) = self.slots.get_mut(index) {
-            session.redialled = redialled;
+        if let Some(Entry::Open(session)) = self.slots.get_mut(index)
+            && let Some(warm) = session.warm_mut()
+        {
+            warm.redialled = redialled;
         }
         // The peer may see another order: its clock met the two handshakes at other moments.
         let kept = self.members.get(&peer).and_then(|order| order.first().copied());
@@ -117,24 +113,28 @@ impl Links {
         order.retain(|index| *index != chosen);
         order.insert(0, chosen);
         self.timers.set(best, now + self.linger);
-        let lifetime = self.lifetime();
+        let lifetime = self.lifetime(chosen);
         let Some(Entry::Open(session)) = self.slots.get(chosen) else { return };
         // Its age counts from its own beginning (rule S-3).
-        let due = session.begun + lifetime;
+        let due = session.begun() + lifetime;
         self.paths.insert(session.path, chosen);
-        self.live_until(now, chosen, due.max(now + SUCCESSOR_AGAIN));
+        self.live_until(chosen, due.max(now + SUCCESSOR_AGAIN));
     }
 
-    /// The session that its member is sent on wants a successor at `renews`, unless it falls idle
-    /// before.
-    fn live_until(&mut self, now: Instant, index: u32, renews: Instant) {
+    /// The session that its member is sent on wants a successor at `renews`.
+    pub(super) fn live_until(&mut self, index: u32, renews: Instant) {
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
-        session.renews = renews;
-        self.timers.set(index, renews.min(now + IDLE).min(session.ends));
+        let ends = session.ends;
+        if let Some(warm) = session.warm_mut() {
+            warm.renews = renews;
+            self.timers.set(index, renews.min(ends));
+        }
     }
 
-    fn lifetime(&mut self) -> Duration {
-        LIFETIME.mul_f64(0.75 + self.rng.f64() * 0.5)
+    /// How long the session at `index` lives; the same each time, however often it rests.
+    pub(super) fn lifetime(&self, index: u32) -> Duration {
+        let seed = self.local.prefix() ^ u64::from(index);
+        LIFETIME.mul_f64(0.75 + fastrand::Rng::with_seed(seed).f64() * 0.5)
     }
 
     /// Seals and sends what waited for `target` on the session `index`.
@@ -153,10 +153,11 @@ impl Links {
             self.stats.unsent += 1;
             return;
         }
+        self.use_session(now, index);
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
         let mut sealed = Vec::with_capacity(payload.len() + 32);
         let path = session.path;
-        if session.channel.seal(payload, &mut sealed).is_err() {
+        if session.seal(payload, &mut sealed).is_err() {
             self.stats.unsent += 1;
             return;
         }
@@ -168,6 +169,7 @@ impl Links {
     /// Acts on every deadline that has come.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.rekey(now);
+        self.cool(now);
         while let Some(index) = self.timers.pop_due(now) {
             match self.slots.get(index) {
                 Some(Entry::Dialing(_)) => self.send_dial_flight(now, index),
@@ -190,15 +192,15 @@ impl Links {
         }
     }
 
-    /// A live session's deadline: the best of its member ends when it is idle, and wants a
-    /// successor when it is old and the peer is still there; any other retires once nothing
-    /// arrives on it any more.
+    /// A live session's deadline: the best of its member wants a successor when it is old and the
+    /// peer is still there; any other retires once nothing arrives on it any more.
     fn session_aged(&mut self, now: Instant, index: u32) {
         if !self.upheld(now, index) {
             return;
         }
         let Some(Entry::Open(session)) = self.slots.get(index) else { return };
-        let Session { peer, path, heard, used, renews, ends, .. } = **session;
+        let Session { peer, path, heard, .. } = **session;
+        let renews = session.warm().map(|warm| warm.renews);
         let best = self.members.get(&peer).and_then(|sessions| sessions.first());
         if best != Some(&index) {
             if now.since(heard) >= self.linger {
@@ -206,13 +208,14 @@ impl Links {
             } else {
                 self.timers.set(index, heard + self.linger);
             }
-        } else if now.since(used) >= IDLE {
-            self.stats.idled += 1;
-            self.close(index);
-        } else if now < renews {
-            self.timers.set(index, renews.min(used + IDLE).min(ends));
+            return;
+        }
+        // One that rests wants no successor: it is used, or falls idle.
+        let Some(renews) = renews else { return };
+        if now < renews {
+            self.live_until(index, renews);
         } else if now.since(heard) < FORSAKEN {
-            self.live_until(now, index, now + SUCCESSOR_AGAIN);
+            self.live_until(index, now + SUCCESSOR_AGAIN);
             self.dial(now, Target::Member(peer), path);
         } else {
             self.close(index);

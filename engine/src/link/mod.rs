@@ -15,7 +15,9 @@ mod failure;
 mod flight;
 mod handshakes;
 mod lifecycle;
+mod order;
 pub(crate) mod pacing;
+mod recency;
 mod rekeying;
 mod session;
 pub mod stats;
@@ -25,6 +27,7 @@ mod tests;
 mod trusting;
 #[cfg(test)]
 mod trusting_tests;
+mod warmth;
 #[cfg(test)]
 mod warmth_tests;
 
@@ -47,14 +50,19 @@ use crate::tls::trust::TrustCell;
 use answer::Answer;
 use dial::{Dial, Expect};
 use failure::Failure;
+use order::Order;
 use pacing::Pace;
 use rekeying::Rekeying;
 use session::Session;
 use stats::LinkStats;
 use targets::{Target, Targets};
+use warmth::Warmth;
 
-/// Handshakes and sessions held at once; a further handshake is refused and counted.
-const MOST_ENTRIES: usize = 131_072;
+pub(crate) use warmth::{HotKeys, MOST_HOT};
+
+/// Handshakes and sessions held at once; a further handshake is refused and counted. Beyond the
+/// sessions there is room for handshakes that replace them.
+const MOST_ENTRIES: usize = warmth::MOST_SESSIONS + 4_096;
 /// Half-open handshakes that strangers can make us hold (rule S-7).
 const MOST_HALF_OPEN: u64 = 1_024;
 /// Peers remembered as told to reject us.
@@ -114,11 +122,10 @@ pub(crate) struct Links {
     cluster_id: String,
     authority: Arc<MeshAuthority>,
     linger: Duration,
-    rng: fastrand::Rng,
     slots: Slots<Entry>,
     /// Confirmed sessions by member, the one to send on first.
-    members: HashMap<MemberId, Vec<u32>>,
-    /// The newest confirmed session by path.
+    members: HashMap<MemberId, Order>,
+    /// The newest confirmed session by path, of those with expanded keys.
     paths: HashMap<SocketAddr, u32>,
     /// Handshakes that strangers began, by source and attempt.
     attempts: HashMap<(SocketAddr, u64), u32>,
@@ -127,6 +134,7 @@ pub(crate) struct Links {
     targets: Targets,
     trust: Arc<TrustCell>,
     rekeying: Rekeying,
+    warmth: Warmth,
     timers: Timers<u32>,
     half_open: u64,
     /// Answers that cost little but could be provoked without end.
@@ -146,7 +154,6 @@ impl Links {
             cluster_id,
             authority,
             linger,
-            rng: fastrand::Rng::with_seed(seed),
             slots: Slots::seeded(seed ^ local.prefix()),
             members: HashMap::new(),
             paths: HashMap::new(),
@@ -155,6 +162,7 @@ impl Links {
             targets: Targets::default(),
             trust,
             rekeying: Rekeying::default(),
+            warmth: Warmth::default(),
             timers: Timers::default(),
             half_open: 0,
             hints_out: Pace::new(64, Duration::from_millis(20)),
@@ -179,11 +187,12 @@ impl Links {
             self.hold_and_dial(now, target, transmit.address, payload);
             return None;
         };
+        self.use_session(now, index);
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else {
             unreachable!("the index of members and paths names a session");
         };
         sealed.clear();
-        if session.channel.seal(payload, sealed).is_err() {
+        if session.seal(payload, sealed).is_err() {
             self.close(index);
             self.hold_and_dial(now, target, transmit.address, payload);
             return None;
@@ -191,17 +200,17 @@ impl Links {
         let (path, peer) = (session.path, session.peer);
         let moved = session.may_have_moved(now, transmit.address);
         if lifecycle::has_ping(payload) {
-            // Only a ping is owed an answer.
-            session.asked.get_or_insert(now);
-        }
-        if moved {
-            session.tried = Some(transmit.address);
+            session.asks(now);
         }
         let deaf = session.is_deaf(now);
-        if deaf {
-            session.redialled = Some(now);
+        if let Some(warm) = session.warm_mut() {
+            if moved {
+                warm.tried = Some(transmit.address);
+            }
+            if deaf {
+                warm.redialled = Some(now);
+            }
         }
-        session.used = now;
         let (doubted, due) = (session.doubted || deaf, session.channel.wants_successor());
         self.stats.sealed += 1;
         self.stats.bytes_out += sealed.len() as u64;
@@ -307,17 +316,15 @@ impl Links {
             return self.drop_datagram("untrusted");
         }
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return None };
-        let payload = match session.channel.open(header, body) {
+        let payload = match session.open(header, body) {
             Ok(payload) => payload,
             Err(OpenError::Replayed) => return self.drop_datagram("replayed"),
             Err(OpenError::Forged) => return self.drop_datagram("forged"),
         };
-        session.heard = now;
-        session.used = now;
-        session.asked = None;
-        session.doubted = false;
+        session.hear(now);
         let (peer, path) = (session.peer, session.path);
         let unconfirmed = session.confirmed().is_none();
+        self.use_session(now, index);
         self.stats.opened += 1;
         if unconfirmed {
             self.confirm(now, index);
@@ -366,14 +373,17 @@ impl Links {
 
     /// When to call [`Links::handle_timeout`].
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        Instant::earliest(self.timers.next().map(|(at, _)| at), self.rekeying.due())
+        let timers = Instant::earliest(self.timers.next().map(|(at, _)| at), self.cools());
+        Instant::earliest(timers, self.rekeying.due())
     }
 
     /// Counters and gauges.
     pub(crate) fn stats(&self) -> LinkStats {
         let sessions = self.members.values().map(|sessions| sessions.len() as u64).sum();
         let outdated = self.outdated().count() as u64;
-        LinkStats { sessions, outdated, half_open: self.half_open, ..self.stats.clone() }
+        let (hot, dehydrated) = (self.warmth.hot() as u64, self.warmth.dehydrated() as u64);
+        let half_open = self.half_open;
+        LinkStats { sessions, hot, dehydrated, outdated, half_open, ..self.stats.clone() }
     }
 
     /// Drops every session and handshake (rule S-4): their counters may run elsewhere too.
@@ -393,7 +403,7 @@ impl Links {
             Some(Entry::Open(session)) => session.path == path,
             Some(Entry::Dialing(_) | Entry::Answering(_)) | None => false,
         };
-        let sessions = self.members.get(&peer).map(Vec::as_slice).unwrap_or_default();
+        let sessions = self.members.get(&peer).copied().unwrap_or_default();
         sessions.iter().copied().filter(over_path).collect()
     }
 

@@ -36,6 +36,14 @@ pub struct LinkStats {
     pub unsent: u64,
     /// Sessions that ended because nothing was sent or heard on them.
     pub idled: u64,
+    /// Sessions that ended because there were too many, the least recently used first.
+    pub evicted: u64,
+    /// Sessions whose keys were expanded again for a datagram.
+    pub rehydrated: u64,
+    /// Live sessions whose keys are expanded (gauge).
+    pub hot: u64,
+    /// Live sessions that keep only their secrets (gauge).
+    pub dehydrated: u64,
     /// Sessions that ended because what the peer's certificate rests on fell, by reason.
     pub fallen: BTreeMap<&'static str, u64>,
     /// Handshakes begun because our certificate was exchanged.

@@ -86,6 +86,14 @@ impl Targets {
         outlook.dial.is_none() && outlook.pace.take(now)
     }
 
+    /// Forgets whoever is at rest, and gives back the room.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        self.outlooks.retain(|_, outlook| !outlook.is_at_rest(now));
+        if self.outlooks.capacity() > 4 * self.outlooks.len() {
+            self.outlooks.shrink_to(2 * self.outlooks.len());
+        }
+    }
+
     /// A handshake began under `index`.
     pub(super) fn dialling(&mut self, target: Target, index: u32) {
         let outlook = self.outlooks.entry(target).or_insert_with(Outlook::new);

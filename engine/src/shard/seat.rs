@@ -54,6 +54,8 @@ pub(super) struct Seat {
     /// Seeds are configured and no address of theirs has been dialled yet.
     awaits_seeds: bool,
     published: u64,
+    /// Whose sessions the links keep warm.
+    neighbours: Vec<MemberId>,
     round_trips: RoundTrips,
     touched: bool,
     plain: Vec<u8>,
@@ -87,6 +89,7 @@ impl Seat {
             shared,
             awaits_seeds: has_seeds,
             published,
+            neighbours: Vec::new(),
             round_trips,
             touched: false,
             plain: Vec::new(),
@@ -186,6 +189,7 @@ impl Seat {
         }
         // Whoever is told of a change finds it in the view.
         self.publish(now);
+        self.tell_neighbours();
         self.take_events(outside);
         while let Some(request) = self.node.poll_stream() {
             let work = Work::Stream { agent: self.agent, request };
@@ -293,6 +297,16 @@ impl Seat {
         }
     }
 
+    /// Tells the links whose sessions to keep warm, when that has changed.
+    fn tell_neighbours(&mut self) {
+        let Self { node, links, neighbours, .. } = self;
+        if !node.neighbours().eq(neighbours.iter().copied()) {
+            neighbours.clear();
+            neighbours.extend(node.neighbours());
+            links.keep_warm(neighbours.iter().copied());
+        }
+    }
+
     fn publish(&mut self, now: Instant) {
         let version = self.node.version();
         if version == self.published {
@@ -300,6 +314,7 @@ impl Seat {
         }
         self.published = version;
         let view = self.node.view(now);
+        self.links.set_members(view.counts().present());
         self.round_trips.resume_naming(&view);
         self.shared.snapshot.publish(Published { view, at: clock::wall() });
     }
