@@ -19,6 +19,8 @@ mod order;
 pub(crate) mod pacing;
 mod recency;
 mod rekeying;
+#[cfg(test)]
+mod resting_tests;
 mod session;
 pub mod stats;
 mod targets;

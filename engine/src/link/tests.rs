@@ -49,7 +49,7 @@ pub(super) struct Net {
     datagrams: usize,
     /// Returns whether the datagram of this sender is carried.
     pub(super) fault: Fault,
-    log: Vec<(usize, Vec<u8>)>,
+    pub(super) log: Vec<(usize, Vec<u8>)>,
 }
 
 impl Net {

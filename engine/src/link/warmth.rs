@@ -58,6 +58,11 @@ impl HotKeys {
         self.held.fetch_sub(less, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
+    pub(super) fn has_room(&self) -> bool {
+        self.held.load(Ordering::Relaxed) < self.most
+    }
+
     fn are_too_many(&self) -> bool {
         self.held.load(Ordering::Relaxed) > self.most
     }
@@ -108,9 +113,8 @@ impl Warmth {
     }
 
     fn put(&mut self, index: u32, list: Option<List>) {
-        let slot = Slots::<Entry>::slot(index);
         let is_hot = |list: Option<List>| list.is_some_and(|list| list != List::Cold);
-        let before = self.lists.list_of(slot);
+        let (slot, before) = (Slots::<Entry>::slot(index), self.list_of(index));
         match list {
             Some(list) => self.lists.put_first(slot, list),
             None => self.lists.remove(slot),
@@ -120,6 +124,11 @@ impl Warmth {
             (true, false) => self.keys.give_back(1),
             (true, true) | (false, false) => {}
         }
+    }
+
+    /// Where the session at `index` stands.
+    pub(super) fn list_of(&self, index: u32) -> Option<List> {
+        self.lists.list_of(Slots::<Entry>::slot(index))
     }
 
     /// Where a session with `peer` belongs that is in use.
@@ -141,6 +150,12 @@ impl Links {
         self.warmth.most_sessions = (members * 2).clamp(LEAST_SESSIONS, MOST_SESSIONS);
     }
 
+    /// A mesh of a few, for tests.
+    #[cfg(test)]
+    pub(super) fn limit_sessions(&mut self, most: usize) {
+        self.warmth.most_sessions = most;
+    }
+
     /// These are our ring neighbours from here on: their sessions stay warm.
     pub(crate) fn keep_warm(&mut self, neighbours: impl Iterator<Item = MemberId>) {
         let before = std::mem::take(&mut self.warmth.neighbours);
@@ -157,7 +172,7 @@ impl Links {
     fn sort_in(&mut self, peer: MemberId) {
         let list = self.warmth.hot_list(peer);
         for index in self.members.get(&peer).copied().unwrap_or_default().iter() {
-            let stands = self.warmth.lists.list_of(Slots::<Entry>::slot(*index));
+            let stands = self.warmth.list_of(*index);
             match stands {
                 Some(List::Kept | List::Hot) if stands != Some(list) => {
                     self.warmth.put(*index, Some(list));
@@ -185,7 +200,7 @@ impl Links {
     pub(super) fn use_session(&mut self, now: Instant, index: u32) {
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
         session.used = now;
-        match self.warmth.lists.list_of(Slots::<Entry>::slot(index)) {
+        match self.warmth.list_of(index) {
             Some(List::Hot) => self.warmth.put(index, Some(List::Hot)),
             Some(List::Cold) => self.rehydrate(now, index),
             // Neighbours' need no order; one that is unconfirmed stands nowhere yet.

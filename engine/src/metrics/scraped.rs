@@ -234,7 +234,11 @@ struct Links {
     sessions: IntGauge,
     half_open: IntGauge,
     outdated: IntGauge,
+    hot: IntGauge,
+    dehydrated: IntGauge,
     idled: IntCounter,
+    evicted: IntCounter,
+    rehydrated: IntCounter,
     fallen: IntCounterVec,
     rekeys: IntCounter,
     dials: IntCounter,
@@ -248,6 +252,26 @@ impl Links {
     fn new(r: &Registry) -> Self {
         Self {
             sessions: gauge(r, "mesh_gossip_sessions", "Live sessions."),
+            hot: gauge(
+                r,
+                "mesh_gossip_sessions_hot",
+                "Live sessions whose keys are expanded, ready for use.",
+            ),
+            dehydrated: gauge(
+                r,
+                "mesh_gossip_sessions_dehydrated",
+                "Live sessions at rest, which keep only their secrets.",
+            ),
+            evicted: counter(
+                r,
+                "mesh_gossip_sessions_evicted_total",
+                "Sessions that ended because there were too many.",
+            ),
+            rehydrated: counter(
+                r,
+                "mesh_gossip_sessions_rehydrated_total",
+                "Sessions at rest whose keys were expanded again for a datagram.",
+            ),
             half_open: gauge(r, "mesh_gossip_sessions_half_open", "Handshakes under way."),
             outdated: gauge(
                 r,
@@ -300,7 +324,11 @@ impl Links {
     fn copy(&self, links: &LinkStats) {
         self.sessions.set(links.sessions as i64);
         self.half_open.set(links.half_open as i64);
+        self.hot.set(links.hot as i64);
+        self.dehydrated.set(links.dehydrated as i64);
         raise(&self.idled, links.idled);
+        raise(&self.evicted, links.evicted);
+        raise(&self.rehydrated, links.rehydrated);
         self.outdated.set(links.outdated as i64);
         raise(&self.rekeys, links.rekeys);
         raise_by(&self.fallen, &links.fallen);

@@ -46,6 +46,10 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.links.handshake_failures.insert("untrusted", 6);
     inspection.links.sessions = 3;
     inspection.links.idled = 8;
+    inspection.links.hot = 2;
+    inspection.links.dehydrated = 1;
+    inspection.links.evicted = 9;
+    inspection.links.rehydrated = 10;
     inspection.io.send_failed = 1;
     for _scrape in 0..2 {
         let text = metrics.render(&view, &inspection);
@@ -74,6 +78,10 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
                 "mesh_gossip_handshakes_total{mesh_outcome=\"failure\",mesh_reason=\"untrusted\"} 6",
                 "mesh_gossip_sessions 3",
                 "mesh_gossip_sessions_idled_total 8",
+                "mesh_gossip_sessions_hot 2",
+                "mesh_gossip_sessions_dehydrated 1",
+                "mesh_gossip_sessions_evicted_total 9",
+                "mesh_gossip_sessions_rehydrated_total 10",
                 "mesh_gossip_io_backend_info{backend=\"mmsg\"} 1",
             ],
         );
