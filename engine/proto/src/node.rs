@@ -55,6 +55,8 @@ use observing::Observing;
 
 /// How often departed members are looked through.
 const REAP_EVERY: Duration = Duration::from_secs(10);
+/// Wishes for fresh handshakes that nobody has fetched; a driver fetches them after every call.
+const SILENT: usize = 64;
 
 /// What a node is born with.
 pub struct Birth {
@@ -110,6 +112,8 @@ pub struct Node<T: MemberTable = DenseTable> {
     events: VecDeque<Event>,
     overflow: u64,
     streams: VecDeque<StreamRequest>,
+    /// Whose ping is late and where they should listen.
+    silent: VecDeque<Peer>,
     stats: Stats,
 }
 
@@ -187,6 +191,7 @@ impl<T: MemberTable> Node<T> {
             events: VecDeque::new(),
             overflow: 0,
             streams: VecDeque::new(),
+            silent: VecDeque::new(),
             stats: Stats::default(),
         };
         node.forget_doubts(now);
@@ -341,6 +346,21 @@ impl<T: MemberTable> Node<T> {
     /// The next wish for a bulk exchange.
     pub fn poll_stream(&mut self) -> Option<StreamRequest> {
         self.streams.pop_front()
+    }
+
+    /// The next member whose ping was not answered in time, and where it should listen: a fresh
+    /// handshake beside the probe reaches it even if it has lost our session (rule S-9).
+    pub fn poll_silent(&mut self) -> Option<(MemberId, SocketAddr)> {
+        self.silent.pop_front().map(|peer| (peer.id, peer.address))
+    }
+
+    /// Asks for a fresh handshake with `id`; the oldest such wish makes room.
+    fn look_afresh(&mut self, id: MemberId) {
+        let Some(peer) = self.peer(id) else { return };
+        if self.silent.len() >= SILENT {
+            self.silent.pop_front();
+        }
+        self.silent.push_back(peer);
     }
 
     /// When to call [`Node::handle_timeout`], and why.

@@ -1,6 +1,8 @@
 //! The life of a session after its handshake: confirmation, succession, retirement
 //! (rules S-3, S-5 and S-18), and its end when nobody uses it.
 
+use std::net::SocketAddr;
+
 use mesh_gossip_proto::wire::message::{FRAME, kind};
 use mesh_gossip_proto::{Duration, Instant, MemberId};
 
@@ -119,6 +121,15 @@ impl Links {
         let due = session.begun() + lifetime;
         self.paths.insert(session.path, chosen);
         self.live_until(chosen, due.max(now + SUCCESSOR_AGAIN));
+    }
+
+    /// A ping to `peer`, which should listen at `address`, was not answered in time. If there is a
+    /// session, the peer may have lost it in a restart: a fresh handshake runs beside the probe, and
+    /// what it proves answers the probe (rule S-9). Without a session one is under way anyway.
+    pub(crate) fn look_afresh(&mut self, now: Instant, peer: MemberId, address: SocketAddr) {
+        if self.members.contains_key(&peer) && self.dial(now, Target::Member(peer), address) {
+            self.stats.looks += 1;
+        }
     }
 
     /// The session that its member is sent on wants a successor at `renews`.

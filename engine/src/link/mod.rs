@@ -20,6 +20,8 @@ pub(crate) mod pacing;
 mod recency;
 mod rekeying;
 #[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
 mod resting_tests;
 mod session;
 pub mod stats;

@@ -26,6 +26,8 @@ pub struct LinkStats {
     pub handshake_bytes_out: u64,
     /// Handshakes begun by us.
     pub dials: u64,
+    /// Handshakes beside the probe of a peer that was silent on its session.
+    pub looks: u64,
     /// Handshakes that ended in a confirmed session, either side.
     pub confirmed: u64,
     /// Handshakes that failed or timed out, either side, by reason.

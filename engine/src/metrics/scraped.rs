@@ -242,6 +242,7 @@ struct Links {
     fallen: IntCounterVec,
     rekeys: IntCounter,
     dials: IntCounter,
+    looks: IntCounter,
     handshakes: IntCounterVec,
     handshake_bytes: IntCounter,
     dropped: IntCounterVec,
@@ -294,6 +295,11 @@ impl Links {
                 "mesh_gossip_sessions_idled_total",
                 "Sessions that ended because nobody used them.",
             ),
+            looks: counter(
+                r,
+                "mesh_gossip_handshakes_beside_probes_total",
+                "Handshakes with peers that did not answer a ping on their session.",
+            ),
             dials: counter(r, "mesh_gossip_handshakes_dialled_total", "Handshakes begun by us."),
             handshakes: counters(
                 r,
@@ -333,6 +339,7 @@ impl Links {
         raise(&self.rekeys, links.rekeys);
         raise_by(&self.fallen, &links.fallen);
         raise(&self.dials, links.dials);
+        raise(&self.looks, links.looks);
         raise(&self.handshake_bytes, links.handshake_bytes_out);
         for (direction, total) in [("inbound", links.bytes_in), ("outbound", links.bytes_out)] {
             raise(&self.bytes.with_label_values(&[direction]), total);

@@ -46,6 +46,7 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.links.handshake_failures.insert("untrusted", 6);
     inspection.links.sessions = 3;
     inspection.links.idled = 8;
+    inspection.links.looks = 12;
     inspection.links.hot = 2;
     inspection.links.dehydrated = 1;
     inspection.links.evicted = 9;
@@ -78,6 +79,7 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
                 "mesh_gossip_handshakes_total{mesh_outcome=\"failure\",mesh_reason=\"untrusted\"} 6",
                 "mesh_gossip_sessions 3",
                 "mesh_gossip_sessions_idled_total 8",
+                "mesh_gossip_handshakes_beside_probes_total 12",
                 "mesh_gossip_sessions_hot 2",
                 "mesh_gossip_sessions_dehydrated 1",
                 "mesh_gossip_sessions_evicted_total 9",

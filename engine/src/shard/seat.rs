@@ -182,6 +182,9 @@ impl Seat {
         self.touched = false;
         loop {
             self.take_link_events(now, outside);
+            while let Some((peer, address)) = self.node.poll_silent() {
+                self.links.look_afresh(now, peer, address);
+            }
             let sent = self.send_all(now, outside);
             if !sent {
                 break;
