@@ -20,6 +20,8 @@ const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 const SUCCESSOR_AGAIN: Duration = Duration::from_secs(60);
 /// An old session whose peer has been silent for so long gets no successor: the peer is gone.
 const FORSAKEN: Duration = Duration::from_secs(3_600);
+/// Confirmed sessions with one member; the worst goes first.
+const MOST_A_MEMBER: usize = 4;
 
 impl Links {
     /// The peer's first sealed datagram was opened: the session counts.
@@ -68,12 +70,13 @@ impl Links {
         let at = if best.is_none_or(|best| session.supersedes(best, self.local)) { 0 } else { 1 };
         // A handshake that changed nothing is not repeated at once.
         let redialled = best.and_then(|best| best.warm()).and_then(|warm| warm.redialled);
-        let surplus = order.insert(at, index);
+        order.insert(at, index);
         // A superseded session goes on receiving for a while: the peer may still send on it.
         for other in order.iter().skip(1) {
             self.timers.set(*other, now + self.linger);
         }
-        if let Some(surplus) = surplus {
+        let surplus: Vec<u32> = order.iter().skip(MOST_A_MEMBER).copied().collect();
+        for surplus in surplus {
             self.close(surplus);
         }
         if let Some(Entry::Open(session)) = self.slots.get_mut(index)
@@ -126,7 +129,7 @@ impl Links {
     /// A ping to `peer`, which should listen at `address`, was not answered in time. If there is a
     /// session, the peer may have lost it in a restart: a fresh handshake runs beside the probe, and
     /// what it proves answers the probe (rule S-9). Without a session one is under way anyway.
-    pub(crate) fn look_afresh(&mut self, now: Instant, peer: MemberId, address: SocketAddr) {
+    pub fn look_afresh(&mut self, now: Instant, peer: MemberId, address: SocketAddr) {
         if self.members.contains_key(&peer) && self.dial(now, Target::Member(peer), address) {
             self.stats.looks += 1;
         }
@@ -178,7 +181,7 @@ impl Links {
     }
 
     /// Acts on every deadline that has come.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Instant) {
         self.rekey(now);
         self.cool(now);
         while let Some(index) = self.timers.pop_due(now) {
@@ -213,11 +216,13 @@ impl Links {
         let Session { peer, path, heard, .. } = **session;
         let renews = session.warm().map(|warm| warm.renews);
         let best = self.members.get(&peer).and_then(|sessions| sessions.first());
-        if best != Some(&index) {
+        if let Some(best) = best.copied().filter(|best| *best != index) {
             if now.since(heard) >= self.linger {
                 self.close(index);
             } else {
                 self.timers.set(index, heard + self.linger);
+                // The peer still sends on it: perhaps it never heard what we send on.
+                self.send_confirmation(now, best);
             }
             return;
         }

@@ -12,6 +12,8 @@ mod answer;
 mod dial;
 mod established;
 mod failure;
+#[cfg(test)]
+mod faulty_tests;
 mod flight;
 mod handshakes;
 mod lifecycle;
@@ -62,7 +64,7 @@ use stats::LinkStats;
 use targets::{Target, Targets};
 use warmth::Warmth;
 
-pub(crate) use warmth::{HotKeys, MOST_HOT};
+pub use warmth::{HotKeys, MOST_HOT};
 
 /// Handshakes and sessions held at once; a further handshake is refused and counted. Beyond the
 /// sessions there is room for handshakes that replace them.
@@ -79,38 +81,70 @@ const OWN_ID: &str = "own-id";
 const SEED_IS_FRESH: Duration = Duration::from_millis(2_500);
 
 /// What links are made with.
-pub(crate) struct LinkOptions {
-    pub(crate) local: MemberId,
-    pub(crate) cluster_id: String,
+pub struct LinkOptions {
+    /// Our own id.
+    pub local: MemberId,
+    /// Part of what keys are bound to.
+    pub cluster_id: String,
     /// Credentials, and what completes the chains of records.
-    pub(crate) authority: Arc<MeshAuthority>,
+    pub authority: Arc<MeshAuthority>,
     /// Seed of indices; attempt ids come from the operating system.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// How long a superseded session still receives.
-    pub(crate) linger: Duration,
+    pub linger: Duration,
 }
 
 /// A payload of an authenticated member.
 #[derive(Debug)]
-pub(crate) struct Delivery<'a> {
-    pub(crate) from: MemberId,
-    pub(crate) path: SocketAddr,
-    pub(crate) payload: &'a [u8],
+pub struct Delivery<'a> {
+    /// Whose certificate the session rests on.
+    pub from: MemberId,
+    /// The path that its handshake verified.
+    pub path: SocketAddr,
+    /// What was opened.
+    pub payload: &'a [u8],
 }
 
 /// What the links tell their driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LinkEvent {
+pub enum LinkEvent {
     /// A handshake that we began showed a fresh signature of this member (rule S-9).
-    Proven { peer: MemberId, path: SocketAddr, seed: bool },
+    Proven {
+        /// The member.
+        peer: MemberId,
+        /// Where it answered.
+        path: SocketAddr,
+        /// The dial named no member.
+        seed: bool,
+    },
     /// Three of our last flights went unconfirmed: the peer may not accept us (rule S-9).
-    Rejected { peer: MemberId },
+    Rejected {
+        /// The member.
+        peer: MemberId,
+    },
     /// A seed that we dialled showed our own certificate: most likely we dialled ourselves.
-    Ourselves { path: SocketAddr },
+    Ourselves {
+        /// Where it answered.
+        path: SocketAddr,
+    },
     /// A handshake failed, ours to begin or not.
-    Failed { path: SocketAddr, reason: &'static str },
+    Failed {
+        /// With whom.
+        path: SocketAddr,
+        /// A short stable word.
+        reason: &'static str,
+    },
     /// A session ended because what the peer's certificate rests on fell (rule S-16).
-    Fallen { peer: MemberId, path: SocketAddr, serial: Serial, reason: &'static str },
+    Fallen {
+        /// The member.
+        peer: MemberId,
+        /// Where it was reached.
+        path: SocketAddr,
+        /// Of its leaf.
+        serial: Serial,
+        /// A short stable word.
+        reason: &'static str,
+    },
 }
 
 /// A place: what an index stands for.
@@ -121,7 +155,7 @@ enum Entry {
 }
 
 /// All links of one agent.
-pub(crate) struct Links {
+pub struct Links {
     local: MemberId,
     cluster_id: String,
     authority: Arc<MeshAuthority>,
@@ -150,7 +184,8 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) fn new(options: LinkOptions) -> Self {
+    /// Without any session.
+    pub fn new(options: LinkOptions) -> Self {
         let LinkOptions { local, cluster_id, authority, seed, linger } = options;
         let trust = Arc::clone(authority.credentials().verifier().trust());
         Self {
@@ -179,7 +214,7 @@ impl Links {
 
     /// Seals `payload` into `sealed` and returns where to send it; `None` when it waits for a
     /// handshake, or had to go.
-    pub(crate) fn send(
+    pub fn send(
         &mut self,
         now: Instant,
         transmit: &Transmit,
@@ -259,7 +294,7 @@ impl Links {
     }
 
     /// Takes a datagram, in place; a payload comes back when it carried one.
-    pub(crate) fn receive<'a>(
+    pub fn receive<'a>(
         &mut self,
         now: Instant,
         from: SocketAddr,
@@ -325,7 +360,8 @@ impl Links {
             Err(OpenError::Replayed) => return self.drop_datagram("replayed"),
             Err(OpenError::Forged) => return self.drop_datagram("forged"),
         };
-        session.hear(now);
+        // A CONFIRM answers no ping.
+        session.hear(now, !is_confirmation(payload));
         let (peer, path) = (session.peer, session.path);
         let unconfirmed = session.confirmed().is_none();
         self.use_session(now, index);
@@ -366,28 +402,29 @@ impl Links {
     }
 
     /// The next handshake datagram to send.
-    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
         self.outbox.pop_front()
     }
 
     /// The next event.
-    pub(crate) fn poll_event(&mut self) -> Option<LinkEvent> {
+    pub fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
 
     /// When to call [`Links::handle_timeout`].
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         let timers = Instant::earliest(self.timers.next().map(|(at, _)| at), self.cools());
         Instant::earliest(timers, self.rekeying.due())
     }
 
     /// Counters and gauges.
-    pub(crate) fn stats(&self) -> LinkStats {
+    pub fn stats(&self) -> LinkStats {
         let sessions = self.members.values().map(|sessions| sessions.len() as u64).sum();
         let outdated = self.outdated().count() as u64;
         let (hot, dehydrated) = (self.warmth.hot() as u64, self.warmth.dehydrated() as u64);
+        let kept = self.warmth.kept() as u64;
         let half_open = self.half_open;
-        LinkStats { sessions, hot, dehydrated, outdated, half_open, ..self.stats.clone() }
+        LinkStats { sessions, hot, kept, dehydrated, outdated, half_open, ..self.stats.clone() }
     }
 
     /// Drops every session and handshake (rule S-4): their counters may run elsewhere too.
@@ -407,7 +444,7 @@ impl Links {
             Some(Entry::Open(session)) => session.path == path,
             Some(Entry::Dialing(_) | Entry::Answering(_)) | None => false,
         };
-        let sessions = self.members.get(&peer).copied().unwrap_or_default();
+        let sessions = self.members.get(&peer).cloned().unwrap_or_default();
         sessions.iter().copied().filter(over_path).collect()
     }
 

@@ -1,34 +1,57 @@
 //! The confirmed sessions with one member, the one to send on first.
 //!
-//! Invariant: a handful at most; whoever does not fit is handed back, never dropped.
+//! Nearly always it is one, and there is a list a member: a few need no allocation.
+//!
+//! Invariant: 0, which names nobody, stands behind the last of a few and nowhere else.
 
 use std::ops::Deref;
 
-/// Confirmed sessions with one member; the worst goes first.
-const MOST_A_MEMBER: usize = 4;
+const FEW: usize = 3;
 
-/// Up to four indices; 0 names nobody.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Order([u32; MOST_A_MEMBER]);
+/// Indices of sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Few([u32; FEW]),
+    /// In a box of its own: a vector is longer than everything else here.
+    #[allow(clippy::box_collection)]
+    Many(Box<Vec<u32>>),
+}
+
+const _: () = assert!(size_of::<Order>() == 16);
+
+impl Default for Order {
+    fn default() -> Self {
+        Self::Few([0; FEW])
+    }
+}
 
 impl Order {
-    /// Puts `index` at the place `at`, or last; returns whoever had to go for it.
-    pub(super) fn insert(&mut self, at: usize, index: u32) -> Option<u32> {
+    /// Puts `index` at the place `at`, or last.
+    pub(super) fn insert(&mut self, at: usize, index: u32) {
         assert!(index != 0, "0 names nobody");
-        let at = at.min(self.len()).min(MOST_A_MEMBER - 1);
-        let surplus = self.0[MOST_A_MEMBER - 1];
-        self.0.copy_within(at..MOST_A_MEMBER - 1, at + 1);
-        self.0[at] = index;
-        (surplus != 0).then_some(surplus)
+        let mut all = self.to_vec();
+        all.insert(at.min(all.len()), index);
+        *self = all.into();
     }
 
     /// Keeps those of which `stays` holds, in order.
     pub(super) fn retain(&mut self, stays: impl Fn(&u32) -> bool) {
-        let mut kept = Self::default();
-        for (place, index) in self.iter().filter(|index| stays(index)).enumerate() {
-            kept.0[place] = *index;
+        let mut all = self.to_vec();
+        all.retain(stays);
+        *self = all.into();
+    }
+}
+
+impl From<Vec<u32>> for Order {
+    fn from(all: Vec<u32>) -> Self {
+        let mut few = [0; FEW];
+        match few.get_mut(..all.len()) {
+            Some(places) => {
+                places.copy_from_slice(&all);
+                Self::Few(few)
+            }
+            None => Self::Many(Box::new(all)),
         }
-        *self = kept;
     }
 }
 
@@ -36,8 +59,13 @@ impl Deref for Order {
     type Target = [u32];
 
     fn deref(&self) -> &[u32] {
-        let len = self.0.iter().position(|index| *index == 0).unwrap_or(MOST_A_MEMBER);
-        &self.0[..len]
+        match self {
+            Self::Few(few) => {
+                let len = few.iter().position(|index| *index == 0).unwrap_or(FEW);
+                &few[..len]
+            }
+            Self::Many(all) => all,
+        }
     }
 }
 
@@ -46,16 +74,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_one_makes_room() {
+    fn a_few_become_many_and_few_again() {
         let mut order = Order::default();
-        assert_eq!([1, 2, 3].map(|index| order.insert(0, index)), [None; 3]);
-        assert_eq!(order.insert(1, 4), None);
-        assert_eq!(*order, [3, 4, 2, 1]);
-        assert_eq!(order.insert(1, 5), Some(1));
-        assert_eq!(*order, [3, 5, 4, 2]);
-        order.retain(|index| *index != 5 && *index != 2);
-        assert_eq!(*order, [3, 4]);
-        assert_eq!(order.insert(9, 6), None);
-        assert_eq!(*order, [3, 4, 6]);
+        assert!(order.is_empty());
+        let mut model = Vec::new();
+        for (index, at) in [(1, 0), (2, 0), (3, 1), (4, 1), (5, 0)] {
+            order.insert(at, index);
+            model.insert(at, index);
+            assert_eq!(*order, *model);
+            assert_eq!(matches!(order, Order::Few(_)), index < 4);
+        }
+        order.retain(|index| *index % 2 == 1);
+        assert_eq!(*order, [5, 3, 1]);
+        assert!(matches!(order, Order::Few(_)));
+        order.insert(9, 6);
+        assert_eq!(*order, [5, 3, 1, 6]);
     }
 }

@@ -329,7 +329,7 @@ proptest! {
             prop_assert_eq!((stats.hot, stats.dehydrated), (hot as u64, model.cold.len() as u64));
             prop_assert_eq!((stats.evicted, stats.rehydrated), (model.evicted, model.rehydrated));
             for peer in 1..=PEERS {
-                let order = net.ends[0].members.get(&net.id(peer)).copied().unwrap_or_default();
+                let order = net.ends[0].members.get(&net.id(peer)).cloned().unwrap_or_default();
                 let list = order.first().and_then(|index| net.ends[0].warmth.list_of(*index));
                 let lists = [(&model.kept, List::Kept), (&model.hot, List::Hot), (&model.cold, List::Cold)];
                 let mut found = lists.into_iter().filter(|(l, _)| l.iter().any(|(p, _)| *p == peer));

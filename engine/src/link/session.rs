@@ -251,12 +251,12 @@ impl Session {
         }
     }
 
-    /// Something authentic arrived on it.
-    pub(super) fn hear(&mut self, now: Instant) {
+    /// Something authentic arrived on it, which may answer what was asked.
+    pub(super) fn hear(&mut self, now: Instant, answers: bool) {
         self.heard = now;
         self.used = now;
         self.doubted = false;
-        if let Some(warm) = self.warm_mut() {
+        if let Some(warm) = self.warm_mut().filter(|_| answers) {
             warm.asked = None;
         }
     }

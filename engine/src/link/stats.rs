@@ -44,6 +44,8 @@ pub struct LinkStats {
     pub rehydrated: u64,
     /// Live sessions whose keys are expanded (gauge).
     pub hot: u64,
+    /// Those of them that stay hot because the peer is a ring neighbour (gauge).
+    pub kept: u64,
     /// Live sessions that keep only their secrets (gauge).
     pub dehydrated: u64,
     /// Sessions that ended because what the peer's certificate rests on fell, by reason.

@@ -21,7 +21,7 @@ use super::session::Session;
 use super::{Entry, Links, Slots};
 
 /// Sessions with expanded keys a shard: with 1.4 KB each they take 6 MB.
-pub(crate) const MOST_HOT: usize = 4_096;
+pub const MOST_HOT: usize = 4_096;
 /// Unused for so long, a session gives up its keys.
 const DEHYDRATES: Duration = Duration::from_secs(60);
 /// A session that nothing was sent or heard on for so long ends: what is kept is what is used,
@@ -37,14 +37,14 @@ const TIDIES: Duration = Duration::from_secs(60);
 
 /// How many sessions of a shard have expanded keys, over all of its agents.
 #[derive(Debug)]
-pub(crate) struct HotKeys {
+pub struct HotKeys {
     most: usize,
     held: AtomicUsize,
 }
 
 impl HotKeys {
     /// Room for so many.
-    pub(crate) fn of(most: usize) -> Self {
+    pub fn of(most: usize) -> Self {
         Self { most, held: AtomicUsize::new(0) }
     }
 
@@ -99,7 +99,12 @@ impl Drop for Warmth {
 impl Warmth {
     /// Sessions with expanded keys.
     pub(super) fn hot(&self) -> usize {
-        self.lists.len(List::Kept) + self.lists.len(List::Hot)
+        self.kept() + self.lists.len(List::Hot)
+    }
+
+    /// Sessions with neighbours.
+    pub(super) fn kept(&self) -> usize {
+        self.lists.len(List::Kept)
     }
 
     /// Sessions without.
@@ -139,14 +144,14 @@ impl Warmth {
 
 impl Links {
     /// Shares the room for expanded keys with the other agents of a shard.
-    pub(crate) fn share_keys(&mut self, keys: Arc<HotKeys>) {
+    pub fn share_keys(&mut self, keys: Arc<HotKeys>) {
         let hot = self.warmth.hot();
         keys.take(hot);
         std::mem::replace(&mut self.warmth.keys, keys).give_back(hot);
     }
 
     /// The mesh has so many members: an agent keeps at most two sessions a member.
-    pub(crate) fn set_members(&mut self, members: usize) {
+    pub fn set_members(&mut self, members: usize) {
         self.warmth.most_sessions = (members * 2).clamp(LEAST_SESSIONS, MOST_SESSIONS);
     }
 
@@ -157,7 +162,7 @@ impl Links {
     }
 
     /// These are our ring neighbours from here on: their sessions stay warm.
-    pub(crate) fn keep_warm(&mut self, neighbours: impl Iterator<Item = MemberId>) {
+    pub fn keep_warm(&mut self, neighbours: impl Iterator<Item = MemberId>) {
         let before = std::mem::take(&mut self.warmth.neighbours);
         self.warmth.neighbours.extend(neighbours);
         for peer in before {
@@ -171,7 +176,7 @@ impl Links {
     /// Puts the sessions with `peer` that are in use in the list where they belong.
     fn sort_in(&mut self, peer: MemberId) {
         let list = self.warmth.hot_list(peer);
-        for index in self.members.get(&peer).copied().unwrap_or_default().iter() {
+        for index in self.members.get(&peer).cloned().unwrap_or_default().iter() {
             let stands = self.warmth.list_of(*index);
             match stands {
                 Some(List::Kept | List::Hot) if stands != Some(list) => {

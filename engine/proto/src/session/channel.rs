@@ -109,6 +109,11 @@ impl Channel {
         Ok(&body[..payload])
     }
 
+    /// What the peer calls it.
+    pub fn peer_index(&self) -> u32 {
+        self.peer_index
+    }
+
     /// Whether a successor is due (rule S-3).
     pub fn wants_successor(&self) -> bool {
         u64::from(self.next) >= WANTS_SUCCESSOR
