@@ -114,31 +114,57 @@ pub struct Traffic {
     pub bytes: usize,
     /// Payloads that arrived.
     pub delivered: usize,
+    /// What each end spent on it: the one that began, and the other.
+    pub spent: [Duration; 2],
 }
 
 /// `a` sends `payload` to `b`, and everything is carried that follows.
 pub fn meet(now: Instant, a: &mut End, b: &mut End, payload: &[u8]) -> Traffic {
     let mut traffic = Traffic::default();
-    let mut carry = |from: &SocketAddr, to: &mut End, bytes: &mut Vec<u8>| {
-        traffic.datagrams += 1;
-        traffic.bytes += bytes.len();
-        traffic.delivered += usize::from(to.links.receive(now, *from, bytes).is_some());
-    };
-    if let Some(mut sealed) = a.send(now, b, payload) {
-        carry(&a.address, b, &mut sealed);
+    let started = std::time::Instant::now();
+    let sealed = a.send(now, b, payload);
+    traffic.spent[0] += started.elapsed();
+    if let Some(mut sealed) = sealed {
+        carry(now, &a.address, b, &mut sealed, &mut traffic, 1);
     }
     loop {
-        let mut any = false;
-        while let Some((_, mut bytes)) = a.links.poll_transmit() {
-            carry(&a.address, b, &mut bytes);
-            any = true;
-        }
-        while let Some((_, mut bytes)) = b.links.poll_transmit() {
-            carry(&b.address, a, &mut bytes);
-            any = true;
-        }
-        if !any {
+        let there = pump(now, a, b, &mut traffic, 1);
+        let back = pump(now, b, a, &mut traffic, 0);
+        if !there && !back {
             return traffic;
         }
     }
+}
+
+/// Carries what `from` has to send; says whether there was anything. `receiver` tells whose time
+/// counts.
+fn pump(
+    now: Instant,
+    from: &mut End,
+    to: &mut End,
+    traffic: &mut Traffic,
+    receiver: usize,
+) -> bool {
+    let mut any = false;
+    while let Some((_, mut bytes)) = from.links.poll_transmit() {
+        carry(now, &from.address, to, &mut bytes, traffic, receiver);
+        any = true;
+    }
+    any
+}
+
+fn carry(
+    now: Instant,
+    from: &SocketAddr,
+    to: &mut End,
+    bytes: &mut [u8],
+    traffic: &mut Traffic,
+    receiver: usize,
+) {
+    traffic.datagrams += 1;
+    traffic.bytes += bytes.len();
+    let started = std::time::Instant::now();
+    let delivered = to.links.receive(now, *from, bytes).is_some();
+    traffic.spent[receiver] += started.elapsed();
+    traffic.delivered += usize::from(delivered);
 }

@@ -150,7 +150,7 @@ fn a_revoked_peer_at_rest_is_neither_heard_nor_spoken_to() {
     }
 }
 
-/// Agents of one shard share the room for keys.
+/// Rule S-22: agents of one shard share the room for keys.
 #[test]
 fn the_room_for_keys_is_shared() {
     let mut net = Net::of(&["a", "b", "c", "d"]);
@@ -281,7 +281,7 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Whatever is sent, heard, left alone or evicted: the table is what the model says, every
+    /// Rule S-22: whatever is sent, heard, left alone or evicted: the table is what the model says, every
     /// payload arrives once, and no number is sealed twice.
     #[test]
     fn the_table_of_sessions_follows_its_model(steps in prop::collection::vec(step(), 1..40)) {

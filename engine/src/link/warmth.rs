@@ -1,4 +1,4 @@
-//! Which sessions are ready for use, which rest, and which have to go (rule S-4).
+//! Which sessions are ready for use, which rest, and which have to go (rule S-22).
 //!
 //! Expanded keys are large, so only sessions in use have them: a few thousand a shard, the least
 //! recently used first to lose them, and none for longer than a minute after its last datagram.

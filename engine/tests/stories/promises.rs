@@ -168,7 +168,7 @@ fn a_second_leave_is_answered_with_the_first_ones_count() {
     });
 }
 
-/// Rule S-4: the links know the ring neighbours and keep their sessions warm.
+/// Rule S-22: the links know the ring neighbours and keep their sessions warm.
 #[test]
 fn ring_neighbours_stay_warm() {
     on_both_backends(|stage| {
