@@ -12,7 +12,8 @@ use rustls::quic::Version;
 use super::now;
 use super::slices::{Work, compare};
 
-const SIZES: [usize; 3] = [64, 256, 1_136];
+/// The last one fills a datagram of 1,200 bytes.
+const SIZES: [usize; 3] = [64, 256, 1_168];
 const HEADER: [u8; 16] = [7; 16];
 const TAG: usize = 16;
 /// A session seals 2^23 datagrams; a bench begins anew long before.
