@@ -116,12 +116,12 @@ impl Pipe {
         let transmit = Transmit { to, address: address(1 - from as u8) };
         let mut bytes = Vec::new();
         if self.ends[from].send(self.now, &transmit, &payload, &mut bytes).is_some() {
-            self.depart(from, bytes);
+            self.depart(from, &bytes);
         }
     }
 
-    fn depart(&mut self, from: usize, bytes: Vec<u8>) {
-        let sealed = sealed_in(from, &bytes);
+    fn depart(&mut self, from: usize, bytes: &[u8]) {
+        let sealed = sealed_in(from, bytes);
         if let Some(name) = sealed {
             assert!(self.sealed.insert(name), "a number is sealed twice: {name:x?}");
         }
@@ -133,7 +133,7 @@ impl Pipe {
             let copies = 1 + usize::from(self.happens(self.faults.repeated));
             fired.repeated += copies - 1;
             for _ in 0..copies {
-                let mut bytes = bytes.clone();
+                let mut bytes = bytes.to_vec();
                 let corrupted = self.happens(self.faults.corrupted);
                 if corrupted {
                     fired.corrupted += 1;
@@ -151,7 +151,7 @@ impl Pipe {
     fn collect(&mut self) {
         for from in 0..2 {
             while let Some((_, bytes)) = self.ends[from].poll_transmit() {
-                self.depart(from, bytes);
+                self.depart(from, &bytes);
             }
             while self.ends[from].poll_event().is_some() {}
         }
@@ -264,8 +264,8 @@ fn run(seed: u64) {
         (0..2).for_each(|from| pipe.send(from));
         pipe.run_for(Duration::from_secs(1));
     }
-    for end in 0..2 {
-        let (sent, got) = (&pipe.sent[1 - end], &pipe.received[end][before[end]..]);
+    for (end, before) in before.into_iter().enumerate() {
+        let (sent, got) = (&pipe.sent[1 - end], &pipe.received[end][before..]);
         assert_eq!(got, &sent[sent.len() - 10..], "all arrives, once and in order");
         let stats = pipe.ends[end].stats();
         assert_eq!((stats.sessions, stats.half_open), (1, 0), "{stats:?}");
