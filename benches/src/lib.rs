@@ -7,9 +7,13 @@
 //! 100,000 members, one datagram from end to end, and deadlines, the first two beside foca and the
 //! memberlist crate; `docs/testing.md` has the commands.
 //!
+//! `… --bench sessions` measures handshakes, sealed datagrams and the memory of sessions, beside
+//! quinn-proto and both AEAD providers.
+//!
 //! `cargo run --release -p mesh-gossip-benches --bin idle` measures what an agent costs that has
 //! nothing to do, on real sockets: datagrams, bytes, processor, memory.
 //!
 //! Figures hold for the machine that they were measured on; compare only figures of one run.
 
+pub mod meeting;
 pub mod population;

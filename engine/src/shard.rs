@@ -23,7 +23,7 @@ use crate::clock::{self, Clock, CloneSignal};
 use crate::control::runtime::ControlHandle;
 use crate::control::{AgentPort, ControlMessage};
 use crate::io::{AnyDatagrams, Datagrams, SocketId};
-use crate::link::Links;
+use crate::link::{HotKeys, Links, MOST_HOT};
 use crate::orders::{AgentId, Inspection, Order, Orders, Refused, Reply};
 use crate::shared::Shared;
 
@@ -64,6 +64,8 @@ pub(crate) struct Shard {
     by_socket: HashMap<SocketId, usize>,
     deadlines: Timers<usize>,
     touched: Vec<usize>,
+    /// Room for the expanded keys of all agents' sessions.
+    keys: Arc<HotKeys>,
     clones: CloneSignal,
     next_boot_check: Instant,
 }
@@ -103,6 +105,7 @@ impl Shard {
             by_socket: HashMap::new(),
             deadlines: Timers::default(),
             touched: Vec::new(),
+            keys: Arc::new(HotKeys::of(MOST_HOT)),
             clones: CloneSignal::new(now, clock::wall(), clock::boot_id()),
             next_boot_check: now + BOOT_CHECK,
         }
@@ -306,7 +309,7 @@ impl Shard {
     }
 
     fn start(&mut self, hosted: Hosted) {
-        let Hosted { port, node, links, socket, shared, reply } = hosted;
+        let Hosted { port, node, mut links, socket, shared, reply } = hosted;
         let agent = port.agent;
         // It counts as joined only after it has tried its seeds.
         let has_seeds = !port.seeds.is_empty() || port.seed_file.is_some();
@@ -316,6 +319,7 @@ impl Shard {
         };
         let port = Box::new(port);
         self.tell_control(ControlMessage::AddAgent { port, done: reply });
+        links.share_keys(Arc::clone(&self.keys));
         let mut seat = Seat::new(agent, node, links, socket, shared, has_seeds);
         let touched = seat.touch();
         let index = match self.seats.iter().position(Option::is_none) {

@@ -69,6 +69,8 @@ use orders::Orders;
 
 /// How often departed members are looked through.
 const REAP_EVERY: Duration = Duration::from_secs(10);
+/// Wishes for fresh handshakes that nobody has fetched; a driver fetches them after every call.
+const SILENT: usize = 64;
 
 /// What a node is born with.
 pub struct Birth {
@@ -140,6 +142,8 @@ pub struct Node<T: MemberTable = DenseTable> {
     overflow: u64,
     streams: VecDeque<StreamRequest>,
     list_wishes: VecDeque<StreamRequest>,
+    /// Whose ping is late and where they should listen.
+    late: VecDeque<Peer>,
     stats: Stats,
 }
 
@@ -232,6 +236,7 @@ impl<T: MemberTable> Node<T> {
             overflow: 0,
             streams: VecDeque::new(),
             list_wishes: VecDeque::new(),
+            late: VecDeque::new(),
             stats: Stats::default(),
         };
         node.forget_doubts(now);
@@ -400,6 +405,21 @@ impl<T: MemberTable> Node<T> {
     /// The next wish for a bulk exchange.
     pub fn poll_stream(&mut self) -> Option<StreamRequest> {
         self.streams.pop_front()
+    }
+
+    /// The next member whose ping was not answered in time, and where it should listen: a fresh
+    /// handshake beside the probe reaches it even if it has lost our session (rule S-9).
+    pub fn poll_silent(&mut self) -> Option<(MemberId, SocketAddr)> {
+        self.late.pop_front().map(|peer| (peer.id, peer.address))
+    }
+
+    /// Asks for a fresh handshake with `id`; the oldest such wish makes room.
+    fn look_afresh(&mut self, id: MemberId) {
+        let Some(peer) = self.peer(id) else { return };
+        if self.late.len() >= SILENT {
+            self.late.pop_front();
+        }
+        self.late.push_back(peer);
     }
 
     /// When to call [`Node::handle_timeout`], and why.

@@ -11,6 +11,8 @@ use super::stats::TlsSummary;
 use crate::tls::alpn;
 use crate::tls::authority::MeshAuthority;
 use crate::tls::keys::{Binding, SessionKeys};
+
+pub(super) use crate::tls::keys::Side;
 use crate::tls::standing::Standing;
 use crate::tls::verifier::Usage;
 
@@ -61,13 +63,6 @@ impl Tunnel {
         }
         if self.out.push(&bytes) { Ok(()) } else { Err(Failure::Stream) }
     }
-}
-
-/// Which end of the handshake we are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Client,
-    Server,
 }
 
 /// What every handshake of ours says about us.

@@ -2,16 +2,16 @@
 
 use std::net::SocketAddr;
 
-use mesh_gossip_proto::session::channel::Channel;
+use mesh_gossip_proto::wire::header::{FLAG_COOKIE, FLAG_PROOF};
 use mesh_gossip_proto::{Instant, MemberId};
 
 use super::answer::Answer;
 use super::dial::{Dial, Proven};
-use super::established::Us;
+use super::established::{Side, Us};
 use super::failure::Failure;
 use super::flight::Envelope;
 use super::proofs::names_a_place;
-use super::session::{Finishing, Phase, Session, UNCONFIRMED};
+use super::session::{Beginning, Finishing, Phase, Session, UNCONFIRMED};
 use super::stats::TlsSummary;
 use super::targets::{Target, Targets};
 use super::{
@@ -19,9 +19,6 @@ use super::{
     OWN_ID, decode_reason, lifecycle,
 };
 use crate::entropy;
-use crate::link::established::Established;
-use crate::tls::keys::SessionKeys;
-use crate::tls::proof::ProofKeys;
 
 impl Links {
     /// Begins a handshake with `target` at `path` if none is under way and the pace allows it;
@@ -116,7 +113,7 @@ impl Links {
                     }
                 }
             }
-            Some(Entry::Open(session)) if session.attempt == attempt && session.path == from => {
+            Some(Entry::Open(session)) if session.is_of(attempt) && session.path == from => {
                 // A late answer: the server acknowledges a part of our last flight.
                 if let Phase::Finishing(finishing) = &mut session.phase {
                     finishing.acknowledge(parts.header.ack.get());
@@ -139,7 +136,7 @@ impl Links {
             match finish_dial(*dial, now, &us, index, greeting) {
                 Ok((session, tls)) => {
                     outcome = Some(Ok((session.peer, path, target, tls)));
-                    Some(Entry::Open(Box::new(session)))
+                    Some(Entry::Open(session))
                 }
                 Err(failure) => {
                     outcome = Some(Err((path, target, failure)));
@@ -169,8 +166,8 @@ impl Links {
             return;
         }
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
+        let (path, peer, begun) = (session.path, session.peer, session.begun());
         let Phase::Finishing(finishing) = &mut session.phase else { return };
-        let (path, peer, begun) = (session.path, session.peer, session.begun);
         if now.since(begun) >= UNCONFIRMED {
             let rejected = finishing.sent() >= super::session::REJECTED_AFTER;
             // Told once until the peer confirms after all.
@@ -180,9 +177,11 @@ impl Links {
             self.close(index);
             return self.fail(path, Failure::Unconfirmed);
         }
-        let mut trailer = Vec::new();
+        let (greeting, mut trailer) = (std::mem::take(&mut finishing.greeting), Vec::new());
         // A fresh channel cannot be exhausted; without a trailer the flight is still valid.
-        let _ = session.channel.seal(&finishing.greeting, &mut trailer);
+        let _ = session.seal(&greeting, &mut trailer);
+        let Phase::Finishing(finishing) = &mut session.phase else { return };
+        finishing.greeting = greeting;
         let (flight, again) = finishing.flight(now, &trailer);
         self.timers.set(index, again.min(begun + UNCONFIRMED));
         for datagram in flight {
@@ -253,8 +252,7 @@ impl Links {
             let belongs = match self.slots.get(named) {
                 Some(Entry::Answering(answer)) => answer.attempt == attempt && answer.path == from,
                 Some(Entry::Open(session)) => {
-                    let theirs = session.initiator == session.peer;
-                    theirs && session.attempt == attempt && session.path == from
+                    session.theirs && session.is_of(attempt) && session.path == from
                 }
                 Some(Entry::Dialing(_)) | None => false,
             };
@@ -308,7 +306,7 @@ impl Links {
             match finish_answer(*answer, now, &us) {
                 Ok((session, tls)) => {
                     outcome = Some(Ok(tls));
-                    Some(Entry::Open(Box::new(session)))
+                    Some(Entry::Open(session))
                 }
                 Err(failure) => {
                     outcome = Some(Err((path, attempt, failure)));
@@ -376,24 +374,18 @@ impl Links {
             Phase::Awaited => self.half_open -= 1,
             Phase::Live { .. } => self.forget_live(index, session.peer, session.path),
         }
-        if session.initiator == session.peer {
-            self.attempts.remove(&(session.path, session.attempt));
-        }
+        self.forget_attempt(index, session);
     }
 
     fn forget_live(&mut self, index: u32, peer: MemberId, path: SocketAddr) {
+        self.warmth.forget(index);
         if let Some(sessions) = self.members.get_mut(&peer) {
             sessions.retain(|other| *other != index);
             if sessions.is_empty() {
                 self.members.remove(&peer);
             }
         }
-        if self.paths.get(&path) == Some(&index) {
-            self.paths.remove(&path);
-            if let Some(other) = self.sessions_at(peer, path).first() {
-                self.paths.insert(path, *other);
-            }
-        }
+        self.leave_path(index, peer, path);
     }
 }
 
@@ -416,71 +408,29 @@ fn finish_dial(
     us: &Us<'_>,
     index: u32,
     greeting: Vec<u8>,
-) -> Result<(Session, TlsSummary), Failure> {
+) -> Result<(Box<Session>, TlsSummary), Failure> {
     let (path, target, begun, attempt) = (dial.path, dial.target(), dial.begun, dial.attempt);
     let generation = dial.generation;
     let Proven { established, peer_index, tunnel } = dial.finish(us)?;
-    let Established { peer, keys, tls, standing, left } = established;
-    let SessionKeys { client_to_server, server_to_client, client_proof, server_proof } = keys;
     let ack = tunnel.input.acknowledges();
     let envelope = Envelope { kind: INIT, receiver: peer_index, sender: index, ack, attempt };
     let finishing = Finishing::new(tunnel, envelope, greeting, target);
-    let session = Session {
-        peer,
-        path,
-        initiator: us.local,
-        attempt,
-        begun,
-        channel: Channel::new(client_to_server, server_to_client, peer_index),
-        phase: Phase::Finishing(Box::new(finishing)),
-        heard: now,
-        used: now,
-        renews: now,
-        asked: None,
-        tried: None,
-        redialled: None,
-        asks: 0,
-        said: None,
-        doubted: false,
-        proofs: ProofKeys { ours: client_proof, theirs: server_proof },
-        standing,
-        ends: now + left,
-        generation,
-    };
-    Ok((session, tls))
+    let side = Side::Client;
+    let beginning = Beginning { side, path, attempt, begun, generation, peer_index };
+    let tls = established.tls;
+    let phase = Phase::Finishing(Box::new(finishing));
+    Ok((Session::begin(now, &beginning, established, phase), tls))
 }
 
 fn finish_answer(
     answer: Answer,
     now: Instant,
     us: &Us<'_>,
-) -> Result<(Session, TlsSummary), Failure> {
-    let (path, begun, attempt) = (answer.path, answer.begun, answer.attempt);
-    let generation = answer.generation;
-    let peer_index = answer.peer_index;
-    let Established { peer, keys, tls, standing, left } = answer.finish(us)?;
-    let SessionKeys { client_to_server, server_to_client, client_proof, server_proof } = keys;
-    let session = Session {
-        peer,
-        path,
-        initiator: peer,
-        attempt,
-        begun,
-        channel: Channel::new(server_to_client, client_to_server, peer_index),
-        phase: Phase::Awaited,
-        heard: now,
-        used: now,
-        renews: now,
-        asked: None,
-        tried: None,
-        redialled: None,
-        asks: 0,
-        said: None,
-        doubted: false,
-        proofs: ProofKeys { ours: server_proof, theirs: client_proof },
-        standing,
-        ends: now + left,
-        generation,
-    };
-    Ok((session, tls))
+) -> Result<(Box<Session>, TlsSummary), Failure> {
+    let Answer { path, begun, attempt, generation, peer_index, .. } = answer;
+    let established = answer.finish(us)?;
+    let side = Side::Server;
+    let beginning = Beginning { side, path, attempt, begun, generation, peer_index };
+    let tls = established.tls;
+    Ok((Session::begin(now, &beginning, established, Phase::Awaited), tls))
 }

@@ -5,6 +5,8 @@
 //! repeated or late looks like a choice. Who is wrong is told before it matters: no session
 //! retires before its end has said, more than once, which one it sends on.
 
+use std::net::SocketAddr;
+
 use mesh_gossip_proto::wire::message::{FRAME, kind};
 use mesh_gossip_proto::{Duration, Instant, MemberId};
 
@@ -20,9 +22,6 @@ pub(super) const CONFIRMATION: [u8; FRAME] = [kind::CONFIRM, 0, 0];
 const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 /// And asks again so often while none came about.
 const SUCCESSOR_AGAIN: Duration = Duration::from_secs(60);
-/// A session that nothing was sent or heard on for so long ends: what is kept warm is what is
-/// used, ring neighbours and a few acquaintances, however many members there are.
-const IDLE: Duration = Duration::from_secs(600);
 /// An old session whose peer has been silent for so long gets no successor: the peer is gone.
 const FORSAKEN: Duration = Duration::from_secs(3_600);
 /// Before an old session retires its end says so often which session it sends on, with such a
@@ -55,9 +54,10 @@ impl Links {
             // Trust changed under the confirmation (rule S-16).
             return;
         }
-        let renews = now + self.lifetime();
-        self.live_until(now, index, renews);
+        let renews = now + self.lifetime(index);
+        self.live_until(index, renews);
         self.paths.insert(path, index);
+        self.enlist(index);
         self.rank(now, index);
         self.flush(now, Target::Member(peer), index);
         if let Some(target) = waits_under {
@@ -74,21 +74,22 @@ impl Links {
             Some(Entry::Open(best)) => Some(best),
             Some(Entry::Dialing(_) | Entry::Answering(_)) | None => None,
         });
-        let at = if best.is_none_or(|best| session.supersedes(best)) { 0 } else { 1 };
+        let at = if best.is_none_or(|best| session.supersedes(best, self.local)) { 0 } else { 1 };
         // A handshake that changed nothing is not repeated at once.
-        let redialled = best.and_then(|best| best.redialled);
+        let redialled = best.and_then(|best| best.warm()).and_then(|warm| warm.redialled);
         order.insert(at, index);
         // A superseded session goes on receiving for a while: the peer may still send on it.
-        let others: Vec<u32> = order.iter().skip(1).copied().collect();
+        for other in order.iter().skip(1) {
+            self.timers.set(*other, now + self.linger);
+        }
         let surplus: Vec<u32> = order.iter().skip(most_a_member(self.linger)).copied().collect();
-        for other in others {
-            self.timers.set(other, now + self.linger);
+        for surplus in surplus {
+            self.close(surplus);
         }
-        for index in surplus {
-            self.close(index);
-        }
-        if let Some(Entry::Open(session)) = self.slots.get_mut(index) {
-            session.redialled = redialled;
+        if let Some(Entry::Open(session)) = self.slots.get_mut(index)
+            && let Some(warm) = session.warm_mut()
+        {
+            warm.redialled = redialled;
         }
         // The peer may see another order: its clock met the two handshakes at other moments.
         let kept = self.members.get(&peer).and_then(|order| order.first().copied());
@@ -127,24 +128,37 @@ impl Links {
         order.retain(|index| *index != chosen);
         order.insert(0, chosen);
         self.timers.set(best, now + self.linger);
-        let lifetime = self.lifetime();
+        let lifetime = self.lifetime(chosen);
         let Some(Entry::Open(session)) = self.slots.get(chosen) else { return };
         // Its age counts from its own beginning (rule S-3).
-        let due = session.begun + lifetime;
+        let due = session.begun() + lifetime;
         self.paths.insert(session.path, chosen);
-        self.live_until(now, chosen, due.max(now + SUCCESSOR_AGAIN));
+        self.live_until(chosen, due.max(now + SUCCESSOR_AGAIN));
     }
 
-    /// The session that its member is sent on wants a successor at `renews`, unless it falls idle
-    /// before.
-    fn live_until(&mut self, now: Instant, index: u32, renews: Instant) {
+    /// A ping to `peer`, which should listen at `address`, was not answered in time. If there is a
+    /// session, the peer may have lost it in a restart: a fresh handshake runs beside the probe, and
+    /// what it proves answers the probe (rule S-9). Without a session one is under way anyway.
+    pub fn look_afresh(&mut self, now: Instant, peer: MemberId, address: SocketAddr) {
+        if self.members.contains_key(&peer) && self.dial(now, Target::Member(peer), address) {
+            self.stats.looks += 1;
+        }
+    }
+
+    /// The session that its member is sent on wants a successor at `renews`.
+    pub(super) fn live_until(&mut self, index: u32, renews: Instant) {
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
-        session.renews = renews;
-        self.timers.set(index, renews.min(now + IDLE).min(session.ends));
+        let ends = session.ends;
+        if let Some(warm) = session.warm_mut() {
+            warm.renews = renews;
+            self.timers.set(index, renews.min(ends));
+        }
     }
 
-    fn lifetime(&mut self) -> Duration {
-        LIFETIME.mul_f64(0.75 + self.rng.f64() * 0.5)
+    /// How long the session at `index` lives; the same each time, however often it rests.
+    pub(super) fn lifetime(&self, index: u32) -> Duration {
+        let seed = self.local.prefix() ^ u64::from(index);
+        LIFETIME.mul_f64(0.75 + fastrand::Rng::with_seed(seed).f64() * 0.5)
     }
 
     /// Seals and sends what waited for `target` on the session `index`.
@@ -163,10 +177,11 @@ impl Links {
             self.stats.unsent += 1;
             return;
         }
+        self.use_session(now, index);
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
         let mut sealed = Vec::with_capacity(payload.len() + 32);
         let path = session.path;
-        if session.channel.seal(payload, &mut sealed).is_err() {
+        if session.seal(payload, &mut sealed).is_err() {
             self.stats.unsent += 1;
             return;
         }
@@ -176,8 +191,9 @@ impl Links {
     }
 
     /// Acts on every deadline that has come.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Instant) {
         self.rekey(now);
+        self.cool(now);
         while let Some(index) = self.timers.pop_due(now) {
             match self.slots.get(index) {
                 Some(Entry::Dialing(_)) => self.send_dial_flight(now, index),
@@ -200,25 +216,26 @@ impl Links {
         }
     }
 
-    /// A live session's deadline: the best of its member ends when it is idle, and wants a
-    /// successor when it is old and the peer is still there; any other retires once nothing
-    /// arrives on it any more.
+    /// A live session's deadline: the best of its member wants a successor when it is old and the
+    /// peer is still there; any other retires once nothing arrives on it any more.
     fn session_aged(&mut self, now: Instant, index: u32) {
         if !self.upheld(now, index) {
             return;
         }
         let Some(Entry::Open(session)) = self.slots.get(index) else { return };
-        let Session { peer, path, heard, used, renews, ends, .. } = **session;
+        let Session { peer, path, heard, .. } = **session;
+        let renews = session.warm().map(|warm| warm.renews);
         let best = self.members.get(&peer).and_then(|sessions| sessions.first());
         if let Some(best) = best.copied().filter(|best| *best != index) {
             self.retire(now, index, best);
-        } else if now.since(used) >= IDLE {
-            self.stats.idled += 1;
-            self.close(index);
-        } else if now < renews {
-            self.timers.set(index, renews.min(used + IDLE).min(ends));
+            return;
+        }
+        // One that rests wants no successor: it is used, or falls idle.
+        let Some(renews) = renews else { return };
+        if now < renews {
+            self.live_until(index, renews);
         } else if now.since(heard) < FORSAKEN {
-            self.live_until(now, index, now + SUCCESSOR_AGAIN);
+            self.live_until(index, now + SUCCESSOR_AGAIN);
             self.dial(now, Target::Member(peer), path);
         } else {
             self.close(index);

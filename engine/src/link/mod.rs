@@ -15,14 +15,22 @@ mod cookies;
 mod dial;
 mod established;
 mod failure;
+#[cfg(test)]
+mod faulty_tests;
 mod flight;
 #[cfg(test)]
 mod flood_tests;
 mod handshakes;
 mod lifecycle;
+mod order;
 pub(crate) mod pacing;
 mod proofs;
+mod recency;
 mod rekeying;
+#[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
+mod resting_tests;
 #[cfg(test)]
 mod rotation_tests;
 mod session;
@@ -35,6 +43,7 @@ mod tests;
 mod trusting;
 #[cfg(test)]
 mod trusting_tests;
+mod warmth;
 #[cfg(test)]
 mod warmth_tests;
 
@@ -58,14 +67,19 @@ use admission::Admission;
 use answer::Answer;
 use dial::{Dial, Expect};
 use failure::Failure;
+use order::Order;
 use pacing::Pace;
 use rekeying::Rekeying;
 use session::Session;
 use stats::LinkStats;
 use targets::{Target, Targets};
+use warmth::Warmth;
 
-/// Handshakes and sessions held at once; a further handshake is refused and counted.
-const MOST_ENTRIES: usize = 131_072;
+pub use warmth::{HotKeys, MOST_HOT};
+
+/// Handshakes and sessions held at once; a further handshake is refused and counted. Beyond the
+/// sessions there is room for handshakes that replace them.
+const MOST_ENTRIES: usize = warmth::MOST_SESSIONS + 4_096;
 /// Peers remembered as told to reject us.
 const MOST_REJECTED: usize = 1_024;
 /// A hint answers a sealed datagram of at least this size, so that it never amplifies.
@@ -76,38 +90,70 @@ const OWN_ID: &str = "own-id";
 const SEED_IS_FRESH: Duration = Duration::from_millis(2_500);
 
 /// What links are made with.
-pub(crate) struct LinkOptions {
-    pub(crate) local: MemberId,
-    pub(crate) cluster_id: String,
+pub struct LinkOptions {
+    /// Our own id.
+    pub local: MemberId,
+    /// Part of what keys are bound to.
+    pub cluster_id: String,
     /// Credentials, and what completes the chains of records.
-    pub(crate) authority: Arc<MeshAuthority>,
+    pub authority: Arc<MeshAuthority>,
     /// Seed of indices; attempt ids come from the operating system.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// How long a superseded session still receives.
-    pub(crate) linger: Duration,
+    pub linger: Duration,
 }
 
 /// A payload of an authenticated member.
 #[derive(Debug)]
-pub(crate) struct Delivery<'a> {
-    pub(crate) from: MemberId,
-    pub(crate) path: SocketAddr,
-    pub(crate) payload: &'a [u8],
+pub struct Delivery<'a> {
+    /// Whose certificate the session rests on.
+    pub from: MemberId,
+    /// The path that its handshake verified.
+    pub path: SocketAddr,
+    /// What was opened.
+    pub payload: &'a [u8],
 }
 
 /// What the links tell their driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LinkEvent {
+pub enum LinkEvent {
     /// A handshake that we began showed a fresh signature of this member (rule S-9).
-    Proven { peer: MemberId, path: SocketAddr, seed: bool },
+    Proven {
+        /// The member.
+        peer: MemberId,
+        /// Where it answered.
+        path: SocketAddr,
+        /// The dial named no member.
+        seed: bool,
+    },
     /// Three of our last flights went unconfirmed: the peer may not accept us (rule S-9).
-    Rejected { peer: MemberId },
+    Rejected {
+        /// The member.
+        peer: MemberId,
+    },
     /// A seed that we dialled showed our own certificate: most likely we dialled ourselves.
-    Ourselves { path: SocketAddr },
+    Ourselves {
+        /// Where it answered.
+        path: SocketAddr,
+    },
     /// A handshake failed, ours to begin or not.
-    Failed { path: SocketAddr, reason: &'static str },
+    Failed {
+        /// With whom.
+        path: SocketAddr,
+        /// A short stable word.
+        reason: &'static str,
+    },
     /// A session ended because what the peer's certificate rests on fell (rule S-16).
-    Fallen { peer: MemberId, path: SocketAddr, serial: Serial, reason: &'static str },
+    Fallen {
+        /// The member.
+        peer: MemberId,
+        /// Where it was reached.
+        path: SocketAddr,
+        /// Of its leaf.
+        serial: Serial,
+        /// A short stable word.
+        reason: &'static str,
+    },
 }
 
 /// A place: what an index stands for.
@@ -118,16 +164,15 @@ enum Entry {
 }
 
 /// All links of one agent.
-pub(crate) struct Links {
+pub struct Links {
     local: MemberId,
     cluster_id: String,
     authority: Arc<MeshAuthority>,
     linger: Duration,
-    rng: fastrand::Rng,
     slots: Slots<Entry>,
     /// Confirmed sessions by member, the one to send on first.
-    members: HashMap<MemberId, Vec<u32>>,
-    /// The newest confirmed session by path.
+    members: HashMap<MemberId, Order>,
+    /// The newest confirmed session by path, of those with expanded keys.
     paths: HashMap<SocketAddr, u32>,
     /// Handshakes that strangers began, by source and attempt.
     attempts: HashMap<(SocketAddr, u64), u32>,
@@ -136,6 +181,7 @@ pub(crate) struct Links {
     targets: Targets,
     trust: Arc<TrustCell>,
     rekeying: Rekeying,
+    warmth: Warmth,
     timers: Timers<u32>,
     half_open: u64,
     /// Who may make us begin a handshake (rule S-7).
@@ -149,7 +195,8 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) fn new(options: LinkOptions) -> Self {
+    /// Without any session.
+    pub fn new(options: LinkOptions) -> Self {
         let LinkOptions { local, cluster_id, authority, seed, linger } = options;
         let trust = Arc::clone(authority.credentials().verifier().trust());
         Self {
@@ -157,7 +204,6 @@ impl Links {
             cluster_id,
             authority,
             linger,
-            rng: fastrand::Rng::with_seed(seed),
             slots: Slots::seeded(seed ^ local.prefix()),
             members: HashMap::new(),
             paths: HashMap::new(),
@@ -166,6 +212,7 @@ impl Links {
             targets: Targets::default(),
             trust,
             rekeying: Rekeying::default(),
+            warmth: Warmth::default(),
             timers: Timers::default(),
             half_open: 0,
             admission: Admission::default(),
@@ -179,7 +226,7 @@ impl Links {
 
     /// Seals `payload` into `sealed` and returns where to send it; `None` when it waits for a
     /// handshake, or had to go.
-    pub(crate) fn send(
+    pub fn send(
         &mut self,
         now: Instant,
         transmit: &Transmit,
@@ -191,11 +238,12 @@ impl Links {
             self.hold_and_dial(now, target, transmit.address, payload);
             return None;
         };
+        self.use_session(now, index);
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else {
             unreachable!("the index of members and paths names a session");
         };
         sealed.clear();
-        if session.channel.seal(payload, sealed).is_err() {
+        if session.seal(payload, sealed).is_err() {
             self.close(index);
             self.hold_and_dial(now, target, transmit.address, payload);
             return None;
@@ -204,15 +252,14 @@ impl Links {
         let moved = session.may_have_moved(now, transmit.address);
         if lifecycle::has_ping(payload) {
             // Only a ping is owed an answer.
-            session.asked.get_or_insert(now);
+            session.asks(now);
         }
         let deaf = session.is_deaf(now);
-        if deaf {
-            session.redialled = Some(now);
+        if let Some(warm) = session.warm_mut().filter(|_| deaf) {
+            warm.redialled = Some(now);
             // A look elsewhere that was lost is worth another one.
-            session.tried = None;
+            warm.tried = None;
         }
-        session.used = now;
         let (doubted, due) = (session.doubted || deaf, session.channel.wants_successor());
         self.stats.sealed += 1;
         self.stats.bytes_out += sealed.len() as u64;
@@ -238,8 +285,10 @@ impl Links {
         let Some(Entry::Open(session)) = self.slots.get(index) else { return };
         let target = Target::Member(session.peer);
         let begins = !self.targets.is_dialling(target) && self.dial(now, target, path);
-        if let Some(Entry::Open(session)) = self.slots.get_mut(index).filter(|_| begins) {
-            session.tried = Some(path);
+        if let Some(Entry::Open(session)) = self.slots.get_mut(index).filter(|_| begins)
+            && let Some(warm) = session.warm_mut()
+        {
+            warm.tried = Some(path);
         }
     }
 
@@ -272,7 +321,7 @@ impl Links {
     }
 
     /// Takes a datagram, in place; a payload comes back when it carried one.
-    pub(crate) fn receive<'a>(
+    pub fn receive<'a>(
         &mut self,
         now: Instant,
         from: SocketAddr,
@@ -336,17 +385,16 @@ impl Links {
             return self.drop_datagram("untrusted");
         }
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return None };
-        let payload = match session.channel.open(header, body) {
+        let payload = match session.open(header, body) {
             Ok(payload) => payload,
             Err(OpenError::Replayed) => return self.drop_datagram("replayed"),
             Err(OpenError::Forged) => return self.drop_datagram("forged"),
         };
-        session.heard = now;
-        session.used = now;
-        session.asked = None;
-        session.doubted = false;
+        // A CONFIRM answers no ping.
+        session.hear(now, !is_confirmation(payload));
         let (peer, path) = (session.peer, session.path);
         let unconfirmed = session.confirmed().is_none();
+        self.use_session(now, index);
         self.stats.opened += 1;
         if unconfirmed {
             self.confirm(now, index);
@@ -384,27 +432,39 @@ impl Links {
     }
 
     /// The next handshake datagram to send.
-    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
         self.outbox.pop_front()
     }
 
     /// The next event.
-    pub(crate) fn poll_event(&mut self) -> Option<LinkEvent> {
+    pub fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
 
     /// When to call [`Links::handle_timeout`].
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        Instant::earliest(self.timers.next().map(|(at, _)| at), self.rekeying.due())
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let timers = Instant::earliest(self.timers.next().map(|(at, _)| at), self.cools());
+        Instant::earliest(timers, self.rekeying.due())
     }
 
     /// Counters and gauges.
-    pub(crate) fn stats(&self) -> LinkStats {
+    pub fn stats(&self) -> LinkStats {
         let sessions = self.members.values().map(|sessions| sessions.len() as u64).sum();
         let outdated = self.outdated().count() as u64;
         let answering_us = self.admission.spent().as_micros() as u64;
+        let (hot, dehydrated) = (self.warmth.hot() as u64, self.warmth.dehydrated() as u64);
+        let kept = self.warmth.kept() as u64;
         let half_open = self.half_open;
-        LinkStats { sessions, outdated, half_open, answering_us, ..self.stats.clone() }
+        LinkStats {
+            sessions,
+            hot,
+            kept,
+            dehydrated,
+            outdated,
+            half_open,
+            answering_us,
+            ..self.stats.clone()
+        }
     }
 
     /// Drops every session and handshake (rule S-4): their counters may run elsewhere too.
@@ -424,7 +484,7 @@ impl Links {
             Some(Entry::Open(session)) => session.path == path,
             Some(Entry::Dialing(_) | Entry::Answering(_)) | None => false,
         };
-        let sessions = self.members.get(&peer).map(Vec::as_slice).unwrap_or_default();
+        let sessions = self.members.get(&peer).cloned().unwrap_or_default();
         sessions.iter().copied().filter(over_path).collect()
     }
 

@@ -70,7 +70,7 @@ impl Links {
         match index.and_then(|index| self.slots.get(*index)) {
             Some(Entry::Open(session)) => Ticket::Proof {
                 receiver: session.channel.peer_index(),
-                key: session.proofs.ours.clone(),
+                key: session.proofs().ours,
             },
             Some(Entry::Dialing(_) | Entry::Answering(_)) | None => Ticket::Nothing,
         }
@@ -106,7 +106,7 @@ impl Links {
             FLAG_PROOF => {
                 let upheld = self.upheld(now, named);
                 let holds = |session: &Session| {
-                    let key = &session.proofs.theirs;
+                    let key = session.proofs().theirs;
                     // Bound to the path, or a recorded one would be good everywhere.
                     session.path == from
                         && session.confirmed().is_some()

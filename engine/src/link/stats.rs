@@ -26,6 +26,8 @@ pub struct LinkStats {
     pub handshake_bytes_out: u64,
     /// Handshakes begun by us.
     pub dials: u64,
+    /// Handshakes beside the probe of a peer that was silent on its session.
+    pub looks: u64,
     /// Handshakes that ended in a confirmed session, either side.
     pub confirmed: u64,
     /// Handshakes that failed or timed out, either side, by reason.
@@ -36,6 +38,16 @@ pub struct LinkStats {
     pub unsent: u64,
     /// Sessions that ended because nothing was sent or heard on them.
     pub idled: u64,
+    /// Sessions that ended because there were too many, the least recently used first.
+    pub evicted: u64,
+    /// Sessions whose keys were expanded again for a datagram.
+    pub rehydrated: u64,
+    /// Live sessions whose keys are expanded (gauge).
+    pub hot: u64,
+    /// Those of them that stay hot because the peer is a ring neighbour (gauge).
+    pub kept: u64,
+    /// Live sessions that keep only their secrets (gauge).
+    pub dehydrated: u64,
     /// Sessions that ended because what the peer's certificate rests on fell, by reason.
     pub fallen: BTreeMap<&'static str, u64>,
     /// Handshakes begun because our certificate was exchanged.

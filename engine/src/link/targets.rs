@@ -104,6 +104,14 @@ impl Targets {
         self.outlooks.values_mut().for_each(|outlook| outlook.pace.fill());
     }
 
+    /// Forgets whoever is at rest, and gives back the room.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        self.outlooks.retain(|_, outlook| !outlook.is_at_rest(now));
+        if self.outlooks.capacity() > 4 * self.outlooks.len() {
+            self.outlooks.shrink_to(2 * self.outlooks.len());
+        }
+    }
+
     /// A handshake began under `index`.
     pub(super) fn dialling(&mut self, target: Target, index: u32) {
         let outlook = self.outlooks.entry(target).or_insert_with(Outlook::new);

@@ -49,7 +49,7 @@ pub(super) struct Net {
     datagrams: usize,
     /// Returns whether the datagram of this sender is carried.
     pub(super) fault: Fault,
-    log: Vec<(usize, Vec<u8>)>,
+    pub(super) log: Vec<(usize, Vec<u8>)>,
 }
 
 impl Net {
@@ -354,7 +354,7 @@ fn simultaneous_opens_settle_on_one_session() {
     for end in &net.ends {
         let best = *end.members.values().next().unwrap().first().unwrap();
         let Some(Entry::Open(session)) = end.slots.get(best) else { unreachable!() };
-        assert_eq!(session.initiator, lower);
+        assert_eq!(session.initiator(end.local), lower);
     }
     net.run_for(Duration::from_secs(30));
     assert!(net.ends.iter().all(|end| end.stats().sessions == 1), "the loser retires");

@@ -38,7 +38,7 @@ impl Links {
     }
 
     /// Trust has changed: looks at every session at once.
-    pub(crate) fn handle_trust(&mut self, now: Instant) {
+    pub fn handle_trust(&mut self, now: Instant) {
         let indices: Vec<u32> = self.slots.iter().map(|(index, _)| index).collect();
         for index in indices {
             // Handshakes under way are asked when they are complete.

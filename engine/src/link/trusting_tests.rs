@@ -31,7 +31,7 @@ fn change(end: &Links, edit: impl FnOnce(&mut Trust)) {
     cell.replace(trust);
 }
 
-fn revoke(end: &Links, list: &[u8]) {
+pub(super) fn revoke(end: &Links, list: &[u8]) {
     let now = end.authority.credentials().now().unwrap();
     change(end, |trust| assert_eq!(trust.take_list(list, now), Ok(Taken::Fresh)));
 }

@@ -212,7 +212,7 @@ fn ends_that_see_two_orders_settle_on_one() {
     let best = |net: &Net, end: usize| {
         let index = *net.ends[end].members.values().next().unwrap().first().unwrap();
         let Some(Entry::Open(session)) = net.ends[end].slots.get(index) else { unreachable!() };
-        (session.attempt, session.initiator)
+        (session.warm().unwrap().attempt, session.initiator(net.id(end)))
     };
     assert_eq!(sessions(&net), [2, 2]);
     assert_eq!(best(&net, low), best(&net, high));

@@ -229,12 +229,15 @@ impl Observers {
     }
 }
 
-/// The links' counters.
-struct Links {
+/// The links' sessions.
+struct Sessions {
     sessions: IntGauge,
-    half_open: IntGauge,
+    hot: IntGauge,
+    dehydrated: IntGauge,
     outdated: IntGauge,
     idled: IntCounter,
+    evicted: IntCounter,
+    rehydrated: IntCounter,
     fallen: IntCounterVec,
     rekeys: IntCounter,
     dials: IntCounter,
@@ -245,15 +248,39 @@ struct Links {
     floods: Floods,
 }
 
-impl Links {
+impl Sessions {
     fn new(r: &Registry) -> Self {
         Self {
             sessions: gauge(r, "mesh_gossip_sessions", "Live sessions."),
-            half_open: gauge(r, "mesh_gossip_sessions_half_open", "Handshakes under way."),
+            hot: gauge(
+                r,
+                "mesh_gossip_sessions_hot",
+                "Live sessions whose keys are expanded, ready for use.",
+            ),
+            dehydrated: gauge(
+                r,
+                "mesh_gossip_sessions_dehydrated",
+                "Live sessions at rest, which keep only their secrets.",
+            ),
             outdated: gauge(
                 r,
                 "mesh_gossip_sessions_outdated",
                 "Members whose session rests on an earlier certificate of ours.",
+            ),
+            idled: counter(
+                r,
+                "mesh_gossip_sessions_idled_total",
+                "Sessions that ended because nobody used them.",
+            ),
+            evicted: counter(
+                r,
+                "mesh_gossip_sessions_evicted_total",
+                "Sessions that ended because there were too many.",
+            ),
+            rehydrated: counter(
+                r,
+                "mesh_gossip_sessions_rehydrated_total",
+                "Sessions at rest whose keys were expanded again for a datagram.",
             ),
             fallen: counters(
                 r,
@@ -266,10 +293,43 @@ impl Links {
                 "mesh_gossip_sessions_rekeyed_total",
                 "Handshakes begun because our certificate was exchanged.",
             ),
-            idled: counter(
+        }
+    }
+
+    fn copy(&self, links: &LinkStats) {
+        self.sessions.set(links.sessions as i64);
+        self.hot.set(links.hot as i64);
+        self.dehydrated.set(links.dehydrated as i64);
+        self.outdated.set(links.outdated as i64);
+        raise(&self.idled, links.idled);
+        raise(&self.evicted, links.evicted);
+        raise(&self.rehydrated, links.rehydrated);
+        raise(&self.rekeys, links.rekeys);
+        raise_by(&self.fallen, &links.fallen);
+    }
+}
+
+/// The links' counters.
+struct Links {
+    sessions: Sessions,
+    half_open: IntGauge,
+    dials: IntCounter,
+    looks: IntCounter,
+    handshakes: IntCounterVec,
+    handshake_bytes: IntCounter,
+    dropped: IntCounterVec,
+    bytes: IntCounterVec,
+}
+
+impl Links {
+    fn new(r: &Registry) -> Self {
+        Self {
+            sessions: Sessions::new(r),
+            half_open: gauge(r, "mesh_gossip_sessions_half_open", "Handshakes under way."),
+            looks: counter(
                 r,
-                "mesh_gossip_sessions_idled_total",
-                "Sessions that ended because nobody used them.",
+                "mesh_gossip_handshakes_beside_probes_total",
+                "Handshakes with peers that did not answer a ping on their session.",
             ),
             dials: counter(r, "mesh_gossip_handshakes_dialled_total", "Handshakes begun by us."),
             handshakes: counters(
@@ -300,13 +360,10 @@ impl Links {
     }
 
     fn copy(&self, links: &LinkStats) {
-        self.sessions.set(links.sessions as i64);
+        self.sessions.copy(links);
         self.half_open.set(links.half_open as i64);
-        raise(&self.idled, links.idled);
-        self.outdated.set(links.outdated as i64);
-        raise(&self.rekeys, links.rekeys);
-        raise_by(&self.fallen, &links.fallen);
         raise(&self.dials, links.dials);
+        raise(&self.looks, links.looks);
         raise(&self.handshake_bytes, links.handshake_bytes_out);
         for (direction, total) in [("inbound", links.bytes_in), ("outbound", links.bytes_out)] {
             raise(&self.bytes.with_label_values(&[direction]), total);

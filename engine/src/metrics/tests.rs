@@ -53,6 +53,11 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.links.proofs = 4;
     inspection.links.worthless_tokens.insert("cookie", 5);
     inspection.links.answering_us = 7_000;
+    inspection.links.looks = 12;
+    inspection.links.hot = 2;
+    inspection.links.dehydrated = 1;
+    inspection.links.evicted = 9;
+    inspection.links.rehydrated = 10;
     inspection.io.send_failed = 1;
     for _scrape in 0..2 {
         let text = metrics.render(&view, &inspection);
@@ -88,6 +93,11 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
                 "mesh_gossip_handshake_tokens_total{mesh_outcome=\"failure\",mesh_token=\"cookie\"} 5",
                 "mesh_gossip_handshake_tokens_total{mesh_outcome=\"success\",mesh_token=\"proof\"} 4",
                 "mesh_gossip_answering_microseconds_total 7000",
+                "mesh_gossip_handshakes_beside_probes_total 12",
+                "mesh_gossip_sessions_hot 2",
+                "mesh_gossip_sessions_dehydrated 1",
+                "mesh_gossip_sessions_evicted_total 9",
+                "mesh_gossip_sessions_rehydrated_total 10",
                 "mesh_gossip_io_backend_info{backend=\"mmsg\"} 1",
             ],
         );

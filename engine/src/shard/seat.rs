@@ -54,6 +54,8 @@ pub(super) struct Seat {
     /// Seeds are configured and no address of theirs has been dialled yet.
     awaits_seeds: bool,
     published: u64,
+    /// Whose sessions the links keep warm.
+    neighbours: Vec<MemberId>,
     round_trips: RoundTrips,
     touched: bool,
     plain: Vec<u8>,
@@ -87,6 +89,7 @@ impl Seat {
             shared,
             awaits_seeds: has_seeds,
             published,
+            neighbours: Vec::new(),
             round_trips,
             touched: false,
             plain: Vec::new(),
@@ -180,6 +183,9 @@ impl Seat {
         self.touched = false;
         loop {
             self.take_link_events(now, outside);
+            while let Some((peer, address)) = self.node.poll_silent() {
+                self.links.look_afresh(now, peer, address);
+            }
             let sent = self.send_all(now, outside);
             if !sent {
                 break;
@@ -187,6 +193,7 @@ impl Seat {
         }
         // Whoever is told of a change finds it in the view.
         self.publish(now);
+        self.tell_neighbours();
         self.take_events(now, outside);
         while let Some(request) = self.node.poll_stream() {
             let work = Work::Stream { agent: self.agent, request };
@@ -299,6 +306,16 @@ impl Seat {
         }
     }
 
+    /// Tells the links whose sessions to keep warm, when that has changed.
+    fn tell_neighbours(&mut self) {
+        let Self { node, links, neighbours, .. } = self;
+        if !node.neighbours().eq(neighbours.iter().copied()) {
+            neighbours.clear();
+            neighbours.extend(node.neighbours());
+            links.keep_warm(neighbours.iter().copied());
+        }
+    }
+
     fn publish(&mut self, now: Instant) {
         let version = self.node.version();
         if version == self.published {
@@ -306,6 +323,7 @@ impl Seat {
         }
         self.published = version;
         let view = self.node.view(now);
+        self.links.set_members(view.counts().present());
         self.round_trips.resume_naming(&view);
         self.shared.snapshot.publish(Published { view, at: clock::wall() });
     }

@@ -4,9 +4,10 @@
 //! speaks, in which cluster, under which indices and attempt, so that a changed unauthenticated
 //! field gives the two sides different keys instead of a session that means two things.
 //!
-//! Invariant: a secret lives only until its keys are expanded.
+//! Invariant: a secret has one owner, which is no `Clone`, shows it to nobody, never moves it about
+//! in memory and wipes it in the end. Keys are expanded from it whenever they are needed.
 
-use super::proof::{PROOF, ProofKey};
+use super::proof::{PROOF, ProofKey, ProofKeys};
 use mesh_gossip_proto::MemberId;
 use mesh_gossip_proto::session::channel::Seal;
 use mesh_gossip_proto::wire::header::TAG;
@@ -52,18 +53,34 @@ impl std::fmt::Debug for PacketKey {
     }
 }
 
-/// Keys of a session, by direction of the handshake.
+/// Both directions' keys, ready for use.
 #[derive(Debug)]
+pub(crate) struct PacketKeys {
+    pub(crate) send: PacketKey,
+    pub(crate) receive: PacketKey,
+}
+
+/// Which end of a handshake we were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Server,
+}
+
+/// What a finished handshake exported: the client's direction, then the server's.
 pub(crate) struct SessionKeys {
-    pub(crate) client_to_server: PacketKey,
-    pub(crate) server_to_client: PacketKey,
-    /// What the client proves possession with, and what the server does.
-    pub(crate) client_proof: ProofKey,
-    pub(crate) server_proof: ProofKey,
+    exported: Zeroizing<Vec<u8>>,
+    algorithm: &'static aead::Algorithm,
+}
+
+impl std::fmt::Debug for SessionKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionKeys(redacted)")
+    }
 }
 
 impl SessionKeys {
-    /// Exports and expands the keys of a finished handshake.
+    /// Exports the secrets of a finished handshake.
     pub(crate) fn export<D>(
         tls: &ConnectionCommon<D>,
         binding: &Binding<'_>,
@@ -71,20 +88,87 @@ impl SessionKeys {
         let suite = tls.negotiated_cipher_suite().ok_or(KeyError::Suite)?.suite();
         let algorithm = algorithm(suite)?;
         let context = binding.context(suite, tls.alpn_protocol().unwrap_or_default());
-        let secrets = tls
+        // On the heap: what moves is a pointer, and no copy stays behind.
+        let exported = tls
             .export_keying_material(
-                Zeroizing::new([0; 2 * SECRET]),
+                Zeroizing::new(vec![0; 2 * SECRET]),
                 EXPORTER_LABEL,
                 Some(context.as_ref()),
             )
             .map_err(|_| KeyError::Export)?;
-        let (first, second) = secrets.split_at(SECRET);
-        Ok(Self {
-            client_to_server: PacketKey::expand(algorithm, first)?,
-            server_to_client: PacketKey::expand(algorithm, second)?,
-            client_proof: proof_key(first)?,
-            server_proof: proof_key(second)?,
-        })
+        Ok(Self { exported, algorithm })
+    }
+
+    /// Made-up secrets.
+    #[cfg(test)]
+    pub(crate) fn of_bytes(bytes: [u8; 2 * SECRET]) -> Self {
+        Self { exported: Zeroizing::new(bytes.to_vec()), algorithm: &aead::AES_128_GCM }
+    }
+}
+
+/// What a session keeps of its keys while it is not used: 32 bytes a direction (rule S-4).
+pub(crate) struct Secrets {
+    /// Ours to send with, then ours to receive with.
+    bytes: Zeroizing<[u8; 2 * SECRET]>,
+    suite: Suite,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suite {
+    Aes128Gcm,
+    ChaCha20Poly1305,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets(redacted)")
+    }
+}
+
+impl Secrets {
+    /// None yet: they are filled in where they will stay, because a move would leave a copy.
+    pub(crate) fn vacant() -> Self {
+        Self { bytes: Zeroizing::new([0; 2 * SECRET]), suite: Suite::Aes128Gcm }
+    }
+
+    /// Takes over what a handshake exported.
+    pub(crate) fn fill(&mut self, keys: &SessionKeys, side: Side) {
+        let (client, server) = keys.exported.split_at(SECRET);
+        let (send, receive) = match side {
+            Side::Client => (client, server),
+            Side::Server => (server, client),
+        };
+        self.bytes[..SECRET].copy_from_slice(send);
+        self.bytes[SECRET..].copy_from_slice(receive);
+        self.suite = if *keys.algorithm == aead::AES_128_GCM {
+            Suite::Aes128Gcm
+        } else {
+            Suite::ChaCha20Poly1305
+        };
+    }
+
+    /// What possession of the session is proven with, which is the same each time (rule S-7).
+    pub(crate) fn proofs(&self) -> ProofKeys {
+        let (ours, theirs) = self.bytes.split_at(SECRET);
+        match (proof_key(ours), proof_key(theirs)) {
+            (Ok(ours), Ok(theirs)) => ProofKeys { ours, theirs },
+            (Err(_), _) | (_, Err(_)) => unreachable!("a secret is long enough for a key"),
+        }
+    }
+
+    /// The keys, which are the same each time.
+    pub(crate) fn expand(&self) -> PacketKeys {
+        let algorithm = match self.suite {
+            Suite::Aes128Gcm => &aead::AES_128_GCM,
+            Suite::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
+        };
+        let (send, receive) = self.bytes.split_at(SECRET);
+        match (PacketKey::expand(algorithm, send), PacketKey::expand(algorithm, receive)) {
+            (Ok(send), Ok(receive)) => PacketKeys { send, receive },
+            (Err(_), _) | (_, Err(_)) => {
+                unreachable!("a secret is long enough for a key and an iv")
+            }
+        }
     }
 }
 
@@ -257,6 +341,38 @@ mod tests {
             let mut body = vec![2, 4, 0, 1, 2, 3, 4];
             let tag = key.seal(5, header.as_bytes(), &mut body);
             assert_eq!(hex(&body) + &hex(&tag), expected);
+        }
+    }
+
+    /// Rules S-4 and S-21: whoever holds a secret wipes it, and shows it to nobody.
+    #[test]
+    fn secrets_are_wiped_and_never_formatted() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        let keys = SessionKeys::of_bytes([7; 64]);
+        let mut secrets = Secrets::vacant();
+        secrets.fill(&keys, Side::Server);
+        wiped(&keys.exported);
+        wiped(&secrets.bytes);
+        let shown = format!("{keys:?} {secrets:?} {:?}", secrets.expand());
+        let redacted = "PacketKeys { send: PacketKey(redacted), receive: PacketKey(redacted) }";
+        assert_eq!(shown, format!("SessionKeys(redacted) Secrets(redacted) {redacted}"));
+    }
+
+    /// The ends mirror each other, and keys expanded anew are the same.
+    #[test]
+    fn keys_are_the_same_each_time_they_are_expanded() {
+        let mut exported = [1; 64];
+        exported[32..].fill(2);
+        let keys = SessionKeys::of_bytes(exported);
+        let (mut client, mut server) = (Secrets::vacant(), Secrets::vacant());
+        client.fill(&keys, Side::Client);
+        server.fill(&keys, Side::Server);
+        for number in 0..3 {
+            let mut body = b"payload".to_vec();
+            let tag = client.expand().send.seal(number, b"header", &mut body);
+            body.extend_from_slice(&tag);
+            assert!(!server.expand().send.open(number, b"header", &mut body.clone()));
+            assert!(server.expand().receive.open(number, b"header", &mut body));
         }
     }
 

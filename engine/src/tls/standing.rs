@@ -133,21 +133,38 @@ pub struct CertificateId {
     pub serial: Serial,
 }
 
+/// The beginning of a hash: as long as an AES key, so that nobody finds a second leaf of it, and
+/// short enough to be kept with every session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Print([u8; PRINT]);
+
+const PRINT: usize = 16;
+
+impl Print {
+    /// Of a hash, which is longer.
+    pub(crate) fn of<const N: usize>(hash: &[u8; N]) -> Self {
+        const { assert!(N >= PRINT) };
+        let mut print = [0; PRINT];
+        print.copy_from_slice(&hash[..PRINT]);
+        Self(print)
+    }
+}
+
 /// The hashes of a leaf that pins may name (rule S-17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thumbprints {
-    pub(crate) certificate_sha1: [u8; 20],
-    pub(crate) certificate_sha256: [u8; 32],
-    pub(crate) key_sha256: [u8; 32],
+    pub(crate) certificate_sha1: Print,
+    pub(crate) certificate_sha256: Print,
+    pub(crate) key_sha256: Print,
 }
 
 impl Thumbprints {
     /// Of a leaf in DER and its SubjectPublicKeyInfo.
     pub(crate) fn of(leaf: &[u8], public_key_info: &[u8]) -> Self {
         Self {
-            certificate_sha1: sha1_thumbprint(leaf),
-            certificate_sha256: sha256(leaf),
-            key_sha256: sha256(public_key_info),
+            certificate_sha1: Print::of(&sha1_thumbprint(leaf)),
+            certificate_sha256: Print::of(&sha256(leaf)),
+            key_sha256: Print::of(&sha256(public_key_info)),
         }
     }
 }

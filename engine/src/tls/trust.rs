@@ -20,7 +20,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::tls::provider::sha256;
 use crate::tls::revocation::{ListError, ListIssuer, RevocationList, Revocations, Taken};
-use crate::tls::standing::{Fall, KeyId, Standing, Thumbprints};
+use crate::tls::standing::{Fall, KeyId, Print, Standing, Thumbprints};
 
 /// Anchors, intermediates, thumbprints and revocation lists: one snapshot.
 #[derive(Clone, Debug)]
@@ -167,9 +167,10 @@ impl Trust {
     pub fn permits(&self, leaf: &Thumbprints) -> bool {
         self.pins.is_empty()
             || self.pins.iter().any(|pin| match pin {
-                Pin::Sha1(pinned) => *pinned == leaf.certificate_sha1,
+                Pin::Sha1(pinned) => Print::of(pinned) == leaf.certificate_sha1,
                 Pin::Sha256(pinned) => {
-                    *pinned == leaf.certificate_sha256 || *pinned == leaf.key_sha256
+                    let pinned = Print::of(pinned);
+                    pinned == leaf.certificate_sha256 || pinned == leaf.key_sha256
                 }
             })
     }

@@ -248,7 +248,7 @@ impl MeshVerifier {
         self.check_identity(&identity)?;
         Ok(Verified {
             identity,
-            leaf_sha256: standing.thumbprints.certificate_sha256,
+            leaf_sha256: sha256(leaf),
             serial: certificate.raw_serial().to_vec(),
             not_before: unix(certificate.validity().not_before.timestamp()),
             leaf_not_after,

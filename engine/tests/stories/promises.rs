@@ -8,7 +8,7 @@ use mesh_gossip::options::Delivery;
 use mesh_gossip::proto::{Event, State};
 
 use crate::mesh::host::ANSWER;
-use crate::mesh::{Authority, Spec, on_both_backends, until};
+use crate::mesh::{Authority, Spec, Trio, on_both_backends, until};
 
 /// One after the other, and from two threads at once: no update is lost (rule R-6).
 #[test]
@@ -165,5 +165,16 @@ fn a_second_leave_is_answered_with_the_first_ones_count() {
         until("they have met", || seed.alive() == 2 && leaver.alive() == 2);
         assert_eq!(leaver.agent.leave(ANSWER), Ok(1));
         assert_eq!(leaver.agent.leave(ANSWER), Ok(1));
+    });
+}
+
+/// Rule S-22: the links know the ring neighbours and keep their sessions warm.
+#[test]
+fn ring_neighbours_stay_warm() {
+    on_both_backends(|stage| {
+        let trio = Trio::together(stage);
+        until("everybody keeps two sessions", || {
+            trio.all().iter().all(|host| host.inspect().links.kept == 2)
+        });
     });
 }

@@ -164,6 +164,12 @@ impl<T: MemberTable> Node<T> {
         self.observing.watch.subjects()
     }
 
+    /// Whom we observe and who observes us, some of them twice: the sessions with them are used
+    /// all the time. Nobody under another detector.
+    pub fn neighbours(&self) -> impl Iterator<Item = MemberId> {
+        self.observing().chain(self.observed_by().iter().copied())
+    }
+
     /// Whether this detector runs.
     pub(super) fn observes(&self) -> bool {
         match self.config.detector {

@@ -95,6 +95,7 @@ impl<T: MemberTable> Node<T> {
 
     pub(super) fn ping_late(&mut self, now: Instant, sequence: u32) {
         let Some((target, left)) = self.probes.late(now, sequence) else { return };
+        self.look_afresh(target);
         let relays = self.draw_relays(target);
         // A nack must reach us before the probe ends.
         let patience = left * 4 / 5;

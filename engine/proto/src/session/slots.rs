@@ -12,6 +12,8 @@ use alloc::vec::Vec;
 const SLOT_BITS: u32 = 20;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
 const GENERATIONS: u32 = 1 << (32 - SLOT_BITS);
+/// Places made at once, at least.
+const LEAST_GROWTH: usize = 16;
 
 #[derive(Clone, Debug)]
 struct Place<T> {
@@ -51,6 +53,10 @@ impl<T> Slots<T> {
             None => {
                 let slot = u32::try_from(self.places.len()).ok().filter(|s| *s <= SLOT_MASK)?;
                 let generation = self.rng.u32(1..GENERATIONS);
+                if self.places.len() == self.places.capacity() {
+                    // By an eighth: twice as many would double what a session costs.
+                    self.places.reserve_exact((self.places.len() / 8).max(LEAST_GROWTH));
+                }
                 self.places.push(Place { generation, tenant: None });
                 self.free.push(slot);
                 slot
@@ -111,6 +117,17 @@ impl<T> Slots<T> {
         self.free.push(slot);
     }
 
+    /// The place that `index` stands for, whoever lives there.
+    pub fn slot(index: u32) -> u32 {
+        index & SLOT_MASK
+    }
+
+    /// The index of whoever lives at the place `slot`.
+    pub fn index_at(&self, slot: u32) -> Option<u32> {
+        let place = self.places.get(slot as usize)?;
+        place.tenant.as_ref().map(|_| place.generation << SLOT_BITS | slot)
+    }
+
     /// Every tenant with its index, in no meaningful order. O(slots).
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.places.iter().enumerate().filter_map(|(slot, place)| {
@@ -136,7 +153,9 @@ mod tests {
             let b = slots.insert_with(|_| Some('b')).unwrap();
             assert!(b != 0 && seen.insert(b), "an index came back");
             assert_eq!(slots.get(a), None);
+            assert_eq!(slots.index_at(Slots::<char>::slot(a)), Some(b));
             slots.remove(b);
+            assert_eq!(slots.index_at(Slots::<char>::slot(a)), None);
         }
         assert_eq!(slots.insert_with(|_| None::<char>), None);
         assert!(slots.is_empty());

@@ -7,12 +7,13 @@
 pub const WIDTH: u64 = 128;
 
 /// A sliding window over packet numbers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct ReplayWindow {
     /// One above the highest accepted number.
     next: u64,
-    /// Bit i: number `next - 1 - i` was accepted.
-    seen: u128,
+    /// Bit i: number `next - 1 - i` was accepted; the low half first, which packs more densely
+    /// than one number of 16 bytes.
+    seen: [u64; 2],
 }
 
 impl ReplayWindow {
@@ -23,7 +24,7 @@ impl ReplayWindow {
             return number < u64::MAX;
         }
         let age = self.next - 1 - number;
-        age < WIDTH && self.seen & (1 << age) == 0
+        age < WIDTH && self.seen() & (1 << age) == 0
     }
 
     /// Accepts `number`, which must be fresh: call it only for an authenticated packet.
@@ -32,12 +33,21 @@ impl ReplayWindow {
         if number >= self.next {
             let ahead = number - self.next;
             // Shifted by one more: both steps stay below the width.
-            self.seen = if ahead < WIDTH - 1 { self.seen << ahead << 1 } else { 0 };
+            let seen = if ahead < WIDTH - 1 { self.seen() << ahead << 1 } else { 0 };
             self.next = number + 1;
-            self.seen |= 1;
+            self.set_seen(seen | 1);
         } else {
-            self.seen |= 1 << (self.next - 1 - number);
+            self.set_seen(self.seen() | 1 << (self.next - 1 - number));
         }
+    }
+
+    fn seen(&self) -> u128 {
+        u128::from(self.seen[1]) << 64 | u128::from(self.seen[0])
+    }
+
+    fn set_seen(&mut self, seen: u128) {
+        // Each half keeps its own bits.
+        self.seen = [seen as u64, (seen >> 64) as u64];
     }
 }
 
