@@ -13,73 +13,10 @@ use crate::error::DecodeError;
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::RecordHash;
 
+pub use super::kind;
+
 /// Bytes before each body.
 pub const FRAME: usize = 3;
-
-/// Declares the table of kinds once: constant, name and body.
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $value:literal,)*) => {
-        /// Message kinds (rule W-2). A value is never reused.
-        pub mod kind {
-            $($(#[$doc])* pub const $name: u8 = $value;)*
-        }
-    };
-}
-
-kinds! {
-    /// Confirms a session; consumed by the session layer.
-    CONFIRM = 1,
-    /// [`Ping`](super::Ping).
-    PING = 2,
-    /// [`Ack`](super::Ack).
-    ACK = 3,
-    /// [`PingRequest`](super::PingRequest).
-    PING_REQUEST = 4,
-    /// [`Nack`](super::Nack).
-    NACK = 5,
-    /// [`RelayedAck`](super::RelayedAck).
-    RELAYED_ACK = 6,
-    /// [`Update`](super::Update).
-    UPDATE = 7,
-    /// [`Suspicion`](super::Suspicion).
-    SUSPECT = 8,
-    /// [`Death`](super::Death).
-    DEAD = 9,
-    /// [`Notice`](super::Notice).
-    NOTICE = 10,
-    /// [`RecordPull`](super::RecordPull).
-    RECORD_PULL = 11,
-    /// A record envelope.
-    RECORD = 12,
-    /// [`RecordByStream`](super::RecordByStream).
-    RECORD_BY_STREAM = 13,
-    /// [`LeaveAck`](super::LeaveAck).
-    LEAVE_ACK = 14,
-    /// [`ListNotice`](super::ListNotice).
-    LIST_NOTICE = 15,
-    /// [`PartHeader`](super::PartHeader) and a part of a body that does not fit a datagram.
-    PART = 24,
-    /// [`CertificatePull`](super::CertificatePull).
-    CERTIFICATE_PULL = 25,
-    /// An intermediate certificate, DER.
-    CERTIFICATE = 26,
-    /// [`ClockPull`](super::ClockPull).
-    CLOCK_PULL = 27,
-    /// [`Clock`](super::Clock).
-    CLOCK = 28,
-    /// An operator's order, in the envelope of a record.
-    FORCE_LEAVE = 29,
-    /// [`Verify`](super::Verify).
-    VERIFY = 32,
-    /// [`Vote`](super::Vote).
-    VOTE = 33,
-    /// [`Hint`](super::Hint).
-    HINT = 34,
-    /// [`ProofPull`](super::ProofPull).
-    PROOF_PULL = 35,
-    /// A proof of death: [`ProofHeader`](super::ProofHeader) and votes.
-    PROOF = 36,
-}
 
 /// An incarnation on the wire.
 #[derive(
