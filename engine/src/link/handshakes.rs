@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use mesh_gossip_proto::wire::header::{FLAG_COOKIE, FLAG_PROOF};
 use mesh_gossip_proto::{Instant, MemberId};
 
 use super::answer::Answer;

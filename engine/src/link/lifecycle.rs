@@ -246,13 +246,18 @@ impl Links {
     /// word to the contrary follows upon ours that we send on `best`.
     fn retire(&mut self, now: Instant, index: u32, best: u32) {
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
-        if now.since(session.heard) < self.linger {
-            session.asks = 0;
-            self.timers.set(index, session.heard + self.linger);
-        } else if session.asks == ASKED {
+        let heard = session.heard;
+        // One that rests has been silent for longer than any old session lingers.
+        let Some(warm) = session.warm_mut() else { return self.close(index) };
+        if now.since(heard) < self.linger {
+            warm.asks = 0;
+            self.timers.set(index, heard + self.linger);
+            // The peer still sends on it: perhaps it never heard what we send on.
+            self.say_what_is_sent_on(now, best);
+        } else if warm.asks == ASKED {
             self.close(index);
         } else {
-            session.asks += 1;
+            warm.asks += 1;
             self.timers.set(index, now + ASKED_AGAIN);
             self.say_what_is_sent_on(now, best);
         }
@@ -260,10 +265,16 @@ impl Links {
 
     /// Says so once, however many sessions retire at a time.
     fn say_what_is_sent_on(&mut self, now: Instant, best: u32) {
-        let Some(Entry::Open(session)) = self.slots.get_mut(best) else { return };
-        if session.said.is_none_or(|last| now.since(last) >= ASKED_AGAIN) {
-            session.said = Some(now);
-            self.send_confirmation(now, best);
+        let Some(Entry::Open(session)) = self.slots.get(best) else { return };
+        let said = session.warm().and_then(|warm| warm.said);
+        if said.is_some_and(|last| now.since(last) < ASKED_AGAIN) {
+            return;
+        }
+        self.send_confirmation(now, best);
+        if let Some(Entry::Open(session)) = self.slots.get_mut(best)
+            && let Some(warm) = session.warm_mut()
+        {
+            warm.said = Some(now);
         }
     }
 

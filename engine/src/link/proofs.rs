@@ -68,10 +68,9 @@ impl Links {
             Target::Address(_) => self.paths.get(&path),
         };
         match index.and_then(|index| self.slots.get(*index)) {
-            Some(Entry::Open(session)) => Ticket::Proof {
-                receiver: session.channel.peer_index(),
-                key: session.proofs().ours,
-            },
+            Some(Entry::Open(session)) => {
+                Ticket::Proof { receiver: session.channel.peer_index(), key: session.proofs().ours }
+            }
             Some(Entry::Dialing(_) | Entry::Answering(_)) | None => Ticket::Nothing,
         }
     }

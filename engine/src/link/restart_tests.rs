@@ -40,6 +40,7 @@ impl Person {
             },
             addresses: vec![address(place)],
             born: WallTime(clock::wall().0 + life * 1_000),
+            least_generation: 0,
             authority: links.authority.clone(),
             seed: life * 100 + u64::from(place),
         };

@@ -35,7 +35,7 @@ impl Links {
         assert_eq!(self.half_open, half_open, "half-open handshakes are counted");
         assert_eq!(self.admission.places(), unproven, "the books hold the unproven and no others");
         assert!(half_open <= MOST_HALF_OPEN && self.slots.len() <= MOST_ENTRIES);
-        let ranked: usize = self.members.values().map(Vec::len).sum();
+        let ranked: usize = self.members.values().map(|order| order.len()).sum();
         assert_eq!(ranked, live, "only confirmed sessions are sent on");
         let most = most_a_member(self.linger);
         assert!(self.members.values().all(|order| (1..=most).contains(&order.len())));

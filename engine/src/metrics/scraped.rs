@@ -240,12 +240,6 @@ struct Sessions {
     rehydrated: IntCounter,
     fallen: IntCounterVec,
     rekeys: IntCounter,
-    dials: IntCounter,
-    handshakes: IntCounterVec,
-    handshake_bytes: IntCounter,
-    dropped: IntCounterVec,
-    bytes: IntCounterVec,
-    floods: Floods,
 }
 
 impl Sessions {
@@ -319,6 +313,7 @@ struct Links {
     handshake_bytes: IntCounter,
     dropped: IntCounterVec,
     bytes: IntCounterVec,
+    floods: Floods,
 }
 
 impl Links {
