@@ -177,7 +177,7 @@ impl Links {
             self.stats.unsent += 1;
             return;
         }
-        self.use_session(now, index);
+        self.warm_session(now, index);
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
         let mut sealed = Vec::with_capacity(payload.len() + 32);
         let path = session.path;

@@ -391,14 +391,19 @@ impl Links {
             Err(OpenError::Forged) => return self.drop_datagram("forged"),
         };
         // A CONFIRM answers no ping.
-        session.hear(now, !is_confirmation(payload));
+        let about_itself = is_confirmation(payload);
+        session.hear(now, !about_itself);
         let (peer, path) = (session.peer, session.path);
         let unconfirmed = session.confirmed().is_none();
-        self.use_session(now, index);
+        if about_itself {
+            self.warm_session(now, index);
+        } else {
+            self.use_session(now, index);
+        }
         self.stats.opened += 1;
         if unconfirmed {
             self.confirm(now, index);
-        } else if is_confirmation(payload) {
+        } else if about_itself {
             self.follow(now, peer, index);
         } else {
             self.prefer_if_better_heard(now, peer, index);

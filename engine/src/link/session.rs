@@ -266,7 +266,6 @@ impl Session {
     /// Something authentic arrived on it, which may answer what was asked.
     pub(super) fn hear(&mut self, now: Instant, answers: bool) {
         self.heard = now;
-        self.used = now;
         self.doubted = false;
         if let Some(warm) = self.warm_mut().filter(|_| answers) {
             warm.asked = None;

@@ -46,18 +46,6 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.links.handshake_failures.insert("untrusted", 6);
     inspection.links.sessions = 3;
     inspection.links.idled = 8;
-    inspection.links.half_open_peak = 12;
-    inspection.links.retries_out = 30;
-    inspection.links.retries_in = 2;
-    inspection.links.cookies = 20;
-    inspection.links.proofs = 4;
-    inspection.links.worthless_tokens.insert("cookie", 5);
-    inspection.links.answering_us = 7_000;
-    inspection.links.looks = 12;
-    inspection.links.hot = 2;
-    inspection.links.dehydrated = 1;
-    inspection.links.evicted = 9;
-    inspection.links.rehydrated = 10;
     inspection.io.send_failed = 1;
     for _scrape in 0..2 {
         let text = metrics.render(&view, &inspection);
@@ -86,23 +74,46 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
                 "mesh_gossip_handshakes_total{mesh_outcome=\"failure\",mesh_reason=\"untrusted\"} 6",
                 "mesh_gossip_sessions 3",
                 "mesh_gossip_sessions_idled_total 8",
-                "mesh_gossip_sessions_half_open_peak 12",
-                "mesh_gossip_retries_total{mesh_direction=\"outbound\"} 30",
-                "mesh_gossip_retries_total{mesh_direction=\"inbound\"} 2",
-                "mesh_gossip_handshake_tokens_total{mesh_outcome=\"success\",mesh_token=\"cookie\"} 20",
-                "mesh_gossip_handshake_tokens_total{mesh_outcome=\"failure\",mesh_token=\"cookie\"} 5",
-                "mesh_gossip_handshake_tokens_total{mesh_outcome=\"success\",mesh_token=\"proof\"} 4",
-                "mesh_gossip_answering_microseconds_total 7000",
-                "mesh_gossip_handshakes_beside_probes_total 12",
-                "mesh_gossip_sessions_hot 2",
-                "mesh_gossip_sessions_dehydrated 1",
-                "mesh_gossip_sessions_evicted_total 9",
-                "mesh_gossip_sessions_rehydrated_total 10",
                 "mesh_gossip_io_backend_info{backend=\"mmsg\"} 1",
             ],
         );
         assert!(!text.contains("certificate_expiry"), "nobody has told when it expires");
     }
+}
+
+#[test]
+fn a_scrape_tells_of_sessions_and_of_floods() {
+    let metrics = metrics(PeerLabels::Off);
+    let mut inspection = inspection();
+    inspection.links.half_open_peak = 12;
+    inspection.links.retries_out = 30;
+    inspection.links.retries_in = 2;
+    inspection.links.cookies = 20;
+    inspection.links.proofs = 4;
+    inspection.links.worthless_tokens.insert("cookie", 5);
+    inspection.links.answering_us = 7_000;
+    inspection.links.looks = 12;
+    inspection.links.hot = 2;
+    inspection.links.dehydrated = 1;
+    inspection.links.evicted = 9;
+    inspection.links.rehydrated = 10;
+    assert_lines(
+        &metrics.render(&alive(&["me"]), &inspection),
+        &[
+            "mesh_gossip_sessions_half_open_peak 12",
+            "mesh_gossip_retries_total{mesh_direction=\"outbound\"} 30",
+            "mesh_gossip_retries_total{mesh_direction=\"inbound\"} 2",
+            "mesh_gossip_handshake_tokens_total{mesh_outcome=\"success\",mesh_token=\"cookie\"} 20",
+            "mesh_gossip_handshake_tokens_total{mesh_outcome=\"failure\",mesh_token=\"cookie\"} 5",
+            "mesh_gossip_handshake_tokens_total{mesh_outcome=\"success\",mesh_token=\"proof\"} 4",
+            "mesh_gossip_answering_microseconds_total 7000",
+            "mesh_gossip_handshakes_beside_probes_total 12",
+            "mesh_gossip_sessions_hot 2",
+            "mesh_gossip_sessions_dehydrated 1",
+            "mesh_gossip_sessions_evicted_total 9",
+            "mesh_gossip_sessions_rehydrated_total 10",
+        ],
+    );
 }
 
 #[test]
