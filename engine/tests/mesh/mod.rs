@@ -1,7 +1,7 @@
 //! What the stories on real sockets share: hosts with certificates of their own, a network that
 //! can be cut and is recorded, log lines and metrics as values.
 //!
-//! Every story runs on both datagram backends at once, so that waits overlap. No story is decided
+//! Every story runs on both datagram backends, at once as a rule, so that waits overlap. No story is decided
 //! by a clock: it waits for conditions, and the only durations in it are how long to wait at most
 //! and how long a thing that must not happen gets to happen.
 
@@ -19,6 +19,7 @@ pub(crate) mod uncertified;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,36 +58,60 @@ impl Stage {
     }
 }
 
+/// Stories run side by side; one that loads the machine has it to itself.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+const BACKENDS: [BackendChoice; 2] = [BackendChoice::Uring, BackendChoice::Mmsg];
+
 /// Runs `story` on io_uring and on `mmsg`, at the same time. Where the kernel or a container
 /// refuses io_uring, a line says so.
 pub(crate) fn on_both_backends(story: impl Fn(&Stage) + Sync) {
-    let name = thread::current().name().unwrap_or("?").to_owned();
-    let seed = seed_of(&name);
-    let run = |backend| {
-        if backend == BackendChoice::Uring
-            && let Some(error) = uring_refusal()
-        {
-            // Past the test harness, which swallows what a passing test prints.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {name} on io_uring: {error}");
-            return Ok(());
-        }
-        catch_unwind(AssertUnwindSafe(|| story(&Stage { backend, seed })))
-            .map_err(|panic| (backend, panic))
-    };
+    let _beside_others = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    let name = name_of_test();
+    let run = |backend| run_on(backend, &name, &story);
     let outcomes = thread::scope(|scope| {
-        [BackendChoice::Uring, BackendChoice::Mmsg]
+        BACKENDS
             .map(|backend| scope.spawn(move || run(backend)))
             .map(|running| running.join().expect("panics are caught inside"))
     });
-    for outcome in outcomes {
-        if let Err((backend, panic)) = outcome {
-            eprintln!(
-                "{name} failed on {backend:?}, seed {seed:#x}; replay (its faults, not its \
-                 timing): {SEED}={seed:#x} cargo test -p mesh-gossip --test stories -- --exact \
-                 {name}"
-            );
-            resume_unwind(panic);
-        }
+    for (backend, outcome) in BACKENDS.into_iter().zip(outcomes) {
+        report(&name, backend, outcome);
+    }
+}
+
+/// Runs `story` on one backend after the other, while no other story runs.
+pub(crate) fn alone_on_both_backends(story: impl Fn(&Stage)) {
+    let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+    let name = name_of_test();
+    for backend in BACKENDS {
+        report(&name, backend, run_on(backend, &name, &story));
+    }
+}
+
+fn name_of_test() -> String {
+    thread::current().name().unwrap_or("?").to_owned()
+}
+
+fn run_on(backend: BackendChoice, name: &str, story: &dyn Fn(&Stage)) -> thread::Result<()> {
+    if backend == BackendChoice::Uring
+        && let Some(error) = uring_refusal()
+    {
+        // Past the test harness, which swallows what a passing test prints.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {name} on io_uring: {error}");
+        return Ok(());
+    }
+    let seed = seed_of(name);
+    catch_unwind(AssertUnwindSafe(|| story(&Stage { backend, seed })))
+}
+
+fn report(name: &str, backend: BackendChoice, outcome: thread::Result<()>) {
+    if let Err(panic) = outcome {
+        let seed = seed_of(name);
+        eprintln!(
+            "{name} failed on {backend:?}, seed {seed:#x}; replay (its faults, not its timing): \
+             {SEED}={seed:#x} cargo test -p mesh-gossip --test stories -- --exact {name}"
+        );
+        resume_unwind(panic);
     }
 }
 
