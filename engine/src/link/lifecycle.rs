@@ -177,11 +177,16 @@ impl Links {
             self.stats.unsent += 1;
             return;
         }
-        self.warm_session(now, index);
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
         let mut sealed = Vec::with_capacity(payload.len() + 32);
         let path = session.path;
-        if session.seal(payload, &mut sealed).is_err() {
+        // A word about the session itself is no use of it: one that rests goes on resting.
+        let rests = session.warm().is_none();
+        let outcome = session.seal(payload, &mut sealed);
+        if rests {
+            session.dehydrate();
+        }
+        if outcome.is_err() {
             self.stats.unsent += 1;
             return;
         }

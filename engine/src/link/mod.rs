@@ -385,6 +385,7 @@ impl Links {
             return self.drop_datagram("untrusted");
         }
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return None };
+        let rests = session.warm().is_none();
         let payload = match session.open(header, body) {
             Ok(payload) => payload,
             Err(OpenError::Replayed) => return self.drop_datagram("replayed"),
@@ -395,10 +396,11 @@ impl Links {
         session.hear(now, !about_itself);
         let (peer, path) = (session.peer, session.path);
         let unconfirmed = session.confirmed().is_none();
-        if about_itself {
-            self.warm_session(now, index);
-        } else {
+        if !about_itself {
             self.use_session(now, index);
+        } else if rests && let Some(Entry::Open(session)) = self.slots.get_mut(index) {
+            // No use of it either: it goes on resting.
+            session.dehydrate();
         }
         self.stats.opened += 1;
         if unconfirmed {

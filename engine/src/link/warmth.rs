@@ -213,14 +213,6 @@ impl Links {
         }
     }
 
-    /// A word about the session itself goes over the one at `index`: it must be warm for that, and is no
-    /// more used than before.
-    pub(super) fn warm_session(&mut self, now: Instant, index: u32) {
-        if self.warmth.list_of(index) == Some(List::Cold) {
-            self.use_session(now, index);
-        }
-    }
-
     fn rehydrate(&mut self, now: Instant, index: u32) {
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
         session.warm_up();
