@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::admission::MOST_HALF_OPEN;
 use super::lifecycle::most_a_member;
+use super::recency::List;
 use super::session::Phase;
 use super::{Entry, Links, MOST_ENTRIES};
 
@@ -12,7 +13,10 @@ impl Links {
     pub(crate) fn assert_sound(&self) {
         let (mut half_open, mut unproven, mut live) = (0, 0, 0);
         for (index, entry) in self.slots.iter() {
-            assert!(self.timers.deadline(index).is_some(), "place {index:#x} would stay for ever");
+            // One that is not a neighbour's is taken from its list when nobody uses it (rule S-22).
+            let listed = matches!(self.warmth.list_of(index), Some(List::Hot | List::Cold));
+            let ends = listed || self.timers.deadline(index).is_some();
+            assert!(ends, "place {index:#x} would stay for ever");
             match entry {
                 Entry::Dialing(_) => {}
                 Entry::Answering(answer) => {
