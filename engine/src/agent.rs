@@ -100,7 +100,9 @@ impl Agent {
         let authority =
             Arc::new(MeshAuthority::new(credentials.clone(), Arc::new(Intermediates::default())));
         // Last of all that may fail: a life that never began need not be remembered.
-        let born = begin_life(state.as_deref(), &credentials).map_err(StartError::State)?;
+        let born = clock::wall();
+        let life = begin_life(state.as_deref(), &credentials, born);
+        let least_generation = life.map_err(StartError::State)?;
         let now = engine.clock().now();
         let linger = Duration::from_secs(5).max(config.interval * 2);
         let birth = Birth {
@@ -108,7 +110,7 @@ impl Agent {
             config: Arc::new(config),
             addresses: vec![advertised],
             born,
-            least_generation: 0,
+            least_generation,
             authority: Arc::clone(&authority) as Arc<dyn Authority>,
             seed: entropy::word().map_err(|_| StartError::Entropy)?,
         };
@@ -475,16 +477,17 @@ fn credentials(
     Ok(credentials)
 }
 
-/// When the life that begins was born: above the life before, which is then on the disk, and so
-/// are the lists in force (rules S-12 and S-16).
+/// The least generation of the life that begins: above the life before, which is then on the disk, and
+/// so are the lists in force (rules S-12 and S-16). It may lie ahead of the clock, and is no time of day.
 fn begin_life(
     state: Option<&StateDirectory>,
     credentials: &Credentials,
-) -> Result<WallTime, StateError> {
-    let Some(state) = state else { return Ok(clock::wall()) };
+    now: WallTime,
+) -> Result<u64, StateError> {
+    let Some(state) = state else { return Ok(0) };
     let trust = credentials.verifier().trust().load();
     state.keep_lists(trust.revocations().lists().map(|list| &**list))?;
-    state.begin_life(clock::wall())
+    state.begin_life(now).map(|life| life.0)
 }
 
 fn first_metadata(options: &AgentOptions, advertised: SocketAddr) -> Metadata {

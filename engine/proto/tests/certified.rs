@@ -8,7 +8,7 @@ use mesh_gossip_proto::detector::test::Ballot;
 use mesh_gossip_proto::detector::vote::{Finding, Seal, SignedVote};
 use mesh_gossip_proto::membership::record::first_record;
 use mesh_gossip_proto::node::Birth;
-use mesh_gossip_proto::wire::message::{Clock, Death, PartHeader, kind};
+use mesh_gossip_proto::wire::message::{Clock, ClockPull, Death, PartHeader, kind};
 use mesh_gossip_proto::{
     Alarm, Authority, Command, Config, Destination, Detector, Event, Incarnation, Lifecycle,
     MemberId, Node, SignedRecord, State,
@@ -79,6 +79,20 @@ fn joining(least_generation: u64) -> Stage {
         stage.record(seed, &record(seed, 0));
     }
     stage
+}
+
+/// Rule S-12: a life that begins above the clock, as one does that follows another closely, still tells
+/// what the clock shows.
+#[test]
+fn a_life_ahead_of_the_clock_tells_the_time_of_the_clock() {
+    let mut stage = joining(BORN + 9 * MINUTE);
+    assert_eq!(stage.node.local().record().incarnation.generation, BORN + 9 * MINUTE);
+    stage.until(1_500);
+    stage.sent.clear();
+    stage.say("b", &ClockPull { token: 7.into() });
+    let told = stage.sent_of(kind::CLOCK);
+    let wall = u64::from_le_bytes(told[0].body[8..].try_into().unwrap());
+    assert_eq!(wall, BORN + 1_500);
 }
 
 /// What each seed was asked for the time with.

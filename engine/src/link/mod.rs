@@ -414,7 +414,7 @@ impl Links {
             // Rule S-10: another source is not sent to; it may only earn a handshake.
             self.dial(now, Target::Member(peer), from);
         }
-        (!is_confirmation(payload)).then_some(Delivery { from: peer, path, payload })
+        (!about_itself).then_some(Delivery { from: peer, path, payload })
     }
 
     fn receive_hint(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
