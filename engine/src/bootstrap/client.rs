@@ -188,6 +188,24 @@ pub fn renew(
     present: &Present<'_>,
     new_key: &NodeKey,
 ) -> Result<Obtained, ClientError> {
+    let (own, trust, tls) = credentials(present)?;
+    let request = RenewRequest { csr: new_key.request().map_err(ClientError::Key)? };
+    let body = serde_json::to_vec(&request).map_err(answer_fault)?;
+    let (peer, answer) = exchange(server, tls, "POST", RENEW, &body)?;
+    let grant = granted(&answer)?;
+    let expected = Expected { node_id: &own.node_id, server: &peer, key: new_key.id() };
+    let obtained = obtained(grant, &trust, &expected)?;
+    if obtained.identity.role != own.role {
+        return Err(ClientError::Answer("it names another role".into()));
+    }
+    // What is trusted is not changed by a renewal.
+    Ok(Obtained { bundle_pem: present.bundle_pem.to_owned(), ..obtained })
+}
+
+/// Whom a node shows itself as, whom it believes, and both for TLS.
+pub(super) fn credentials(
+    present: &Present<'_>,
+) -> Result<(Identity, Trust, ClientConfig), ClientError> {
     let chain = certificates(present.chain_pem).map_err(ClientError::Own)?;
     let leaf = chain.first().ok_or_else(|| ClientError::Own("it is empty".into()))?;
     let own = Identity::of_leaf(leaf).map_err(own_fault)?;
@@ -206,17 +224,7 @@ pub fn renew(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(judge))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-    let request = RenewRequest { csr: new_key.request().map_err(ClientError::Key)? };
-    let body = serde_json::to_vec(&request).map_err(answer_fault)?;
-    let (peer, answer) = exchange(server, tls, "POST", RENEW, &body)?;
-    let grant = granted(&answer)?;
-    let expected = Expected { node_id: &own.node_id, server: &peer, key: new_key.id() };
-    let obtained = obtained(grant, &trust, &expected)?;
-    if obtained.identity.role != own.role {
-        return Err(ClientError::Answer("it names another role".into()));
-    }
-    // What is trusted is not changed by a renewal.
-    Ok(Obtained { bundle_pem: present.bundle_pem.to_owned(), ..obtained })
+    Ok((own, trust, tls))
 }
 
 /// Fetches the newest revocation list, as PEM; its signature is for its reader to check.
@@ -267,26 +275,62 @@ fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier
 /// One request and its answer, with the server's identity.
 fn exchange(
     server: &str,
-    mut tls: ClientConfig,
+    tls: ClientConfig,
     method: &str,
     path: &str,
     body: &[u8],
 ) -> Result<(Identity, Answer), ClientError> {
+    let (peer, mut stream) = greet(server, tls)?;
+    let answer = ask(&mut stream, method, path, body)?;
+    Ok((peer, answer))
+}
+
+type Stream = StreamOwned<ClientConnection, Timed>;
+
+/// The handshake: the server is judged before a byte of ours is written.
+pub(super) fn greet(
+    server: &str,
+    mut tls: ClientConfig,
+) -> Result<(Identity, Stream), ClientError> {
     tls.resumption = Resumption::disabled();
     tls.enable_sni = false;
     tls.enable_early_data = false;
     let socket = connect(server).map_err(ClientError::Unreachable)?;
     let connection = ClientConnection::new(Arc::new(tls), server_name()).map_err(own_fault)?;
     let mut stream = StreamOwned::new(connection, Timed::new(socket, EXCHANGE_PATIENCE));
-    // The server is judged before a byte of ours is written.
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).map_err(handshake_fault)?;
     }
     let peer = peer_of(stream.conn.peer_certificates())
         .map_err(|error| ClientError::Untrusted(error.to_string()))?;
-    http::write_request(&mut stream, method, path, body).map_err(ClientError::Unreachable)?;
-    let answer = http::read_answer(&mut stream).map_err(exchange_fault)?;
-    Ok((peer, answer))
+    Ok((peer, stream))
+}
+
+pub(super) fn ask(
+    stream: &mut Stream,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Result<Answer, ClientError> {
+    if let Err(error) = http::write_request(stream, method, path, body) {
+        return Err(last_word(stream).unwrap_or(ClientError::Unreachable(error)));
+    }
+    http::read_answer(stream).map_err(exchange_fault)
+}
+
+/// What a server said that hung up before we wrote: in TLS 1.3 it judges our certificate after our
+/// side of the handshake is over.
+fn last_word(stream: &mut Stream) -> Option<ClientError> {
+    loop {
+        // Not through the stream, which first repeats the write that failed.
+        if stream.conn.read_tls(&mut stream.sock).ok()? == 0 {
+            return None;
+        }
+        if let Err(error) = stream.conn.process_new_packets() {
+            let error = io::Error::new(io::ErrorKind::InvalidData, error);
+            return Some(exchange_fault(error));
+        }
+    }
 }
 
 fn connect(server: &str) -> io::Result<TcpStream> {

@@ -4,7 +4,7 @@
 //! Invariant: neither side holds more of the other's bytes than the limits here.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ const MAX_HEAD: usize = 8_192;
 pub(super) const MAX_REQUEST_BODY: usize = 16_384;
 /// Largest body of an answer: a revocation list.
 pub(super) const MAX_ANSWER_BODY: usize = 8 * 1_048_576;
+/// Longest that a peer is listened to after the last word to it.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// Most headers.
 const MAX_HEADERS: usize = 32;
 
@@ -206,6 +208,23 @@ pub(super) struct Timed {
 impl Timed {
     pub(super) fn new(stream: TcpStream, patience: Duration) -> Self {
         Self { stream, until: Instant::now() + patience }
+    }
+
+    /// Ends our direction and takes what the other side still sends, within limits: a socket that
+    /// is closed on unread bytes is reset, and the reset may overtake our last words.
+    pub(super) fn hang_up(&mut self) {
+        self.until = self.until.min(Instant::now() + LINGER);
+        if self.stream.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let mut left = MAX_HEAD + MAX_REQUEST_BODY;
+        let mut chunk = Zeroizing::new([0; 2_048]);
+        while left > 0 {
+            match self.read(&mut *chunk) {
+                Ok(count) if count > 0 => left = left.saturating_sub(count),
+                Ok(_) | Err(_) => return,
+            }
+        }
     }
 
     fn left(&self) -> io::Result<Duration> {

@@ -307,6 +307,8 @@ fn answer(office: &Office, stream: TcpStream, peer: SocketAddr) {
     if let Err(error) = exchanged {
         tracing::debug!(%error, %peer, "a connection ended without an answer");
     }
+    // The place goes back when the peer has read why it is refused, or after a moment.
+    stream.sock.hang_up();
 }
 
 trait FlushTls {

@@ -72,8 +72,28 @@ fn a_node_joins_renews_and_fetches_the_list() {
     let foreign =
         Present { chain_pem: &foreign.chain_pem, bundle_pem: &joined.bundle_pem, ..present };
     let refused = renew(&counter.address(), &foreign, &NodeKey::generate().unwrap()).unwrap_err();
-    assert!(!matches!(refused, ClientError::Refused(_)), "not even heard: {refused}");
+    assert!(matches!(refused, ClientError::Own(_)), "not even heard, and told why: {refused}");
     assert_eq!(counter.registrar.ledger().unwrap().certificates().count(), 3, "with its own");
+}
+
+#[test]
+fn who_writes_after_the_server_hung_up_is_told_why_it_did() {
+    let (counter, stranger) = (Counter::open(), Counter::open());
+    let (token, key) = (stranger.token("n1"), NodeKey::generate().unwrap());
+    let foreign = stranger.join("n1", &token, &key).unwrap();
+    let bundle = counter.join("n2", &counter.token("n2"), &NodeKey::generate().unwrap()).unwrap();
+    let key_pem = key.pem();
+    let present = Present {
+        chain_pem: &foreign.chain_pem,
+        key_pem: &key_pem,
+        bundle_pem: &bundle.bundle_pem,
+    };
+    let (_, _, tls) = client::credentials(&present).unwrap();
+    let (_, mut stream) = client::greet(&counter.address(), tls).unwrap();
+    // So that the server has hung up for good, if it has not been starved; told it is either way.
+    thread::sleep(http::LINGER + Duration::from_millis(500));
+    let refused = client::ask(&mut stream, "POST", http::RENEW, &[b' '; 16_000]).err().unwrap();
+    assert!(matches!(refused, ClientError::Own(_)), "{refused}");
 }
 
 #[test]
