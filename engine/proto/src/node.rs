@@ -23,9 +23,9 @@ use crate::detector::probe::Probes;
 use crate::detector::relay::Relays;
 use crate::detector::suspicion::Suspicion;
 use crate::dissemination::lists::Lists;
-use crate::dissemination::queue::{LEAST_SENDS, Queue, transmit_limit};
+use crate::dissemination::queue::Queue;
 use crate::error::CommandError;
-use crate::event::{Command, Destination, Event, Stats, StreamRequest, Timer, Transmit};
+use crate::event::{Command, Event, Stats, StreamRequest, Timer};
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::{Authority, NodeRecord, SignedRecord, first_record};
 use crate::membership::roster::List;
@@ -42,7 +42,6 @@ use crate::sync::pulls::Pulls;
 use crate::sync::push_pull::PushPull;
 use crate::time::{Duration, Instant, WallTime};
 use crate::timers::Timers;
-use crate::wire::message::{Body, Packet, kind};
 use crate::wire::parts::Parts;
 
 mod chains;
@@ -60,12 +59,14 @@ mod orders;
 mod probing;
 mod receive;
 mod renewal;
+mod sending;
 
 use departure::Departure;
 use flooding::Flooding;
 use joining::Joining;
 use observing::Observing;
 use orders::Orders;
+use sending::{Outgoing, Peer};
 
 /// How often departed members are looked through.
 const REAP_EVERY: Duration = Duration::from_secs(10);
@@ -145,23 +146,6 @@ pub struct Node<T: MemberTable = DenseTable> {
     /// Whose ping is late and where they should listen.
     late: VecDeque<Peer>,
     stats: Stats,
-}
-
-/// A datagram being put together. `gossip` ones are worth sending only if updates fill them.
-struct Outgoing {
-    transmit: Transmit,
-    packet: Packet,
-    gossip: bool,
-    /// Begun for a body of some size that was asked for: whoever asks for a proof has heard the
-    /// news, and an update that travels beside it is one that somebody else does not get.
-    bulk: bool,
-}
-
-/// The authenticated sender of a datagram and where it came from.
-#[derive(Clone, Copy)]
-struct Peer {
-    id: MemberId,
-    address: SocketAddr,
 }
 
 impl<T: MemberTable> Node<T> {
@@ -354,42 +338,6 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// The next datagram, its plaintext in `buf`, which is overwritten.
-    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
-        loop {
-            let Some(outgoing) = self.outbox.pop_front() else {
-                // The next ones come to the same place: a ring would wander through memory.
-                self.outbox.clear();
-                return None;
-            };
-            let mut packet = outgoing.packet;
-            if self.is_silent() && !clock::is_about_time(packet.as_bytes()) {
-                self.recycle(packet.into_bytes());
-                continue;
-            }
-            let updates = match outgoing.transmit.to {
-                Destination::Member(_) if outgoing.bulk => 0,
-                Destination::Member(_) => {
-                    let notice = self.fill_with_a_list(&mut packet);
-                    usize::from(notice) + self.fill_with_updates(now, &mut packet)
-                }
-                // It waits for a handshake, with nobody perhaps: updates in it would count as sent,
-                // and be yesterday's when it leaves.
-                Destination::Seed => 0,
-            };
-            if outgoing.gossip && updates == 0 {
-                self.recycle(packet.into_bytes());
-                continue;
-            }
-            buf.clear();
-            buf.extend_from_slice(packet.as_bytes());
-            self.recycle(packet.into_bytes());
-            self.stats.datagrams_out += 1;
-            self.stats.bytes_out += buf.len() as u64;
-            return Some(outgoing.transmit);
-        }
-    }
-
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         if self.overflow > 0 {
@@ -537,60 +485,5 @@ impl<T: MemberTable> Node<T> {
             self.overflow += 1;
         }
         self.events.push_back(event);
-    }
-
-    fn fill_with_updates(&mut self, now: Instant, packet: &mut Packet) -> usize {
-        let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
-        let sends = transmit_limit(self.config.retransmit_limit, self.members(), least);
-        let updates = self.queue.fill(now, packet, self.config.max_payload, sends);
-        self.stats.updates_out += updates as u64;
-        updates
-    }
-
-    fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.spare.len() < 32 {
-            buffer.clear();
-            self.spare.push(buffer);
-        }
-    }
-
-    /// Sends one message to a member, in the datagram already waiting for it if it fits.
-    fn send<B: Body>(&mut self, to: Peer, body: &B) {
-        self.send_raw(to, B::KIND, body.as_bytes());
-    }
-
-    fn send_raw(&mut self, to: Peer, kind: u8, body: &[u8]) -> bool {
-        let transmit = Transmit { to: Destination::Member(to.id), address: to.address };
-        self.enqueue(transmit, kind, body)
-    }
-
-    fn enqueue(&mut self, transmit: Transmit, kind: u8, body: &[u8]) -> bool {
-        let limit = self.config.max_payload;
-        // Only the newest datagrams are looked at: a burst to one peer ends up together, and the
-        // search stays O(1).
-        let recent = self.outbox.iter_mut().rev().take(4);
-        for outgoing in recent {
-            if outgoing.transmit.to == transmit.to && outgoing.transmit.address == transmit.address
-            {
-                if outgoing.packet.push_raw(limit, kind, body) {
-                    outgoing.gossip = false;
-                    return true;
-                }
-                break;
-            }
-        }
-        let mut packet = Packet::on(self.spare.pop().unwrap_or_default());
-        let fits = packet.push_raw(limit, kind, body);
-        if fits {
-            let bulk = matches!(kind, kind::PROOF | kind::PART | kind::CERTIFICATE);
-            self.outbox.push_back(Outgoing { transmit, packet, gossip: false, bulk });
-        }
-        fits
-    }
-
-    /// Where a member says that it listens.
-    fn peer(&self, id: MemberId) -> Option<Peer> {
-        let address = *self.table.get(id)?.record.record().addresses.first()?;
-        Some(Peer { id, address })
     }
 }

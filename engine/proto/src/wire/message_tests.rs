@@ -1,6 +1,11 @@
 //! Golden vectors and properties of the sealed messages.
 
+use zerocopy::IntoBytes;
+use zerocopy::byteorder::little_endian::{I16, U16, U32, U64};
+
 use super::*;
+use crate::member::{Incarnation, MemberId};
+use crate::membership::record::RecordHash;
 use proptest::prelude::*;
 use std::vec;
 

@@ -1,4 +1,5 @@
 //! Bytes on the wire; `docs/wire.md` draws them.
+pub mod body;
 pub mod header;
 pub mod kind;
 pub mod message;

@@ -1,0 +1,125 @@
+//! Messages out: what is meant for one peer travels together, and what room a datagram has left is
+//! filled with updates (rule G-1).
+//!
+//! Invariant: a datagram to a member stays within `max_payload`; one to a seed carries no update.
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::{Node, clock};
+use crate::dissemination::queue::{LEAST_SENDS, transmit_limit};
+use crate::event::{Destination, Transmit};
+use crate::member::MemberId;
+use crate::membership::table::MemberTable;
+use crate::time::Instant;
+use crate::wire::message::{Body, Packet, kind};
+
+/// A datagram being put together. `gossip` ones are worth sending only if updates fill them.
+pub(super) struct Outgoing {
+    pub(super) transmit: Transmit,
+    pub(super) packet: Packet,
+    pub(super) gossip: bool,
+    /// Begun for a body of some size that was asked for: whoever asks for a proof has heard the
+    /// news, and an update that travels beside it is one that somebody else does not get.
+    pub(super) bulk: bool,
+}
+
+/// The authenticated sender of a datagram and where it came from.
+#[derive(Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) id: MemberId,
+    pub(super) address: SocketAddr,
+}
+
+impl<T: MemberTable> Node<T> {
+    /// The next datagram, its plaintext in `buf`, which is overwritten.
+    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
+        loop {
+            let Some(outgoing) = self.outbox.pop_front() else {
+                // The next ones come to the same place: a ring would wander through memory.
+                self.outbox.clear();
+                return None;
+            };
+            let mut packet = outgoing.packet;
+            if self.is_silent() && !clock::is_about_time(packet.as_bytes()) {
+                self.recycle(packet.into_bytes());
+                continue;
+            }
+            let updates = match outgoing.transmit.to {
+                Destination::Member(_) if outgoing.bulk => 0,
+                Destination::Member(_) => {
+                    let notice = self.fill_with_a_list(&mut packet);
+                    usize::from(notice) + self.fill_with_updates(now, &mut packet)
+                }
+                // It waits for a handshake, with nobody perhaps: updates in it would count as sent,
+                // and be yesterday's when it leaves.
+                Destination::Seed => 0,
+            };
+            if outgoing.gossip && updates == 0 {
+                self.recycle(packet.into_bytes());
+                continue;
+            }
+            buf.clear();
+            buf.extend_from_slice(packet.as_bytes());
+            self.recycle(packet.into_bytes());
+            self.stats.datagrams_out += 1;
+            self.stats.bytes_out += buf.len() as u64;
+            return Some(outgoing.transmit);
+        }
+    }
+
+    pub(super) fn fill_with_updates(&mut self, now: Instant, packet: &mut Packet) -> usize {
+        let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
+        let sends = transmit_limit(self.config.retransmit_limit, self.members(), least);
+        let updates = self.queue.fill(now, packet, self.config.max_payload, sends);
+        self.stats.updates_out += updates as u64;
+        updates
+    }
+
+    pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < 32 {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Sends one message to a member, in the datagram already waiting for it if it fits.
+    pub(super) fn send<B: Body>(&mut self, to: Peer, body: &B) {
+        self.send_raw(to, B::KIND, body.as_bytes());
+    }
+
+    pub(super) fn send_raw(&mut self, to: Peer, kind: u8, body: &[u8]) -> bool {
+        let transmit = Transmit { to: Destination::Member(to.id), address: to.address };
+        self.enqueue(transmit, kind, body)
+    }
+
+    pub(super) fn enqueue(&mut self, transmit: Transmit, kind: u8, body: &[u8]) -> bool {
+        let limit = self.config.max_payload;
+        // Only the newest datagrams are looked at: a burst to one peer ends up together, and the
+        // search stays O(1).
+        let recent = self.outbox.iter_mut().rev().take(4);
+        for outgoing in recent {
+            if outgoing.transmit.to == transmit.to && outgoing.transmit.address == transmit.address
+            {
+                if outgoing.packet.push_raw(limit, kind, body) {
+                    outgoing.gossip = false;
+                    return true;
+                }
+                break;
+            }
+        }
+        let mut packet = Packet::on(self.spare.pop().unwrap_or_default());
+        let fits = packet.push_raw(limit, kind, body);
+        if fits {
+            let bulk = matches!(kind, kind::PROOF | kind::PART | kind::CERTIFICATE);
+            self.outbox.push_back(Outgoing { transmit, packet, gossip: false, bulk });
+        }
+        fits
+    }
+
+    /// Where a member says that it listens.
+    pub(super) fn peer(&self, id: MemberId) -> Option<Peer> {
+        let address = *self.table.get(id)?.record.record().addresses.first()?;
+        Some(Peer { id, address })
+    }
+}
