@@ -90,20 +90,24 @@ fn memory(notary: &Notary, sessions: u32) {
     let mut hub = End::new(notary.credentials(0), 0);
     hub.links.set_members(sessions as usize);
     hub.links.share_keys(Arc::new(HotKeys::of(sessions as usize)));
-    let welcome = |hub: &mut End, now: Instant, numbers: std::ops::Range<u32>| {
+    // One after another, or most would draw nothing from the budget for strangers (rule S-7).
+    let welcome = |hub: &mut End, mut now: Instant, numbers: std::ops::Range<u32>| {
         for number in numbers {
+            now += Duration::from_millis(5);
             let mut peer = End::new(notary.credentials(number), number);
             meet(now, &mut peer, hub, &message(64));
             hub.run_until(now);
         }
+        now
     };
-    welcome(&mut hub, now(), 1..1 + BEFORE);
-    let later = now() + Duration::from_secs(1_000);
-    hub.run_until(later);
+    let settled = welcome(&mut hub, now(), 1..1 + BEFORE) + Duration::from_secs(1_000);
+    hub.run_until(settled);
     let region = Region::new(ALLOCATOR);
-    welcome(&mut hub, later, 1_000..1_000 + sessions);
+    let met = welcome(&mut hub, settled, 1_000..1_000 + sessions);
+    assert_eq!(hub.links.stats().hot, u64::from(sessions), "all of them were met");
     println!("  mesh-gossip, hot: {:.0}", each(&region));
-    hub.run_until(later + Duration::from_secs(61));
+    hub.run_until(met + Duration::from_secs(61));
+    assert_eq!(hub.links.stats().dehydrated, u64::from(sessions), "all of them rest");
     println!("  mesh-gossip, dehydrated: {:.0}", each(&region));
     drop(hub);
 
