@@ -7,6 +7,7 @@
 //! Invariants: no queue between the threads is unbounded, and nothing here makes a shard wait.
 
 mod agents;
+mod crowd;
 pub(crate) mod frames;
 mod http;
 mod lists;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_gossip_proto::{Event, WallTime};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::metrics::Metrics;
@@ -167,6 +168,8 @@ struct Desk {
     limits: SyncLimits,
     /// Who was given revocation lists of late.
     served: lists::Paces,
+    /// Places for pieces of others' states on their way to the shard.
+    pieces: Arc<Semaphore>,
 }
 
 impl Desk {

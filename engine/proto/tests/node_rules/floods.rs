@@ -121,6 +121,20 @@ fn who_floods_uses_up_its_own_budget() {
     assert_eq!(region(&node, "c"), "mine");
 }
 
+/// Rule S-7: who brings a state is told from what in it is forged.
+#[test]
+fn forged_entries_of_a_state_are_counted() {
+    let mut node = acquainted(&["b", "c"]);
+    let mut forged = entry(State::Alive, &record("c", 9, "forged"));
+    let signature = forged.len() - Names::of("c").leaf.len() - 1;
+    forged[signature] ^= 1;
+    let good = entry(State::Alive, &record("d", 0, "r"));
+    let state_of_b = [&*forged, &*good, &*forged, &*good, &*forged].concat();
+    assert_eq!(node.handle_sync(at(1_000), id("b"), &state_of_b), 3);
+    assert_eq!((state(&node, "d"), region(&node, "c")), (Some(State::Alive), "r".into()));
+    assert_eq!(node.handle_sync(at(1_000), id("b"), &good), 0);
+}
+
 /// Believes the certificate `operator` and counts how often it is asked to.
 struct Counting(Names, AtomicUsize);
 
