@@ -159,6 +159,12 @@ impl Finishing {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often proof keys were derived in this thread.
+    pub(super) static PROOF_KEYS_MADE: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 impl Session {
     /// The session of a finished handshake, warm.
     pub(super) fn begin(
@@ -225,6 +231,8 @@ impl Session {
 
     /// What possession of it is proven with (rule S-7). Seldom needed, and made each time.
     pub(super) fn proofs(&self) -> ProofKeys {
+        #[cfg(test)]
+        PROOF_KEYS_MADE.set(PROOF_KEYS_MADE.get() + 1);
         self.secrets.proofs()
     }
 
