@@ -11,13 +11,14 @@
 //! or none; no member uses up what is kept for all of them.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use mesh_gossip_proto::{Duration, Instant, MemberId};
 
 use super::budget::{Budget, Draws};
 use super::cookies::Cookies;
 use super::pacing::Pace;
+use crate::network::Network;
 
 /// Half-open handshakes in all.
 pub(super) const MOST_HALF_OPEN: u64 = 1_024;
@@ -77,20 +78,6 @@ pub(super) enum Verdict {
     Retry,
     /// Drop, for this reason.
     Drop(&'static str),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Network(u64);
-
-impl Network {
-    fn of(from: SocketAddr) -> Self {
-        let octets = match from.ip().to_canonical() {
-            IpAddr::V4(ip) => return Self(u64::from(u32::from(ip))),
-            IpAddr::V6(ip) => ip.octets(),
-        };
-        let [a, b, c, d, e, f, g, h, ..] = octets;
-        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
-    }
 }
 
 /// The books of one responder.
