@@ -66,8 +66,6 @@ pub(super) struct Warm {
     pub(super) redialled: Option<Instant>,
     /// How often its end has been announced since the last datagram came.
     pub(super) asks: u8,
-    /// When we last said that we send on it because another one was about to end.
-    pub(super) said: Option<Instant>,
 }
 
 impl Warm {
@@ -81,7 +79,6 @@ impl Warm {
             tried: None,
             redialled: None,
             asks: 0,
-            said: None,
         })
     }
 }
