@@ -47,6 +47,7 @@ use crate::options::RenewalOptions;
 use crate::orders::{AgentId, Inspection, Order, Reply, ShardHandle, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
+use crate::tls::authority::{MeshAuthority, RevokedSteps};
 use crate::tls::credentials::server_name;
 use crate::tls::revocation::RevocationList;
 use crate::upkeep::Keeper;
@@ -121,6 +122,9 @@ pub(crate) trait Site: Send + Sync {
     /// The credentials in force, for streams.
     fn terms(&self) -> Terms;
 
+    /// Whether a record in this envelope was signed under a certificate that is revoked.
+    fn is_revoked(&self, envelope: &[u8]) -> bool;
+
     /// The revocation lists in force; `None` where none are passed on or taken (rule S-16).
     fn lists(&self) -> Option<Vec<Arc<RevocationList>>>;
 }
@@ -150,6 +154,11 @@ impl Site for Shared {
             server_name: server_name(),
             judge: Arc::clone(&credentials) as Arc<dyn Judge>,
         }
+    }
+
+    fn is_revoked(&self, envelope: &[u8]) -> bool {
+        let (credentials, learned) = (self.credentials.load_full(), Arc::clone(&self.learned));
+        MeshAuthority::new(credentials, learned).is_revoked(envelope, &mut RevokedSteps::default())
     }
 
     fn lists(&self) -> Option<Vec<Arc<RevocationList>>> {
