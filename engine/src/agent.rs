@@ -87,9 +87,7 @@ impl Agent {
     /// [`StartError`] names the setting that is wrong and what would be right.
     pub fn start(engine: &Engine, options: AgentOptions) -> Result<Self, StartError> {
         let config = options.protocol.clone().validate().map_err(StartError::Config)?;
-        if options.upkeep.renewal.is_some() && !cfg!(feature = "bootstrap") {
-            return Err(StartError::NoRenewal);
-        }
+        renewal_possible(options.upkeep.renewal.is_some(), cfg!(feature = "bootstrap"))?;
         let cluster_id = config.cluster_id.clone();
         let open = |root| StateDirectory::open(root, &cluster_id, &options.node_id);
         let state = options.upkeep.state.as_deref().map(open).transpose();
@@ -130,7 +128,7 @@ impl Agent {
         let view = node.view(now);
         let snapshot = Snapshot::new(Published { view, at: clock::wall() });
         let node_id = options.node_id.clone();
-        let shared = Shared::new(node.id(), node_id, cluster_id, snapshot, metrics, credentials);
+        let shared = Shared::new(node.id(), node_id, cluster_id, snapshot, metrics, &authority);
         let placed = Placed { node, links, authority, shared: Arc::new(shared), state };
         Self::place(engine, options, bound, placed)
     }
@@ -432,6 +430,11 @@ fn answer<T: Send + 'static>() -> (Reply<T>, mpsc::Receiver<T>) {
     (reply, receiver)
 }
 
+/// Whoever wants the agent to renew its certificate needs a build that can.
+fn renewal_possible(wanted: bool, built: bool) -> Result<(), StartError> {
+    if wanted && !built { Err(StartError::NoRenewal) } else { Ok(()) }
+}
+
 impl Bound {
     fn bind(options: &AgentOptions) -> Result<Self, StartError> {
         let failed = |key, address| move |error| StartError::Bind { key, address, error };
@@ -538,4 +541,68 @@ fn outward_ip(local: SocketAddr) -> IpAddr {
         }
     }
     Ipv4Addr::LOCALHOST.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use mesh_gossip_proto::Config;
+
+    use super::*;
+    use crate::bootstrap::{CaValidity, CertificateAuthority, Subject};
+    use crate::options::{BackendChoice, Delivery, EngineOptions, PeerLabels, UpkeepOptions};
+
+    const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn a_build_without_renewal_refuses_to_promise_it() {
+        for (wanted, built, possible) in
+            [(true, false, false), (true, true, true), (false, false, true), (false, true, true)]
+        {
+            let refused = matches!(renewal_possible(wanted, built), Err(StartError::NoRenewal));
+            assert_eq!(!refused, possible, "wanted {wanted}, built {built}");
+        }
+    }
+
+    /// Rule S-12: a life begins above the last one that is on the disk, however the clock was set
+    /// back in between.
+    #[test]
+    fn a_life_begins_above_the_one_that_was_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let ca =
+            CertificateAuthority::create("td.test", "c1", SystemTime::now(), CaValidity::default());
+        let (ca, day) = (ca.unwrap(), Duration::from_secs(86_400));
+        let issued = ca.issue(&Subject::new("n1", "worker"), SystemTime::now(), day).unwrap();
+        let ahead = WallTime(clock::wall().0 + 300_000);
+        let kept = {
+            let state = StateDirectory::open(home.path(), "c1", "n1").unwrap();
+            state.begin_life(ahead).unwrap()
+        };
+        assert_eq!(kept, ahead);
+        let options = AgentOptions {
+            protocol: Config::new("c1"),
+            node_id: "n1".into(),
+            role: "worker".into(),
+            region: "r".into(),
+            mesh_version: "1".into(),
+            http3_support: false,
+            labels: std::collections::BTreeMap::new(),
+            bind: ANY_PORT,
+            advertise: Advertise::default(),
+            seeds: Vec::new(),
+            seed_file: None,
+            metadata_refresh: Duration::from_secs(30),
+            events: Delivery::default(),
+            tls: issued.tls_options(&ca),
+            control: None,
+            peer_labels: PeerLabels::Auto,
+            upkeep: UpkeepOptions { state: Some(home.path().into()), renewal: None },
+        };
+        let backend = BackendChoice::Mmsg;
+        let engine = Engine::start(EngineOptions { backend, ..EngineOptions::default() }).unwrap();
+        let agent = Agent::start(&engine, options).unwrap();
+        let own = agent.view().view.member(agent.member_id()).unwrap().incarnation();
+        assert_eq!(own.generation, kept.0 + 1);
+    }
 }

@@ -8,6 +8,7 @@ mod error;
 pub mod io;
 pub mod link;
 mod metrics;
+mod network;
 pub mod options;
 mod orders;
 pub mod settings;

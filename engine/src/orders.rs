@@ -3,7 +3,7 @@
 //! Invariant: both directions are bounded; a full queue refuses at once and never blocks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use mesh_gossip_proto::detector::contacts::Contact;
@@ -11,6 +11,7 @@ use mesh_gossip_proto::wire::message::ListNotice;
 use mesh_gossip_proto::{
     Command, CommandError, Event, Incarnation, Instant, MemberId, Stats, StreamRequest, WallTime,
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::io::{IoStats, Waker};
 use crate::link::LinkEvent;
@@ -39,7 +40,7 @@ pub(crate) enum Order {
     /// Say goodbye; the answer, how many members acknowledged it, comes when it is done.
     Leave { agent: AgentId, reply: Reply<Result<usize, CommandError>> },
     /// A piece of another's state: whole entries, at most [`SYNC_PIECE`] bytes where they allow.
-    Sync { agent: AgentId, from: MemberId, entries: Vec<u8> },
+    Sync { agent: AgentId, from: MemberId, entries: Vec<u8>, ticket: Ticket },
     /// A wished exchange ended.
     StreamClosed { agent: AgentId, complete: bool },
     /// Tell how you are.
@@ -60,6 +61,37 @@ pub(crate) struct Renewal {
 
 /// A state is merged in pieces of about this size, so that it never delays an ack for long.
 pub(crate) const SYNC_PIECE: usize = 32 * 1_024;
+
+/// Pieces of one agent that are on their way to its shard or being merged: a peer that sends faster
+/// than we verify waits, and its bytes with it, in its own memory.
+pub(crate) const PIECES: usize = 4;
+/// So many entries of one exchange may be forged before it ends: an honest peer has verified what
+/// it sends, and may only trust somebody a little longer than we do.
+pub(crate) const MOST_FORGED: u64 = 256;
+
+/// Goes with a piece of another's state: its place among the agent's pieces, given back when the
+/// last copy is dropped, and what the shard made of the exchange so far.
+#[derive(Clone)]
+pub(crate) struct Ticket {
+    _place: Arc<OwnedSemaphorePermit>,
+    forged: Arc<AtomicU64>,
+}
+
+impl Ticket {
+    pub(crate) fn new(place: OwnedSemaphorePermit, forged: &Arc<AtomicU64>) -> Self {
+        Self { _place: Arc::new(place), forged: Arc::clone(forged) }
+    }
+
+    /// Whether the piece is still worth a look: its exchange has not brought too much that is forged.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.forged.load(Ordering::Relaxed) < MOST_FORGED
+    }
+
+    /// So many of its entries were forged.
+    pub(crate) fn forged(&self, entries: u64) {
+        self.forged.fetch_add(entries, Ordering::Relaxed);
+    }
+}
 
 /// Out of a shard, to the control thread.
 #[derive(Debug)]

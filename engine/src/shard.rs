@@ -260,9 +260,12 @@ impl Shard {
                     reply(outcome.unwrap_or(Err(CommandError::Stopped)));
                 }
                 Order::Leave { agent, reply } => self.leave(agent, reply),
-                Order::Sync { agent, from, entries } => {
+                Order::Sync { agent, from, entries, ticket } => {
                     let now = self.clock.now();
-                    self.with(agent, |seat| seat.sync(now, from, &entries));
+                    if ticket.is_wanted() {
+                        let forged = self.with(agent, |seat| seat.sync(now, from, &entries));
+                        ticket.forged(forged.unwrap_or(0));
+                    }
                     // Its records may have cost milliseconds: datagrams get their turn.
                     break;
                 }

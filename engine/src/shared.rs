@@ -8,6 +8,7 @@ use mesh_gossip_proto::MemberId;
 
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
+use crate::tls::authority::{Intermediates, MeshAuthority};
 use crate::tls::credentials::Credentials;
 
 /// One agent, seen from every thread.
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Credentials, swapped whole.
     pub(crate) credentials: ArcSwap<Credentials>,
+    /// Intermediates that handshakes have shown, which complete the chains of records.
+    pub(crate) learned: Arc<Intermediates>,
     joined: AtomicBool,
 }
 
@@ -34,11 +37,12 @@ impl Shared {
         cluster_id: String,
         snapshot: Snapshot,
         metrics: Metrics,
-        credentials: Arc<Credentials>,
+        authority: &MeshAuthority,
     ) -> Self {
-        let credentials = ArcSwap::new(credentials);
+        let credentials = ArcSwap::new(Arc::clone(authority.credentials()));
+        let learned = Arc::clone(authority.learned());
         let joined = AtomicBool::new(false);
-        Self { id, node_id, cluster_id, snapshot, metrics, credentials, joined }
+        Self { id, node_id, cluster_id, snapshot, metrics, credentials, learned, joined }
     }
 
     /// The first full exchange with the mesh is done, or there was nobody to have it with.

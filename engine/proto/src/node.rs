@@ -277,12 +277,13 @@ impl<T: MemberTable> Node<T> {
         self.joining.is_ours(now, address);
     }
 
-    /// A state, or a piece of one, arrived over a stream of an authenticated member.
-    pub fn handle_sync(&mut self, now: Instant, from: MemberId, entries: &[u8]) {
+    /// A state, or a piece of one, arrived over a stream of an authenticated member. Returns how many
+    /// of its entries a signature check refused: they cost us much and the member nothing.
+    pub fn handle_sync(&mut self, now: Instant, from: MemberId, entries: &[u8]) -> u64 {
         if self.departure.is_stopped() {
-            return;
+            return 0;
         }
-        self.merge(now, from, entries);
+        self.merge(now, from, entries)
     }
 
     /// A wished exchange ended.

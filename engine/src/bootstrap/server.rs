@@ -4,7 +4,7 @@
 //! answered, and leaves.
 //!
 //! Invariants: a connection holds its place for at most [`PATIENCE`]; there are at most
-//! [`MAX_CONNECTIONS`], and half of them from one address.
+//! [`MAX_CONNECTIONS`], and half of them from one network: an IPv6 host has any number of addresses.
 
 use std::collections::HashMap;
 use std::io;
@@ -30,6 +30,7 @@ use crate::bootstrap::peer::ClientJudge;
 use crate::bootstrap::registrar::{Certified, Registrar, SERVER_ROLE};
 use crate::bootstrap::renewal::Renewer;
 use crate::bootstrap::{BootstrapError, Refusal, Subject, random_word, wall};
+use crate::network::Network;
 use crate::tls::identity::identity_of;
 use crate::tls::provider::{provider, signing_key};
 use crate::tls::trust::Trust;
@@ -42,9 +43,14 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const OWN_VALIDITY: Duration = Duration::from_secs(7 * 86_400);
 /// How often the server looks whether its certificate or the revocation list is due.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Unknown tokens and nonsense by address, and all together.
+/// Unknown tokens and nonsense by network, and all together.
 const WRONG_TOKENS: Allowance = Allowance { burst: 10, refill: Duration::from_secs(6) };
 const ALL_WRONG_TOKENS: Allowance = Allowance { burst: 200, refill: Duration::from_millis(100) };
+/// Tokens that exist and lead to nothing (any more), by network, and all together: each leaves a
+/// line in the audit log. A rack that shares an address, or one node that repeats itself, is far
+/// below it.
+const SPENT_TOKENS: Allowance = Allowance { burst: 200, refill: Duration::from_secs(1) };
+const ALL_SPENT_TOKENS: Allowance = Allowance { burst: 2_000, refill: Duration::from_millis(100) };
 /// Renewals by node, and all together.
 const RENEWALS: Allowance = Allowance { burst: 10, refill: Duration::from_secs(60) };
 const ALL_RENEWALS: Allowance = Allowance { burst: 20_000, refill: Duration::from_millis(5) };
@@ -71,7 +77,8 @@ struct Office {
     registrar: Arc<Registrar>,
     bundle: String,
     tls: Arc<ServerConfig>,
-    wrong_tokens: Mutex<Limiter<IpAddr>>,
+    wrong_tokens: Mutex<Limiter<Network>>,
+    spent_tokens: Mutex<Limiter<Network>>,
     renewals: Mutex<Limiter<String>>,
     places: Places,
 }
@@ -90,17 +97,8 @@ impl Server {
         let address = listener.local_addr().map_err(fault)?;
         let (own, renewer) = own_certificate(&registrar, &options.node_id)?;
         let resolver = Arc::new(Resolver(ArcSwap::from_pointee(own)));
-        let tls = configure(&registrar, Arc::clone(&resolver))?;
-        registrar.crl(wall())?;
-        let now = Instant::now();
-        let office = Arc::new(Office {
-            bundle: registrar.authority().bundle_pem(),
-            registrar,
-            tls,
-            wrong_tokens: Mutex::new(Limiter::new(WRONG_TOKENS, ALL_WRONG_TOKENS, now)),
-            renewals: Mutex::new(Limiter::new(RENEWALS, ALL_RENEWALS, now)),
-            places: Places::default(),
-        });
+        let office = Arc::new(Office::new(registrar, &resolver)?);
+        office.registrar.crl(wall())?;
         let stop = Arc::new(AtomicBool::new(false));
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             thread::Builder::new().name(name.into()).spawn(work).map_err(fault)
@@ -235,7 +233,7 @@ fn accept(listener: &TcpListener, office: &Arc<Office>, stop: &AtomicBool) {
             thread::sleep(Duration::from_millis(50));
             continue;
         };
-        // Over its share an address is hung up on; it may come again.
+        // Over its share a network is hung up on; it may come again.
         let Some(place) = Places::take(office, peer) else { continue };
         let work = move || answer(&place.office, stream, peer);
         if let Err(error) = thread::Builder::new().name("bootstrap-answer".into()).spawn(work) {
@@ -244,35 +242,35 @@ fn accept(listener: &TcpListener, office: &Arc<Office>, stop: &AtomicBool) {
     }
 }
 
-/// Places that are taken, by address.
+/// Places that are taken, by network.
 #[derive(Default)]
 struct Places {
-    taken: Mutex<(usize, HashMap<IpAddr, usize>)>,
+    taken: Mutex<(usize, HashMap<Network, usize>)>,
     freed: Condvar,
 }
 
 /// One taken place.
 struct Place {
     office: Arc<Office>,
-    ip: IpAddr,
+    network: Network,
 }
 
 impl Places {
-    /// Waits for a place; `None` when the address holds its share.
+    /// Waits for a place; `None` when the network holds its share.
     fn take(office: &Arc<Office>, peer: SocketAddr) -> Option<Place> {
-        let ip = peer.ip();
+        let network = Network::of(peer);
         let places = &office.places;
         let mut taken = places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         while taken.0 >= MAX_CONNECTIONS {
             taken = places.freed.wait(taken).unwrap_or_else(PoisonError::into_inner);
         }
-        let held = taken.1.entry(ip).or_default();
+        let held = taken.1.entry(network).or_default();
         if *held >= MAX_CONNECTIONS / 2 {
             return None;
         }
         *held += 1;
         taken.0 += 1;
-        Some(Place { office: Arc::clone(office), ip })
+        Some(Place { office: Arc::clone(office), network })
     }
 }
 
@@ -281,10 +279,10 @@ impl Drop for Place {
         let places = &self.office.places;
         let mut taken = places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.0 -= 1;
-        if let Some(held) = taken.1.get_mut(&self.ip) {
+        if let Some(held) = taken.1.get_mut(&self.network) {
             *held -= 1;
             if *held == 0 {
-                taken.1.remove(&self.ip);
+                taken.1.remove(&self.network);
             }
         }
         places.freed.notify_one();
@@ -362,6 +360,19 @@ impl Reply {
 }
 
 impl Office {
+    fn new(registrar: Arc<Registrar>, own: &Arc<Resolver>) -> Result<Self, BootstrapError> {
+        let now = Instant::now();
+        Ok(Self {
+            bundle: registrar.authority().bundle_pem(),
+            tls: configure(&registrar, Arc::clone(own))?,
+            registrar,
+            wrong_tokens: Mutex::new(Limiter::new(WRONG_TOKENS, ALL_WRONG_TOKENS, now)),
+            spent_tokens: Mutex::new(Limiter::new(SPENT_TOKENS, ALL_SPENT_TOKENS, now)),
+            renewals: Mutex::new(Limiter::new(RENEWALS, ALL_RENEWALS, now)),
+            places: Places::default(),
+        })
+    }
+
     fn reply(
         &self,
         request: &Request,
@@ -384,20 +395,36 @@ impl Office {
     }
 
     fn join(&self, body: &[u8], peer: SocketAddr) -> Reply {
-        let lock = || self.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        if !lock().may_try(&peer.ip(), Instant::now()) {
+        let (network, now) = (Network::of(peer), Instant::now());
+        let wrong = || self.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let spent = || self.spent_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if !wrong().may_try(&network, now) || !spent().may_try(&network, now) {
             return Reply::refusal(Refusal::Throttled);
         }
         let Ok(request) = serde_json::from_slice::<JoinRequest>(body) else {
-            lock().pay(peer.ip(), Instant::now());
+            wrong().pay(network, now);
             return Reply::refusal(Refusal::BadRequest);
         };
         let JoinRequest { node_id, token, csr } = &request;
         let answer = self.registrar.join(token, node_id, csr, wall(), Some(peer));
-        // A token that exists may be shown as often as its node likes; guesses and nonsense cost.
-        let guessed = [Refusal::UnknownToken, Refusal::BadRequest];
-        if matches!(&answer, Err(BootstrapError::Refused(refusal)) if guessed.contains(refusal)) {
-            lock().pay(peer.ip(), Instant::now());
+        // Guesses and nonsense cost much, a token that exists and leads to nothing costs little.
+        if let Err(BootstrapError::Refused(refusal)) = &answer {
+            match refusal {
+                Refusal::UnknownToken | Refusal::BadRequest => wrong().pay(network, now),
+                Refusal::OtherNode
+                | Refusal::UsedToken
+                | Refusal::VoidToken
+                | Refusal::ExpiredToken
+                | Refusal::KnownKey
+                | Refusal::Barred => spent().pay(network, now),
+                // Not of a join.
+                Refusal::UnknownCertificate
+                | Refusal::Revoked
+                | Refusal::Expired
+                | Refusal::TooManyRenewals
+                | Refusal::Throttled
+                | Refusal::NoCertificate => {}
+            }
         }
         self.tell(answer)
     }
@@ -437,4 +464,61 @@ impl Office {
 fn fault(error: &BootstrapError) -> Reply {
     tracing::error!(%error, "a request could not be answered");
     Reply::denial(500, "fault")
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::bootstrap::{AUDIT, CaValidity, CertificateAuthority, Existing, NodeKey};
+    use crate::tls::certificates_tests::{CLUSTER, DAY, ROLE, TRUST_DOMAIN};
+
+    fn office() -> (TempDir, Arc<Office>) {
+        let home = tempfile::tempdir().unwrap();
+        let authority =
+            CertificateAuthority::create(TRUST_DOMAIN, CLUSTER, wall(), CaValidity::default());
+        authority.unwrap().write(home.path(), Existing::Refuse).unwrap();
+        let registrar = Arc::new(Registrar::open(home.path(), None).unwrap());
+        let (own, _) = own_certificate(&registrar, "counter").unwrap();
+        let own = Arc::new(Resolver(ArcSwap::from_pointee(own)));
+        (home, Arc::new(Office::new(registrar, &own).unwrap()))
+    }
+
+    /// A host of an IPv6 network.
+    fn host(network: u16, n: u16) -> SocketAddr {
+        SocketAddr::from(([0x2001, 0xdb8, 0, network, 0, 0, 0, n], 1))
+    }
+
+    #[test]
+    fn one_network_holds_half_of_the_places() {
+        let (_home, office) = office();
+        let half = MAX_CONNECTIONS as u16 / 2;
+        let held: Vec<_> = (0..half).map(|n| Places::take(&office, host(1, n)).unwrap()).collect();
+        assert!(Places::take(&office, host(1, half)).is_none());
+        assert!(Places::take(&office, host(2, 1)).is_some(), "others are served");
+        drop(held);
+        assert!(Places::take(&office, host(1, half)).is_some());
+    }
+
+    #[test]
+    fn a_token_that_leads_to_nothing_is_heard_so_often() {
+        let (home, office) = office();
+        let hour = Duration::from_secs(3_600);
+        let token = office.registrar.token("n1", ROLE, hour, DAY, wall()).unwrap();
+        let request = JoinRequest {
+            node_id: "n2".into(),
+            token: token.text().to_owned(),
+            csr: NodeKey::generate().unwrap().request().unwrap(),
+        };
+        let body = serde_json::to_vec(&request).unwrap();
+        let asked = |from| office.join(&body, from).status;
+        // Time passes meanwhile, and a coin a second comes back.
+        let heard = (0..5_000).take_while(|n| asked(host(1, *n)) == 403).count();
+        assert!((200..5_000).contains(&heard), "{heard}");
+        let audit = std::fs::read_to_string(home.path().join(AUDIT)).unwrap();
+        let lines = audit.lines().filter(|line| line.contains("other-node")).count();
+        assert_eq!(lines, heard, "whoever is not heard leaves no line");
+        assert_eq!(asked(host(2, 1)), 403, "another network is");
+    }
 }

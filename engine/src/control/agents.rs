@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
+use super::crowd::Crowd;
 use super::http::HttpServer;
 use super::lists::{Fetcher, Paces};
 use super::post::Post;
@@ -22,10 +23,10 @@ use super::refresh::{self, MetadataSource};
 use super::renewals;
 use super::seeds::Seeds;
 use super::stream::Driver;
-use super::sync::{self, Crowd, SyncError, SyncLimits};
+use super::sync::{self, SyncError, SyncLimits};
 use super::{AgentPort, ControlMessage, Desk, HostEvent, http, watch};
 use crate::metrics::SyncRole;
-use crate::orders::{AgentId, Order, Work};
+use crate::orders::{AgentId, Order, PIECES, Work};
 use crate::trace::{self, Tracer};
 
 /// Every agent of the engine.
@@ -151,6 +152,7 @@ impl Agent {
             driver,
             limits,
             served: Paces::new(),
+            pieces: Arc::new(Semaphore::new(PIECES)),
         });
         let mut tasks = JoinSet::new();
         let listener = listen(port.sync_listener)?;
@@ -280,7 +282,7 @@ pub(super) fn listen(listener: TcpListener) -> io::Result<tokio::net::TcpListene
 /// Accepts exchanges for ever.
 async fn serve_sync(desk: Arc<Desk>, listener: tokio::net::TcpListener) {
     let places = Arc::new(Semaphore::new(desk.limits.inbound));
-    let crowd = Crowd::default();
+    let crowd = Crowd::new();
     let mut exchanges = JoinSet::new();
     loop {
         let accepted = tokio::select! {

@@ -101,7 +101,9 @@ async fn peers(State(desk): State<Arc<Desk>>, RawQuery(query): RawQuery) -> Resp
     }
     let Some(inspection) = desk.inspect().await else { return unwell() };
     let published = desk.site.published();
-    Json(peers_document(&published.view, &inspection, inspection.wall)).into_response()
+    let is_revoked = |envelope: &[u8]| desk.site.is_revoked(envelope);
+    let document = peers_document(&published.view, &inspection, inspection.wall, is_revoked);
+    Json(document).into_response()
 }
 
 async fn metrics(State(desk): State<Arc<Desk>>) -> Response {

@@ -7,6 +7,7 @@
 //! Invariants: no queue between the threads is unbounded, and nothing here makes a shard wait.
 
 mod agents;
+mod crowd;
 pub(crate) mod frames;
 mod http;
 mod lists;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_gossip_proto::{Event, WallTime};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::metrics::Metrics;
@@ -46,6 +47,7 @@ use crate::options::RenewalOptions;
 use crate::orders::{AgentId, Inspection, Order, Reply, ShardHandle, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
+use crate::tls::authority::{MeshAuthority, RevokedSteps};
 use crate::tls::credentials::server_name;
 use crate::tls::revocation::RevocationList;
 use crate::upkeep::Keeper;
@@ -120,6 +122,9 @@ pub(crate) trait Site: Send + Sync {
     /// The credentials in force, for streams.
     fn terms(&self) -> Terms;
 
+    /// Whether a record in this envelope was signed under a certificate that is revoked.
+    fn is_revoked(&self, envelope: &[u8]) -> bool;
+
     /// The revocation lists in force; `None` where none are passed on or taken (rule S-16).
     fn lists(&self) -> Option<Vec<Arc<RevocationList>>>;
 }
@@ -151,6 +156,11 @@ impl Site for Shared {
         }
     }
 
+    fn is_revoked(&self, envelope: &[u8]) -> bool {
+        let (credentials, learned) = (self.credentials.load_full(), Arc::clone(&self.learned));
+        MeshAuthority::new(credentials, learned).is_revoked(envelope, &mut RevokedSteps::default())
+    }
+
     fn lists(&self) -> Option<Vec<Arc<RevocationList>>> {
         let trust = self.credentials.load().verifier().trust().load_full();
         let revocations = trust.revocations();
@@ -167,6 +177,8 @@ struct Desk {
     limits: SyncLimits,
     /// Who was given revocation lists of late.
     served: lists::Paces,
+    /// Places for pieces of others' states on their way to the shard.
+    pieces: Arc<Semaphore>,
 }
 
 impl Desk {

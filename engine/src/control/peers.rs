@@ -80,11 +80,13 @@ pub(crate) struct PeerMetadata {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-/// The document for `view`, with the contacts of `inspection`, as of `wall`.
+/// The document for `view`, with the contacts of `inspection`, as of `wall`. `is_revoked` judges a
+/// record's envelope: a member that is gone by a revocation list bears that reason.
 pub(crate) fn peers_document(
     view: &View,
     inspection: &Inspection,
     wall: WallTime,
+    is_revoked: impl Fn(&[u8]) -> bool,
 ) -> PeersDocument {
     let moment = Moment { instant: inspection.now, wall };
     let contacts: HashMap<MemberId, Contact> = inspection.contacts.iter().copied().collect();
@@ -99,7 +101,10 @@ pub(crate) fn peers_document(
         .unwrap_or_default();
     let peers = members
         .into_iter()
-        .map(|member| peer(member, contacts.get(&member.id()).copied(), moment))
+        .map(|member| {
+            let reason = reason(member.state, || is_revoked(member.record.envelope()));
+            peer(member, contacts.get(&member.id()).copied(), moment, reason)
+        })
         .collect();
     PeersDocument {
         schema_version: SCHEMA_VERSION,
@@ -109,7 +114,12 @@ pub(crate) fn peers_document(
     }
 }
 
-fn peer(member: &Member, contact: Option<Contact>, now: Moment) -> Peer {
+fn peer(
+    member: &Member,
+    contact: Option<Contact>,
+    now: Moment,
+    reason: Option<&'static str>,
+) -> Peer {
     let record = member.record.record();
     let last_contact = contact.map(|contact| rfc3339(now.wall_of(contact.last)));
     let last_seen = match member.state {
@@ -137,7 +147,7 @@ fn peer(member: &Member, contact: Option<Contact>, now: Moment) -> Peer {
         },
         lifecycle: record.lifecycle.as_str(),
         incarnation: record.incarnation.to_string(),
-        reason: reason(member.state),
+        reason,
         last_contact,
     }
 }
@@ -152,9 +162,10 @@ pub(crate) fn status(state: State) -> &'static str {
     }
 }
 
-fn reason(state: State) -> Option<&'static str> {
+fn reason(state: State, is_revoked: impl Fn() -> bool) -> Option<&'static str> {
     match state {
         State::Alive | State::Suspect => None,
+        State::Dead if is_revoked() => Some(LeftReason::Revoked.as_str()),
         State::Dead => Some(LeftReason::Failed.as_str()),
         State::Left => Some(LeftReason::Left.as_str()),
     }
@@ -200,14 +211,32 @@ mod tests {
         let mut contact = Contact::new(inspection.now - Duration::from_secs(2));
         contact.measured(Duration::from_micros(420));
         inspection.contacts.push((MemberId::derive("test", "B"), contact));
-        let document = peers_document(&view, &inspection, WALL);
+        let document = peers_document(&view, &inspection, WALL, |_| false);
         assert_eq!(serde_json::to_string(&document).unwrap(), literal());
     }
 
     #[test]
     fn a_signed_leave_and_a_failure_differ_only_by_reason() {
-        assert_eq!((status(State::Left), reason(State::Left)), ("Left", Some("left")));
-        assert_eq!((status(State::Dead), reason(State::Dead)), ("Left", Some("failed")));
-        assert_eq!((status(State::Alive), reason(State::Alive)), ("Alive", None));
+        let good = |state| reason(state, || false);
+        assert_eq!((status(State::Left), good(State::Left)), ("Left", Some("left")));
+        assert_eq!((status(State::Dead), good(State::Dead)), ("Left", Some("failed")));
+        assert_eq!((status(State::Alive), good(State::Alive)), ("Alive", None));
+    }
+
+    /// Rule S-16: whoever is gone by a revocation list is told from who failed.
+    #[test]
+    fn the_dead_whose_certificate_is_revoked_bear_that_reason() {
+        let people =
+            [("m", State::Alive), ("a", State::Dead), ("b", State::Dead), ("c", State::Left)];
+        let view = view(&people.map(|(name, state)| Person { name, state }));
+        let revoked = |name| crate::control::stage_tests::record(name).envelope().to_vec();
+        let revoked = ["m", "a", "c"].map(revoked);
+        let is_revoked = |envelope: &[u8]| revoked.iter().any(|revoked| revoked == envelope);
+        let document = peers_document(&view, &inspection(), WALL, is_revoked);
+        let reasons: Vec<_> =
+            document.peers.iter().map(|peer| (peer.node_id.as_str(), peer.reason)).collect();
+        let expected =
+            [("m", None), ("a", Some("revoked")), ("b", Some("failed")), ("c", Some("left"))];
+        assert_eq!(reasons, expected);
     }
 }

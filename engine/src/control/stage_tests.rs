@@ -434,6 +434,10 @@ impl Site for StageSite {
         }
     }
 
+    fn is_revoked(&self, _envelope: &[u8]) -> bool {
+        false
+    }
+
     fn lists(&self) -> Option<Vec<Arc<RevocationList>>> {
         None
     }

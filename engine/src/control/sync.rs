@@ -24,11 +24,8 @@
 //! Invariant: an exchange that we wished for ends in exactly one `StreamClosed`, unless the agent
 //! is removed or its shard takes no orders for seconds.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,10 +36,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::Desk;
+use super::crowd::Crowd;
 use super::frames::{Frame, FrameError, MOST_IDS, MOST_NOTICES};
 use super::lists::{self, Arriving};
 use super::stream::{SecureStream, Stream};
-use crate::orders::{Order, Refused, SYNC_PIECE};
+use crate::orders::{Order, Refused, SYNC_PIECE, Ticket};
 use crate::tls::credentials::Credentials;
 use crate::tls::verifier::Usage;
 
@@ -214,8 +212,10 @@ pub(crate) enum SyncError {
     Frame(FrameError),
     /// More bytes than one direction may carry.
     TooLarge,
-    /// Too many exchanges at a time, of this peer or of all.
+    /// Too many exchanges at a time, of this peer or of all, or too many of this peer of late.
     Crowded,
+    /// Too many of the peer's entries were forged.
+    Forged,
     /// Our own shard took no orders.
     Shard(Refused),
 }
@@ -243,6 +243,7 @@ impl SyncError {
             Self::Frame(_) => "frame",
             Self::TooLarge => "too-large",
             Self::Crowded => "crowded",
+            Self::Forged => "forged",
             Self::Shard(_) => "shard",
         }
     }
@@ -263,7 +264,8 @@ impl std::fmt::Display for SyncError {
             Self::WrongPeer(found) => write!(f, "member {found} answered for another"),
             Self::Frame(error) => write!(f, "framing: {error}"),
             Self::TooLarge => f.write_str("more bytes than an exchange may carry"),
-            Self::Crowded => f.write_str("too many exchanges at a time"),
+            Self::Crowded => f.write_str("too many exchanges"),
+            Self::Forged => f.write_str("too many of the peer's entries were forged"),
             Self::Shard(refused) => write!(f, "our shard: {refused}"),
         }
     }
@@ -347,10 +349,15 @@ pub(super) async fn respond(
     let vouched = Vouched::of(&stream, terms.judge, Side::Requester)?;
     let peer = vouched.peer;
     let _place = crowd.enter(peer, desk.limits.per_peer).ok_or(SyncError::Crowded)?;
-    vouched.hold(desk.limits.longest, answer(desk, &mut stream, peer)).await
+    vouched.hold(desk.limits.longest, answer(desk, &mut stream, peer, crowd)).await
 }
 
-async fn answer(desk: &Desk, stream: &mut SecureStream, peer: MemberId) -> Result<(), SyncError> {
+async fn answer(
+    desk: &Desk,
+    stream: &mut SecureStream,
+    peer: MemberId,
+    crowd: &Crowd,
+) -> Result<(), SyncError> {
     let mut frame = Frame::read(stream).await?;
     let mut held = None;
     if let Frame::Lists(notices) = frame {
@@ -365,6 +372,9 @@ async fn answer(desk: &Desk, stream: &mut SecureStream, peer: MemberId) -> Resul
         }
     };
     if wanted.as_ref().is_some_and(Vec::is_empty) {
+        if !crowd.may_have_all(peer) {
+            return Err(SyncError::Crowded);
+        }
         receive(desk, stream, peer, false).await?;
     }
     if let Some(held) = held {
@@ -417,6 +427,7 @@ async fn receive(
 ) -> Result<Vec<Vec<u8>>, SyncError> {
     let mut total_bytes = 0;
     let mut arriving = Arriving::default();
+    let forged = Arc::default();
     loop {
         let entries = match Frame::read(stream).await? {
             Frame::Entries(entries) => entries,
@@ -437,7 +448,15 @@ async fn receive(
         if total_bytes > desk.limits.most_bytes {
             return Err(SyncError::TooLarge);
         }
-        let order = || Order::Sync { agent: desk.agent, from, entries: entries.clone() };
+        // The peer waits while its pieces before this one are merged.
+        let place = Arc::clone(&desk.pieces).acquire_owned().await;
+        let ticket = Ticket::new(place.map_err(|_| SyncError::Shard(Refused::Stopped))?, &forged);
+        if !ticket.is_wanted() {
+            return Err(SyncError::Forged);
+        }
+        let (agent, ticket) = (desk.agent, &ticket);
+        let order =
+            || Order::Sync { agent, from, entries: entries.clone(), ticket: ticket.clone() };
         offer(desk, order).await?;
     }
 }
@@ -460,39 +479,4 @@ async fn in_time<T>(
     exchange: impl Future<Output = Result<T, SyncError>>,
 ) -> Result<T, SyncError> {
     timeout(limit, exchange).await.unwrap_or(Err(SyncError::Late))
-}
-
-/// How many exchanges each peer has with us at this moment.
-#[derive(Clone, Default)]
-pub(super) struct Crowd(Rc<RefCell<HashMap<MemberId, usize>>>);
-
-impl Crowd {
-    /// A place for `peer`, given back when it is dropped; `None` when the peer has enough.
-    fn enter(&self, peer: MemberId, most: usize) -> Option<Place> {
-        let mut present = self.0.borrow_mut();
-        let held = present.entry(peer).or_default();
-        if *held >= most {
-            return None;
-        }
-        *held += 1;
-        Some(Place { crowd: self.clone(), peer })
-    }
-}
-
-/// One peer's place; see [`Crowd::enter`].
-struct Place {
-    crowd: Crowd,
-    peer: MemberId,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut present = self.crowd.0.borrow_mut();
-        if let Some(held) = present.get_mut(&self.peer) {
-            *held -= 1;
-            if *held == 0 {
-                present.remove(&self.peer);
-            }
-        }
-    }
 }

@@ -12,7 +12,7 @@ use super::stage_tests::{AGENT, Certified, Setting, Stage, TestMesh, id, strange
 use super::stream::Driver;
 use super::sync::SyncLimits;
 use crate::io::Backend;
-use crate::orders::{Order, Work};
+use crate::orders::{MOST_FORGED, Order, PIECES, Work};
 
 const BACKENDS: [Backend; 2] = [Backend::Uring, Backend::Mmsg];
 
@@ -26,7 +26,7 @@ fn received(stage: &Stage, peer: MemberId) -> (usize, bool) {
     let mut members = 0;
     loop {
         match stage.order() {
-            Order::Sync { agent: AGENT, from, entries } if from == peer => {
+            Order::Sync { agent: AGENT, from, entries, .. } if from == peer => {
                 members += Entries::new(&entries).map(Result::unwrap).count();
             }
             Order::StreamClosed { agent: AGENT, complete } => return (members, complete),
@@ -224,6 +224,55 @@ fn a_peer_with_enough_exchanges_gets_no_more() {
     let a = stage(&mesh, Setting::new(Backend::Mmsg, &["a"]));
     a.work(ask(id("b"), b.sync, &[]));
     assert_eq!(received(&a, id("b")), (1, true), "others are served");
+}
+
+/// Rule S-7: a peer whose wishes for whole states have no end waits for most of them, and only it.
+#[test]
+fn a_peer_that_asks_for_all_again_and_again_is_kept_waiting() {
+    let mesh = TestMesh::new();
+    let b = stage(&mesh, Setting::new(Backend::Mmsg, &["b"]));
+    let greedy = mesh.certify("greedy");
+    let everything = [Frame::Request(Vec::new()).encode(), Frame::End.encode()].concat();
+    (0..40).for_each(|_| say(&greedy, b.sync, &everything));
+    b.sync_ended("responder", "complete");
+    b.sync_ended("responder", "crowded");
+    let a = stage(&mesh, Setting::new(Backend::Mmsg, &["a"]));
+    a.work(ask(id("b"), b.sync, &[]));
+    assert_eq!(received(&a, id("b")), (1, true), "others are served");
+}
+
+/// Rule S-7: so many pieces of states are on their way to a shard and no more, whoever sends how
+/// much; and an exchange ends that brings what is forged.
+#[test]
+fn a_peer_that_sends_faster_than_we_verify_waits() {
+    let mesh = TestMesh::new();
+    for backend in BACKENDS {
+        let b = stage(&mesh, Setting::new(backend, &["b"]));
+        let (member, at) = (mesh.certify("m"), b.sync);
+        let sender = std::thread::spawn(move || {
+            let entry = [&[1, 0, 0, 0, 0, 0, 0, 0, 0, 100, 0, 0][..], &[0; 25_600]].concat();
+            let piece = Frame::Entries(entry).encode();
+            let all = [Frame::Request(Vec::new()).encode(), piece.repeat(12)].concat();
+            let mut stream = stranger(&member, at);
+            // It is hung up on before it is through, perhaps.
+            let _ = stream.write_all(&all).and_then(|()| stream.flush());
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let mut merging: Vec<Order> = (0..PIECES).map(|_| b.order()).collect();
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(b.orders.is_empty(), "the others wait with their sender");
+        merging.pop();
+        merging.push(b.order());
+        let Order::Sync { ticket, .. } = &merging[0] else { panic!("a piece") };
+        ticket.forged(MOST_FORGED - 1);
+        assert!(ticket.is_wanted());
+        ticket.forged(1);
+        assert!(!ticket.is_wanted(), "nor are those that are queued");
+        merging.clear();
+        b.sync_ended("responder", "forged");
+        assert!(b.orders.is_empty());
+        sender.join().unwrap();
+    }
 }
 
 /// Rule B-1: connections beyond every place are closed and counted.

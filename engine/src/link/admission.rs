@@ -8,16 +8,17 @@
 //!
 //! Invariants: at most [`FEW`] places are held by strangers and at most [`MOST_HALF_OPEN`] in all;
 //! of those at most [`OPEN_TO_ALL`] by others than members; a place is held by one of our books
-//! or none.
+//! or none; no member uses up what is kept for all of them.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use mesh_gossip_proto::{Duration, Instant};
+use mesh_gossip_proto::{Duration, Instant, MemberId};
 
 use super::budget::{Budget, Draws};
 use super::cookies::Cookies;
 use super::pacing::Pace;
+use crate::network::Network;
 
 /// Half-open handshakes in all.
 pub(super) const MOST_HALF_OPEN: u64 = 1_024;
@@ -32,6 +33,11 @@ const MOST_A_SOURCE: usize = 4;
 /// Half-open handshakes under a cookie from one network: an IPv4 address, or an IPv6 /64, that
 /// may have any number of ports.
 const MOST_A_NETWORK: u32 = 128;
+/// Handshakes that one member may begin as a member: twice what its own pace (rule S-18) lets it.
+/// Beyond that it shares what is there for others.
+const OF_A_MEMBER: (u32, Duration) = (6, Duration::from_secs(5));
+/// Members remembered for that; beyond it those that owe nothing are forgotten.
+const MOST_MEMBERS: usize = 4_096;
 
 /// What the client of a handshake has shown before any TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,20 +80,6 @@ pub(super) enum Verdict {
     Drop(&'static str),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Network(u64);
-
-impl Network {
-    fn of(from: SocketAddr) -> Self {
-        let octets = match from.ip().to_canonical() {
-            IpAddr::V4(ip) => return Self(u64::from(u32::from(ip))),
-            IpAddr::V6(ip) => ip.octets(),
-        };
-        let [a, b, c, d, e, f, g, h, ..] = octets;
-        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
-    }
-}
-
 /// The books of one responder.
 pub(super) struct Admission {
     pub(super) cookies: Cookies,
@@ -99,6 +91,8 @@ pub(super) struct Admission {
     sources: HashMap<SocketAddr, Vec<u32>>,
     /// Clients under a cookie that are no members, by network.
     networks: HashMap<Network, u32>,
+    /// What members began as members of late.
+    members: HashMap<MemberId, Pace>,
 }
 
 impl Default for Admission {
@@ -110,11 +104,24 @@ impl Default for Admission {
             unvalidated: Vec::new(),
             sources: HashMap::new(),
             networks: HashMap::new(),
+            members: HashMap::new(),
         }
     }
 }
 
 impl Admission {
+    /// Whether `member` may begin one more handshake as a member; if so, that counts.
+    pub(super) fn admits(&mut self, now: Instant, member: MemberId) -> bool {
+        if self.members.len() >= MOST_MEMBERS && !self.members.contains_key(&member) {
+            self.members.retain(|_, pace| !pace.is_full(now));
+            if self.members.len() >= MOST_MEMBERS {
+                return false;
+            }
+        }
+        let (burst, refill) = OF_A_MEMBER;
+        self.members.entry(member).or_insert_with(|| Pace::new(burst, refill)).take(now)
+    }
+
     /// Judges the first INIT of an attempt, and pays for what follows from it.
     pub(super) fn judge(
         &mut self,

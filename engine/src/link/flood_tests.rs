@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::admission::{Claim, FEW, MOST_HALF_OPEN, OPEN_TO_ALL, Verdict};
+use super::session::PROOF_KEYS_MADE;
 use super::tests::{Net, address, ca, credentials, links, message};
 use super::*;
 use crate::tls::authority::Intermediates;
@@ -275,7 +276,9 @@ fn a_proof_that_does_not_hold_is_worth_nothing() {
     for init in [changed(4), changed(24), changed(80), changed(40)] {
         assert_eq!(kinds(&ask(end, now, me, &init)), [RETRY]);
     }
+    let made = PROOF_KEYS_MADE.get();
     assert_eq!(kinds(&ask(end, now, source(77), &init)), [RETRY]);
+    assert_eq!(PROOF_KEYS_MADE.get(), made, "a wrong path costs no key");
     assert_eq!(end.stats().worthless_tokens["proof"], 5);
     let mut nameless = init.clone();
     nameless[4..8].fill(0);
@@ -283,6 +286,52 @@ fn a_proof_that_does_not_hold_is_worth_nothing() {
     assert_eq!(end.stats().dropped["token"], 1);
     assert_eq!(kinds(&ask(end, now, me, &init)), [RESP]);
     assert_eq!((end.stats().proofs, end.stats().sessions), (1, 1));
+}
+
+/// The same INIT as another attempt, with a proof that holds.
+fn proven(end: &Links, peer: MemberId, init: &[u8], n: u64) -> Vec<u8> {
+    let mut init = attempt(init, n);
+    let mut header = header(&init);
+    let fragment = init[HEADER..][..usize::from(header.fragment.get())].to_vec();
+    end.ticket_for(Target::Member(peer), address(1)).stamp(&mut header, &fragment);
+    init[..HEADER].copy_from_slice(header.as_bytes());
+    init
+}
+
+/// Rule S-7: a member that begins handshakes without end uses up what is there for it and for
+/// strangers; the members' part of the budget is there for the others.
+#[test]
+fn one_member_leaves_the_others_their_part_of_the_budget() {
+    let mut net = Net::of(&["a", "b", "c"]);
+    net.send(0, 1, &message(b"one"));
+    net.send(2, 1, &message(b"one"));
+    net.settle();
+    let (now, peer) = (net.now + Duration::from_secs(1), net.id(1));
+    let mut dial = |end: usize| {
+        assert!(net.ends[end].dial(now, Target::Member(peer), address(1)));
+        net.ends[end].poll_transmit().unwrap().1
+    };
+    let (greedy, modest) = (dial(0), dial(2));
+    let (clients, servers) = net.ends.split_at_mut(1);
+    let end = &mut servers[0];
+    let mut answered = 0;
+    for n in 0..900 {
+        let mut init = proven(&clients[0], peer, &greedy, n);
+        let mut answer = ask(end, now, address(0), &init);
+        if kinds(&answer) == [RETRY] {
+            init[4..8].fill(0);
+            answer = ask(end, now, address(0), &with_cookie(&init, &answer[0]));
+        }
+        answered += u32::from(kinds(&answer) == [RESP]);
+    }
+    assert_eq!(end.stats().worthless_tokens["member-pace"], 896, "four, two with a cookie too");
+    assert!((200..250).contains(&answered), "{answered} of 285 that are saved up");
+    assert_eq!(kinds(&ask(end, now, address(2), &modest)), [RESP], "another member's turn");
+    // With time a member is one again.
+    let later = now + Duration::from_secs(5);
+    let proofs = end.stats().proofs;
+    ask(end, later, address(0), &proven(&clients[0], peer, &greedy, 5_000));
+    assert_eq!(end.stats().proofs, proofs + 1);
 }
 
 /// Rule S-7: clients that do show cookies, from very many networks, are bounded by places and by

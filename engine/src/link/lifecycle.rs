@@ -12,6 +12,7 @@ use mesh_gossip_proto::{Duration, Instant, MemberId};
 
 use super::failure::Failure;
 use super::flight::TRAILER_LIMIT;
+use super::pacing::Pace;
 use super::session::{Phase, Session};
 use super::targets::{Target, most_handshakes_in};
 use super::{Entry, Links};
@@ -29,6 +30,22 @@ const FORSAKEN: Duration = Duration::from_secs(3_600);
 /// one in eight thousand.
 const ASKED: u8 = 3;
 const ASKED_AGAIN: Duration = Duration::from_secs(1);
+/// Answers to one member that says it sends on another session: so many at once, then one each
+/// [`ASKED_AGAIN`]. What is lost of them is said again before a session retires.
+const ANSWERS: u32 = 3;
+
+/// When a member was told which session we send on.
+pub(super) struct Said {
+    last: Instant,
+    answers: Pace,
+}
+
+impl Said {
+    /// Whether it makes a difference: the pace of what was said is not over.
+    pub(super) fn counts(&self, now: Instant) -> bool {
+        !self.answers.is_full(now)
+    }
+}
 
 impl Links {
     /// The peer's first sealed datagram was opened: the session counts.
@@ -100,15 +117,22 @@ impl Links {
 
     /// The peer says that it sends on this session, and we send on another. Where the ends see two
     /// orders the one with the higher id follows, and the other one says again what it sends on
-    /// (rule S-18): each would retire the session that the other one sends on.
+    /// (rule S-18): each would retire the session that the other one sends on. A member that does not
+    /// hear is told so often and no more.
     pub(super) fn follow(&mut self, now: Instant, peer: MemberId, heard: u32) {
         let best = self.members.get(&peer).and_then(|order| order.first().copied());
         let Some(best) = best.filter(|best| *best != heard) else { return };
         if peer < self.local {
             self.promote(now, peer, heard, best);
-        } else {
+        } else if self.said_to(now, peer).answers.take(now) {
+            self.said_to(now, peer).last = now;
             self.send_confirmation(now, best);
         }
+    }
+
+    fn said_to(&mut self, now: Instant, peer: MemberId) -> &mut Said {
+        let never = || Said { last: now - ASKED_AGAIN, answers: Pace::new(ANSWERS, ASKED_AGAIN) };
+        self.said.entry(peer).or_insert_with(never)
     }
 
     /// A datagram came on a session that we do not send on. If the one that we do send on has
@@ -268,19 +292,17 @@ impl Links {
         }
     }
 
-    /// Says so once, however many sessions retire at a time.
+    /// Says so once, however many sessions retire at a time, and whoever was answered of late.
     fn say_what_is_sent_on(&mut self, now: Instant, best: u32) {
         let Some(Entry::Open(session)) = self.slots.get(best) else { return };
-        let said = session.warm().and_then(|warm| warm.said);
-        if said.is_some_and(|last| now.since(last) < ASKED_AGAIN) {
+        let said = self.said_to(now, session.peer);
+        if now.since(said.last) < ASKED_AGAIN {
             return;
         }
+        said.last = now;
+        // It has its own pace; an answer that follows upon it costs one less.
+        let _ = said.answers.take(now);
         self.send_confirmation(now, best);
-        if let Some(Entry::Open(session)) = self.slots.get_mut(best)
-            && let Some(warm) = session.warm_mut()
-        {
-            warm.said = Some(now);
-        }
     }
 
     /// The events so far, for tests.

@@ -67,6 +67,7 @@ use admission::Admission;
 use answer::Answer;
 use dial::{Dial, Expect};
 use failure::Failure;
+use lifecycle::Said;
 use order::Order;
 use pacing::Pace;
 use rekeying::Rekeying;
@@ -178,6 +179,8 @@ pub struct Links {
     attempts: HashMap<(SocketAddr, u64), u32>,
     /// Peers that do not confirm our handshakes, as far as that was told.
     rejected_by: HashSet<MemberId>,
+    /// Who was told of late which session it is sent on.
+    said: HashMap<MemberId, Said>,
     targets: Targets,
     trust: Arc<TrustCell>,
     rekeying: Rekeying,
@@ -209,6 +212,7 @@ impl Links {
             paths: HashMap::new(),
             attempts: HashMap::new(),
             rejected_by: HashSet::new(),
+            said: HashMap::new(),
             targets: Targets::default(),
             trust,
             rekeying: Rekeying::default(),

@@ -105,19 +105,25 @@ impl Links {
             FLAG_PROOF => {
                 let upheld = self.upheld(now, named);
                 let holds = |session: &Session| {
-                    let key = session.proofs().theirs;
-                    // Bound to the path, or a recorded one would be good everywhere.
+                    // Bound to the path, or a recorded one would be good everywhere; looked at
+                    // before a key is derived, which is in nobody's budget.
                     session.path == from
                         && session.confirmed().is_some()
-                        && key.holds(&covered(header), parts.fragment, &header.token)
+                        && session.proofs().theirs.holds(
+                            &covered(header),
+                            parts.fragment,
+                            &header.token,
+                        )
                 };
-                match self.slots.get(named) {
-                    Some(Entry::Open(session)) if upheld && holds(session) => {
-                        self.stats.proofs += 1;
-                        Ok(Claim::Proven)
-                    }
-                    Some(_) | None => Ok(self.worthless("proof")),
+                let peer = match self.slots.get(named) {
+                    Some(Entry::Open(session)) if upheld && holds(session) => session.peer,
+                    Some(_) | None => return Ok(self.worthless("proof")),
+                };
+                if !self.admission.admits(now, peer) {
+                    return Ok(self.worthless("member-pace"));
                 }
+                self.stats.proofs += 1;
+                Ok(Claim::Proven)
             }
             FLAG_COOKIE => {
                 let asked = asked(from, header);
@@ -125,7 +131,11 @@ impl Links {
                     return Ok(self.worthless("cookie"));
                 }
                 self.stats.cookies += 1;
-                let neighbour = self.paths.contains_key(&from);
+                let session = self.paths.get(&from).and_then(|index| self.slots.get(*index));
+                let neighbour = match session {
+                    Some(Entry::Open(session)) => self.admission.admits(now, session.peer),
+                    Some(Entry::Dialing(_) | Entry::Answering(_)) | None => false,
+                };
                 Ok(if neighbour { Claim::Neighbour } else { Claim::Reachable })
             }
             _ => Ok(Claim::Stranger),

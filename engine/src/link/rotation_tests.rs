@@ -191,6 +191,77 @@ fn a_late_datagram_finds_its_session_behind_many_successors() {
     assert_eq!((mesh.delivered, mesh.dropped()), (before + 1, [].into()));
 }
 
+/// Two members after so many rotations, in turns, and which of them has the lower id.
+struct Rotated {
+    mesh: Mesh,
+    low: usize,
+    high: usize,
+}
+
+impl Rotated {
+    fn times(rotations: usize) -> Self {
+        let mut mesh = Mesh::of(2, 7, 0..2, 0.0);
+        mesh.send(0, 1, &message(b"hello"));
+        mesh.run_for(MS * 1_000);
+        for turn in 0..rotations {
+            mesh.rotate(turn % 2);
+            mesh.run_for(MS * 1_000);
+        }
+        let first = mesh.ends[0].local < mesh.ends[1].local;
+        let (low, high) = if first { (0, 1) } else { (1, 0) };
+        Self { mesh, low, high }
+    }
+
+    fn sessions(&self, end: usize) -> Vec<u32> {
+        self.mesh.ends[end].members[&self.mesh.ends[1 - end].local].to_vec()
+    }
+
+    fn sealed(&self, end: usize) -> u64 {
+        self.mesh.ends[end].stats().sealed
+    }
+}
+
+/// Rule S-18: who hears a CONFIRM on a session that it does not send on says what it does send on,
+/// once for each, and of many in a row to three and then one a second; the other end follows.
+#[test]
+fn who_is_wrong_about_a_session_is_told_and_no_more_often_than_it_helps() {
+    let mut pair = Rotated::times(1);
+    let (low, high) = (pair.low, pair.high);
+    let (of_low, of_high) = (pair.sessions(low), pair.sessions(high));
+    let (before, now) = (pair.sealed(low), pair.mesh.now);
+    pair.mesh.ends[high].send_confirmation(now, of_high[1]);
+    pair.mesh.run_for(MS * 10);
+    assert_eq!(pair.sessions(low), of_low, "the lower one does not follow");
+    assert_eq!(pair.sealed(low), before + 1);
+    assert_eq!(pair.sessions(high), of_high);
+    let now = pair.mesh.now;
+    (0..100).for_each(|_| pair.mesh.ends[high].send_confirmation(now, of_high[1]));
+    pair.mesh.run_for(MS * 10);
+    assert_eq!(pair.sealed(low), before + 3);
+    pair.mesh.run_for(MS * 1_000);
+    let now = pair.mesh.now;
+    (0..100).for_each(|_| pair.mesh.ends[high].send_confirmation(now, of_high[1]));
+    pair.mesh.run_for(MS * 10);
+    assert_eq!(pair.sealed(low), before + 4);
+    assert!(!pair.mesh.ends[low].said.is_empty());
+    pair.mesh.run_for(MS * 120_000);
+    assert!(pair.mesh.ends[low].said.is_empty(), "it is forgotten");
+}
+
+/// Rule S-18: before old sessions retire their end says three times what it sends on, not three
+/// times each.
+#[test]
+fn sessions_that_retire_together_are_spoken_for_together() {
+    let mut pair = Rotated::times(3);
+    let low = pair.low;
+    assert_eq!(pair.sessions(low).len(), 4);
+    let before = pair.sealed(low);
+    pair.mesh.run_for(MS * 20_000);
+    assert_eq!(pair.sessions(low).len(), 1);
+    let said = pair.sealed(low) - before;
+    assert!((3..=4).contains(&said), "{said}");
+}
+
 /// Rule S-18: a confirmation that is repeated, or late, is no choice. Who takes it for one is told
 /// before the session that it went back to retires.
 #[test]

@@ -66,8 +66,6 @@ pub(super) struct Warm {
     pub(super) redialled: Option<Instant>,
     /// How often its end has been announced since the last datagram came.
     pub(super) asks: u8,
-    /// When we last said that we send on it because another one was about to end.
-    pub(super) said: Option<Instant>,
 }
 
 impl Warm {
@@ -81,7 +79,6 @@ impl Warm {
             tried: None,
             redialled: None,
             asks: 0,
-            said: None,
         })
     }
 }
@@ -159,6 +156,12 @@ impl Finishing {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often proof keys were derived in this thread.
+    pub(super) static PROOF_KEYS_MADE: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 impl Session {
     /// The session of a finished handshake, warm.
     pub(super) fn begin(
@@ -225,6 +228,8 @@ impl Session {
 
     /// What possession of it is proven with (rule S-7). Seldom needed, and made each time.
     pub(super) fn proofs(&self) -> ProofKeys {
+        #[cfg(test)]
+        PROOF_KEYS_MADE.set(PROOF_KEYS_MADE.get() + 1);
         self.secrets.proofs()
     }
 

@@ -332,6 +332,8 @@ impl Links {
                 table.shrink_to(2 * table.len());
             }
         }
+        self.said.retain(|_, said| said.counts(now));
+        fit(&mut self.said);
         fit(&mut self.paths);
         fit(&mut self.attempts);
         fit(&mut self.members);

@@ -152,8 +152,9 @@ impl Seat {
         self.leaving.push(reply);
     }
 
-    pub(super) fn sync(&mut self, now: Instant, from: MemberId, entries: &[u8]) {
-        self.node.handle_sync(now, from, entries);
+    /// Merges a piece of another's state; returns how many of its entries were forged.
+    pub(super) fn sync(&mut self, now: Instant, from: MemberId, entries: &[u8]) -> u64 {
+        self.node.handle_sync(now, from, entries)
     }
 
     pub(super) fn stream_closed(&mut self, complete: bool) {

@@ -59,7 +59,9 @@ fn an_order_is_obeyed_and_passed_on() {
     court.hears(1, kind::RECORD, new.envelope());
     assert_eq!(court.sees(1), Some(State::Alive));
     court.hears(3, kind::FORCE_LEAVE, &bytes);
-    assert_eq!((court.sees(1), court.counted("stale-order")), (Some(State::Alive), 1), "replayed");
+    assert_eq!(court.sees(1), Some(State::Alive), "replayed");
+    court.hears(3, kind::FORCE_LEAVE, &order(&operator(&ca), 1, incarnation(0)));
+    assert_eq!((court.sees(1), court.counted("stale-order")), (Some(State::Alive), 1), "repeated");
 }
 
 /// Rule S-14: whoever missed it is told when it shows that it did.

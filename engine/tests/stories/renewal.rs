@@ -191,6 +191,9 @@ fn a_revoked_member_is_out_and_cannot_return() {
         let took = until("it is out of every view", out);
         println!("{:?}: out after {} ms", stage.backend, took.as_millis());
         for host in [mike, alpha] {
+            assert_eq!(host.peer("zulu")["reason"], "revoked");
+        }
+        for host in [mike, alpha] {
             until("its session is gone", || {
                 host.inspect().links.fallen.get("revoked").is_some_and(|ended| *ended > 0)
             });

@@ -90,6 +90,13 @@ impl Sentence<'_> {
 }
 
 impl Order {
+    /// Whom an order is about by its own account, unverified.
+    pub(crate) fn peek(bytes: &[u8]) -> Option<MemberId> {
+        let parts = Parts::split(bytes).ok()?;
+        let (header, _) = BodyHeader::read_from_prefix(parts.body).ok()?;
+        Some(MemberId(header.subject))
+    }
+
     /// Reads and verifies an order of `cluster_id`. Whether it holds at this time is another
     /// question.
     ///

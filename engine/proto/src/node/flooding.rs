@@ -23,6 +23,10 @@ const RECORDS: (u32, Duration) = (2_048, Duration::from_millis(4));
 const PULLS: (u32, Duration) = (1_024, Duration::from_millis(1));
 /// Questions about doubted members: twice what a leader may ask of all (rule D-10).
 const VERIFIES: (u32, Duration) = (100, Duration::from_millis(10));
+/// Operators' orders that are news to us: each costs the proof of a whole chain, which is kept
+/// nowhere. Orders are rare; what one member cannot pass on at once others do, and whoever missed
+/// one is told (rule S-14).
+const ORDERS: (u32, Duration) = (64, Duration::from_millis(100));
 
 /// The books.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(super) struct Flooding {
     records: Budgets,
     pulls: Budgets,
     verifies: Budgets,
+    /// Asked where an order is understood, whole or in parts.
+    pub(super) orders: Budgets,
 }
 
 impl Default for Flooding {
@@ -41,6 +47,7 @@ impl Default for Flooding {
             records: budgets(RECORDS),
             pulls: budgets(PULLS),
             verifies: budgets(VERIFIES),
+            orders: budgets(ORDERS),
         }
     }
 }

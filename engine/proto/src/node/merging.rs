@@ -5,6 +5,7 @@
 
 use super::Node;
 use crate::detector::testimony::Told;
+use crate::error::PeerError;
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record;
 use crate::membership::table::MemberTable;
@@ -13,14 +14,22 @@ use crate::time::Instant;
 
 impl<T: MemberTable> Node<T> {
     /// Merges entries of another's state (rule A-3): its records count by their signatures; its
-    /// verdicts of death only as doubt, because the dead may have refuted since.
-    pub(super) fn merge(&mut self, now: Instant, from: MemberId, entries: &[u8]) {
+    /// verdicts of death only as doubt, because the dead may have refuted since. Returns how many of
+    /// the records were refused by signature.
+    pub(super) fn merge(&mut self, now: Instant, from: MemberId, entries: &[u8]) -> u64 {
+        let before = self.refused_by_signature();
         for entry in Entries::new(entries) {
             match entry {
                 Ok(entry) => self.merge_entry(now, from, entry),
                 Err(error) => self.reject(from, error.into()),
             }
         }
+        self.refused_by_signature() - before
+    }
+
+    fn refused_by_signature(&self) -> u64 {
+        let reason = PeerError::Signature("").reason();
+        self.stats.rejected.get(reason).copied().unwrap_or(0)
     }
 
     fn merge_entry(&mut self, now: Instant, from: MemberId, entry: Entry<'_>) {

@@ -3,8 +3,8 @@
 //! An order reaches a few members from each one that hears it first, like a rumour; whoever missed
 //! it is told when it shows that it did.
 //!
-//! Invariant: an order is kept as long as it holds, so that nothing is obeyed twice; their number is
-//! bounded.
+//! Invariants: an order is kept as long as it holds, so that nothing is obeyed twice; their number is
+//! bounded; what one member makes us verify of them has a budget (rule S-7).
 
 use alloc::collections::BTreeMap;
 
@@ -45,6 +45,12 @@ impl Orders {
         true
     }
 
+    /// Whether this very order is in force here: nothing of it need be proven again.
+    fn knows(&self, bytes: &[u8]) -> bool {
+        let known = Order::peek(bytes).and_then(|subject| self.held.get(&subject));
+        known.is_some_and(|known| *known.bytes == *bytes)
+    }
+
     fn about(&self, id: MemberId, incarnation: Incarnation) -> Option<&Order> {
         self.held.get(&id).filter(|order| order.incarnation == incarnation)
     }
@@ -79,6 +85,13 @@ impl<T: MemberTable> Node<T> {
 
     /// A member passes an order on.
     pub(super) fn on_force_leave(&mut self, now: Instant, from: Peer, bytes: &[u8]) {
+        if self.orders.knows(bytes) {
+            return;
+        }
+        if !self.flooding.orders.take(now, from.id) {
+            self.stats.reject("order-budget");
+            return;
+        }
         match self.verified_order(now, bytes) {
             Ok(order) => self.obey(now, Some(from), order),
             Err(error) => self.stats.reject(match error {

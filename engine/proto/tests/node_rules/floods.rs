@@ -1,7 +1,15 @@
 //! A valid member that floods (rule S-7).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
+use mesh_gossip_proto::membership::order::Sentence;
+use mesh_gossip_proto::membership::record::{Claim, OperatorClaim};
 use mesh_gossip_proto::wire::message::{RecordPull, Update, Verify};
+use mesh_gossip_proto::wire::parts;
+use mesh_gossip_proto::{Authority, Signature, WallTime};
+use zerocopy::IntoBytes as _;
 
 fn region(node: &Node, of: &str) -> String {
     node.member(id(of)).unwrap().record.record().metadata.region.clone()
@@ -111,4 +119,89 @@ fn who_floods_uses_up_its_own_budget() {
     assert_eq!(rejected["record-budget"], 952);
     tell(&mut node, at(1_000), "c", kind::RECORD, record("c", 1, "mine").envelope());
     assert_eq!(region(&node, "c"), "mine");
+}
+
+/// Rule S-7: who brings a state is told from what in it is forged.
+#[test]
+fn forged_entries_of_a_state_are_counted() {
+    let mut node = acquainted(&["b", "c"]);
+    let mut forged = entry(State::Alive, &record("c", 9, "forged"));
+    let signature = forged.len() - Names::of("c").leaf.len() - 1;
+    forged[signature] ^= 1;
+    let good = entry(State::Alive, &record("d", 0, "r"));
+    let state_of_b = [&*forged, &*good, &*forged, &*good, &*forged].concat();
+    assert_eq!(node.handle_sync(at(1_000), id("b"), &state_of_b), 3);
+    assert_eq!((state(&node, "d"), region(&node, "c")), (Some(State::Alive), "r".into()));
+    assert_eq!(node.handle_sync(at(1_000), id("b"), &good), 0);
+}
+
+/// Believes the certificate `operator` and counts how often it is asked to.
+struct Counting(Names, AtomicUsize);
+
+impl Authority for Counting {
+    fn sign(&self, message: &[u8]) -> Option<Signature> {
+        self.0.sign(message)
+    }
+    fn leaf(&self) -> &[u8] {
+        self.0.leaf()
+    }
+    fn intermediates(&self) -> &[[u8; 32]] {
+        self.0.intermediates()
+    }
+    fn verify(&self, claim: &Claim<'_>) -> Result<(), PeerError> {
+        self.0.verify(claim)
+    }
+    fn verify_operator(&self, claim: &OperatorClaim<'_>) -> Result<(), PeerError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let by = Names { leaf: claim.leaf.to_vec(), salt: claim.signature[0] };
+        let holds = claim.leaf == b"operator"
+            && by.sign(claim.message).is_some_and(|signature| signature.bytes == claim.signature);
+        if holds { Ok(()) } else { Err(PeerError::Signature("no operator's")) }
+    }
+}
+
+fn order(of: &str) -> Vec<u8> {
+    let sentence = Sentence {
+        cluster_id: CLUSTER,
+        subject: id(of),
+        incarnation: stage::incarnation(0),
+        issued: WallTime(BORN),
+        lifetime: Duration::from_secs(3_600),
+    };
+    sentence.sign(&Names { leaf: b"operator".to_vec(), salt: 1 }).unwrap()
+}
+
+/// Rules S-7 and S-14: an order costs a chain's proof, so one that is in force is not proven again,
+/// and for one member so many at once and ten a second are, whole ones and those in parts.
+#[test]
+fn orders_come_out_of_the_budget_of_who_brings_them() {
+    let authority = Arc::new(Counting(Names::of("a"), AtomicUsize::new(0)));
+    let proven = || authority.1.load(Ordering::Relaxed);
+    let born = Birth { authority: authority.clone(), ..birth("a") };
+    let mut node = introduced(Node::new(at(0), born).unwrap(), &["b", "c", "d", "e"]);
+    let good = order("d");
+    (0..1_000).for_each(|_| tell(&mut node, at(1_000), "b", kind::FORCE_LEAVE, &good));
+    assert_eq!((state(&node, "d"), proven()), (Some(State::Left), 1), "replayed");
+    // Forged ones, each another: half of them whole, the others as a part that is all there is.
+    let mut forged = order("e");
+    let signature = forged.len() - b"operator".len() - 2;
+    for number in 0..1_000_u16 {
+        forged[signature..signature + 2].copy_from_slice(&number.to_le_bytes());
+        let mut in_parts = parts::split(kind::FORCE_LEAVE, &forged, 1_000);
+        match in_parts.next().filter(|_| number % 2 == 0) {
+            Some((header, all)) => {
+                let body = [header.as_bytes(), all].concat();
+                tell(&mut node, at(1_000), "b", kind::PART, &body);
+            }
+            None => tell(&mut node, at(1_000), "b", kind::FORCE_LEAVE, &forged),
+        }
+    }
+    assert_eq!(proven(), 64);
+    assert_eq!(node.stats().rejected["order-budget"], 937);
+    assert_eq!(state(&node, "e"), Some(State::Alive));
+    // Nobody else's word is late for it.
+    tell(&mut node, at(1_000), "c", kind::FORCE_LEAVE, &order("e"));
+    assert_eq!((state(&node, "e"), proven()), (Some(State::Left), 65));
+    (0..99).for_each(|_| tell(&mut node, at(2_000), "b", kind::FORCE_LEAVE, &forged));
+    assert_eq!(proven(), 75, "ten a second");
 }
