@@ -24,6 +24,10 @@ const PULLS: (u32, Duration) = (1_024, Duration::from_millis(1));
 /// Questions about doubted members: twice what a leader may ask of all (rule D-10).
 const VERIFIES: (u32, Duration) = (100, Duration::from_millis(10));
 
+/// Words that we are dead: whoever holds us dead says so once a second (rules H-1 and H-4), and each
+/// may be answered with our record.
+const NOTICES: (u32, Duration) = (4, Duration::from_millis(500));
+
 /// The books.
 #[derive(Debug)]
 pub(super) struct Flooding {
@@ -31,6 +35,7 @@ pub(super) struct Flooding {
     records: Budgets,
     pulls: Budgets,
     verifies: Budgets,
+    notices: Budgets,
 }
 
 impl Default for Flooding {
@@ -41,6 +46,7 @@ impl Default for Flooding {
             records: budgets(RECORDS),
             pulls: budgets(PULLS),
             verifies: budgets(VERIFIES),
+            notices: budgets(NOTICES),
         }
     }
 }
@@ -54,6 +60,7 @@ impl<T: MemberTable> Node<T> {
                 (&mut self.flooding.pulls, "pull-budget")
             }
             Message::Verify(_) => (&mut self.flooding.verifies, "verify-budget"),
+            Message::Notice(_) => (&mut self.flooding.notices, "notice-budget"),
             // What these cost is bounded where they are understood.
             Message::Ping(_)
             | Message::Ack(_)
@@ -63,7 +70,6 @@ impl<T: MemberTable> Node<T> {
             | Message::Update(_)
             | Message::Suspicion(_)
             | Message::Death(_)
-            | Message::Notice(_)
             | Message::RecordByStream(_)
             | Message::LeaveAck(_)
             | Message::ListNotice(_)
