@@ -59,14 +59,7 @@ impl<T: SimTable> Mix<T> {
 
     fn add_lie(&mut self, packet: &mut Packet, liar: MemberId, victim: &Victim) {
         let rng = &mut self.rng;
-        // The present incarnation, a past one, or one that nobody has signed.
-        let incarnation: WireIncarnation = match rng.u8(..4) {
-            0 => Incarnation { generation: 0, counter: 0 },
-            1 => Incarnation { generation: victim.incarnation.generation + 9, counter: 0 },
-            2 => victim.incarnation.next(),
-            _ => victim.incarnation,
-        }
-        .into();
+        let incarnation = some_incarnation(rng, victim.incarnation);
         let (id, round) = (victim.id.0, rng.u64(..4));
         let kind = rng.u8(..LIES);
         *told(self.world.fired_mut(), kind) += 1;
@@ -217,6 +210,17 @@ impl<T: SimTable> Mix<T> {
         );
         packet.push_raw(MOST_BYTES, kind::PROOF, &proof.bytes);
     }
+}
+
+/// The present incarnation, a past one, or one that nobody has signed.
+fn some_incarnation(rng: &mut fastrand::Rng, present: Incarnation) -> WireIncarnation {
+    match rng.u8(..4) {
+        0 => Incarnation { generation: 0, counter: 0 },
+        1 => Incarnation { generation: present.generation + 9, counter: 0 },
+        2 => present.next(),
+        _ => present,
+    }
+    .into()
 }
 
 /// The counter of a kind of lie.

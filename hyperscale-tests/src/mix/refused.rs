@@ -90,7 +90,7 @@ impl<T: SimTable> Mix<T> {
             match self.archive.deaths.iter_mut().find(same) {
                 Some(kept) => kept.1 = kept.1.take().or(proof),
                 None => {
-                    Archive::keep(&mut self.archive.deaths, (death, proof), self.rng.usize(..KEPT))
+                    Archive::keep(&mut self.archive.deaths, (death, proof), self.rng.usize(..KEPT));
                 }
             }
         }
@@ -123,10 +123,10 @@ impl<T: SimTable> Mix<T> {
             5 => self.forged_proof(by, to, about),
             _ => self.notice_storm(by, to),
         };
-        told.map_or(Ok(()), |told| self.tell_and_see(to, told))
+        told.map_or(Ok(()), |told| self.tell_and_see(to, &told))
     }
 
-    fn tell_and_see(&mut self, to: usize, told: Told) -> Result<(), Violation> {
+    fn tell_and_see(&mut self, to: usize, told: &Told) -> Result<(), Violation> {
         let seen = |mix: &Self| -> (u64, Held) {
             let node = mix.world.node(to);
             let held = |member: &mesh_gossip_proto::Member| {
