@@ -37,6 +37,7 @@ fn settles_at(expected: usize) -> bool {
     true
 }
 
+/// memberlist#71: who goes leaves nothing behind.
 #[test]
 fn twenty_agents_come_and_go_without_a_trace() {
     let authority = Authority::of("descriptors");

@@ -14,6 +14,8 @@ mod imports;
 mod lexer;
 #[path = "tidy/packages.rs"]
 mod packages;
+#[path = "tidy/pains.rs"]
+mod pains;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -143,4 +145,17 @@ fn every_rule_has_code_and_a_test_and_every_citation_a_rule() {
         cited.add(&file.lines, source::is_test(&file.path));
     }
     none(&rules::mismatches(&stated, &cited));
+}
+
+#[test]
+fn every_pain_of_others_has_a_test_that_names_it() {
+    let path = root().join("docs/peers.md");
+    let text = std::fs::read_to_string(&path).expect("it can be read");
+    let rows = pains::rows(&text);
+    assert_eq!(rows.len(), 22, "rows of the table of pains");
+    let mut tests = pains::Tests::default();
+    for file in files() {
+        tests.add(&file.lines, source::is_test(&file.path));
+    }
+    none(&pains::mismatches(&rows, &tests));
 }

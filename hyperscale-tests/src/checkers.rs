@@ -60,6 +60,9 @@ pub const SELF_ALIVE: &str = "self-alive";
 /// Whoever runs well in a sound network is held failed by nobody, whatever liars say.
 pub const NO_FALSE_EVICTION: &str = "no-false-eviction";
 
+/// A claim that is forged or stale changes nothing where it is told, and is counted there.
+pub const REFUSED_AND_COUNTED: &str = "refused-and-counted";
+
 /// So long after the last fault a verdict can no longer rest on it: a case needs seconds, a death
 /// evicts on arrival while it is younger than 15 s (rule D-15), and one detour more is allowed.
 const ECHO: Duration = Duration::from_secs(30);
@@ -265,6 +268,11 @@ impl Checkers {
             }
         }
         Ok(())
+    }
+
+    /// A rule that somebody else looks at was broken.
+    pub(crate) fn broken(&self, checker: &'static str, at: Instant, what: String) -> Violation {
+        self.violated(checker, at, what)
     }
 
     /// Views still differ a while after the last fault.

@@ -106,6 +106,15 @@ pub enum Fault {
         /// The messages.
         payload: Vec<u8>,
     },
+    /// A member brings a state of somebody's choice over a stream.
+    InjectState {
+        /// The malicious member.
+        by: usize,
+        /// The receiver.
+        to: usize,
+        /// The entries.
+        entries: Vec<u8>,
+    },
     /// A member sends what somebody said a while ago, as its own.
     Replay {
         /// The malicious member.
@@ -186,6 +195,48 @@ fired! {
     stale,
     /// Datagrams on sessions that their receiver has left although it lives on.
     left,
+    /// Lies: doubts of others.
+    lie_suspicion,
+    /// Lies: deaths of others, without a proof.
+    lie_death,
+    /// Lies: words that their receiver is dead.
+    lie_notice,
+    /// Lies: updates that name a record which need not exist.
+    lie_update,
+    /// Lies: questions for records.
+    lie_record_pull,
+    /// Lies: questions about others.
+    lie_verify,
+    /// Lies: votes, signed by nobody or by the liar.
+    lie_vote,
+    /// Lies: hints at others.
+    lie_hint,
+    /// Lies: records of others with one bit changed.
+    lie_spoiled_record,
+    /// Lies: noise in place of a proof.
+    lie_noise_as_proof,
+    /// Lies: noise in place of any message.
+    lie_noise,
+    /// Lies: records of others, as they are.
+    lie_echoed_record,
+    /// Lies: words that their receiver is dead at its present incarnation.
+    lie_own_notice,
+    /// Lies: deaths with proofs that the liar signed.
+    lie_proof,
+    /// Lies: leaves of others, signed by the liar.
+    lie_forged_leave,
+    /// Lies: metadata of others, signed by the liar.
+    lie_forged_metadata,
+    /// Lies: superseded records, told again.
+    lie_stale_record,
+    /// Lies: superseded records in a state over a stream.
+    lie_stale_state,
+    /// Lies: proven deaths of lives that are over, told again.
+    lie_replayed_death,
+    /// Lies: deaths of the living with a quorum of forged votes.
+    lie_forged_proof,
+    /// Lies: datagrams full of notices.
+    lie_notice_storm,
 }
 
 /// When a fault comes, for lists of them.

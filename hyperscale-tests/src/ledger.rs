@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mesh_gossip_proto::Instant;
 use mesh_gossip_proto::config::SEAL_OVERHEAD;
+use mesh_gossip_proto::wire::message::kind;
 
 /// Bytes of a UDP and an IPv4 header.
 pub const UDP_IP: u64 = 28;
@@ -18,6 +19,8 @@ pub struct Spent {
     pub datagrams: u64,
     /// Their bytes, seal and headers included.
     pub bytes: u64,
+    /// Those among them that were bodies of records, proofs and certificates.
+    pub body_bytes: u64,
     /// Handshakes started.
     pub handshakes: u64,
     /// Bytes of handshake datagrams, headers included, whoever started it.
@@ -32,6 +35,7 @@ impl Spent {
     fn add(&mut self, other: &Self) {
         self.datagrams += other.datagrams;
         self.bytes += other.bytes;
+        self.body_bytes += other.body_bytes;
         self.handshakes += other.handshakes;
         self.handshake_bytes += other.handshake_bytes;
         self.streams += other.streams;
@@ -41,6 +45,7 @@ impl Spent {
     fn raise(&mut self, other: &Self) {
         self.datagrams = self.datagrams.max(other.datagrams);
         self.bytes = self.bytes.max(other.bytes);
+        self.body_bytes = self.body_bytes.max(other.body_bytes);
         self.handshakes = self.handshakes.max(other.handshakes);
         self.handshake_bytes = self.handshake_bytes.max(other.handshake_bytes);
         self.streams = self.streams.max(other.streams);
@@ -177,12 +182,13 @@ impl Books {
         &mut self.by_node[index]
     }
 
-    /// A protocol datagram with `payload` bytes leaves.
-    pub(crate) fn datagram(&mut self, now: Instant, from: usize, payload: usize) {
-        let bytes = payload as u64 + OVERHEAD;
+    /// A protocol datagram with this payload leaves.
+    pub(crate) fn datagram(&mut self, now: Instant, from: usize, payload: &[u8]) {
+        let bytes = payload.len() as u64 + OVERHEAD;
         let spent = &mut self.by_node[from];
         spent.datagrams += 1;
         spent.bytes += bytes;
+        spent.body_bytes += bodies(payload);
         let second = now.as_nanos() / 1_000_000_000;
         if second != self.second {
             self.peak = self.peak.max(self.second_bytes);
@@ -225,6 +231,20 @@ impl Books {
     }
 }
 
+/// Bytes of what is signed and pulled rather than gossiped: bodies of records, proofs and
+/// certificates, whole or in parts. Their frames are not among them.
+fn bodies(payload: &[u8]) -> u64 {
+    let (mut rest, mut sum) = (payload, 0);
+    while let [kind, low, high, tail @ ..] = rest {
+        let length = usize::from(u16::from_le_bytes([*low, *high])).min(tail.len());
+        if matches!(*kind, kind::RECORD | kind::PROOF | kind::CERTIFICATE | kind::PART) {
+            sum += length as u64;
+        }
+        rest = &tail[length..];
+    }
+    sum
+}
+
 /// Most memory of this process that was ever resident, or since the peak was last
 /// [forgotten](forget_peak); 0 where the kernel does not tell.
 pub fn peak_bytes() -> u64 {
@@ -237,4 +257,23 @@ pub fn peak_bytes() -> u64 {
 /// What was resident before counts no longer. Where the kernel refuses, a later peak is overstated.
 pub fn forget_peak() {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_gossip_proto::wire::message::Packet;
+
+    #[test]
+    fn bodies_of_what_is_pulled_are_told_apart() {
+        let mut packet = Packet::default();
+        for (kind, bytes) in [(kind::PING, 16), (kind::RECORD, 300), (kind::HINT, 16)] {
+            assert!(packet.push_raw(1_100, kind, &vec![0; bytes]));
+        }
+        assert_eq!(bodies(packet.as_bytes()), 300);
+        assert!(packet.push_raw(1_100, kind::PROOF, &[0; 400]));
+        assert_eq!(bodies(packet.as_bytes()), 700);
+        assert_eq!(bodies(&packet.as_bytes()[..100]), 100 - 16 - 6, "cut short in the record");
+        assert_eq!(bodies(&[]), 0);
+    }
 }

@@ -15,6 +15,7 @@ use crate::table::SimTable;
 use crate::world::World;
 
 mod lies;
+mod refused;
 
 /// Time to form before the first fault.
 const FORMING: Duration = Duration::from_secs(6);
@@ -63,6 +64,7 @@ struct Mix<T: SimTable> {
     rng: fastrand::Rng,
     nodes: usize,
     detector: Detector,
+    archive: refused::Archive,
     /// What comes when, after the mesh has had time to form.
     plan: Vec<(Duration, Act)>,
 }
@@ -71,6 +73,8 @@ struct Mix<T: SimTable> {
 enum Act {
     Fault(Fault),
     Lie,
+    /// A lie whose refusal is looked at.
+    OpenLie,
 }
 
 /// So many kinds are drawn from.
@@ -107,7 +111,8 @@ impl<T: SimTable> Mix<T> {
             .taped()
             .checked();
         let world = world.nodes(nodes);
-        let mut mix = Self { world, rng, nodes, detector, plan: Vec::new() };
+        let archive = refused::Archive::default();
+        let mut mix = Self { world, rng, nodes, detector, archive, plan: Vec::new() };
         let unrest = mix.rng.u64(UNREST.0..=UNREST.1) * 1_000;
         // Behind a faulty network a false eviction may be nobody's lie: every third mesh has a
         // sound one, and liars from beginning to end.
@@ -212,11 +217,13 @@ impl<T: SimTable> Mix<T> {
         let span = (ends - begins).as_millis() as u64;
         for _ in 0..self.rng.usize(5..60) {
             let at = begins + Duration::from_millis(self.rng.u64(..=span));
-            let act = if self.rng.u8(..4) == 0 {
-                let (by, to) = (self.node(), self.node());
-                Act::Fault(Fault::Replay { by, to })
-            } else {
-                Act::Lie
+            let act = match self.rng.u8(..6) {
+                0 => {
+                    let (by, to) = (self.node(), self.node());
+                    Act::Fault(Fault::Replay { by, to })
+                }
+                1 | 2 => Act::OpenLie,
+                _ => Act::Lie,
             };
             self.plan.push((at, act));
         }
@@ -228,9 +235,11 @@ impl<T: SimTable> Mix<T> {
         for (at, act) in std::mem::take(&mut self.plan) {
             let until = begun + at;
             self.world.run_for(until.since(self.world.now()));
+            self.remember();
             match act {
                 Act::Fault(fault) => self.world.apply(&fault),
                 Act::Lie => self.lie(),
+                Act::OpenLie => self.lie_openly()?,
             }
             self.look_for_calm();
         }

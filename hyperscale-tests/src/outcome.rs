@@ -19,6 +19,8 @@ pub struct Load {
     pub datagrams: u64,
     /// Their bytes, with seal, UDP and IP headers.
     pub bytes: u64,
+    /// Bodies of records, proofs and certificates, part of `bytes`.
+    pub body_bytes: u64,
     /// Handshakes started.
     pub handshakes: u64,
     /// Their bytes.
@@ -164,6 +166,7 @@ impl Run {
             not_rejoined: found.not_rejoined,
             node_hours: rounded(self.node_hours()),
             bytes_per_node_s: rounded(self.per_node_s(self.load.bytes)),
+            body_bytes_per_node_s: rounded(self.per_node_s(self.load.body_bytes)),
             bytes_per_node_s_peak: rounded(self.load.peak()),
             handshake_bytes_per_node_s: rounded(self.per_node_s(self.load.handshake_bytes)),
             handshakes_per_node_min: rounded(self.handshakes_per_node_min()),
@@ -209,6 +212,7 @@ impl Load {
     fn merge(&mut self, other: Self) {
         self.datagrams += other.datagrams;
         self.bytes += other.bytes;
+        self.body_bytes += other.body_bytes;
         self.handshakes += other.handshakes;
         self.handshake_bytes += other.handshake_bytes;
         self.stream_bytes += other.stream_bytes;
@@ -294,6 +298,7 @@ pub struct Outcome {
     pub not_rejoined: usize,
     pub node_hours: f64,
     pub bytes_per_node_s: f64,
+    pub body_bytes_per_node_s: f64,
     pub bytes_per_node_s_peak: f64,
     pub handshake_bytes_per_node_s: f64,
     pub handshakes_per_node_min: f64,

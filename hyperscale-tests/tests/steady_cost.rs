@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyperscale_tests::World;
 
 /// Rules D-2 and D-11: a ping an interval and its answer, and a look a minute; also where there are
-/// fewer strangers than acquaintances to make.
+/// fewer strangers than acquaintances to make. memberlist#243 burnt two cores at 2,500 nodes.
 #[test]
 fn a_quiet_mesh_sends_two_messages_a_node_and_second() {
     for nodes in [10, 14, 17, 18, 19, 20, 21, 22, 26, 40] {

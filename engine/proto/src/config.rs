@@ -61,7 +61,8 @@ impl Fanout {
 /// Bounds on what peers can make a node hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Members known, departed ones included; a further one is refused and counted.
+    /// Members known, departed ones included, who make room for newcomers; beyond, a further one is
+    /// refused and counted.
     pub members: usize,
     /// Bytes of one metadata document; a larger one is refused and counted.
     pub metadata_bytes: usize,

@@ -273,6 +273,14 @@ pub struct Stats {
     pub relays_refused: u64,
     /// Members refused because the table was full.
     pub members_refused: u64,
+    /// Departed members forgotten early, because a newcomer needed a place (rule L-3).
+    pub members_displaced: u64,
+    /// Hints at records that were not followed, or given up, because too many were open.
+    pub pulls_refused: u64,
+    /// Proofs of death given up because too many were kept, or not waited for.
+    pub proofs_dropped: u64,
+    /// Events lost because they were not taken.
+    pub events_lost: u64,
     /// Digests received that differ.
     pub digests_differ: u64,
     /// Bulk exchanges wished for.

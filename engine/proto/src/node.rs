@@ -59,6 +59,7 @@ mod orders;
 mod probing;
 mod receive;
 mod renewal;
+mod room;
 mod sending;
 
 use departure::Departure;
@@ -131,6 +132,8 @@ pub struct Node<T: MemberTable = DenseTable> {
     departure: Departure,
     /// When we last forgot contacts that are no members.
     tidied: Instant,
+    /// When the departed were last looked through.
+    reaped: Instant,
     /// What we will say of ourselves when we are back from exile, if that differs (rule D-13).
     held: Option<NodeRecord>,
     /// When we were last told that we had been buried (rule H-3).
@@ -211,6 +214,7 @@ impl<T: MemberTable> Node<T> {
             joining: Joining::default(),
             departure: Departure::default(),
             tidied: now,
+            reaped: now,
             held: None,
             corrected: None,
             superseded: false,
@@ -383,7 +387,7 @@ impl<T: MemberTable> Node<T> {
 
     /// An immutable picture of the membership.
     pub fn view(&self, now: Instant) -> View {
-        self.table.view(self.local, self.version, now)
+        self.table.view(self.local, self.version, now).listing(self.config.left_retention)
     }
 
     /// Our own id.
@@ -432,6 +436,7 @@ impl<T: MemberTable> Node<T> {
             queue_depth: self.queue.len() as u64,
             awareness: self.awareness.score(),
             baseline_permille: self.baseline_permille(),
+            pulls_refused: self.pulls.refused(),
             ..self.stats.clone()
         }
     }
@@ -484,6 +489,7 @@ impl<T: MemberTable> Node<T> {
         if self.events.len() >= self.config.limits.events {
             self.events.pop_front();
             self.overflow += 1;
+            self.stats.events_lost += 1;
         }
         self.events.push_back(event);
     }

@@ -242,8 +242,8 @@ fn a_stale_state_does_not_undo_a_leave() {
     }
 }
 
-/// Rule L-1, memberlist#140 and #217: who left may come back at once. memberlist#157: at another
-/// address, and without being taken for an impostor.
+/// Rule L-1, memberlist#140 and #217: who left may come back at once. memberlist#157, consul#733 and
+/// consul#6897: at another address, and without being taken for an impostor.
 #[test]
 fn who_left_comes_back_at_once_from_wherever_it_is() {
     let mut stage = Stage::knowing(lifeguard(), &OTHERS);

@@ -90,7 +90,7 @@ pub(crate) fn peers_document(
 ) -> PeersDocument {
     let moment = Moment { instant: inspection.now, wall };
     let contacts: HashMap<MemberId, Contact> = inspection.contacts.iter().copied().collect();
-    let mut members: Vec<&Member> = view.members().collect();
+    let mut members: Vec<&Member> = view.listed().collect();
     members.sort_unstable_by_key(|member| {
         (member.id() != view.local(), &member.record.record().metadata.node_id)
     });

@@ -350,6 +350,7 @@ both! {
         assert_eq!((io.stats().truncated, io.stats().received), (3, 1));
     }
 
+    // consul#15823: IPv6 alone, and both at once.
     fn ipv6_and_a_dual_stack_socket_speak_to_both_worlds(io) {
         let Ok(six) = bind((Ipv6Addr::LOCALHOST, 0).into()) else {
             println!("skipped: ::1 is absent");

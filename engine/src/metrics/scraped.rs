@@ -106,6 +106,7 @@ struct Protocol {
     updates: IntCounter,
     pulls: IntCounter,
     rejected: IntCounterVec,
+    limits: IntCounterVec,
     observers: Observers,
 }
 
@@ -147,6 +148,12 @@ impl Protocol {
                 "Messages and records rejected, by reason.",
                 &["mesh_reason"],
             ),
+            limits: counters(
+                r,
+                "mesh_gossip_limit_reached_total",
+                "What was refused, dropped or displaced because a limit was reached, by limit.",
+                &["mesh_limit"],
+            ),
             observers: Observers::new(r),
         }
     }
@@ -172,6 +179,18 @@ impl Protocol {
             (&self.pulls, stats.pulls),
         ] {
             raise(counter, total);
+        }
+        for (limit, total) in [
+            ("members", stats.members_refused),
+            ("departed", stats.members_displaced),
+            ("queue", stats.queue_dropped),
+            ("pulls", stats.pulls_refused),
+            ("relays", stats.relays_refused),
+            ("tests", stats.tests_refused),
+            ("proofs", stats.proofs_dropped),
+            ("events", stats.events_lost),
+        ] {
+            raise(&self.limits.with_label_values(&[limit]), total);
         }
         raise_by(&self.rejected, &stats.rejected);
         self.observers.copy(stats);

@@ -143,6 +143,32 @@ fn a_scrape_tells_what_the_observers_did() {
     );
 }
 
+/// Rule B-1: each limit of the configuration has its counter.
+#[test]
+fn a_scrape_tells_which_limits_were_reached() {
+    let metrics = metrics(PeerLabels::Off);
+    let mut inspection = inspection();
+    let stats = &mut inspection.stats;
+    let counters = [
+        (&mut stats.members_refused, "members"),
+        (&mut stats.members_displaced, "departed"),
+        (&mut stats.queue_dropped, "queue"),
+        (&mut stats.pulls_refused, "pulls"),
+        (&mut stats.relays_refused, "relays"),
+        (&mut stats.tests_refused, "tests"),
+        (&mut stats.proofs_dropped, "proofs"),
+        (&mut stats.events_lost, "events"),
+    ];
+    let mut lines = Vec::new();
+    for (total, (counter, limit)) in (1..).zip(counters) {
+        *counter = total;
+        let name = "mesh_gossip_limit_reached_total";
+        lines.push(format!("{name}{{mesh_limit=\"{limit}\"}} {total}"));
+    }
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    assert_lines(&metrics.render(&alive(&["me"]), &inspection), &lines);
+}
+
 #[test]
 fn round_trips_are_labelled_until_their_member_goes() {
     let metrics = metrics(PeerLabels::On);

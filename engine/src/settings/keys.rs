@@ -444,7 +444,8 @@ pub static KEYS: &[Key] = &[
         "limits:members",
         LIMIT,
         "200000",
-        "Members known, departed ones included; a further one is refused and counted.",
+        "Members known, departed ones included, who make room for newcomers; beyond, a further one \
+         is refused and counted.",
     ),
     used(
         "limits:metadataBytes",

@@ -63,7 +63,8 @@ fn a_metadata_source_is_followed() {
     });
 }
 
-/// Whoever is told that a member joined finds it in the view.
+/// Whoever is told that a member joined finds it in the view, and may look there while it is told:
+/// memberlist#23 and memberlist#237 hold a lock through callbacks, and stand still.
 #[test]
 fn an_event_is_about_what_the_view_shows() {
     on_both_backends(|stage| {

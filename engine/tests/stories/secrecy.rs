@@ -7,7 +7,8 @@ use crate::mesh::trio::{CLUSTER, PEOPLE};
 use crate::mesh::{Spec, Trio, everyone_alive, on_both_backends, until};
 
 /// No name, role, region, label or cluster in clear, in datagrams or streams: not while the mesh
-/// forms, changes, exchanges whole states, doubts, buries or says goodbye.
+/// forms, changes, exchanges whole states, doubts, buries or says goodbye. cortex#4045, loki#3750 and
+/// alertmanager#2237 ask for TLS; here there is nothing else.
 #[test]
 fn nothing_is_ever_said_in_clear() {
     on_both_backends(|stage| {

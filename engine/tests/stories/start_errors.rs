@@ -111,7 +111,8 @@ fn a_certificate_of_somebody_else_is_named_with_both_names() {
     });
 }
 
-/// A port is free again as soon as its agent is dropped: a restart need not look for another.
+/// memberlist#123: a stop ends. A port is free again as soon as its agent is dropped: a restart need
+/// not look for another.
 #[test]
 fn a_dropped_agent_gives_its_ports_back_at_once() {
     on_both_backends(|stage| {

@@ -126,7 +126,7 @@ fn seeds(flags: &sweep::Flags) -> bool {
         return false;
     }
     for (kind, times) in swept.fired.by_name() {
-        println!("{kind:<15}{times}");
+        println!("{kind:<21}{times}");
     }
     let silent = mix::never_fired(&swept.fired);
     // One seed is a replay; that all kinds fire is a claim about many.

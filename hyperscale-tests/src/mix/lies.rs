@@ -12,11 +12,11 @@ use mesh_gossip_proto::{MemberId, SignedRecord, State};
 use zerocopy::IntoBytes;
 
 use super::Mix;
-use crate::fault::Fault;
+use crate::fault::{Fault, Fired};
 use crate::table::SimTable;
 
 const MOST_BYTES: usize = 1_100;
-/// So many kinds of lies.
+/// So many kinds of lies are drawn here.
 const LIES: u8 = 14;
 
 /// Whom a lie is about, and who tells it.
@@ -59,16 +59,12 @@ impl<T: SimTable> Mix<T> {
 
     fn add_lie(&mut self, packet: &mut Packet, liar: MemberId, victim: &Victim) {
         let rng = &mut self.rng;
-        // The present incarnation, a past one, or one that nobody has signed.
-        let incarnation: WireIncarnation = match rng.u8(..4) {
-            0 => Incarnation { generation: 0, counter: 0 },
-            1 => Incarnation { generation: victim.incarnation.generation + 9, counter: 0 },
-            2 => victim.incarnation.next(),
-            _ => victim.incarnation,
-        }
-        .into();
+        let incarnation = some_incarnation(rng, victim.incarnation);
         let (id, round) = (victim.id.0, rng.u64(..4));
-        match rng.u8(..LIES) {
+        let kind = rng.u8(..LIES);
+        *told(self.world.fired_mut(), kind) += 1;
+        let rng = &mut self.rng;
+        match kind {
             0 => put(packet, &Suspicion { id, incarnation, accuser: liar.0 }),
             1 => put(
                 packet,
@@ -139,6 +135,43 @@ impl<T: SimTable> Mix<T> {
         seal.expect("the model signs whatever it is given")
     }
 
+    /// Votes of members that run, signed by the liar in their names.
+    fn others_votes(&mut self, finding: &Finding, liar: usize) -> Vec<SignedVote> {
+        let mut running = self.world.running();
+        self.rng.shuffle(&mut running);
+        let others = running.into_iter().take(8).filter(|voter| *voter != liar);
+        let vote = |voter: usize| {
+            let record = self.world.node(voter).local();
+            let (voter, signer) = (record.record().id, signer_of(record));
+            // As though it came from the voter's certificate, so that it is looked at.
+            let seal = Seal { signer, ..self.seal(finding, voter, liar) };
+            SignedVote { voter, seal }
+        };
+        others.map(vote).collect()
+    }
+
+    /// A death of `id` and the bytes of its proof, in which the liar votes for all others as well.
+    pub(super) fn signed_for_everybody(
+        &mut self,
+        liar: usize,
+        id: MemberId,
+        incarnation: Incarnation,
+    ) -> (Death, Vec<u8>) {
+        let finding = Finding { subject: id, incarnation, round: self.rng.u64(..) };
+        let announcer = self.world.id(liar);
+        let mut votes = self.others_votes(&finding, liar);
+        votes.push(SignedVote { voter: announcer, seal: self.seal(&finding, announcer, liar) });
+        let proof = Proof::new(finding, &votes);
+        let death = Death {
+            id: id.0,
+            incarnation: incarnation.into(),
+            announcer: announcer.0,
+            age_ms: 0.into(),
+            proof: proof.hash.into(),
+        };
+        (death, proof.bytes.to_vec())
+    }
+
     /// A death with its proof behind it, well formed: the voters are nobody, or too few, or real
     /// members, as many as one likes, in whose names the liar signed.
     fn prove_a_lie(
@@ -161,17 +194,7 @@ impl<T: SimTable> Mix<T> {
                     votes.push(SignedVote { voter, seal });
                 }
             }
-            _ => {
-                let mut running = self.world.running();
-                self.rng.shuffle(&mut running);
-                for voter in running.into_iter().take(8).filter(|voter| *voter != victim.liar) {
-                    let record = self.world.node(voter).local();
-                    let (voter, signer) = (record.record().id, signer_of(record));
-                    // As though it came from the voter's certificate, so that it is looked at.
-                    let seal = Seal { signer, ..self.seal(&finding, voter, victim.liar) };
-                    votes.push(SignedVote { voter, seal });
-                }
-            }
+            _ => votes.extend(self.others_votes(&finding, victim.liar)),
         }
         let proof = Proof::new(finding, &votes);
         let rng = &mut self.rng;
@@ -186,6 +209,37 @@ impl<T: SimTable> Mix<T> {
             },
         );
         packet.push_raw(MOST_BYTES, kind::PROOF, &proof.bytes);
+    }
+}
+
+/// The present incarnation, a past one, or one that nobody has signed.
+fn some_incarnation(rng: &mut fastrand::Rng, present: Incarnation) -> WireIncarnation {
+    match rng.u8(..4) {
+        0 => Incarnation { generation: 0, counter: 0 },
+        1 => Incarnation { generation: present.generation + 9, counter: 0 },
+        2 => present.next(),
+        _ => present,
+    }
+    .into()
+}
+
+/// The counter of a kind of lie.
+fn told(fired: &mut Fired, kind: u8) -> &mut u64 {
+    match kind {
+        0 => &mut fired.lie_suspicion,
+        1 => &mut fired.lie_death,
+        2 => &mut fired.lie_notice,
+        3 => &mut fired.lie_update,
+        4 => &mut fired.lie_record_pull,
+        5 => &mut fired.lie_verify,
+        6 => &mut fired.lie_vote,
+        7 => &mut fired.lie_hint,
+        8 => &mut fired.lie_spoiled_record,
+        9 => &mut fired.lie_noise_as_proof,
+        10 => &mut fired.lie_noise,
+        11 => &mut fired.lie_echoed_record,
+        12 => &mut fired.lie_own_notice,
+        _ => &mut fired.lie_proof,
     }
 }
 

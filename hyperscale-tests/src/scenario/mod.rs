@@ -75,6 +75,7 @@ impl<'a, T: SimTable> Play<'a, T> {
         let closing = self.stage.tally();
         self.load.datagrams = closing.datagrams;
         self.load.bytes = closing.bytes;
+        self.load.body_bytes = closing.body_bytes;
         self.load.handshakes = closing.handshakes;
         self.load.handshake_bytes = closing.handshake_bytes;
         self.load.stream_bytes = closing.stream_bytes;

@@ -93,7 +93,7 @@ impl Row {
             Self::H7 => "asymmetric loss",
             Self::H8 => "concurrent cut: batches of events",
             Self::H9 => "mass crash",
-            Self::H11 => "partition and heal (part of the row)",
+            Self::H11 => "partition and heal",
             Self::H12 => "rolling restart",
             Self::H13 => "WAN: 8 regions, one link cut for 60 s",
             Self::H14 => "certificates: leaves and CA within 60 s, 5 % a minute die and come back",

@@ -72,7 +72,7 @@ fn t0() -> Vec<Cell> {
     cells.push(rolling(128, 1, 1));
     cells.push(wan(128, 3, 1));
     cells.push(certificates(128, 3));
-    cells.push(churn(128, secs(600), 3));
+    cells.extend(churn(128, secs(600), 3, secs(300)));
     cells
 }
 
@@ -103,28 +103,35 @@ fn t1() -> Vec<Cell> {
         cells.push(mass(1_000, percent, 10, 2));
         cells.push(mass(10_000, percent, 1, 0));
     }
-    for nodes in [128, 300] {
-        for split in [(50, 50), (90, 10)] {
-            cells.push(partition(nodes, split, secs(120), 10, 2));
+    for split in [(50, 50), (90, 10)] {
+        for stands in [30, 120, 600] {
+            cells.push(partition(64, split, secs(stands), 60, 0));
+            cells.push(partition(128, split, secs(stands), 30, 2));
+            cells.push(partition(300, split, secs(stands), 10, 0));
         }
+        cells.push(partition(2_000, split, secs(120), 1, 0));
     }
     cells.extend([128, 1_000].map(|nodes| rolling(nodes, 5, 1)));
     cells.extend([128, 1_000].map(|nodes| wan(nodes, 10, 2)));
     cells.push(certificates(1_000, 1));
-    cells.push(churn(1_000, secs(600), 3));
-    cells.push(churn(10_000, secs(3_600), 1));
+    cells.extend(churn(1_000, secs(600), 3, secs(600)));
     cells
 }
 
 fn t2() -> Vec<Cell> {
     let mut giant = simulator(100_000, 60);
     giant.plan.warmup = Duration::ZERO;
-    vec![
+    let mut cells = vec![
         giant,
         steady(1_000, secs(600), 1, 0),
         Cell { alone: true, ..steady(100_000, secs(600), 1, 0) },
         Cell { alone: true, ..crash(100_000, 10, 10, 0) },
-    ]
+    ];
+    cells.extend(churn(10_000, secs(3_600), 1, secs(600)));
+    for split in [(50, 50), (90, 10)] {
+        cells.push(partition(10_000, split, secs(120), 5, 0));
+    }
+    cells
 }
 
 fn t3() -> Vec<Cell> {
@@ -133,6 +140,7 @@ fn t3() -> Vec<Cell> {
         Cell { alone: true, ..crash(1_000_000, 10, 1, 0) },
         steady(1_000, secs(600), 1, 0),
         steady(128, secs(6 * 3_600), 1, 1),
+        partition(128, (50, 50), secs(6 * 3_600), 3, 0),
     ]
 }
 
@@ -288,11 +296,17 @@ fn certificates(nodes: usize, runs: usize) -> Cell {
     cell(Row::H14, format!("{nodes} nodes, 120 s"), plan, runs, 0)
 }
 
-fn churn(nodes: usize, duration: Duration, runs: usize) -> Cell {
+/// The churning mesh, and the same one at rest to compare its load with.
+fn churn(nodes: usize, duration: Duration, runs: usize, rests: Duration) -> [Cell; 2] {
     let mut plan = Plan::new(Scenario::Churn, nodes);
     plan.duration = duration;
     let label = format!("{nodes} nodes, {} s", duration.as_secs());
-    cell(Row::H19, label, plan, runs, 0)
+    let churn = cell(Row::H19, label, plan, runs, 0);
+    let mut plan = Plan::new(Scenario::Steady, nodes);
+    plan.duration = rests;
+    let label = format!("{nodes} nodes at rest, {} s", rests.as_secs());
+    let rest = cell(Row::H19, label, plan, 1, 0);
+    [churn, Cell { yardstick: Yardstick::Row, ..rest }]
 }
 
 #[cfg(test)]

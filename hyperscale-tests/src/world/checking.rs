@@ -68,6 +68,11 @@ impl<T: SimTable> World<T> {
         Err(self.checkers().differs(self.now, what))
     }
 
+    /// A violation of a rule that whoever tells lies looks at itself.
+    pub(crate) fn violated(&self, checker: &'static str, what: String) -> Violation {
+        self.checkers().broken(checker, self.now, what)
+    }
+
     /// Nodes that run, are not paused and have not been told to leave.
     pub fn live(&self) -> Vec<usize> {
         let lives = |index: &usize| {

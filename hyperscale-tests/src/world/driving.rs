@@ -220,6 +220,19 @@ impl<T: SimTable> World<T> {
         }
     }
 
+    /// Delivers a state of `from` as though it came over a stream.
+    pub(super) fn deliver_forged_state(&mut self, to: usize, from: usize, entries: &[u8]) {
+        let sender = self.ids[from];
+        if self.hosts[to].paused.is_some() {
+            return;
+        }
+        if let Some(node) = &mut self.hosts[to].node {
+            self.trace.add(self.now.as_nanos(), Kind::Stream, to, entries);
+            node.handle_sync(self.now, sender, entries);
+            self.drain(to);
+        }
+    }
+
     fn hold_arrival(&mut self, to: usize, what: What) {
         let Some(held) = &mut self.hosts[to].paused else { return };
         if held.arrived.len() < MOST_HELD {
@@ -351,7 +364,7 @@ impl<T: SimTable> World<T> {
         (life, serial): (u32, u32),
         bytes: &[u8],
     ) {
-        self.books.datagram(self.now, from, bytes.len());
+        self.books.datagram(self.now, from, bytes);
         if let Some(regions) = self.network.regions(from, to) {
             self.books.between(regions, bytes.len());
         }

@@ -3,7 +3,7 @@
 use mesh_gossip_proto::Command;
 
 use super::{Held, What, World};
-use crate::fault::Fault;
+use crate::fault::{Fault, Fired};
 use crate::table::SimTable;
 use crate::trace::Kind;
 
@@ -58,6 +58,10 @@ impl<T: SimTable> World<T> {
             Fault::Inject { by, to, payload } => {
                 self.fired.injected += u64::from(self.hosts[*to].node.is_some());
                 self.deliver_forged(*to, *by, payload);
+            }
+            Fault::InjectState { by, to, entries } => {
+                self.fired.injected += u64::from(self.hosts[*to].node.is_some());
+                self.deliver_forged_state(*to, *by, entries);
             }
             Fault::Replay { by, to } => self.replay_old(*by, *to),
         }
@@ -121,6 +125,16 @@ impl<T: SimTable> World<T> {
         let old = tape[self.rng.usize(..tape.len())].clone();
         self.fired.replayed += u64::from(self.hosts[to].node.is_some());
         self.deliver_forged(to, by, &old);
+    }
+
+    /// What was said lately, as far as it is [kept](World::taped), the oldest first.
+    pub(crate) fn said_lately(&self) -> impl Iterator<Item = &[u8]> {
+        self.tape.iter().flatten().map(Vec::as_slice)
+    }
+
+    /// Counters, for whoever makes something happen that is no fault of the world.
+    pub(crate) fn fired_mut(&mut self) -> &mut Fired {
+        &mut self.fired
     }
 
     /// Keeps what is said from here on, for [`Fault::Replay`].

@@ -192,8 +192,9 @@ impl Proofs {
         self.newest.get(&subject).copied()
     }
 
-    /// Keeps a proof; beyond `limit` the oldest goes.
-    pub fn keep(&mut self, proof: Proof, limit: usize) {
+    /// Keeps a proof; beyond `limit` the oldest goes. Returns how many went.
+    pub fn keep(&mut self, proof: Proof, limit: usize) -> u64 {
+        let mut gone = 0;
         let (hash, subject) = (proof.hash, proof.finding.subject);
         if self.known.insert(hash, Arc::new(proof)).is_none() {
             self.order.push_back(hash);
@@ -201,6 +202,7 @@ impl Proofs {
         }
         while self.order.len() > limit {
             let oldest = self.order.pop_front().and_then(|oldest| self.known.remove(&oldest));
+            gone += u64::from(oldest.is_some());
             // Where the newest about a member goes, the older ones have gone before.
             if let Some(oldest) = oldest
                 && self.hash_for(oldest.finding.subject) == Some(oldest.hash)
@@ -208,6 +210,7 @@ impl Proofs {
                 self.newest.remove(&oldest.finding.subject);
             }
         }
+        gone
     }
 
     /// A death came from `from`, whose proof we lack: whether it waits for that, among `limit` at

@@ -7,7 +7,7 @@ use crate::member::{MemberId, State};
 use crate::membership::chunks::Chunks;
 use crate::membership::slots::Slots;
 use crate::membership::table::{Counts, Member};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Who is a member, as of one version.
 #[derive(Clone, Debug)]
@@ -18,6 +18,7 @@ pub struct View {
     version: u64,
     digest: u64,
     taken: Instant,
+    listed: Duration,
 }
 
 impl View {
@@ -29,7 +30,13 @@ impl View {
         digest: u64,
         taken: Instant,
     ) -> Self {
-        Self { slots, counts, local, version, digest, taken }
+        Self { slots, counts, local, version, digest, taken, listed: Duration::MAX }
+    }
+
+    /// The same, with the departed listed for so long (rule L-4).
+    #[must_use]
+    pub(crate) fn listing(self, listed: Duration) -> Self {
+        Self { listed, ..self }
     }
 
     /// A view of exactly these members, in this order: of a table that keeps them elsewhere.
@@ -46,7 +53,7 @@ impl View {
             digest ^= member.digest_share();
             slots.insert(member, None);
         }
-        Self { slots, counts, local, version, digest, taken }
+        Self::new(slots, counts, local, version, digest, taken)
     }
 
     /// Rises with every change.
@@ -77,6 +84,15 @@ impl View {
     /// Every known member, departed ones included, in no meaningful order. O(N).
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.slots.iter()
+    }
+
+    /// Members to be shown: those who are present, and the departed while they are listed (rule L-4).
+    /// What is kept of others beyond that serves the heal of partitions. O(N).
+    pub fn listed(&self) -> impl Iterator<Item = &Member> {
+        let is_listed = |member: &&Member| {
+            member.state.is_present() || self.taken.since(member.since) < self.listed
+        };
+        self.members().filter(is_listed)
     }
 
     /// The member with this id. O(1).

@@ -82,7 +82,7 @@ impl<T: MemberTable> Node<T> {
                 self.pulls.done(id);
                 return (left && incarnation == known).then_some((id, incarnation));
             }
-        } else if self.table.len() >= self.config.limits.members {
+        } else if !self.may_take_in() {
             self.stats.members_refused += 1;
             return None;
         }
@@ -148,6 +148,9 @@ impl<T: MemberTable> Node<T> {
             && incarnation == before.incarnation()
         {
             self.settle_conflict(now, before, &record);
+            return;
+        }
+        if !self.finds_a_place(before.as_ref(), state) {
             return;
         }
         self.end_suspicion(id);
@@ -249,6 +252,9 @@ impl<T: MemberTable> Node<T> {
         accuser: MemberId,
     ) {
         if id == self.local {
+            if incarnation < self.local().record().incarnation {
+                self.stats.reject("stale-suspicion");
+            }
             if self.is_exiled() {
                 // A refutation would be the return (rule D-13).
                 self.send_own_record(from);
@@ -291,6 +297,7 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         if incarnation < member.incarnation() {
+            self.stats.reject("stale-suspicion");
             return;
         }
         match member.state {
@@ -400,7 +407,9 @@ impl<T: MemberTable> Node<T> {
                 let announcer = MemberId(claim.announcer);
                 self.bury(now, now - age, id, incarnation, announcer, claim.proof.get());
             }
-            Some(_) | None => {}
+            // Late, or kept for another day: that life is over by its own word (rule M-3).
+            Some(_) => self.stats.reject("stale-death"),
+            None => self.stats.reject("unknown-dead"),
         }
     }
 
@@ -413,6 +422,9 @@ impl<T: MemberTable> Node<T> {
         incarnation: Incarnation,
         told: Told,
     ) {
+        if incarnation < self.local().record().incarnation {
+            self.stats.reject("stale-death");
+        }
         if self.observes() {
             self.hear_of_own_death(now, from, announcer, incarnation, told);
         } else {

@@ -28,6 +28,10 @@ const VERIFIES: (u32, Duration) = (100, Duration::from_millis(10));
 /// one is told (rule S-14).
 const ORDERS: (u32, Duration) = (64, Duration::from_millis(100));
 
+/// Words that we are dead: whoever holds us dead says so once a second (rules H-1 and H-4), and each
+/// may be answered with our record.
+const NOTICES: (u32, Duration) = (4, Duration::from_millis(500));
+
 /// The books.
 #[derive(Debug)]
 pub(super) struct Flooding {
@@ -37,6 +41,7 @@ pub(super) struct Flooding {
     verifies: Budgets,
     /// Asked where an order is understood, whole or in parts.
     pub(super) orders: Budgets,
+    notices: Budgets,
 }
 
 impl Default for Flooding {
@@ -48,6 +53,7 @@ impl Default for Flooding {
             pulls: budgets(PULLS),
             verifies: budgets(VERIFIES),
             orders: budgets(ORDERS),
+            notices: budgets(NOTICES),
         }
     }
 }
@@ -61,6 +67,7 @@ impl<T: MemberTable> Node<T> {
                 (&mut self.flooding.pulls, "pull-budget")
             }
             Message::Verify(_) => (&mut self.flooding.verifies, "verify-budget"),
+            Message::Notice(_) => (&mut self.flooding.notices, "notice-budget"),
             // What these cost is bounded where they are understood.
             Message::Ping(_)
             | Message::Ack(_)
@@ -70,7 +77,6 @@ impl<T: MemberTable> Node<T> {
             | Message::Update(_)
             | Message::Suspicion(_)
             | Message::Death(_)
-            | Message::Notice(_)
             | Message::RecordByStream(_)
             | Message::LeaveAck(_)
             | Message::ListNotice(_)

@@ -1,19 +1,15 @@
 //! Gossip ticks and the redial of the dead (rules G-3, H-1 and H-2).
 
 use super::{Node, Outgoing, Peer};
-use crate::event::{Destination, Event, Timer, Transmit};
+use crate::event::{Destination, Timer, Transmit};
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::roster::List;
 use crate::membership::table::{Member, MemberTable};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::message::{Notice, Packet};
-
-use super::REAP_EVERY;
 
 /// A backlog sends up to so many full datagrams a target and tick.
 const BURST: usize = 10;
-/// How often what is kept of others is looked through: every entry costs a lookup.
-const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// Draws that look for a dead member among the departed,
 const DRAWS: usize = 8;
 /// and how many departed are looked through when they meet none.
@@ -98,39 +94,5 @@ impl<T: MemberTable> Node<T> {
         let sequence = self.probes.sequence();
         let ping = self.ping(sequence);
         self.send(peer, &ping);
-    }
-
-    /// Forgets departed members whose retention is over (rule L-2), and acquaintances that never
-    /// became members.
-    pub(super) fn reap(&mut self, now: Instant) {
-        self.timers.set(Timer::Reap, now + REAP_EVERY);
-        self.remind_of_lists();
-        let keep = self.config.left_retention + self.config.dead_retention;
-        let over = |member: &&Member| now.since(member.since) >= keep;
-        let gone: alloc::vec::Vec<MemberId> =
-            self.table.members(List::Departed).filter(over).map(Member::id).collect();
-        for id in gone {
-            if id == self.local {
-                continue;
-            }
-            self.version += 1;
-            self.set_a_stone(id);
-            self.table.remove(id);
-            self.contacts.forget(id);
-            self.noticed.remove(&id);
-            self.emit(Event::Forgotten(id));
-        }
-        self.apply_what_is_ripe(now);
-        if now.since(self.tidied) < TIDY_EVERY {
-            return;
-        }
-        self.tidied = now;
-        let wall = self.clocks.wall(now);
-        self.tombstones.forget(wall);
-        self.orders.forget(wall);
-        let (table, patience) = (&self.table, self.config.left_retention);
-        let lives = |id| table.get(id).is_some();
-        self.contacts.retain(|id, contact| lives(id) || now.since(contact.last) < patience);
-        self.noticed.retain(|id, _| lives(*id));
     }
 }

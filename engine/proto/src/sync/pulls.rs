@@ -36,6 +36,7 @@ struct Pull {
 pub struct Pulls {
     open: IdMap<Pull>,
     shares: Shares,
+    refused: u64,
 }
 
 impl Pulls {
@@ -64,8 +65,14 @@ impl Pulls {
             let others = self.open.len() - usize::from(replaced.is_some());
             match self.shares.room(from, others, limit) {
                 Room::Free => {}
-                Room::InsteadOf(source) => self.drop_oldest_of(source),
-                Room::None => return false,
+                Room::InsteadOf(source) => {
+                    self.refused += 1;
+                    self.drop_oldest_of(source);
+                }
+                Room::None => {
+                    self.refused += 1;
+                    return false;
+                }
             }
         }
         self.done(id);
@@ -113,6 +120,11 @@ impl Pulls {
         self.open.values().map(|pull| pull.asked + PATIENCE).min()
     }
 
+    /// Requests that found no room, or made it for another (rule B-1).
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
     /// A record of `id` arrived.
     pub fn done(&mut self, id: MemberId) {
         if let Some(pull) = self.open.remove(&id) {
@@ -134,7 +146,9 @@ mod tests {
         assert!(pulls.begin(at(0), c, a, RecordHash(1), 1));
         assert!(!pulls.begin(at(10), c, a, RecordHash(1), 1));
         assert!(pulls.begin(at(10), c, a, RecordHash(2), 1), "a newer version is another record");
+        assert_eq!(pulls.refused(), 0);
         assert!(!pulls.begin(at(10), c, b, RecordHash(1), 1), "bounded");
+        assert_eq!(pulls.refused(), 1, "and counted");
         assert!(pulls.begin(at(600), c, b, RecordHash(1), 1), "the stale one makes room");
         pulls.done(b);
         assert!(pulls.begin(at(601), c, b, RecordHash(1), 1));

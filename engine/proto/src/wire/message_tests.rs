@@ -165,7 +165,7 @@ fn golden_vectors_of_certificates_and_clocks_hold() {
     }
 }
 
-/// Rule W-1: unknown kinds are skipped, longer bodies read by their known part.
+/// Rule W-1, foca#17: unknown kinds are skipped, longer bodies read by their known part.
 #[test]
 fn a_later_version_is_understood_as_far_as_this_build_reaches() {
     let mut packet = Packet::default();

@@ -220,7 +220,8 @@ fn a_leave_misses_nobody_in_a_small_mesh() {
     }
 }
 
-/// Rule A-3: streams go to where a member listens; what it sends from may be a translated port.
+/// Rule A-3, consul#1465: streams go to where a member listens; what it sends from may be a
+/// translated port.
 #[test]
 fn streams_go_to_the_advertised_address() {
     let translated = SocketAddr::from(([192, 0, 2, 1], 40_000));

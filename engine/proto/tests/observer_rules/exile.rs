@@ -283,7 +283,8 @@ fn of_two_members_one_is_a_quorum() {
     assert_eq!(own(&stage), 1, "thirty pings came back");
 }
 
-/// Rule D-13: evicted alone, a member first shows that its pings come back.
+/// Rule D-13, featurebase#1993: evicted alone, a member first shows that its pings come back, so that
+/// it does not flap.
 #[test]
 fn whoever_was_evicted_alone_earns_its_return() {
     let mut stage = settled(20);

@@ -87,12 +87,18 @@ fn a_zero_needs_a_thousand_node_hours() {
 #[test]
 fn churn_is_compared_with_the_same_mesh_at_rest() {
     let mut churned = shown(Row::H19, Contender::Observers, 128);
+    churned.run.plan.scenario = Scenario::Churn;
     let rest = shown(Row::H1, Contender::Observers, 128);
     let judged = only(compare(&[churned.clone()]), Row::H19);
     assert_eq!(judged.checks[0].weight, Weight::NotJudged);
     assert!(only(compare(&[churned.clone(), rest.clone()]), Row::H19).pass);
     churned.run.load.bytes = rest.run.load.bytes * 3;
-    assert!(!only(compare(&[churned, rest]), Row::H19).pass);
+    assert!(!only(compare(&[churned.clone(), rest.clone()]), Row::H19).pass);
+    let beside = Shown { cell: Cell { row: Row::H19, ..rest.cell.clone() }, ..rest.clone() };
+    assert!(!only(compare(&[churned.clone(), beside]), Row::H19).pass, "its own mesh at rest");
+    churned.run.load.body_bytes = rest.run.load.bytes * 2;
+    let judged = only(compare(&[churned, rest]), Row::H19);
+    assert!(judged.pass && judged.checks[0].note.contains("bodies"), "bodies are left out");
 }
 
 #[test]

@@ -205,7 +205,8 @@ impl<T: MemberTable> Node<T> {
         votes.push(SignedVote { voter: self.local, seal });
         let proof = Proof::new(finding, &votes);
         let hash = proof.hash;
-        self.observing.proofs.keep(proof, self.config.limits.proofs);
+        let limit = self.config.limits.proofs;
+        self.stats.proofs_dropped += self.observing.proofs.keep(proof, limit);
         self.stats.declared_dead += 1;
         self.bury(now, now, id, incarnation, self.local, hash);
     }

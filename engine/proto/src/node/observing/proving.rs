@@ -62,6 +62,7 @@ impl<T: MemberTable> Node<T> {
             }
             Wait::UnderWay => {}
             Wait::Refused => {
+                self.stats.proofs_dropped += 1;
                 self.look_at(now, from.id, id);
             }
         }
@@ -237,7 +238,8 @@ impl<T: MemberTable> Node<T> {
         }
         let proof = Proof { bytes: self.authority.shared(proof.bytes.clone()), ..proof.clone() };
         let hash = proof.hash;
-        self.observing.proofs.keep(proof, self.config.limits.proofs);
+        let limit = self.config.limits.proofs;
+        self.stats.proofs_dropped += self.observing.proofs.keep(proof, limit);
         let announcer = MemberId(claim.announcer);
         self.bury(now, since, id, claim.incarnation.into(), announcer, hash);
     }
