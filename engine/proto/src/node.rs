@@ -51,6 +51,7 @@ mod departure;
 mod flooding;
 mod gossip;
 mod joining;
+mod leading;
 mod lists;
 mod memberlist;
 mod merging;
@@ -64,6 +65,7 @@ mod sending;
 use departure::Departure;
 use flooding::Flooding;
 use joining::Joining;
+use leading::Leading;
 use observing::Observing;
 use orders::Orders;
 use sending::{Outgoing, Peer};
@@ -128,6 +130,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     push_pull: PushPull,
     flooding: Flooding,
     joining: Joining,
+    leading: Leading,
     departure: Departure,
     /// When we last forgot contacts that are no members.
     tidied: Instant,
@@ -169,11 +172,13 @@ impl<T: MemberTable> Node<T> {
         let Birth { config, metadata, addresses, born, least_generation, authority, seed } = birth;
         let metadata =
             Metadata { metadata_version: 1, cluster_id: config.cluster_id.clone(), ..metadata };
-        departure::check(&metadata, &config)?;
         let generation = born.0.max(least_generation);
         let incarnation = Incarnation { generation, counter: 0 };
-        let record = first_record(&config.cluster_id, incarnation, addresses, metadata);
+        let mut record = first_record(&config.cluster_id, incarnation, addresses, metadata);
         let local = record.id;
+        let leading = Leading::new(&config.scopes);
+        record.standing = leading.first_standing();
+        departure::check(&record, &config)?;
         let record =
             SignedRecord::author(record, authority.as_ref()).ok_or(CommandError::Signing)?;
         let own = Arc::new(record);
@@ -209,6 +214,7 @@ impl<T: MemberTable> Node<T> {
             push_pull: PushPull::default(),
             flooding: Flooding::default(),
             joining: Joining::default(),
+            leading,
             departure: Departure::default(),
             tidied: now,
             held: None,
@@ -225,6 +231,7 @@ impl<T: MemberTable> Node<T> {
         };
         node.forget_doubts(now);
         node.take_place(now);
+        node.note_everybodys_terms(now);
         // A random first offset keeps nodes that start together from probing in step.
         let offset = node.config.interval.mul_f64(node.rng.f64());
         node.timers.set(Timer::ProbeRound, now + offset);
@@ -334,6 +341,7 @@ impl<T: MemberTable> Node<T> {
                 Timer::Record => self.apply_waiting(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
+                Timer::Leaders => self.look_at_leaders(now),
             }
         }
     }
@@ -382,7 +390,7 @@ impl<T: MemberTable> Node<T> {
 
     /// An immutable picture of the membership.
     pub fn view(&self, now: Instant) -> View {
-        self.table.view(self.local, self.version, now)
+        self.table.view(self.local, self.version, now).with_leaders(self.leading.leaders())
     }
 
     /// Our own id.
@@ -473,6 +481,7 @@ impl<T: MemberTable> Node<T> {
         }
         let before = self.table.get(member.id()).is_some_and(|known| known.state.is_present());
         let moved = before != member.state.is_present();
+        self.note_terms(now, &member);
         self.table.put(member);
         if moved && self.observes() {
             self.ring_changed(now);

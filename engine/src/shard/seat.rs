@@ -275,6 +275,7 @@ impl Seat {
                 | Event::Left { .. }
                 | Event::Updated(_)
                 | Event::Unreachable(_)
+                | Event::LeaderChanged { .. }
                 | Event::Forgotten(_)
                 | Event::Conflict(_)
                 | Event::Alarm(_)
