@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use mesh_gossip_proto::MemberId;
 
+use crate::leaders::Bell;
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::tls::credentials::Credentials;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Credentials, swapped whole.
     pub(crate) credentials: ArcSwap<Credentials>,
+    /// Rings when a leader changes.
+    pub(crate) bell: Bell,
     joined: AtomicBool,
 }
 
@@ -38,7 +41,8 @@ impl Shared {
     ) -> Self {
         let credentials = ArcSwap::new(credentials);
         let joined = AtomicBool::new(false);
-        Self { id, node_id, cluster_id, snapshot, metrics, credentials, joined }
+        let bell = Bell::default();
+        Self { id, node_id, cluster_id, snapshot, metrics, credentials, bell, joined }
     }
 
     /// The first full exchange with the mesh is done, or there was nobody to have it with.

@@ -8,6 +8,7 @@
 //!
 //! Pure over members: [`order`] is the order of succession, [`office`] one scope at one node.
 
+pub mod fence;
 pub mod office;
 pub mod order;
 

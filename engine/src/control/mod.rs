@@ -9,6 +9,7 @@
 mod agents;
 pub(crate) mod frames;
 mod http;
+mod leaders;
 mod lists;
 pub(crate) mod peers;
 pub(crate) mod post;

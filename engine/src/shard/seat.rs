@@ -262,6 +262,7 @@ impl Seat {
                     continue;
                 }
                 Event::Refuted(_) => self.links.forgive(now),
+                Event::LeaderChanged { .. } => self.shared.bell.ring(),
                 Event::LeaveComplete { acknowledged } => {
                     for reply in self.leaving.drain(..) {
                         reply(Ok(acknowledged));
@@ -275,7 +276,6 @@ impl Seat {
                 | Event::Left { .. }
                 | Event::Updated(_)
                 | Event::Unreachable(_)
-                | Event::LeaderChanged { .. }
                 | Event::Forgotten(_)
                 | Event::Conflict(_)
                 | Event::Alarm(_)
