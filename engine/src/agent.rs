@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use mesh_gossip_proto::membership::record::Authority;
 use mesh_gossip_proto::node::Birth;
-use mesh_gossip_proto::{Command, CommandError, Lifecycle, MemberId, Metadata, Node, WallTime};
+use mesh_gossip_proto::{
+    Command, CommandError, Lifecycle, MemberId, Metadata, Node, Scope, WallTime, leadership,
+};
 use rustls::time_provider::DefaultTimeProvider;
 
 use crate::clock;
@@ -24,6 +26,7 @@ use crate::engine::Engine;
 use crate::entropy;
 use crate::error::{AgentError, StartError};
 use crate::io;
+use crate::leaders::LeaderWatch;
 use crate::link::stats::TlsSummary;
 use crate::link::{LinkOptions, Links};
 use crate::metrics::Metrics;
@@ -253,6 +256,18 @@ impl Agent {
     /// behind it.
     pub fn next_events(&self, timeout: Duration) -> Option<Vec<HostEvent>> {
         self.events.next(timeout)
+    }
+
+    /// A watch of who leads the scope of this name, `None` where it is not configured. What it
+    /// tells is advice: fencing needs a lease store ([`leaders`](crate::leaders)).
+    pub fn leaders(&self, scope: &str) -> Option<LeaderWatch> {
+        LeaderWatch::of(&self.shared, scope)
+    }
+
+    /// The first `most` members of a scope's order of succession as of the newest view; the scope
+    /// need not be configured anywhere.
+    pub fn succession(&self, scope: &Scope, most: usize) -> Vec<MemberId> {
+        leadership::succession(&self.view().view, scope, most)
     }
 
     /// What this member says of itself at present.

@@ -51,6 +51,7 @@ pub(crate) struct Metrics {
     transitions: IntCounterVec,
     conflicts: IntCounter,
     alarms: IntCounterVec,
+    leader_changes: IntCounterVec,
     events_lost: IntCounter,
     syncs: IntCounterVec,
     reloads: IntCounterVec,
@@ -92,6 +93,7 @@ impl Metrics {
                 "Two different records that claim one incarnation.",
             ),
             alarms: alarms(r),
+            leader_changes: leader_changes(r),
             events_lost: counter(
                 r,
                 "mesh_gossip_events_lost_total",
@@ -165,6 +167,9 @@ impl Metrics {
                 });
             }
             Event::Unreachable(_) => self.transition("unreachable"),
+            Event::LeaderChanged { scope, leader: _, term: _, previous: _ } => {
+                self.leader_changes.with_label_values(&[scope.name.as_str()]).inc();
+            }
             Event::Conflict(_) => self.conflicts.inc(),
             Event::Alarm(alarm) => self.alarms.with_label_values(&[alarm.as_str()]).inc(),
             Event::Overflow(lost) => self.events_lost(*lost),
@@ -256,6 +261,15 @@ fn alarms(registry: &Registry) -> IntCounterVec {
         "mesh_gossip_alarms_total",
         "What somebody has to look at: future-life, clock-off, two-certificates, ordered-out.",
         &["mesh_alarm"],
+    )
+}
+
+fn leader_changes(registry: &Registry) -> IntCounterVec {
+    counters(
+        registry,
+        "mesh_gossip_leader_changes_total",
+        "Changes of a scope's leader, or of its term, as seen here.",
+        &["mesh_scope"],
     )
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use mesh_gossip_proto::MemberId;
 
+use crate::leaders::Bell;
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::tls::authority::{Intermediates, MeshAuthority};
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) credentials: ArcSwap<Credentials>,
     /// Intermediates that handshakes have shown, which complete the chains of records.
     pub(crate) learned: Arc<Intermediates>,
+    /// Rings when a leader changes.
+    pub(crate) bell: Bell,
     joined: AtomicBool,
 }
 
@@ -42,7 +45,8 @@ impl Shared {
         let credentials = ArcSwap::new(Arc::clone(authority.credentials()));
         let learned = Arc::clone(authority.learned());
         let joined = AtomicBool::new(false);
-        Self { id, node_id, cluster_id, snapshot, metrics, credentials, learned, joined }
+        let bell = Bell::default();
+        Self { id, node_id, cluster_id, snapshot, metrics, credentials, learned, bell, joined }
     }
 
     /// The first full exchange with the mesh is done, or there was nobody to have it with.

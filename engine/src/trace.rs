@@ -9,7 +9,9 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use mesh_gossip_proto::{Alarm, Event, LeftReason, MemberId, PeerError, SignedRecord, State};
+use mesh_gossip_proto::{
+    Alarm, Event, LeftReason, MemberId, PeerError, Scope, SignedRecord, State,
+};
 
 use tracing::Dispatch;
 use tracing::dispatcher::DefaultGuard;
@@ -97,6 +99,11 @@ impl Tracer {
                 "mesh peer unreachable from here: nobody else can tell whether it lives"
             ),
             Event::Left { record, reason } => left(node_id, record, *reason),
+            Event::LeaderChanged { scope, leader, term, previous } => {
+                let name = |id: &Option<MemberId>| id.map(|id| name(id, published));
+                let (leader, previous) = (name(leader), name(previous));
+                leader_changed(node_id, scope, leader.as_deref(), *term, previous.as_deref());
+            }
             Event::Updated(record) => updated(node_id, record),
             Event::Refuted(record) => refuted(node_id, record),
             Event::RecordRejected { from, error } => self.rejected(*from, error, published),
@@ -326,6 +333,26 @@ fn left(node_id: &str, record: &SignedRecord, reason: LeftReason) {
         Role = peer.role,
         Reason = reason.as_str(),
         "mesh peer left"
+    );
+}
+
+/// Leaders are known by name; without one the field is left out.
+fn leader_changed(
+    node_id: &str,
+    scope: &Scope,
+    leader: Option<&str>,
+    term: u64,
+    previous: Option<&str>,
+) {
+    tracing::info!(
+        target: "mesh_gossip",
+        NodeId = node_id,
+        Scope = scope.name,
+        ScopeKind = scope.kind().as_str(),
+        LeaderId = leader,
+        Term = term,
+        PreviousLeaderId = previous,
+        "mesh leader changed"
     );
 }
 

@@ -15,6 +15,8 @@ mod discovery;
 mod floods;
 #[path = "stories/hostile.rs"]
 mod hostile;
+#[path = "stories/leaders.rs"]
+mod leaders;
 #[path = "stories/lists.rs"]
 mod lists;
 #[path = "stories/metadata.rs"]

@@ -124,6 +124,7 @@ fn record_of(event: &Event) -> Option<&Arc<SignedRecord>> {
         | Event::Refuted(record) => Some(record),
         Event::Forgotten(_)
         | Event::Conflict(_)
+        | Event::LeaderChanged { .. }
         | Event::Alarm(_)
         | Event::RecordRejected { .. }
         | Event::RoundTrip { .. }

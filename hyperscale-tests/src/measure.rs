@@ -276,6 +276,7 @@ impl Measure {
             | Event::Forgotten(_)
             | Event::Refuted(_)
             | Event::Conflict(_)
+            | Event::LeaderChanged { .. }
             | Event::Alarm(_)
             | Event::RecordRejected { .. }
             | Event::RoundTrip { .. }

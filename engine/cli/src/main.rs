@@ -9,6 +9,7 @@ mod bootstrap;
 mod demo;
 mod duration;
 mod force_leave;
+mod leaders;
 mod logging;
 mod peers;
 mod signals;
@@ -51,6 +52,8 @@ enum Verb {
     Agent(agent::AgentArgs),
     /// Shows the members that an agent knows.
     Peers(peers::PeersArgs),
+    /// Shows who leads what; advice, and no lock.
+    Leaders(leaders::LeadersArgs),
     Bootstrap(bootstrap::BootstrapArgs),
     ForceLeave(force_leave::ForceLeaveArgs),
 }
@@ -61,6 +64,7 @@ enum Failure {
     Demo(demo::DemoError),
     Agent(agent::AgentError),
     Peers(peers::PeersError),
+    Leaders(peers::PeersError),
     Bootstrap(bootstrap::BootstrapError),
     ForceLeave(force_leave::ForceLeaveError),
 }
@@ -69,17 +73,22 @@ impl Failure {
     fn is_told(&self) -> bool {
         match self {
             Self::Demo(error) => error.is_told(),
-            Self::Agent(_) | Self::Peers(_) | Self::Bootstrap(_) | Self::ForceLeave(_) => false,
+            Self::Agent(_)
+            | Self::Peers(_)
+            | Self::Leaders(_)
+            | Self::Bootstrap(_)
+            | Self::ForceLeave(_) => false,
         }
     }
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Peers(error) if error.is_timeout() => 2,
+            Self::Peers(error) | Self::Leaders(error) if error.is_timeout() => 2,
             Self::Bootstrap(error) if error.is_timeout() => 2,
             Self::Demo(_)
             | Self::Agent(_)
             | Self::Peers(_)
+            | Self::Leaders(_)
             | Self::Bootstrap(_)
             | Self::ForceLeave(_) => 1,
         }
@@ -91,7 +100,7 @@ impl std::fmt::Display for Failure {
         match self {
             Self::Demo(error) => error.fmt(f),
             Self::Agent(error) => error.fmt(f),
-            Self::Peers(error) => error.fmt(f),
+            Self::Peers(error) | Self::Leaders(error) => error.fmt(f),
             Self::Bootstrap(error) => error.fmt(f),
             Self::ForceLeave(error) => error.fmt(f),
         }
@@ -113,6 +122,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args).map_err(Failure::Demo),
         Verb::Agent(args) => agent::run(&args).map_err(Failure::Agent),
         Verb::Peers(args) => peers::run(&args).map_err(Failure::Peers),
+        Verb::Leaders(args) => leaders::run(&args).map_err(Failure::Leaders),
         Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
         Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
     };

@@ -16,6 +16,8 @@ use crate::{duration, table};
 const PATH: &str = "/control/peers";
 /// Room for a million members; a longer answer is refused rather than swallowed.
 const MAX_ANSWER_BYTES: u64 = 1 << 30;
+/// Room for a reason.
+const MAX_REFUSAL_BYTES: u64 = 1 << 16;
 
 /// Shows the members that an agent knows.
 #[derive(Args, Debug)]
@@ -59,9 +61,9 @@ pub(crate) enum PeersError {
     /// Not reached, or the answer broke off.
     Transport { url: String, error: ureq::Error },
     /// The server answered with an error.
-    Status { url: String, status: u16 },
-    /// The server answered with something else than a list of members.
-    Document { url: String, error: serde_json::Error },
+    Status { url: String, status: u16, why: Option<String> },
+    /// The server answered with something else than what was asked for.
+    Document { url: String, what: &'static str, error: serde_json::Error },
     /// Our own output could not be written.
     Output(std::io::Error),
 }
@@ -87,14 +89,17 @@ impl std::fmt::Display for PeersError {
             Self::Transport { url, error } => {
                 write!(f, "cannot reach {url}: {error}; check the URL given with -u")
             }
-            Self::Status { url, status } => write!(
+            Self::Status { url, status, why: Some(why) } => {
+                write!(f, "{url} answered with HTTP status {status}: {}", table::harmless(why))
+            }
+            Self::Status { url, status, why: None } => write!(
                 f,
                 "{url} answered with HTTP status {status}; check that -u names an agent's control \
                  URL"
             ),
-            Self::Document { url, error } => write!(
+            Self::Document { url, what, error } => write!(
                 f,
-                "{url} did not answer with a list of members ({error}); check that -u names an \
+                "{url} did not answer with a list of {what} ({error}); check that -u names an \
                  agent's control URL"
             ),
             Self::Output(error) => write!(f, "cannot write the answer: {error}"),
@@ -111,12 +116,16 @@ pub(crate) fn run(args: &PeersArgs) -> Result<(), PeersError> {
     }
     let url = format!("{}{PATH}", args.url);
     let body = fetch(&url, args.timeout)?;
-    let text = render(&body, args.format).map_err(|error| PeersError::Document { url, error })?;
+    let text = render(&body, args.format).map_err(|error| PeersError::Document {
+        url,
+        what: "members",
+        error,
+    })?;
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(PeersError::Output)
 }
 
-fn fetch(url: &str, timeout: Duration) -> Result<String, PeersError> {
+pub(crate) fn fetch(url: &str, timeout: Duration) -> Result<String, PeersError> {
     let blame = |error: ureq::Error| match error {
         ureq::Error::Timeout(_) => PeersError::Timeout { url: url.into(), after: timeout },
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
@@ -138,13 +147,22 @@ fn fetch(url: &str, timeout: Duration) -> Result<String, PeersError> {
     let mut answer = agent.get(url).header("accept", "application/json").call().map_err(blame)?;
     let status = answer.status();
     if status.as_u16() != 200 {
-        return Err(PeersError::Status { url: url.into(), status: status.as_u16() });
+        let body = answer.body_mut().with_config().limit(MAX_REFUSAL_BYTES).read_to_string();
+        let why = body.ok().and_then(|body| serde_json::from_str::<Refusal>(&body).ok());
+        let why = why.map(|refusal| refusal.error);
+        return Err(PeersError::Status { url: url.into(), status: status.as_u16(), why });
     }
     answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string().map_err(blame)
 }
 
+/// How a control server says why not.
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+}
+
 /// A control URL without its trailing slash.
-fn base(text: &str) -> Result<String, UrlError> {
+pub(crate) fn base(text: &str) -> Result<String, UrlError> {
     let uri: Uri = text.parse().map_err(|_| UrlError::Shape)?;
     if uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
         return Err(UrlError::Shape);
@@ -158,7 +176,7 @@ fn base(text: &str) -> Result<String, UrlError> {
 
 /// No control URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum UrlError {
+pub(crate) enum UrlError {
     Shape,
     Https,
 }

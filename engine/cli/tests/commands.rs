@@ -259,3 +259,91 @@ fn an_order_is_made_by_an_operator_alone() -> Outcome {
     assert_eq!(long.status.code(), Some(1));
     Ok(())
 }
+
+const LEADERS: &str = r#"{"generatedAt":"2026-01-02T03:04:05.000+00:00","tokens":[
+  {"scope":"control","scopeKind":"global","leaderId":"gw-1","term":3,"fenceToken":3274028,
+   "issuedAt":"2026-01-02T03:00:00.000+00:00","expiresAt":"2026-01-02T03:04:10.000+00:00",
+   "labels":{"advisory":"true"}}]}"#;
+
+/// Rule E-8.
+#[test]
+fn leaders_prints_who_leads_as_the_agent_at_the_url_tells() -> Outcome {
+    let (url, answering) = serve("200 OK", LEADERS)?;
+    let line = ["mesh", "leaders", "status", "--scope", "control", "-u", &url];
+    let output = omnirelay(&line)?;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let expected = "\
+Generated at: 2026-01-02T03:04:05.000+00:00
+
+Scope    Kind    Leader  Term  Fence token  Issued at                      Expires at
+control  global  gw-1    3     3274028      2026-01-02T03:00:00.000+00:00  2026-01-02T03:04:10.000+00:00
+";
+    assert_eq!(stdout(&output), expected);
+    let request = answering.join().map_err(|_| "the server panicked")??;
+    assert_eq!(request, "GET /control/leaders?scope=control HTTP/1.1");
+
+    let (url, _answering) = serve("200 OK", LEADERS)?;
+    let output = omnirelay(&["mesh", "leaders", "status", "-u", &url, "--format", "json"])?;
+    assert_eq!(stdout(&output), LEADERS.replace('\n', "") + "\n");
+    Ok(())
+}
+
+/// Rule E-8: the exit codes are those of `mesh peers`, and the server's reason is passed on.
+#[test]
+fn leaders_says_why_it_cannot_tell() -> Outcome {
+    for line in
+        ["mesh leaders", "mesh leaders status --scope a?b", "mesh leaders status --format x"]
+    {
+        let arguments: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(omnirelay(&arguments)?.status.code(), Some(1), "{line}");
+    }
+    for (status, body, said) in [
+        ("404 Not Found", r#"{"error":"unknown scope \"x\""}"#, "unknown scope \"x\""),
+        ("404 Not Found", "<html>", "control URL"),
+        ("200 OK", r#"{"peers":[]}"#, "list of leaders"),
+    ] {
+        let (url, answering) = serve(status, body)?;
+        let output = omnirelay(&["mesh", "leaders", "status", "-u", &url])?;
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""), "{body}");
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+        answering.join().map_err(|_| "the server panicked")??;
+    }
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", silent.local_addr()?);
+    let output = omnirelay(&["mesh", "leaders", "status", "-u", &url, "--timeout", "200ms"])?;
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    Ok(())
+}
+
+/// A watch tells what changed and nothing twice, and ends with the first answer that fails.
+#[test]
+fn a_watch_of_leaders_tells_changes() -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let later = LEADERS.replace("03:04:05", "03:04:06");
+    let next = LEADERS.replace("gw-1", "gw-2").replace("\"term\":3", "\"term\":4");
+    let answers = [LEADERS.to_owned(), later, next];
+    let answering = std::thread::spawn(move || -> std::io::Result<()> {
+        for body in answers {
+            let (mut stream, _) = listener.accept()?;
+            let (mut request, mut byte) = (Vec::new(), [0]);
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
+                request.push(byte[0]);
+            }
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            )?;
+        }
+        Ok(())
+    });
+    let line = ["mesh", "leaders", "status", "--watch", "--format", "json", "-u", &url];
+    let output = omnirelay(&line)?;
+    answering.join().map_err(|_| "the server panicked")??;
+    assert_eq!(output.status.code(), Some(1), "nobody listens any more");
+    let text = stdout(&output);
+    let terms: Vec<bool> = text.lines().map(|line| line.contains("\"term\":4")).collect();
+    assert_eq!(terms, [false, true], "{text}");
+    Ok(())
+}

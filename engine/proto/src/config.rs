@@ -3,16 +3,19 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use crate::error::ConfigError;
 use crate::time::Duration;
 
 mod baseline;
 mod promise;
+mod scopes;
 
 pub use baseline::Baseline;
 pub use promise::LATE_WAKE_UP;
 pub(crate) use promise::{PING_FLOOR, SOON, spacing};
+pub use scopes::{Scope, ScopeError, ScopeKind};
 
 /// Which failure detector runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -132,6 +135,8 @@ pub struct Config {
     pub left_retention: Duration,
     /// How long its record is kept after that, to be redialled.
     pub dead_retention: Duration,
+    /// What the mesh has one leader for; every member that may lead has the same list (rule E-1).
+    pub scopes: Vec<Scope>,
     /// Largest plaintext of one datagram.
     pub max_payload: usize,
     /// Bounds.
@@ -164,6 +169,7 @@ impl Config {
             grace: Duration::from_millis(2_050),
             left_retention: Duration::from_secs(600),
             dead_retention: Duration::from_secs(24 * 3_600),
+            scopes: Vec::new(),
             max_payload: MAX_DATAGRAM - SEAL_OVERHEAD,
             limits: Limits::default(),
         }
@@ -217,6 +223,7 @@ impl Config {
         counted("observers", self.observers, 1, 8)?;
         counted("retransmitLimit", self.retransmit_limit as usize, 1, 32)?;
         counted("maxOutboundPerRound", self.max_outbound_per_round, 1, 1_024)?;
+        scopes::check(&self.scopes)?;
         counted("maxPayload", self.max_payload, 512, MAX_DATAGRAM - SEAL_OVERHEAD)?;
         within(
             "gossipInterval",

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use crate::config::Scope;
 use crate::member::{Lifecycle, MemberId, State};
 use crate::membership::record::SignedRecord;
 use crate::metadata::Metadata;
@@ -149,6 +150,18 @@ pub enum Event {
     Updated(Arc<SignedRecord>),
     /// A departed member is listed no longer.
     Forgotten(MemberId),
+    /// Somebody else leads a scope than before, nobody does any more, or its leader has taken
+    /// another term (rule E-5).
+    LeaderChanged {
+        /// What is led.
+        scope: Arc<Scope>,
+        /// Who leads it.
+        leader: Option<MemberId>,
+        /// For which term; where nobody leads, the last one seen.
+        term: u64,
+        /// Who led it before.
+        previous: Option<MemberId>,
+    },
     /// Others doubted or buried us; we answered with this record.
     Refuted(Arc<SignedRecord>),
     /// Two different signed records claim one incarnation of one member.
@@ -213,6 +226,8 @@ pub enum Timer {
     Reap,
     /// The leave is repeated to whoever has not acknowledged.
     Leave,
+    /// The claims of leaders are looked at.
+    Leaders,
 }
 
 /// Counters since the start; they only rise, gauges are named as such. Those that every datagram

@@ -30,6 +30,7 @@ pub mod wire;
 pub mod batch;
 pub mod detector;
 pub mod dissemination;
+pub mod leadership;
 pub mod session;
 pub mod sync;
 
@@ -37,7 +38,7 @@ pub mod sync;
 pub mod event;
 pub mod node;
 
-pub use config::{Baseline, Config, Detector, Fanout, Limits};
+pub use config::{Baseline, Config, Detector, Fanout, Limits, Scope, ScopeError, ScopeKind};
 pub use error::{CommandError, ConfigError, DecodeError, PeerError};
 pub use event::{
     Alarm, Command, Destination, Event, LeftReason, Stats, StreamRequest, Timer, Transmit,
@@ -45,7 +46,7 @@ pub use event::{
 pub use member::{Incarnation, Lifecycle, MemberId, State};
 pub use membership::record::{Authority, NodeRecord, RecordHash, Signature, SignedRecord};
 pub use membership::table::{DenseTable, Member, MemberTable};
-pub use membership::view::View;
-pub use metadata::Metadata;
+pub use membership::view::{Leader, View};
+pub use metadata::{Metadata, Standing, Term};
 pub use node::Node;
 pub use time::{Duration, Instant, WallTime};

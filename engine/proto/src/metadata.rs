@@ -13,6 +13,10 @@ use prost::Message;
 
 use crate::error::{DecodeError, PeerError};
 
+mod standing;
+
+pub use standing::{MAX_SCOPE_NAME, MAX_SCOPES, MAX_TERM, Standing, Term};
+
 /// The schema that this build writes. Readers accept any higher one.
 pub const SCHEMA_VERSION: u32 = 1;
 

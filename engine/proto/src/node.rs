@@ -51,6 +51,7 @@ mod departure;
 mod flooding;
 mod gossip;
 mod joining;
+mod leading;
 mod lists;
 mod memberlist;
 mod merging;
@@ -65,6 +66,7 @@ mod sending;
 use departure::Departure;
 use flooding::Flooding;
 use joining::Joining;
+use leading::Leading;
 use observing::Observing;
 use orders::Orders;
 use sending::{Outgoing, Peer};
@@ -129,6 +131,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     push_pull: PushPull,
     flooding: Flooding,
     joining: Joining,
+    leading: Leading,
     departure: Departure,
     /// When we last forgot contacts that are no members.
     tidied: Instant,
@@ -172,11 +175,13 @@ impl<T: MemberTable> Node<T> {
         let Birth { config, metadata, addresses, born, least_generation, authority, seed } = birth;
         let metadata =
             Metadata { metadata_version: 1, cluster_id: config.cluster_id.clone(), ..metadata };
-        departure::check(&metadata, &config)?;
         let generation = born.0.max(least_generation);
         let incarnation = Incarnation { generation, counter: 0 };
-        let record = first_record(&config.cluster_id, incarnation, addresses, metadata);
+        let mut record = first_record(&config.cluster_id, incarnation, addresses, metadata);
         let local = record.id;
+        let leading = Leading::new(&config.scopes);
+        record.standing = leading.first_standing();
+        departure::check(&record, &config)?;
         let record =
             SignedRecord::author(record, authority.as_ref()).ok_or(CommandError::Signing)?;
         let own = Arc::new(record);
@@ -212,6 +217,7 @@ impl<T: MemberTable> Node<T> {
             push_pull: PushPull::default(),
             flooding: Flooding::default(),
             joining: Joining::default(),
+            leading,
             departure: Departure::default(),
             tidied: now,
             reaped: now,
@@ -229,6 +235,7 @@ impl<T: MemberTable> Node<T> {
         };
         node.forget_doubts(now);
         node.take_place(now);
+        node.note_everybodys_terms(now);
         // A random first offset keeps nodes that start together from probing in step.
         let offset = node.config.interval.mul_f64(node.rng.f64());
         node.timers.set(Timer::ProbeRound, now + offset);
@@ -339,6 +346,7 @@ impl<T: MemberTable> Node<T> {
                 Timer::Record => self.apply_waiting(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
+                Timer::Leaders => self.look_at_leaders(now),
             }
         }
     }
@@ -387,7 +395,8 @@ impl<T: MemberTable> Node<T> {
 
     /// An immutable picture of the membership.
     pub fn view(&self, now: Instant) -> View {
-        self.table.view(self.local, self.version, now).listing(self.config.left_retention)
+        let view = self.table.view(self.local, self.version, now);
+        view.listing(self.config.left_retention).with_leaders(self.leading.leaders())
     }
 
     /// Our own id.
@@ -479,6 +488,7 @@ impl<T: MemberTable> Node<T> {
         }
         let before = self.table.get(member.id()).is_some_and(|known| known.state.is_present());
         let moved = before != member.state.is_present();
+        self.note_terms(now, &member);
         self.table.put(member);
         if moved && self.observes() {
             self.ring_changed(now);

@@ -1,6 +1,7 @@
 //! The published metadata schema and the bytes that this crate writes are one and the same.
 
-use mesh_gossip_proto::Metadata;
+use mesh_gossip_proto::metadata::{Standing, Term};
+use mesh_gossip_proto::{Metadata, WallTime};
 use prost::Message;
 use protox::prost_reflect::{
     Cardinality, DescriptorPool, DynamicMessage, Kind, MapKey, MessageDescriptor, ReflectMessage,
@@ -62,7 +63,39 @@ fn the_published_schema_reads_what_this_crate_writes() {
     assert!(labels.is_map() && labels.name() == "labels");
     let expected = [(MapKey::String("rack".into()), Value::String("r7".into()))];
     assert_eq!(*document.get_field(&labels), Value::Map(expected.into()));
-    assert_eq!(descriptor.fields().len(), 10, "a field here is not compared");
+    assert_eq!(descriptor.fields().len(), 12, "a field here is not compared");
+}
+
+/// Rules R-4 and E-3: what the node itself adds stands in the same document.
+#[test]
+fn the_published_schema_reads_what_the_node_adds() {
+    let term = Term {
+        scope: "control".into(),
+        definition: u64::MAX,
+        number: 7,
+        since: WallTime(1_000),
+        held: true,
+    };
+    let standing = Standing { stands: vec![1, u64::MAX], terms: vec![term] };
+    let bytes = [sample().encode(), standing.encode()].concat();
+    let document = DynamicMessage::decode(published(), bytes.as_slice()).expect("it decodes");
+    let stands = document.get_field_by_name("stands").expect("field 11").into_owned();
+    assert_eq!(stands, Value::List(vec![Value::U64(1), Value::U64(u64::MAX)]));
+    let terms = document.get_field_by_name("terms").expect("field 12").into_owned();
+    let [Value::Message(term)] = terms.as_list().expect("a list") else { panic!("{terms:?}") };
+    assert_eq!(term.unknown_fields().count(), 0);
+    for (name, value) in [
+        ("scope", Value::String("control".into())),
+        ("definition", Value::U64(u64::MAX)),
+        ("number", Value::U64(7)),
+        ("since_ms", Value::U64(1_000)),
+        ("held", Value::Bool(true)),
+    ] {
+        assert_eq!(*term.get_field_by_name(name).expect(name), value, "{name}");
+    }
+    assert_eq!(term.descriptor().fields().len(), 5, "a field here is not compared");
+    let again = document.encode_to_vec();
+    assert_eq!(Standing::decode(&again).expect("it decodes").as_deref(), Some(&standing));
 }
 
 /// Rule R-4: and the other way round, bytes written by the schema are read by this crate.

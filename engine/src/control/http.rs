@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::{RawQuery, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, RawQuery, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -29,6 +30,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::Desk;
 use super::agents::listen;
+use super::leaders::leaders_document;
 use super::peers::peers_document;
 
 /// A request is answered by then, if only to say that it cannot be.
@@ -85,6 +87,8 @@ fn routes(desk: Arc<Desk>) -> Router {
     Router::new()
         .route("/control/peers", get(peers))
         .route("/omnirelay/control/peers", get(peers))
+        .route("/control/leaders", get(leaders))
+        .route("/omnirelay/control/leaders", get(leaders))
         .route("/metrics", get(metrics))
         .route("/omnirelay/metrics", get(metrics))
         .route("/healthz", get(healthz))
@@ -104,6 +108,26 @@ async fn peers(State(desk): State<Arc<Desk>>, RawQuery(query): RawQuery) -> Resp
     let is_revoked = |envelope: &[u8]| desk.site.is_revoked(envelope);
     let document = peers_document(&published.view, &inspection, inspection.wall, is_revoked);
     Json(document).into_response()
+}
+
+/// Of all scopes, or of the one that `scope` names.
+async fn leaders(
+    State(desk): State<Arc<Desk>>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Response {
+    let bad = |why: &str| refusal(StatusCode::BAD_REQUEST, why);
+    let Ok(Query(query)) = query else { return bad("the query cannot be read") };
+    let scope = match query.as_slice() {
+        [] => None,
+        [(name, scope)] if name == "scope" && !scope.is_empty() => Some(scope.as_str()),
+        _ => return bad("the only filter is scope=NAME, once"),
+    };
+    let Some(inspection) = desk.inspect().await else { return unwell() };
+    let published = desk.site.published();
+    match leaders_document(&published.view, scope, inspection.wall) {
+        Ok(document) => Json(document).into_response(),
+        Err(unknown) => refusal(StatusCode::NOT_FOUND, &unknown.to_string()),
+    }
 }
 
 async fn metrics(State(desk): State<Arc<Desk>>) -> Response {

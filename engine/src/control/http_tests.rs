@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use mesh_gossip_proto::State;
 
-use super::stage_tests::{Person, Setting, Stage, TestMesh, inspection, published};
+use super::stage_tests::{Person, Setting, Stage, TestMesh, inspection, led_by, published};
 use crate::io::Backend;
 
 fn stage(backend: Backend) -> Stage {
@@ -116,5 +116,30 @@ fn web_pages_foreign_names_and_changes_are_refused() {
         ("GET /nothing HTTP/1.1\r\nHost: evil.example\r\n", 403),
     ] {
         assert_eq!(status(&stage, &format!("{request}{close}")), expected, "{request}");
+    }
+}
+
+/// Rule E-8.
+#[test]
+fn leaders_are_told_under_both_paths_and_by_scope() {
+    let stage = stage(Backend::Mmsg);
+    let _shard = stage.attend(inspection());
+    let view = led_by("peer");
+    let at = inspection().wall;
+    *stage.site.published.lock().unwrap() = Arc::new(crate::snapshot::Published { view, at });
+    let (status, kind, body) = get(&stage, "/control/leaders");
+    assert_eq!((status, kind.as_str()), (200, "application/json"));
+    assert!(body.contains(r#""leaderId":"peer","term":3"#), "{body}");
+    for path in ["/omnirelay/control/leaders", "/control/leaders?scope=ingest", "/control/leaders?"]
+    {
+        assert_eq!(get(&stage, path), (200, kind.clone(), body.clone()), "{path}");
+    }
+    let (status, _, vacant) = get(&stage, "/control/leaders?scope=vacant");
+    assert!(status == 200 && vacant.ends_with(r#""tokens":[]}"#), "{vacant}");
+    let (status, kind, unknown) = get(&stage, "/control/leaders?scope=eu%2Fcontrol");
+    assert_eq!((status, kind.as_str()), (404, "application/json"));
+    assert!(unknown.contains("eu/control"), "{unknown}");
+    for query in ["scope=", "scope=a&scope=b", "role=worker", "scope"] {
+        assert_eq!(get(&stage, &format!("/control/leaders?{query}")).0, 400, "{query}");
     }
 }

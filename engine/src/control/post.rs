@@ -133,6 +133,7 @@ fn ends_a_batch(event: &Event) -> bool {
         | Event::Recovered { .. }
         | Event::Suspected { .. }
         | Event::Unreachable(_)
+        | Event::LeaderChanged { .. }
         | Event::Left { .. }
         | Event::Updated(_)
         | Event::Forgotten(_)

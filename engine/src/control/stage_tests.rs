@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use mesh_gossip_proto::membership::record::{Authority, Claim, first_record};
 use mesh_gossip_proto::{
-    DenseTable, Incarnation, Instant, Member, MemberId, MemberTable, Metadata, PeerError,
-    Signature, SignedRecord, State, Stats, View, WallTime,
+    DenseTable, Incarnation, Instant, Leader, Member, MemberId, MemberTable, Metadata, PeerError,
+    Scope, Signature, SignedRecord, State, Stats, View, WallTime,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
@@ -94,7 +94,20 @@ pub(crate) fn view(people: &[Person]) -> View {
     table.view(id(people[0].name), 1, inspection().now)
 }
 
-/// The same, published at the time of [`inspection`].
+/// A view in which `leader` leads one scope, and nobody the other.
+pub(crate) fn led_by(leader: &'static str) -> View {
+    let people = ["me", leader].map(|name| Person { name, state: State::Alive });
+    let entry = |text: &str, leader, term| Leader {
+        scope: Scope::parse(text).unwrap().into(),
+        leader,
+        term,
+        since: WallTime(1_714_564_790_000),
+    };
+    let leaders = [entry("vacant", None, 9), entry("ingest; role=worker", Some(id(leader)), 3)];
+    view(&people).with_leaders(leaders.into())
+}
+
+/// A view of these people, published at the time of [`inspection`].
 pub(crate) fn published(people: &[Person]) -> Published {
     Published { view: view(people), at: inspection().wall }
 }

@@ -78,6 +78,7 @@ impl RoundTrips {
             Event::Updated(_)
             | Event::Suspected { record: _, last_contact: _ }
             | Event::Unreachable(_)
+            | Event::LeaderChanged { scope: _, leader: _, term: _, previous: _ }
             | Event::Refuted(_)
             | Event::Conflict(_)
             | Event::Alarm(_)

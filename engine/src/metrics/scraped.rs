@@ -16,6 +16,8 @@ pub(super) struct Scraped {
     view_size: IntGauge,
     fanout: IntGauge,
     agreement: IntGauge,
+    leading: IntGaugeVec,
+    terms: IntGaugeVec,
     messages: IntCounterVec,
     protocol: Protocol,
     links: Links,
@@ -29,6 +31,18 @@ impl Scraped {
             view_size: gauge(r, "mesh_gossip_view_size", "Members present in our view."),
             fanout: gauge(r, "mesh_gossip_fanout", "Members that one gossip tick reaches."),
             agreement: gauge(r, "mesh_gossip_view_agreement", "1: the last digest equals ours."),
+            leading: gauges(
+                r,
+                "mesh_gossip_leader",
+                "1: this member leads the scope, advice only; 0: another, or nobody.",
+                "mesh_scope",
+            ),
+            terms: gauges(
+                r,
+                "mesh_gossip_leader_term",
+                "The highest term of the scope that was told here.",
+                "mesh_scope",
+            ),
             messages: counters(
                 r,
                 "mesh_gossip_messages_total",
@@ -58,6 +72,12 @@ impl Scraped {
         self.view_size.set(counts.present() as i64);
         self.fanout.set(inspection.fanout as i64);
         self.agreement.set(i64::from(inspection.agrees));
+        for leader in view.leaders() {
+            let scope = [leader.scope.name.as_str()];
+            let ours = leader.leader == Some(view.local());
+            self.leading.with_label_values(&scope).set(i64::from(ours));
+            self.terms.with_label_values(&scope).set(leader.term as i64);
+        }
         self.protocol.copy(&inspection.stats);
         self.links.copy(&inspection.links);
         self.copy_messages(&inspection.links, &inspection.io);

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_gossip_proto::ScopeError;
+
 use super::keys::{self, Key, ROOT};
 
 /// Where a value was set.
@@ -254,6 +256,8 @@ pub enum Problem {
     Host,
     /// Not `host:port`.
     Seed(SeedProblem),
+    /// Not a scope of leadership.
+    Scope(ScopeError),
     /// Not a thumbprint.
     Thumbprint,
     /// Not SHA-256.
@@ -342,6 +346,7 @@ impl fmt::Display for Problem {
             Self::Seed(problem) => {
                 write!(f, "{problem}; write host:17421, 10.0.0.1:17421 or [2001:db8::1]:17421")
             }
+            Self::Scope(problem) => problem.fmt(f),
             Self::Thumbprint => f.write_str(
                 "not a thumbprint; write 40 (SHA-1) or 64 (SHA-256) hexadecimal digits",
             ),

@@ -67,6 +67,8 @@ pub enum Kind {
     Seeds,
     /// A list of certificate thumbprints.
     Thumbprints,
+    /// Scopes of leadership.
+    Scopes,
     /// Names with values.
     Labels,
 }
@@ -79,7 +81,7 @@ impl Kind {
 
     /// Whether the key holds several values, one per index.
     pub(super) fn is_list(self) -> bool {
-        matches!(self, Self::Seeds | Self::Thumbprints)
+        matches!(self, Self::Seeds | Self::Thumbprints | Self::Scopes)
     }
 
     /// Whether an empty value means that nothing is set.
@@ -111,6 +113,7 @@ impl Kind {
             Self::Fingerprint => "SHA-256 in hexadecimal".into(),
             Self::Seeds => "list of `host:port`".into(),
             Self::Thumbprints => "list of thumbprints".into(),
+            Self::Scopes => "list of `name; role=…; region=…`".into(),
             Self::Labels => "names with values".into(),
         }
     }
@@ -274,6 +277,12 @@ pub static KEYS: &[Key] = &[
         "How often the host's metadata source is read again; published only on change.",
     ),
     used("leftRetention", Kind::Span, "00:10:00", "How long a departed member stays listed."),
+    unset(
+        "leadership:scopes",
+        Kind::Scopes,
+        "What the mesh has one leader for, 16 at most; a role or region restricts who may lead. The \
+         same list in every member that may.",
+    ),
     unset(
         "stateDirectory",
         Kind::Path,

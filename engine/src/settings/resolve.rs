@@ -12,6 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use mesh_gossip_proto::Scope;
 use mesh_gossip_proto::batch::Delivery;
 use mesh_gossip_proto::config::{Config, Detector, Fanout, Limits};
 use zeroize::Zeroizing;
@@ -237,6 +238,7 @@ impl Settings {
             detector: self.detector(),
             grace: self.span("grace"),
             left_retention: self.span("leftRetention"),
+            scopes: self.scopes(),
             limits: Limits {
                 members: self.count("limits:members"),
                 metadata_bytes: self.count("limits:metadataBytes"),
@@ -249,6 +251,11 @@ impl Settings {
             },
             ..Config::new(&self.required_text("clusterId"))
         }
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        let scope = |text: String| Scope::parse(&text).unwrap_or_else(|_| unadmitted(&text));
+        self.list("leadership:scopes").map(scope).collect()
     }
 
     fn detector(&self) -> Detector {

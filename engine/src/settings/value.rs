@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use mesh_gossip_proto::Scope;
 use zeroize::Zeroizing;
 
 use super::error::{Problem, SeedProblem};
@@ -90,6 +91,10 @@ pub(super) fn parse(kind: Kind, text: &str) -> Result<Value, Problem> {
             Some(_) | None => Err(Problem::Fingerprint),
         },
         Kind::Endpoint | Kind::Seeds => seed(text).map(Value::Text).map_err(Problem::Seed),
+        Kind::Scopes => {
+            let scope = Scope::parse(text).map_err(Problem::Scope)?;
+            Ok(Value::Text(scope.to_string()))
+        }
         Kind::Thumbprints => thumbprint(text).map(Value::Text).ok_or(Problem::Thumbprint),
     }
 }

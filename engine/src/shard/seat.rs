@@ -263,6 +263,7 @@ impl Seat {
                     continue;
                 }
                 Event::Refuted(_) => self.links.forgive(now),
+                Event::LeaderChanged { .. } => self.shared.bell.ring(),
                 Event::LeaveComplete { acknowledged } => {
                     for reply in self.leaving.drain(..) {
                         reply(Ok(acknowledged));

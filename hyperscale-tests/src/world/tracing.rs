@@ -97,6 +97,10 @@ fn line(event: &Event) -> Line {
             line = Line::of(11);
             line.id(*id);
         }
+        Event::LeaderChanged { scope, leader, term, previous: _ } => {
+            line = Line::of(16);
+            line.number(scope.definition()).number(*term).id(leader.unwrap_or(MemberId([0; 16])));
+        }
         Event::JoinComplete => line = Line::of(12),
         Event::LeaveComplete { acknowledged } => {
             line = Line::of(13);

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a [`SignedRecord`] exists only for bytes that were authored here or verified.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -17,7 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::{DecodeError, PeerError};
 use crate::member::{Incarnation, Lifecycle, MemberId};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Standing};
 use crate::time::WallTime;
 
 /// Domain separation: what a record's signature covers begins with these bytes.
@@ -175,6 +176,8 @@ pub struct NodeRecord {
     pub addresses: Vec<SocketAddr>,
     /// Metadata document.
     pub metadata: Metadata,
+    /// What it says of the scopes of leadership, in the same document (rule E-3).
+    pub standing: Option<Box<Standing>>,
 }
 
 /// A verified record with the bytes that prove it.
@@ -425,9 +428,18 @@ struct Names<'a> {
     node_id: &'a str,
 }
 
+/// The metadata document with what the node itself adds to it.
+pub(crate) fn document(record: &NodeRecord) -> Vec<u8> {
+    let mut document = record.metadata.encode();
+    if let Some(standing) = &record.standing {
+        document.extend(standing.encode());
+    }
+    document
+}
+
 fn encode_body(record: &NodeRecord, leaf: &[u8]) -> Option<Vec<u8>> {
     let (cluster, node) = (&record.metadata.cluster_id, &record.metadata.node_id);
-    let metadata = record.metadata.encode();
+    let metadata = document(record);
     if record.addresses.len() > MAX_ADDRESSES {
         return None;
     }
@@ -500,6 +512,7 @@ fn decode_body<'a>(
         versions: (header.version_min, header.version_max),
         addresses: addresses.chunks_exact(18).filter_map(decode_address).collect(),
         metadata: Metadata::decode(metadata)?,
+        standing: Standing::decode(metadata)?,
     };
     Ok((record, names))
 }
@@ -556,5 +569,6 @@ pub fn first_record(
         versions: PROTOCOL_VERSIONS,
         addresses,
         metadata,
+        standing: None,
     }
 }

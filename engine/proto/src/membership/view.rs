@@ -3,11 +3,27 @@
 //! A view shares its chunks with its predecessor and successor (rule V-1); readers keep it as
 //! long as they like and never block the protocol.
 
+use alloc::sync::Arc;
+
+use crate::config::Scope;
 use crate::member::{MemberId, State};
 use crate::membership::chunks::Chunks;
 use crate::membership::slots::Slots;
 use crate::membership::table::{Counts, Member};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, WallTime};
+
+/// Who leads a scope, as far as a node can tell; advice, and no lock (rule E-5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// What is led.
+    pub scope: Arc<Scope>,
+    /// Who leads it; nobody, while a successor has not taken over.
+    pub leader: Option<MemberId>,
+    /// For which term; where nobody leads, the last one seen.
+    pub term: u64,
+    /// Since when, by the leader's own clock.
+    pub since: WallTime,
+}
 
 /// Who is a member, as of one version.
 #[derive(Clone, Debug)]
@@ -19,6 +35,7 @@ pub struct View {
     digest: u64,
     taken: Instant,
     listed: Duration,
+    leaders: Arc<[Leader]>,
 }
 
 impl View {
@@ -30,13 +47,20 @@ impl View {
         digest: u64,
         taken: Instant,
     ) -> Self {
-        Self { slots, counts, local, version, digest, taken, listed: Duration::MAX }
+        let leaders = Arc::default();
+        Self { slots, counts, local, version, digest, taken, listed: Duration::MAX, leaders }
     }
 
     /// The same, with the departed listed for so long (rule L-4).
     #[must_use]
     pub(crate) fn listing(self, listed: Duration) -> Self {
         Self { listed, ..self }
+    }
+
+    /// The same with who leads what.
+    #[must_use]
+    pub fn with_leaders(self, leaders: Arc<[Leader]>) -> Self {
+        Self { leaders, ..self }
     }
 
     /// A view of exactly these members, in this order: of a table that keeps them elsewhere.
@@ -103,6 +127,11 @@ impl View {
     /// The state of a member, `None` when it is unknown. O(1).
     pub fn state(&self, id: MemberId) -> Option<State> {
         self.member(id).map(|member| member.state)
+    }
+
+    /// Who leads what: one entry a configured scope, in their order.
+    pub fn leaders(&self) -> &[Leader] {
+        &self.leaders
     }
 
     /// The chunks, for readers that cache by chunk.

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::CommandError;
 use crate::event::{Event, Timer};
 use crate::member::{Lifecycle, MemberId, State};
-use crate::membership::record::{NodeRecord, SignedRecord};
+use crate::membership::record::{NodeRecord, SignedRecord, document};
 use crate::membership::table::{Member, MemberTable};
 use crate::metadata::Metadata;
 use crate::time::{Duration, Instant};
@@ -51,15 +51,24 @@ impl Departure {
 }
 
 /// Refuses metadata that nobody would accept.
-pub(super) fn check(metadata: &Metadata, config: &Config) -> Result<(), CommandError> {
-    if let Some(name) = metadata.missing() {
+pub(super) fn check(record: &NodeRecord, config: &Config) -> Result<(), CommandError> {
+    if let Some(name) = record.metadata.missing() {
         return Err(CommandError::MetadataMissing(name));
     }
-    let (bytes, limit) = (metadata.encode().len(), config.limits.metadata_bytes);
+    let (bytes, limit) = (document(record).len(), config.limits.metadata_bytes);
     if bytes > limit {
         return Err(CommandError::MetadataTooLarge(bytes, limit));
     }
     Ok(())
+}
+
+/// Who hands its work over leads nothing from the same record on (rule E-6).
+fn lay_down_unless_active(record: &mut NodeRecord) {
+    if record.lifecycle != Lifecycle::Active
+        && let Some(standing) = &mut record.standing
+    {
+        standing.lay_down();
+    }
 }
 
 /// `revised`, made from `read`, on top of `held`: every field that the revision changes.
@@ -105,8 +114,9 @@ impl<T: MemberTable> Node<T> {
             return Ok(());
         }
         let metadata = Metadata { metadata_version: own.metadata_version + 1, ..metadata };
-        check(&metadata, &self.config)?;
-        self.change(now, |record| record.metadata = metadata)
+        let revised = NodeRecord { metadata, ..self.due().clone() };
+        check(&revised, &self.config)?;
+        self.change(now, |record| record.metadata = revised.metadata)
     }
 
     /// What we say of ourselves, or will as soon as we may: a change made in exile is held.
@@ -147,7 +157,10 @@ impl<T: MemberTable> Node<T> {
         if self.due().lifecycle == lifecycle {
             return Ok(());
         }
-        self.change(now, |record| record.lifecycle = lifecycle)
+        self.change(now, |record| {
+            record.lifecycle = lifecycle;
+            lay_down_unless_active(record);
+        })
     }
 
     /// Publishes our record as it is under the next incarnation, signed by whom we sign with now.
@@ -157,7 +170,7 @@ impl<T: MemberTable> Node<T> {
 
     /// Publishes our record changed, under the next incarnation. An exile holds the change until it
     /// may return: a higher incarnation would be the return (rule D-13).
-    fn change(
+    pub(super) fn change(
         &mut self,
         now: Instant,
         edit: impl FnOnce(&mut NodeRecord),
@@ -220,6 +233,7 @@ impl<T: MemberTable> Node<T> {
         let said = self.republish(now, |record| {
             record.incarnation = next;
             record.lifecycle = Lifecycle::Leaving;
+            lay_down_unless_active(record);
         });
         if !said {
             return Err(CommandError::Signing);

@@ -216,6 +216,7 @@ impl<T: MemberTable> Node<T> {
                 | Timer::Leave
                 | Timer::Ring
                 | Timer::Watch
+                | Timer::Leaders
                 | Timer::Audit => {
                     // Periodic work is due once, however long we were away.
                     self.timers.set(timer, now + Duration::from_nanos(1));
@@ -223,6 +224,7 @@ impl<T: MemberTable> Node<T> {
             }
         }
         self.forgive_in_tests(now, pause);
+        self.leading.unsettle(now);
         for sequence in probes {
             self.probes.ended(sequence);
         }

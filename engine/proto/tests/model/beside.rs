@@ -218,6 +218,7 @@ impl Beside {
                     continue;
                 }
                 Event::Unreachable(_)
+                | Event::LeaderChanged { .. }
                 | Event::Alarm(_)
                 | Event::RecordRejected { .. }
                 | Event::RoundTrip { .. }

@@ -510,3 +510,21 @@ fn a_secret_file_without_an_end_is_an_error() {
     assert!(found[0].contains("certificateDataSecret"), "{found:?}");
     assert!(found[0].contains("file too large"), "{found:?}");
 }
+
+/// Rule E-1: scopes are a list like any other, and what is wrong with one is told with its place.
+#[test]
+fn scopes_of_leadership_are_read_and_judged() {
+    let scopes = |value: &str| {
+        let settings = load(&with_variables(&[("MESH__GOSSIP__LEADERSHIP__SCOPES", value)]));
+        let resolved = settings.resolve().map(|(_, agent)| agent.protocol.scopes);
+        resolved.map(|scopes| scopes.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let read = scopes("control, ingest;role=gateway,eu; region=eu 1").unwrap();
+    assert_eq!(read, ["control", "ingest; role=gateway", "eu; region=eu 1"]);
+    assert_eq!(scopes("").unwrap(), Vec::<String>::new());
+    let twice = scopes("a,a;role=b").unwrap_err().to_string();
+    assert!(twice.contains("leadership:scopes") && twice.contains("defined twice"), "{twice}");
+    let found =
+        errors(&with_variables(&[("MESH__GOSSIP__LEADERSHIP__SCOPES__0", "a; colour=red")]));
+    assert!(found.len() == 1 && found[0].contains("role=ROLE"), "{found:?}");
+}

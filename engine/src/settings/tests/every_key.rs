@@ -21,6 +21,7 @@ fn sample(kind: Kind) -> String {
         Kind::Endpoint | Kind::Seeds => "seed-1:17421".into(),
         Kind::Fingerprint => "ab".repeat(32),
         Kind::Thumbprints => "ab".repeat(20),
+        Kind::Scopes => "control; role=gateway".into(),
         Kind::Labels => "r7".into(),
     }
 }
@@ -28,7 +29,7 @@ fn sample(kind: Kind) -> String {
 /// The key's name with the element that a list or a map needs.
 fn element(key: &Key, list: &str, label: &str) -> String {
     match key.kind {
-        Kind::Seeds | Kind::Thumbprints => format!("{}{list}", key.name),
+        Kind::Seeds | Kind::Thumbprints | Kind::Scopes => format!("{}{list}", key.name),
         Kind::Labels => format!("{}{label}", key.name),
         Kind::Switch
         | Kind::Count { .. }
@@ -63,7 +64,7 @@ fn json(key: &Key) -> String {
     match key.kind {
         Kind::Switch => text.to_lowercase(),
         Kind::Count { .. } | Kind::Real => text,
-        Kind::Seeds | Kind::Thumbprints => format!("[{text:?}]"),
+        Kind::Seeds | Kind::Thumbprints | Kind::Scopes => format!("[{text:?}]"),
         Kind::Labels => format!(r#"{{"rack": {text:?}}}"#),
         Kind::Span
         | Kind::Text
@@ -87,7 +88,8 @@ fn every_key_parses_from_a_nested_file() {
         let text = format!("{open}{}{}", json(key), "}".repeat(segments.len()));
         let settings = load(&sources().json("app.json", &text));
         // An element of a list stands on the line after its key here.
-        let list = matches!(key.kind, Kind::Seeds | Kind::Thumbprints | Kind::Labels);
+        let list =
+            matches!(key.kind, Kind::Seeds | Kind::Thumbprints | Kind::Scopes | Kind::Labels);
         let line = segments.len() + usize::from(list);
         let line_of = described(&settings, &element(key, ":0", ":rack"));
         assert_eq!(line_of.origin, Origin::File { path: "app.json".into(), line }, "{}", key.name);
