@@ -73,6 +73,7 @@ fn t0() -> Vec<Cell> {
     cells.push(wan(128, 3, 1));
     cells.push(certificates(128, 3));
     cells.push(churn(128, secs(600), 3));
+    cells.extend(words(128, secs(240), 1));
     cells
 }
 
@@ -113,6 +114,7 @@ fn t1() -> Vec<Cell> {
     cells.push(certificates(1_000, 1));
     cells.push(churn(1_000, secs(600), 3));
     cells.push(churn(10_000, secs(3_600), 1));
+    cells.extend(words(1_000, secs(120), 5));
     cells
 }
 
@@ -293,6 +295,17 @@ fn churn(nodes: usize, duration: Duration, runs: usize) -> Cell {
     plan.duration = duration;
     let label = format!("{nodes} nodes, {} s", duration.as_secs());
     cell(Row::H19, label, plan, runs, 0)
+}
+
+/// The same mesh and the same deaths, with words and without.
+fn words(nodes: usize, duration: Duration, runs: usize) -> Vec<Cell> {
+    let with = |words: u32| {
+        let mut plan = Plan::new(Scenario::Churn, nodes);
+        (plan.duration, plan.words) = (duration, words);
+        let label = format!("{nodes} nodes, {words} words a second, {} s", duration.as_secs());
+        cell(Row::Words, label, plan, runs, 0)
+    };
+    vec![with(100), with(0)]
 }
 
 #[cfg(test)]

@@ -106,6 +106,18 @@ fn line(event: &Event) -> Line {
             line = Line::of(14);
             line.number(*lost);
         }
+        Event::Broadcast { from, topic, bytes } => {
+            line = Line::of(16);
+            line.id(*from).put(&topic.to_le_bytes()).put(&bytes[..bytes.len().min(16)]);
+        }
+        Event::Message { from, topic, bytes } => {
+            line = Line::of(17);
+            line.id(*from).put(&topic.to_le_bytes()).put(&bytes[..bytes.len().min(16)]);
+        }
+        Event::Missed(lost) => {
+            line = Line::of(18);
+            line.number(*lost);
+        }
         Event::Alarm(alarm) => {
             line = Line::of(15);
             line.put(alarm.as_str().as_bytes());
