@@ -73,7 +73,7 @@ fn t0() -> Vec<Cell> {
     cells.push(wan(128, 3, 1));
     cells.push(certificates(128, 3));
     cells.push(churn(128, secs(600), 3));
-    cells.extend(words(128, secs(240), 1));
+    cells.extend(words(64, secs(240), 1));
     cells
 }
 
@@ -114,7 +114,7 @@ fn t1() -> Vec<Cell> {
     cells.push(certificates(1_000, 1));
     cells.push(churn(1_000, secs(600), 3));
     cells.push(churn(10_000, secs(3_600), 1));
-    cells.extend(words(1_000, secs(120), 5));
+    cells.extend(words(1_000, secs(180), 3));
     cells
 }
 

@@ -18,6 +18,11 @@ use crate::membership::broadcast::BroadcastId;
 use crate::time::Instant;
 use crate::wire::message::{FRAME, Packet, kind};
 
+/// Fewest sends of a broadcast. A member whose 24 warm neighbours each tell 8 of theirs is missed once
+/// in 17,000 times, and once in 17 million where they tell 12; what it missed of members it learns by
+/// their digest, what it missed of hosts never.
+pub const LEAST_SENDS: u32 = 12;
+
 /// Broadcasts passed over, because they do not fit or need not go there, before a datagram counts
 /// as filled.
 const LOOKED_AT: usize = 64;
