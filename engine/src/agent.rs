@@ -41,6 +41,8 @@ use crate::tls::credentials::Credentials;
 use crate::trace;
 use crate::upkeep::{Change, Held, Keeper, RenewError, Renewed};
 
+mod speaking;
+
 /// A shard answers orders within microseconds; one that takes this long is in trouble.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -252,7 +254,8 @@ impl Agent {
     /// Changes that come at about the same time come in one batch: it ends after a second without
     /// a change, at most five seconds after its first one, or at once with
     /// [`Delivery::Immediate`](crate::options::Delivery). The end of the join, of a leave, or an
-    /// overflow ends a batch as well. The view, logs and metrics are ahead of a batch, never
+    /// overflow ends a batch as well. What other hosts say comes at once, each by itself, and waits
+    /// apart: a host that is slow misses some of it, and is told how many, but nothing of members. The view, logs and metrics are ahead of a batch, never
     /// behind it.
     pub fn next_events(&self, timeout: Duration) -> Option<Vec<HostEvent>> {
         self.events.next(timeout)

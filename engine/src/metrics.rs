@@ -172,7 +172,7 @@ impl Metrics {
             }
             Event::Conflict(_) => self.conflicts.inc(),
             Event::Alarm(alarm) => self.alarms.with_label_values(&[alarm.as_str()]).inc(),
-            Event::Overflow(lost) => self.events_lost(*lost),
+            Event::Overflow(lost) | Event::Missed(lost) => self.events_lost(*lost),
             // Their totals are in the protocol's own counters and copied from there.
             Event::Updated(_)
             | Event::Forgotten(_)
@@ -180,6 +180,8 @@ impl Metrics {
             | Event::Refuted(_)
             | Event::RecordRejected { from: _, error: _ }
             | Event::ProbeFailed(_)
+            | Event::Broadcast { .. }
+            | Event::Message { .. }
             | Event::JoinComplete
             | Event::LeaveComplete { acknowledged: _ } => {}
         }

@@ -125,6 +125,8 @@ pub struct Inspection {
     pub joined: bool,
     /// Whether the last digest heard equals ours.
     pub agrees: bool,
+    /// How long the oldest update or broadcast has waited to be sent for the first time.
+    pub queue_age: std::time::Duration,
     /// Members that one gossip tick reaches.
     pub fanout: usize,
 }

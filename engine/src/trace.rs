@@ -140,6 +140,14 @@ impl Tracer {
                 Acknowledged = acknowledged,
                 "mesh left"
             ),
+            // For the host alone, and as many as it likes.
+            Event::Broadcast { .. } | Event::Message { .. } => {}
+            Event::Missed(lost) => tracing::debug!(
+                target: "mesh_gossip",
+                NodeId = node_id,
+                Lost = lost,
+                "broadcasts and messages lost: the host does not take them"
+            ),
             Event::Overflow(lost) => tracing::warn!(
                 target: "mesh_gossip",
                 NodeId = node_id,

@@ -35,6 +35,8 @@ mod restart;
 mod secrecy;
 #[path = "stories/secrets.rs"]
 mod secrets;
+#[path = "stories/speaking.rs"]
+mod speaking;
 #[path = "stories/start_errors.rs"]
 mod start_errors;
 #[path = "stories/strangers.rs"]

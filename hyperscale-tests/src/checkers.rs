@@ -131,6 +131,9 @@ fn record_of(event: &Event) -> Option<&Arc<SignedRecord>> {
         | Event::ProbeFailed(_)
         | Event::JoinComplete
         | Event::LeaveComplete { .. }
+        | Event::Broadcast { .. }
+        | Event::Message { .. }
+        | Event::Missed(_)
         | Event::Overflow(_) => None,
     }
 }

@@ -80,6 +80,9 @@ pub struct Flags {
     /// A named pair of --block and --run of lifeguard-interval.
     #[arg(long, value_parser = cells::parse, conflicts_with_all = ["block", "run"])]
     cell: Option<cells::Cell>,
+    /// Broadcasts that hosts say in a second, all together.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(..=10_000))]
+    words: Option<u32>,
     /// Print one JSON object as the last line.
     #[arg(long)]
     pub json: bool,
@@ -107,6 +110,7 @@ impl Flags {
         plan.impaired = self.impaired.unwrap_or(impaired(self.scenario, self.nodes));
         replace(&mut plan.block, self.block.or(self.cell.map(|cell| cell.block)));
         replace(&mut plan.run, self.run.or(self.cell.map(|cell| cell.run)));
+        replace(&mut plan.words, self.words);
         plan.validate()
     }
 }
@@ -151,6 +155,7 @@ impl Plan {
         add(self.impaired != usual.impaired, "impaired", self.impaired.to_string());
         add(self.block != usual.block, "block", ms(self.block));
         add(self.run != usual.run, "run", ms(self.run));
+        add(self.words != usual.words, "words", self.words.to_string());
         line
     }
 }
@@ -262,6 +267,7 @@ mod tests {
             "--scenario lifeguard-interval --cell coma --impaired 32 --detector swim",
             "--scenario wan --interval 500ms --ping-timeout 250ms --grace 1s --warmup-s 12.5",
             "--scenario threshold --block 64s --duration 5m --loss 0.3",
+            "--scenario churn --nodes 1000 --words 100",
         ] {
             let plan = read(arguments).unwrap_or_else(|error| panic!("{arguments}: {error}"));
             let replay = plan.replay();

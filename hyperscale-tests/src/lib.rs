@@ -25,6 +25,7 @@ mod table;
 mod trace;
 pub mod watch;
 mod wheel;
+pub mod words;
 mod world;
 
 pub use checkers::{Checkers, Violation};

@@ -283,6 +283,9 @@ impl Measure {
             | Event::ProbeFailed(_)
             | Event::JoinComplete
             | Event::LeaveComplete { .. }
+            | Event::Broadcast { .. }
+            | Event::Message { .. }
+            | Event::Missed(_)
             | Event::Overflow(_) => {}
         }
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::measure::{Curve, Findings, Spread, ms};
 use crate::plan::Plan;
 use crate::scenario::criteria::{self, Check};
+use crate::words::Heard;
 
 /// What was sent in the measured window.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +57,8 @@ pub struct Run {
     pub agreement: Vec<(f64, f64)>,
     /// Mean share of wrong entries in a view; none where none was sampled.
     pub view_error: Option<f64>,
+    /// What hosts said and who heard it; none where nobody listened.
+    pub words: Option<Heard>,
     /// Rules that were broken, the first of each run; none where no checker looked on.
     pub violations: Option<Vec<String>>,
     /// How often each kind of fault fired.
@@ -88,6 +91,9 @@ impl Run {
             a.extend(b);
             a
         });
+        if let (Some(mine), Some(theirs)) = (&mut self.words, other.words) {
+            mine.merge(theirs);
+        }
         for (kind, times) in other.fired {
             *self.fired.entry(kind).or_default() += times;
         }
@@ -183,6 +189,7 @@ impl Run {
             batches: Spread::of(batches),
             converged_ms: self.converged_max().map(ms),
             view_error: self.view_error.map(rounded),
+            words: self.words.as_ref().map(|heard| Words::of(heard, plan)),
             violations: self.violations.clone(),
             events: self.events,
             events_per_s: self.events_per_s().round(),
@@ -265,6 +272,48 @@ pub struct Sessions {
     pub max: usize,
 }
 
+/// Broadcasts of hosts.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Words {
+    /// So many a second.
+    pub per_s: u32,
+    /// Said,
+    pub said: usize,
+    /// refused by the node of whoever wanted to say it,
+    pub refused: usize,
+    /// and judged: said long enough ago, by somebody who lived on.
+    pub judged: usize,
+    /// Time until all that were members throughout had it, of those that reached all.
+    pub full_ms: Spread,
+    /// The same of 99 in 100 of all that were judged; none where fewer reached all.
+    pub p99_ms: Option<f64>,
+    /// Words that somebody missed,
+    pub missed: usize,
+    /// and by how many, added up.
+    pub missed_by: u64,
+    /// Times that a host was told twice.
+    pub twice: u64,
+    /// The longest that an update of members waited to be sent for the first time.
+    pub update_age_max_ms: f64,
+}
+
+impl Words {
+    fn of(heard: &Heard, plan: &Plan) -> Self {
+        Self {
+            per_s: plan.words,
+            said: heard.said,
+            refused: heard.refused,
+            judged: heard.judged(),
+            full_ms: Spread::of_ms(&heard.full),
+            p99_ms: heard.within(0.99),
+            missed: heard.missed,
+            missed_by: heard.missed_by,
+            twice: heard.twice,
+            update_age_max_ms: ms(heard.update_age),
+        }
+    }
+}
+
 /// What is printed of a run, as one JSON object.
 #[derive(Clone, Debug, Serialize)]
 #[expect(missing_docs, reason = "the fields are described in docs/testing.md")]
@@ -312,6 +361,7 @@ pub struct Outcome {
     pub batches: Spread,
     pub converged_ms: Option<f64>,
     pub view_error: Option<f64>,
+    pub words: Option<Words>,
     pub violations: Option<Vec<String>>,
     pub events: u64,
     pub events_per_s: f64,

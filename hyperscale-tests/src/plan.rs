@@ -374,6 +374,8 @@ pub struct Plan {
     pub block: Duration,
     /// How long it runs in between.
     pub run: Duration,
+    /// Broadcasts that hosts say in a second, all together.
+    pub words: u32,
 }
 
 impl Plan {
@@ -407,6 +409,7 @@ impl Plan {
                 Duration::from_secs(2)
             },
             run: Duration::from_millis(256),
+            words: 0,
         }
     }
 

@@ -297,6 +297,15 @@ impl<T: SimTable> World<T> {
         self.drain(index);
     }
 
+    /// The host of a node says something to all; says whether the node took it.
+    pub fn broadcast(&mut self, index: usize, broadcast: mesh_gossip_proto::Broadcast) -> bool {
+        let now = self.now;
+        let Some(node) = self.hosts[index].node.as_mut() else { return false };
+        let taken = node.handle_command(now, Command::Broadcast(broadcast)).is_ok();
+        self.drain(index);
+        taken
+    }
+
     /// A fault for later: `at` counts from the start of the world.
     pub fn schedule(&mut self, at: Duration, fault: Fault) {
         let number = self.faults.len() as u32;

@@ -2,7 +2,7 @@
 
 use std::iter;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use bytes::BufMut;
@@ -78,6 +78,36 @@ impl Peer {
         foca.apply_many(all, false, &mut outbox).expect("members are applied");
         assert_eq!(foca.num_members(), members as usize);
         Self { foca, outbox, probe: 0 }
+    }
+
+    /// One that tells one member at a time, in datagrams of this size.
+    pub(crate) fn gossiping(members: u32, datagram: usize) -> Self {
+        let mut peer = Self::knowing(members);
+        let config = Config {
+            num_indirect_probes: NonZeroUsize::MIN,
+            max_packet_size: NonZeroUsize::new(datagram).expect("a datagram has bytes"),
+            max_transmissions: NonZeroU8::MAX,
+            ..Config::new_lan(NonZeroU32::new(members).expect("a mesh has members"))
+        };
+        peer.foca.set_config(config).expect("it may be changed");
+        peer
+    }
+
+    /// Sees that at least so many updates wait, with news of the next incarnation if need be.
+    pub(crate) fn keep_waiting(&mut self, updates: u32, incarnation: &mut Incarnation) {
+        if self.foca.updates_backlog() < updates as usize {
+            *incarnation += 1;
+            let next = *incarnation;
+            let news = (0..updates).map(|number| Member::new(who(number), next, State::Alive));
+            self.foca.apply_many(news, true, &mut self.outbox).expect("updates are applied");
+        }
+    }
+
+    /// Fills a datagram to one member; returns its bytes.
+    pub(crate) fn gossip(&mut self) -> u64 {
+        let before = self.outbox.bytes;
+        self.foca.gossip(&mut self.outbox).expect("it gossips");
+        self.outbox.bytes - before
     }
 
     /// Applies one update, not passed on: what `MemberTable::put` does here.

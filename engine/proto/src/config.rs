@@ -59,7 +59,24 @@ impl Fanout {
             }
         }
     }
+
+    /// The same where this share of pings is lost, and the oldest news has waited for so many ticks
+    /// more than it should (rule G-5). What is fixed stays so.
+    pub fn raised(self, members: usize, loss: f64, late: usize) -> usize {
+        let base = self.at(members);
+        match self {
+            Self::Fixed(_) => base,
+            Self::Adaptive { coefficient: _, floor, ceiling } => {
+                // One way about half of that is lost: as many more as get lost, and as much again.
+                let lost = if loss > LITTLE_LOSS { base as f64 * loss } else { 0.0 };
+                base.saturating_add(lost as usize).saturating_add(late).clamp(floor, ceiling)
+            }
+        }
+    }
 }
+
+/// Loss that says nothing: one late answer in twenty.
+const LITTLE_LOSS: f64 = 0.05;
 
 /// Bounds on what peers can make a node hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +96,10 @@ pub struct Limits {
     pub tests: usize,
     /// Proofs of death kept for whoever asks; the oldest goes.
     pub proofs: usize,
+    /// Broadcasts waiting to be passed on; the most often sent one makes room and is counted.
+    pub broadcasts: usize,
+    /// Their bytes, likewise.
+    pub broadcast_bytes: usize,
     /// Events not yet taken, by the driver and again by the host; at the limit some go, counted,
     /// and an overflow is marked.
     pub events: usize,
@@ -94,6 +115,8 @@ impl Default for Limits {
             relays: 256,
             tests: 256,
             proofs: 4_096,
+            broadcasts: 4_096,
+            broadcast_bytes: 1_048_576,
             events: 4_096,
         }
     }
@@ -292,6 +315,19 @@ mod tests {
         assert_eq!(fanout.at(17), 8, "⌈1.5 · 5⌉");
         assert_eq!(fanout.at(1_000_000), 8);
         assert_eq!(Fanout::Fixed(5).at(1_000), 5);
+    }
+
+    /// Rule G-5: measured loss and late news raise the fan-out, up to the ceiling.
+    #[test]
+    fn loss_and_late_news_raise_the_fanout() {
+        let fanout = Fanout::Adaptive { coefficient: 1.5, floor: 3, ceiling: 32 };
+        let raised = |loss, late| fanout.raised(1_000, loss, late);
+        assert_eq!(fanout.at(1_000), 15);
+        assert_eq!([raised(0.0, 0), raised(0.02, 0), raised(0.05, 0)], [15; 3], "little loss");
+        assert_eq!([raised(0.2, 0), raised(0.5, 0), raised(0.9, 0)], [18, 22, 28]);
+        assert_eq!([raised(0.0, 1), raised(0.2, 4), raised(0.5, 400)], [16, 22, 32]);
+        assert_eq!(raised(0.5, usize::MAX), 32);
+        assert_eq!(Fanout::Fixed(4).raised(1_000, 0.5, 9), 4, "what is fixed stays");
     }
 
     /// Rule B-1.

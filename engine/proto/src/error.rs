@@ -106,6 +106,12 @@ pub enum CommandError {
     Signing,
     /// The order does not hold; why.
     Order(&'static str),
+    /// What was to be said is larger than what fits: bytes, limit.
+    TooLarge(usize, usize),
+    /// More was to be said than others would listen to; say it a little later.
+    TooFast,
+    /// No such member is present.
+    NoSuchMember,
 }
 
 impl fmt::Display for CommandError {
@@ -120,6 +126,14 @@ impl fmt::Display for CommandError {
             Self::Stale => f.write_str("the metadata has changed since it was read"),
             Self::Signing => f.write_str("the credentials could not sign the record"),
             Self::Order(why) => write!(f, "the operator's order does not hold: {why}"),
+            Self::TooLarge(bytes, limit) => write!(
+                f,
+                "{bytes} bytes do not fit one datagram beside their signature; the limit is {limit}"
+            ),
+            Self::TooFast => f.write_str(
+                "too much was said at once: 128 at a time and 100 a second are passed on",
+            ),
+            Self::NoSuchMember => f.write_str("no such member is present"),
         }
     }
 }

@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 
 use crate::config::Scope;
 use crate::member::{Lifecycle, MemberId, State};
+use crate::membership::broadcast::Broadcast;
 use crate::membership::record::SignedRecord;
 use crate::metadata::Metadata;
 use crate::time::{Duration, Instant};
@@ -29,6 +30,17 @@ pub enum Command {
     Leave,
     /// Obeys an operator's signed order and passes it on (rule S-14).
     ForceLeave(Vec<u8>),
+    /// Says something to everybody (rules U-1 to U-5): [`Event::Broadcast`] at each other member.
+    Broadcast(Broadcast),
+    /// Says something to one member, once (rule U-6): [`Event::Message`] there.
+    Send {
+        /// To whom.
+        to: MemberId,
+        /// What it is about: a number that hosts agree on.
+        topic: u16,
+        /// Content.
+        bytes: Vec<u8>,
+    },
 }
 
 /// For whom a datagram is meant.
@@ -193,6 +205,26 @@ pub enum Event {
     },
     /// So many events were lost because they were not taken: resynchronise from the view.
     Overflow(u64),
+    /// A member's host said this to everybody; it signed it itself, whoever brought it.
+    Broadcast {
+        /// Who said it.
+        from: MemberId,
+        /// What it is about.
+        topic: u16,
+        /// Content.
+        bytes: Arc<[u8]>,
+    },
+    /// A member's host said this to us alone.
+    Message {
+        /// Who said it.
+        from: MemberId,
+        /// What it is about.
+        topic: u16,
+        /// Content.
+        bytes: Arc<[u8]>,
+    },
+    /// So many broadcasts and messages were lost because they were not taken.
+    Missed(u64),
 }
 
 /// Why the node wants to be woken.
@@ -280,6 +312,28 @@ pub struct Stats {
     pub queue_dropped: u64,
     /// Updates waiting (gauge).
     pub queue_depth: u64,
+    /// Broadcasts that our host said.
+    pub broadcasts_said: u64,
+    /// Broadcasts of others, each counted once.
+    pub broadcasts_heard: u64,
+    /// Broadcasts that came again.
+    pub broadcasts_duplicate: u64,
+    /// Copies of broadcasts sent.
+    pub broadcasts_out: u64,
+    /// Broadcasts dropped before they were sent often enough, because the queue was full.
+    pub broadcasts_dropped: u64,
+    /// Broadcasts whose place a later one took.
+    pub broadcasts_superseded: u64,
+    /// Broadcasts that had to wait for the record of their origin.
+    pub broadcasts_held: u64,
+    /// Broadcasts and messages lost because the host did not take them.
+    pub broadcasts_missed: u64,
+    /// Broadcasts waiting (gauge).
+    pub broadcasts_waiting: u64,
+    /// Messages to single members that our host sent.
+    pub messages_said: u64,
+    /// Messages to us alone.
+    pub messages_heard: u64,
     /// Stalls of our own that were forgiven (rule F-8).
     pub stalls: u64,
     /// Records pulled.

@@ -44,6 +44,7 @@ pub use event::{
     Alarm, Command, Destination, Event, LeftReason, Stats, StreamRequest, Timer, Transmit,
 };
 pub use member::{Incarnation, Lifecycle, MemberId, State};
+pub use membership::broadcast::Broadcast;
 pub use membership::record::{Authority, NodeRecord, RecordHash, Signature, SignedRecord};
 pub use membership::table::{DenseTable, Member, MemberTable};
 pub use membership::view::{Leader, View};

@@ -62,6 +62,7 @@ mod receive;
 mod renewal;
 mod room;
 mod sending;
+mod speaking;
 
 use departure::Departure;
 use flooding::Flooding;
@@ -70,6 +71,7 @@ use leading::Leading;
 use observing::Observing;
 use orders::Orders;
 use sending::{Outgoing, Peer};
+use speaking::Speaking;
 
 /// How often departed members are looked through.
 const REAP_EVERY: Duration = Duration::from_secs(10);
@@ -130,6 +132,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     agreement: Agreement,
     push_pull: PushPull,
     flooding: Flooding,
+    speaking: Speaking,
     joining: Joining,
     leading: Leading,
     departure: Departure,
@@ -144,6 +147,8 @@ pub struct Node<T: MemberTable = DenseTable> {
     /// A signed record of ours above our own has been seen.
     superseded: bool,
     outbox: VecDeque<Outgoing>,
+    /// Bursts so far.
+    bursts: u64,
     spare: Vec<Vec<u8>>,
     events: VecDeque<Event>,
     overflow: u64,
@@ -216,6 +221,7 @@ impl<T: MemberTable> Node<T> {
             agreement: Agreement::default(),
             push_pull: PushPull::default(),
             flooding: Flooding::default(),
+            speaking: Speaking::default(),
             joining: Joining::default(),
             leading,
             departure: Departure::default(),
@@ -225,6 +231,7 @@ impl<T: MemberTable> Node<T> {
             corrected: None,
             superseded: false,
             outbox: VecDeque::new(),
+            bursts: 0,
             spare: Vec::new(),
             events: VecDeque::new(),
             overflow: 0,
@@ -319,6 +326,8 @@ impl<T: MemberTable> Node<T> {
             Command::SetLifecycle(lifecycle) => self.set_lifecycle(now, lifecycle),
             Command::Leave => self.leave(now),
             Command::ForceLeave(order) => self.force_leave(now, &order),
+            Command::Broadcast(broadcast) => self.broadcast(now, &broadcast),
+            Command::Send { to, topic, bytes } => self.send_message(now, (to, topic), &bytes),
         }
     }
 
@@ -359,6 +368,8 @@ impl<T: MemberTable> Node<T> {
         let event = self.events.pop_front();
         if event.is_none() {
             self.events.clear();
+            // Membership comes first.
+            return self.speaking.poll();
         }
         event
     }
@@ -434,15 +445,20 @@ impl<T: MemberTable> Node<T> {
         self.agreement.holds()
     }
 
-    /// Members that one gossip tick reaches at the present size.
+    /// Members that one gossip tick reaches at the present size and loss.
     pub fn fanout(&self) -> usize {
-        self.config.fanout.at(self.members())
+        self.raised_fanout(0)
+    }
+
+    fn raised_fanout(&self, late: usize) -> usize {
+        self.config.fanout.raised(self.members(), self.measured_loss(), late)
     }
 
     /// Counters and gauges.
     pub fn stats(&self) -> Stats {
         Stats {
             queue_depth: self.queue.len() as u64,
+            broadcasts_waiting: self.speaking.waiting().0 as u64,
             awareness: self.awareness.score(),
             baseline_permille: self.baseline_permille(),
             pulls_refused: self.pulls.refused(),

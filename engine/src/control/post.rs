@@ -2,10 +2,11 @@
 //!
 //! A letter box with two ends: the control thread drops events in, and what belongs together
 //! reaches the host together. When the box is full the newest events are dropped, counted, and the
-//! host is told how many as soon as there is room.
+//! host is told how many as soon as there is room. What other hosts say goes at once, each by itself,
+//! and has a box of its own of the same size, so that it takes no room from what is told of members.
 //!
-//! Invariants: no more than the agreed number of events waits, gathered or ready; order is kept;
-//! nobody here waits for the host.
+//! Invariants: no more than the agreed number of events waits, gathered or ready; the order of events
+//! of members is kept; nobody here waits for the host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,14 +24,29 @@ use crate::clock::Clock;
 /// The host's end.
 pub(crate) struct Mailbox {
     batches: Receiver<Vec<HostEvent>>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Boxes>,
+}
+
+/// How many events wait: of members, and of what hosts say.
+#[derive(Default)]
+struct Boxes {
+    members: AtomicUsize,
+    hosts: AtomicUsize,
+}
+
+impl Boxes {
+    fn of(&self, event: &Event) -> &AtomicUsize {
+        if is_of_hosts(event) { &self.hosts } else { &self.members }
+    }
 }
 
 impl Mailbox {
     /// The next batch, waiting up to `patience` for one.
     pub(crate) fn next(&self, patience: Duration) -> Option<Vec<HostEvent>> {
         let batch = self.batches.recv_timeout(patience).ok()?;
-        self.waiting.fetch_sub(batch.len(), Ordering::AcqRel);
+        for taken in &batch {
+            self.waiting.of(&taken.event).fetch_sub(1, Ordering::AcqRel);
+        }
         Some(batch)
     }
 }
@@ -38,7 +54,7 @@ impl Mailbox {
 /// The control thread's end, on its way there.
 pub(crate) struct Outbox {
     batches: Sender<Vec<HostEvent>>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Boxes>,
     most: usize,
     delivery: Delivery,
 }
@@ -47,7 +63,7 @@ pub(crate) struct Outbox {
 pub(crate) fn letter_box(most: usize, delivery: Delivery) -> (Outbox, Mailbox) {
     // Bounded by what `waiting` admits: a bounded channel would reserve all places at once.
     let (sender, batches) = channel::unbounded();
-    let waiting = Arc::new(AtomicUsize::new(0));
+    let waiting = Arc::new(Boxes::default());
     let outbox = Outbox { batches: sender, waiting: Arc::clone(&waiting), most, delivery };
     (outbox, Mailbox { batches, waiting })
 }
@@ -55,17 +71,25 @@ pub(crate) fn letter_box(most: usize, delivery: Delivery) -> (Outbox, Mailbox) {
 /// Takes events and hands them to the task that gathers them.
 pub(super) struct Post {
     letters: mpsc::UnboundedSender<HostEvent>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Boxes>,
     most: usize,
-    /// Events that the box had no room for since the host was last told.
+    /// Events that the box had no room for since the host was last told,
     lost: u64,
+    /// and of what other hosts said.
+    missed: u64,
 }
 
 impl Outbox {
     /// The post, and the task that has to run for it.
     pub(super) fn open(self) -> (Post, impl Future<Output = ()> + 'static) {
         let (letters, arriving) = mpsc::unbounded_channel();
-        let post = Post { letters, waiting: Arc::clone(&self.waiting), most: self.most, lost: 0 };
+        let post = Post {
+            letters,
+            waiting: Arc::clone(&self.waiting),
+            most: self.most,
+            lost: 0,
+            missed: 0,
+        };
         (post, self.deliver(arriving))
     }
 
@@ -79,6 +103,7 @@ impl Outbox {
                 Some(due) => timeout(due.since(clock.now()), arriving.recv()).await,
             };
             match letter {
+                Ok(Some(letter)) if is_of_hosts(&letter.event) => self.hand_over(vec![letter]),
                 Ok(Some(letter)) => {
                     let urgent = ends_a_batch(&letter.event);
                     batches.add(clock.now(), letter);
@@ -104,25 +129,32 @@ impl Outbox {
 impl Post {
     /// Posts an event; says how many were lost by it, none or one.
     pub(super) fn post(&mut self, event: HostEvent) -> u64 {
-        let overflow = HostEvent { at: event.at, event: Event::Overflow(self.lost) };
-        if self.lost > 0 && self.offer(overflow) {
-            self.lost = 0;
-        }
+        let of_hosts = is_of_hosts(&event.event);
+        let gone = if of_hosts { self.missed } else { self.lost };
+        let word = if of_hosts { Event::Missed(gone) } else { Event::Overflow(gone) };
+        let told = gone > 0 && self.offer(HostEvent { at: event.at, event: word });
         let lost = u64::from(!self.offer(event));
-        self.lost += lost;
+        let gone = if told { lost } else { gone + lost };
+        *(if of_hosts { &mut self.missed } else { &mut self.lost }) = gone;
         lost
     }
 
     fn offer(&self, event: HostEvent) -> bool {
+        let waiting = self.waiting.of(&event.event);
         // Nobody else posts, so the box only gets emptier in between.
-        let room = self.waiting.load(Ordering::Acquire) < self.most;
+        let room = waiting.load(Ordering::Acquire) < self.most;
         if room {
-            self.waiting.fetch_add(1, Ordering::AcqRel);
+            waiting.fetch_add(1, Ordering::AcqRel);
             // The task ends with the agent, and then nobody is left to be told.
             let _ = self.letters.send(event);
         }
         room
     }
+}
+
+/// Whether another host said it, or it is about what was said.
+fn is_of_hosts(event: &Event) -> bool {
+    matches!(event, Event::Broadcast { .. } | Event::Message { .. } | Event::Missed(_))
 }
 
 /// What a host may be waiting for: it goes at once, and takes along what came before it.
@@ -142,6 +174,9 @@ fn ends_a_batch(event: &Event) -> bool {
         | Event::Alarm(_)
         | Event::RecordRejected { .. }
         | Event::RoundTrip { .. }
+        | Event::Broadcast { .. }
+        | Event::Message { .. }
+        | Event::Missed(_)
         | Event::ProbeFailed(_) => false,
     }
 }
@@ -161,6 +196,8 @@ mod tests {
             Event::Forgotten(id) => id.0[0],
             Event::JoinComplete => 100,
             Event::Overflow(lost) => 200 + u8::try_from(lost).unwrap(),
+            Event::Message { topic, .. } => 100 + u8::try_from(topic).unwrap(),
+            Event::Missed(lost) => 220 + u8::try_from(lost).unwrap(),
             _ => panic!("{event:?}"),
         };
         batch.iter().map(number).collect()
@@ -224,6 +261,31 @@ mod tests {
                 let batch = mailbox.next(Duration::ZERO).expect("one each");
                 assert_eq!(numbers(&batch), [number]);
             }
+        });
+    }
+
+    /// Rule U-7: what other hosts say is not gathered, gathers nothing, and takes no room from what
+    /// is told of members.
+    #[test]
+    fn what_hosts_say_goes_at_once_and_has_room_of_its_own() {
+        on_a_thread_of_its_own(async || {
+            let (mut post, mailbox, _task) = opened(2, Delivery::Batched);
+            let said = |topic| {
+                let (from, bytes) = (MemberId([1; 16]), [][..].into());
+                HostEvent { at: WallTime(1), event: Event::Message { from, topic, bytes } }
+            };
+            assert_eq!(post.post(forgotten(1)), 0);
+            let lost: u64 = (1..=5).map(|topic| post.post(said(topic))).sum();
+            assert_eq!(lost, 3, "two wait");
+            assert_eq!(post.post(forgotten(2)), 0, "there is room for members");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let at_once = || mailbox.next(Duration::ZERO).as_deref().map(numbers);
+            assert_eq!([at_once(), at_once(), at_once()], [Some(vec![101]), Some(vec![102]), None]);
+            assert_eq!(post.post(said(6)), 0);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert_eq!([at_once(), at_once()], [Some(vec![223]), Some(vec![106])]);
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+            assert_eq!(at_once(), Some(vec![1, 2]), "and is told as ever");
         });
     }
 

@@ -51,6 +51,11 @@ impl ControlHandle {
         self.offer(message).map_err(|(_unsent, refused)| refused)
     }
 
+    /// Whether half of the queue is taken: what can be done without waits elsewhere.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.capacity() < self.0.max_capacity() / 2
+    }
+
     /// Queues a message, or gives it back.
     pub(crate) fn offer(&self, message: ControlMessage) -> Result<(), (ControlMessage, Refused)> {
         self.0.try_send(message).map_err(|error| match error {

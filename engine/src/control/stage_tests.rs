@@ -122,6 +122,7 @@ pub(crate) fn inspection() -> Inspection {
         links: LinkStats::default(),
         io: IoStats::default(),
         joined: true,
+        queue_age: Duration::from_millis(1_500),
         agrees: false,
         fanout: 3,
     }

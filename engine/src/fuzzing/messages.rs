@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use mesh_gossip_proto::detector::proof::Proof;
+use mesh_gossip_proto::membership::broadcast::Spoken;
 use mesh_gossip_proto::membership::order::Order;
 use mesh_gossip_proto::membership::record::{self, SignedRecord};
 use mesh_gossip_proto::sync::snapshot::Entries;
@@ -52,6 +53,7 @@ fn datagram(payload: &[u8]) {
             Message::Record(envelope) => any_record(envelope),
             Message::Proof(bytes) => proof(bytes),
             Message::ForceLeave(bytes) => order(bytes),
+            Message::Broadcast(bytes) => drop(Spoken::decode(bytes)),
             _ => {}
         }
         read.push(message);
@@ -98,6 +100,10 @@ fn write(packet: &mut Packet, message: &Message<'_>, body: &[u8]) -> bool {
         Message::Hint(body) => packet.push(DATAGRAM, body),
         Message::ProofPull(body) => packet.push(DATAGRAM, body),
         Message::Proof(body) => packet.push_raw(DATAGRAM, kind::PROOF, body),
+        Message::Broadcast(body) => packet.push_raw(DATAGRAM, kind::BROADCAST, body),
+        Message::Direct(head, bytes) => {
+            packet.push_raw(DATAGRAM, kind::DIRECT, &[head.as_bytes(), bytes].concat())
+        }
         Message::Unknown(kind) => packet.push_raw(DATAGRAM, kind, body),
     }
 }

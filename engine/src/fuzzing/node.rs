@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::detector::vote::{Finding, Seal, SignedVote};
+use mesh_gossip_proto::membership::broadcast::BroadcastId;
 use mesh_gossip_proto::membership::order::Sentence;
 use mesh_gossip_proto::membership::record::first_record;
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{Ack, Body, Message, Messages, Packet, kind};
 use mesh_gossip_proto::wire::parts::split;
 use mesh_gossip_proto::{
-    Command, Config, Destination, Detector, Duration, Incarnation, Instant, Lifecycle, Limits,
-    MemberId, MemberTable, Metadata, Node, SignedRecord, State, WallTime,
+    Broadcast, Command, Config, Destination, Detector, Duration, Incarnation, Instant, Lifecycle,
+    Limits, MemberId, MemberTable, Metadata, Node, SignedRecord, State, WallTime,
 };
 use zerocopy::IntoBytes;
 
@@ -43,6 +44,8 @@ const LIMITS: Limits = Limits {
     relays: 2,
     tests: 4,
     proofs: 4,
+    broadcasts: 4,
+    broadcast_bytes: 2_000,
     events: 16,
 };
 /// Datagrams that one call makes at most: each message of a datagram is answered at most twice.
@@ -206,7 +209,7 @@ impl Stage {
             proof: if bend & 8 == 0 { 0 } else { self.proof },
             bend,
         };
-        let (kind, body) = match choice % 26 {
+        let (kind, body) = match choice % 28 {
             choice @ 0..17 => topic.said(choice, input),
             17 => {
                 let proof = proof(subject, at, self.round, input);
@@ -240,6 +243,8 @@ impl Stage {
                 let wall = BORN + u64::from(input.word()) * 1_000;
                 (kind::CLOCK, [self.token.to_le_bytes(), wall.to_le_bytes()].concat())
             }
+            25 => (kind::BROADCAST, broadcast(subject, at, input)),
+            26 => (kind::DIRECT, [&[bend, 0, 0, 0], input.blob()].concat()),
             _ => {
                 let record = signed(subject, u32::from(bend & 3), lifecycle(bend), "s");
                 (kind::RECORD, record.envelope().to_vec())
@@ -428,6 +433,19 @@ fn vote(voter: usize, finding: &Finding) -> SignedVote {
     let (voter, authority) = (id(NAMES[voter]), Names::of(NAMES[voter]));
     let seal = Seal::sign(finding, CLUSTER, voter, &authority).expect("it signs");
     SignedVote { voter, seal }
+}
+
+/// What a member says to everybody, or others in its name.
+fn broadcast(member: usize, at: Incarnation, input: &mut Input<'_>) -> Vec<u8> {
+    let bend = input.byte();
+    let origin = id(NAMES[member]);
+    let sequence = u64::from(input.byte());
+    let id = BroadcastId { origin, generation: at.generation, sequence };
+    let key = (bend & 1 == 0).then_some(u64::from(bend & 6));
+    let said = Broadcast { topic: bend.into(), key, bytes: vec![bend; input.below(600)] };
+    let by = if bend & 0x38 == 0x38 { NAMES[1] } else { NAMES[member] };
+    let said_at = WallTime(BORN + u64::from(input.word()) * 100);
+    said.sign(id, said_at, (CLUSTER, 1_168), &Names::of(by)).expect("it fits")
 }
 
 /// An operator's order about one life of a member.

@@ -98,7 +98,7 @@ fn sessions() -> Vec<Vec<u8>> {
 fn nodes() -> Vec<Vec<u8>> {
     let mut scripts = Vec::new();
     for shape in [0, 2, 3] {
-        for kind in 0..26 {
+        for kind in 0..28 {
             let head = [shape, 0xff, 0, 12];
             let words = [3, 0, 0, kind, 2, 4, 0x12, 40, 1, 7, 7];
             let again = [4, 0, 0, kind, 0, 5, 0x09, 40, 1, 7, 7];

@@ -86,6 +86,9 @@ impl RoundTrips {
             | Event::ProbeFailed(_)
             | Event::JoinComplete
             | Event::LeaveComplete { acknowledged: _ }
+            | Event::Broadcast { .. }
+            | Event::Message { .. }
+            | Event::Missed(_)
             | Event::Overflow(_) => {}
         }
     }

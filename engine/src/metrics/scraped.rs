@@ -18,8 +18,10 @@ pub(super) struct Scraped {
     agreement: IntGauge,
     leading: IntGaugeVec,
     terms: IntGaugeVec,
+    queue_age: Gauge,
     messages: IntCounterVec,
     protocol: Protocol,
+    hosts: Hosts,
     links: Links,
     io: IntCounterVec,
 }
@@ -49,7 +51,13 @@ impl Scraped {
                 "Sealed datagrams by direction and outcome.",
                 &["mesh_direction", "mesh_outcome"],
             ),
+            queue_age: real_gauge(
+                r,
+                "mesh_gossip_queue_age_seconds",
+                "How long the oldest update or broadcast has waited to be sent for the first time.",
+            ),
             protocol: Protocol::new(r),
+            hosts: Hosts::new(r),
             links: Links::new(r),
             io: counters(
                 r,
@@ -78,7 +86,9 @@ impl Scraped {
             self.leading.with_label_values(&scope).set(i64::from(ours));
             self.terms.with_label_values(&scope).set(leader.term as i64);
         }
+        self.queue_age.set(inspection.queue_age.as_secs_f64());
         self.protocol.copy(&inspection.stats);
+        self.hosts.copy(&inspection.stats);
         self.links.copy(&inspection.links);
         self.copy_messages(&inspection.links, &inspection.io);
         self.copy_io(&inspection.io);
@@ -214,6 +224,62 @@ impl Protocol {
         }
         raise_by(&self.rejected, &stats.rejected);
         self.observers.copy(stats);
+    }
+}
+
+/// What hosts say to each other.
+struct Hosts {
+    broadcasts: IntCounterVec,
+    copies: IntCounter,
+    waiting: IntGauge,
+    messages: IntCounterVec,
+    missed: IntCounter,
+}
+
+impl Hosts {
+    fn new(r: &Registry) -> Self {
+        Self {
+            broadcasts: counters(
+                r,
+                "mesh_gossip_broadcasts_total",
+                "Broadcasts of hosts: said, heard, duplicate, superseded, dropped, held.",
+                &["mesh_outcome"],
+            ),
+            copies: counter(r, "mesh_gossip_broadcast_copies_total", "Copies of broadcasts sent."),
+            waiting: gauge(r, "mesh_gossip_broadcasts_waiting", "Broadcasts waiting for gossip."),
+            messages: counters(
+                r,
+                "mesh_gossip_direct_messages_total",
+                "Messages of hosts to single members, by direction.",
+                &["mesh_direction"],
+            ),
+            missed: counter(
+                r,
+                "mesh_gossip_host_missed_total",
+                "Broadcasts and messages lost in the protocol because nobody took them.",
+            ),
+        }
+    }
+
+    fn copy(&self, stats: &Stats) {
+        for (outcome, total) in [
+            ("said", stats.broadcasts_said),
+            ("heard", stats.broadcasts_heard),
+            ("duplicate", stats.broadcasts_duplicate),
+            ("superseded", stats.broadcasts_superseded),
+            ("dropped", stats.broadcasts_dropped),
+            ("held", stats.broadcasts_held),
+        ] {
+            raise(&self.broadcasts.with_label_values(&[outcome]), total);
+        }
+        for (direction, total) in
+            [("outbound", stats.messages_said), ("inbound", stats.messages_heard)]
+        {
+            raise(&self.messages.with_label_values(&[direction]), total);
+        }
+        raise(&self.copies, stats.broadcasts_out);
+        raise(&self.missed, stats.broadcasts_missed);
+        self.waiting.set(stats.broadcasts_waiting as i64);
     }
 }
 

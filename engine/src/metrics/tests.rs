@@ -81,6 +81,44 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     }
 }
 
+/// Rule U-8: what hosts say, and what of it was refused or lost, is counted.
+#[test]
+fn a_scrape_tells_what_hosts_said() {
+    let metrics = metrics(PeerLabels::On);
+    let view = view(&[Person { name: "me", state: State::Alive }]);
+    let mut inspection = inspection();
+    inspection.stats.broadcasts_said = 1;
+    inspection.stats.broadcasts_heard = 2;
+    inspection.stats.broadcasts_duplicate = 3;
+    inspection.stats.broadcasts_superseded = 4;
+    inspection.stats.broadcasts_dropped = 5;
+    inspection.stats.broadcasts_held = 6;
+    inspection.stats.broadcasts_out = 7;
+    inspection.stats.broadcasts_waiting = 8;
+    inspection.stats.broadcasts_missed = 9;
+    inspection.stats.messages_said = 10;
+    inspection.stats.messages_heard = 11;
+    for _scrape in 0..2 {
+        assert_lines(
+            &metrics.render(&view, &inspection),
+            &[
+                "mesh_gossip_broadcasts_total{mesh_outcome=\"said\"} 1",
+                "mesh_gossip_broadcasts_total{mesh_outcome=\"heard\"} 2",
+                "mesh_gossip_broadcasts_total{mesh_outcome=\"duplicate\"} 3",
+                "mesh_gossip_broadcasts_total{mesh_outcome=\"superseded\"} 4",
+                "mesh_gossip_broadcasts_total{mesh_outcome=\"dropped\"} 5",
+                "mesh_gossip_broadcasts_total{mesh_outcome=\"held\"} 6",
+                "mesh_gossip_broadcast_copies_total 7",
+                "mesh_gossip_broadcasts_waiting 8",
+                "mesh_gossip_host_missed_total 9",
+                "mesh_gossip_direct_messages_total{mesh_direction=\"outbound\"} 10",
+                "mesh_gossip_direct_messages_total{mesh_direction=\"inbound\"} 11",
+                "mesh_gossip_queue_age_seconds 1.5",
+            ],
+        );
+    }
+}
+
 #[test]
 fn a_scrape_tells_of_sessions_and_of_floods() {
     let metrics = metrics(PeerLabels::Off);

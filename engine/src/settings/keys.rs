@@ -488,6 +488,13 @@ pub static KEYS: &[Key] = &[
     ),
     used("limits:proofs", LIMIT, "4096", "Proofs of death kept for whoever asks; the oldest goes."),
     used(
+        "limits:broadcasts",
+        LIMIT,
+        "4096",
+        "Broadcasts waiting to be passed on; the most often sent one makes room and is counted.",
+    ),
+    used("limits:broadcastBytes", LIMIT, "1048576", "Bytes of the broadcasts that wait, likewise."),
+    used(
         "limits:events",
         LIMIT,
         "65536",

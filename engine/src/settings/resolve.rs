@@ -247,6 +247,8 @@ impl Settings {
                 relays: self.count("limits:relays"),
                 tests: self.count("limits:tests"),
                 proofs: self.count("limits:proofs"),
+                broadcasts: self.count("limits:broadcasts"),
+                broadcast_bytes: self.count("limits:broadcastBytes"),
                 events: self.count("limits:events"),
             },
             ..Config::new(&self.required_text("clusterId"))

@@ -62,8 +62,10 @@ pub(super) struct Seat {
     sealed: Vec<u8>,
     /// Whoever waits for the leave to be complete.
     leaving: Vec<Reply<Result<usize, CommandError>>>,
-    /// Events that the control thread had no room for since the host was last told.
+    /// Events that the control thread had no room for since the host was last told,
     lost: u64,
+    /// and of what other hosts said.
+    missed: u64,
     /// Strangers can make handshakes fail as often as they like; log lines they cannot.
     failures: Pace,
     /// The same for sessions whose certificate counts no longer.
@@ -96,6 +98,7 @@ impl Seat {
             sealed: Vec::new(),
             leaving: Vec::new(),
             lost: 0,
+            missed: 0,
             failures: Pace::new(FAILURES_AT_ONCE, FAILURES_REFILL),
             falls: Pace::new(FALLS_AT_ONCE, FAILURES_REFILL),
         }
@@ -174,6 +177,7 @@ impl Seat {
             links: self.links.stats(),
             io,
             joined: self.shared.is_joined(),
+            queue_age: self.node.queue_age(now),
             agrees: self.node.agrees(),
             fanout: self.node.fanout(),
         }
@@ -254,6 +258,10 @@ impl Seat {
             self.shared.metrics.observe(&event);
             self.round_trips.observe(&event);
             match event {
+                Event::Broadcast { .. } | Event::Message { .. } => {
+                    self.pass_on(event, outside);
+                    continue;
+                }
                 // Frequent: they cross only for somebody who reads them.
                 Event::RoundTrip { .. } if !tracing::enabled!(target: "mesh_gossip", Level::TRACE) =>
                 {
@@ -282,6 +290,7 @@ impl Seat {
                 | Event::Alarm(_)
                 | Event::RecordRejected { .. }
                 | Event::JoinComplete
+                | Event::Missed(_)
                 | Event::Overflow(_) => {}
             }
             self.tell(event, outside);
@@ -304,6 +313,21 @@ impl Seat {
         }
         if !send(event) {
             self.lost += 1;
+            self.shared.metrics.events_lost(1);
+        }
+    }
+
+    /// Passes what another host said to the control thread, unless that has enough to do: what is
+    /// told of members comes first. What is lost is counted, and the host is told.
+    fn pass_on(&mut self, event: Event, outside: &Outside<'_>) {
+        let (agent, at) = (self.agent, clock::wall());
+        let send =
+            |event| !outside.control.is_busy() && outside.tell(Work::Event { agent, at, event });
+        if self.missed > 0 && send(Event::Missed(self.missed)) {
+            self.missed = 0;
+        }
+        if !send(event) {
+            self.missed += 1;
             self.shared.metrics.events_lost(1);
         }
     }

@@ -124,6 +124,11 @@ const STEADY_MESSAGES: f64 = 2.3;
 /// H19: share of wrong entries in a view.
 const VIEW_ERROR: f64 = 0.001;
 
+/// Words: milliseconds until 99 of 100 have reached every member.
+const WORD_MS: f64 = 3_000.0;
+/// An update of members waits this long at most to be sent for the first time: five ticks.
+const UPDATE_MS: f64 = 1_000.0;
+
 /// H2, H2b, H6 and H9: milliseconds until the last live member knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Deadlines {
@@ -349,6 +354,21 @@ fn renewed(run: &Run, checks: &mut Vec<Check>) {
     )));
 }
 
+/// Words: they reach all, once, and updates of members do not wait for them.
+fn spoken(run: &Run, checks: &mut Vec<Check>) {
+    let Some(heard) = run.words.as_ref().filter(|_| run.plan.words > 0) else { return };
+    let reached = Check::at_most("a word at all members, p99 (ms)", heard.within(0.99), WORD_MS);
+    checks.push(reached.beside(format!(
+        "of {} judged {} were missed, by {} members in all",
+        heard.judged(),
+        heard.missed,
+        heard.missed_by
+    )));
+    checks.push(Check::none("words told twice", heard.twice));
+    let age = Some(ms(heard.update_age));
+    checks.push(Check::at_most("oldest unsent update (ms)", age, UPDATE_MS));
+}
+
 fn promises(run: &Run, checks: &mut Vec<Check>) {
     let plan = &run.plan;
     let found = &run.found;
@@ -378,6 +398,7 @@ fn promises(run: &Run, checks: &mut Vec<Check>) {
                 Some(error) => Check::at_most("view error", Some(error), VIEW_ERROR),
                 None => Check::not_judged("view error", VIEW_ERROR, why()),
             });
+            spoken(run, checks);
         }
         Scenario::Certificates => renewed(run, checks),
         Scenario::LifeguardInterval | Scenario::Wan => {}

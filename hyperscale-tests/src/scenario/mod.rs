@@ -83,12 +83,14 @@ impl<'a, T: SimTable> Play<'a, T> {
         self.load.sessions = self.stage.sessions();
         self.load.rekeys_a_link = self.stage.rekeys_a_link();
         let converged = self.converged();
+        let words = self.stage.words();
         let trace_hash = self.stage.trace_hash();
         let fired: BTreeMap<String, u64> = self.stage.fired();
         Run {
             plan: self.plan.clone(),
             seeds: vec![self.plan.seed],
             violations: self.stage.violations(),
+            words,
             found: self.stage.close(),
             load: self.load,
             warmup_false_deaths,
@@ -120,6 +122,8 @@ impl<'a, T: SimTable> Play<'a, T> {
         let mut acts = std::mem::take(&mut self.script.acts).into_iter().peekable();
         let mut now = Duration::ZERO;
         let mut sample = SAMPLE;
+        let pause = Duration::from_secs(1).checked_div(self.plan.words);
+        let mut word = pause;
         loop {
             let mut due = Vec::new();
             while let Some((_, act)) = acts.next_if(|(at, _)| *at <= now) {
@@ -137,6 +141,12 @@ impl<'a, T: SimTable> Play<'a, T> {
                 sample += SAMPLE;
                 progress.reach((self.plan.warmup + now).as_secs());
             }
+            if let (Some(at), Some(pause)) = (word, pause)
+                && now >= at
+            {
+                self.stage.speak();
+                word = Some(at + pause);
+            }
             if let Some(healed) = self.healed {
                 self.watch_agreement(now, healed);
             }
@@ -147,6 +157,7 @@ impl<'a, T: SimTable> Play<'a, T> {
             if let Some((at, _)) = acts.peek() {
                 next = next.min(*at);
             }
+            next = word.map_or(next, |at| next.min(at));
             if self.healed.is_some() && self.watching(now) {
                 next = next.min(now + AGREEMENT);
             }
@@ -161,6 +172,7 @@ impl<'a, T: SimTable> Play<'a, T> {
         let seconds = (SAMPLE + (now - due)).as_secs_f64();
         self.load.series.push((tally.bytes - self.last.bytes) as f64 / nodes / seconds);
         self.last = tally;
+        self.stage.listen();
         if self.plan.scenario == Scenario::Churn && now.as_secs().is_multiple_of(10) {
             self.errors.0 += self.stage.view_error();
             self.errors.1 += 1;

@@ -56,6 +56,9 @@ const WAN_CUT: Duration = Duration::from_secs(60);
 const AWAY: Duration = Duration::from_secs(120);
 /// Share of all members that die in a minute of churn, and that come back.
 const CHURN_PER_MIN: f64 = 0.01;
+/// So long before the end of the churn nobody dies any more: whether such a death is missed could not
+/// be told.
+const TELLING: Duration = Duration::from_secs(10);
 const RENEWING_CHURN_PER_MIN: f64 = 0.05;
 /// They come back after so long, and so long before the end nobody dies any more: all are to be
 /// detected.
@@ -91,7 +94,7 @@ impl Script {
                 script.acts.push((FAULT_AT + WAN_CUT, Act::Heal));
             }
             Scenario::Churn => {
-                script.churn(plan, order, (CHURN_PER_MIN, AWAY, Duration::ZERO), &mut rng);
+                script.churn(plan, order, (CHURN_PER_MIN, AWAY, TELLING), &mut rng);
             }
             Scenario::Certificates => {
                 script.certificates(plan, &mut rng);

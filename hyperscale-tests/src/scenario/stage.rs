@@ -12,6 +12,7 @@ use mesh_gossip_proto::{Instant, MemberId, State};
 use crate::measure::{Findings, Measure};
 use crate::plan::{Plan, Scenario};
 use crate::scenario::script::{Act, Script};
+use crate::words::{Heard, Words};
 use crate::{Fault, SimTable, World};
 
 /// One-way latency between two regions lies between these, by pair ...
@@ -29,6 +30,8 @@ pub(super) struct Stage<T: SimTable> {
     world: World<T>,
     checked: bool,
     sampler: fastrand::Rng,
+    /// Who speaks next.
+    speakers: fastrand::Rng,
 }
 
 /// Counters so far.
@@ -58,11 +61,46 @@ impl<T: SimTable> Stage<T> {
         let ids: Vec<MemberId> = (0..plan.nodes).map(|node| world.id(node)).collect();
         let measure = Measure::new(world.now(), ids);
         let mut world = world.watched(measure);
+        if plan.scenario == Scenario::Churn {
+            world = world.watched(Words::default());
+        }
         let checked = plan.scenario == Scenario::Partition && plan.nodes <= MOST_CHECKED;
         if checked {
             world = world.checked();
         }
-        Self { world, checked, sampler: fastrand::Rng::with_seed(plan.seed) }
+        let random = |stream| fastrand::Rng::with_seed(plan.seed ^ stream);
+        Self { world, checked, sampler: random(0), speakers: random(0x0077_6f72_6473) }
+    }
+
+    /// A member says something to all.
+    pub(super) fn speak(&mut self) {
+        let (now, nodes) = (self.world.now(), self.world.len());
+        let running = self.world.running();
+        let origin = running[self.speakers.usize(..running.len())];
+        let Some(word) = self.world.watch::<Words>().map(Words::next) else { return };
+        let taken = self.world.broadcast(origin, word);
+        if let Some(words) = self.world.watch_mut::<Words>() {
+            words.said(now, origin, nodes, taken);
+        }
+    }
+
+    /// Looks at how long updates wait, and at which words have spread.
+    pub(super) fn listen(&mut self) {
+        let now = self.world.now();
+        let running = self.world.running();
+        let ages = running.into_iter().map(|node| self.world.node(node).update_age(now));
+        let oldest = ages.max().unwrap_or_default();
+        let roll = self.world.roll().clone();
+        if let Some(words) = self.world.watch_mut::<Words>() {
+            words.waited(oldest);
+            words.settle(now, &roll);
+        }
+    }
+
+    /// What the words showed, if any was listened for.
+    pub(super) fn words(&mut self) -> Option<Heard> {
+        let (now, roll) = (self.world.now(), self.world.roll().clone());
+        self.world.watch_mut::<Words>().map(|words| words.found(now, &roll))
     }
 
     /// The measured window begins; returns the deaths of members without fault so far.

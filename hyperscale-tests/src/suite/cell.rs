@@ -38,11 +38,13 @@ pub enum Row {
     H17,
     /// Churn.
     H19,
+    /// Broadcasts of hosts under churn.
+    Words,
 }
 
 impl Row {
     /// All that this build runs.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::H1,
         Self::H2,
         Self::H2b,
@@ -58,6 +60,7 @@ impl Row {
         Self::H14,
         Self::H17,
         Self::H19,
+        Self::Words,
     ];
 
     /// Its number.
@@ -78,6 +81,7 @@ impl Row {
             Self::H14 => "H14",
             Self::H17 => "H17",
             Self::H19 => "H19",
+            Self::Words => "words",
         }
     }
 
@@ -99,6 +103,7 @@ impl Row {
             Self::H14 => "certificates: leaves and CA within 60 s, 5 % a minute die and come back",
             Self::H17 => "the simulator",
             Self::H19 => "churn: 1 % a minute die and come back",
+            Self::Words => "broadcasts of hosts: 100 a second, 1 % a minute die and come back",
         }
     }
 
@@ -121,6 +126,7 @@ impl Row {
             Self::H9 => "Rapid up to 25 % (F); HyParView 90 % reliable at 95 % (F)",
             Self::H11 => "memberlist never heals a long one (memberlist#222)",
             Self::H13 => "Serf needs a WAN profile of 5 s / 3 s (F)",
+            Self::Words => "memberlist: gossip of members starves broadcasts (memberlist#299)",
             Self::H2b | Self::H4 | Self::H12 | Self::H14 | Self::H17 | Self::H19 => "nothing",
         }
     }

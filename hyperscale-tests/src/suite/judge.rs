@@ -30,6 +30,8 @@ const SOONER_AT: [usize; 2] = [128, 1_000];
 const MEDIAN_FROM: usize = 10;
 /// H6: node-hours without a false death that the claim takes.
 const NODE_HOURS: f64 = 1_000.0;
+/// Words: detection with them against the same without.
+const SLOWED: f64 = 1.10;
 /// H19: load against H1.
 const CHURN: f64 = 2.0;
 
@@ -97,6 +99,7 @@ pub fn compare(all: &[Shown]) -> Vec<Comparison> {
     compared.extend(long_enough(all));
     compared.extend(across_regions(all));
     compared.extend(churn(all));
+    compared.extend(unhindered(all));
     compared
 }
 
@@ -259,6 +262,31 @@ fn churn(all: &[Shown]) -> Vec<Comparison> {
 
 fn bodies(shown: &Shown) -> f64 {
     shown.run.per_node_s(shown.run.load.body_bytes)
+}
+
+/// Words: the same deaths are found as soon with them as without.
+fn unhindered(all: &[Shown]) -> Vec<Comparison> {
+    let rows = of(Row::Words, Contender::Observers, all);
+    let judge = |shown: &&Shown| {
+        let plan = &shown.run.plan;
+        let same = |other: &&&Shown| {
+            let theirs = &other.run.plan;
+            theirs.words == 0 && (theirs.nodes, theirs.duration) == (plan.nodes, plan.duration)
+        };
+        let silent = rows.iter().find(same)?.full();
+        let spoken = shown.full();
+        let ratio = spoken.p99.zip(silent.p99).map(|(with, without)| with / without);
+        let check = Check::at_most("t_full p99 with words / without", ratio, SLOWED);
+        let p50 = spoken.p50.zip(silent.p50).map_or(0.0, |(with, without)| with / without);
+        let load = load(shown);
+        let note = format!(
+            "{} and {} deaths; the medians' ratio is {p50:.3}; {load:.0} B a node and second",
+            spoken.n, silent.n
+        );
+        let label = format!("{}: detection", shown.cell.label);
+        Some(Comparison::of(Row::Words, label, vec![check], note))
+    };
+    rows.iter().filter(|shown| shown.run.plan.words > 0).filter_map(judge).collect()
 }
 
 #[cfg(test)]

@@ -73,6 +73,7 @@ fn t0() -> Vec<Cell> {
     cells.push(wan(128, 3, 1));
     cells.push(certificates(128, 3));
     cells.extend(churn(128, secs(600), 3, secs(300)));
+    cells.extend(words(64, secs(240), 1));
     cells
 }
 
@@ -115,6 +116,7 @@ fn t1() -> Vec<Cell> {
     cells.extend([128, 1_000].map(|nodes| wan(nodes, 10, 2)));
     cells.push(certificates(1_000, 1));
     cells.extend(churn(1_000, secs(600), 3, secs(600)));
+    cells.extend(words(1_000, secs(180), 3));
     cells
 }
 
@@ -307,6 +309,17 @@ fn churn(nodes: usize, duration: Duration, runs: usize, rests: Duration) -> [Cel
     let label = format!("{nodes} nodes at rest, {} s", rests.as_secs());
     let rest = cell(Row::H19, label, plan, 1, 0);
     [churn, Cell { yardstick: Yardstick::Row, ..rest }]
+}
+
+/// The same mesh and the same deaths, with words and without.
+fn words(nodes: usize, duration: Duration, runs: usize) -> Vec<Cell> {
+    let with = |words: u32| {
+        let mut plan = Plan::new(Scenario::Churn, nodes);
+        (plan.duration, plan.words) = (duration, words);
+        let label = format!("{nodes} nodes, {words} words a second, {} s", duration.as_secs());
+        cell(Row::Words, label, plan, runs, 0)
+    };
+    vec![with(100), with(0)]
 }
 
 #[cfg(test)]

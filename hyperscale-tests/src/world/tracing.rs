@@ -28,6 +28,11 @@ impl Line {
         self
     }
 
+    /// As much of it as there is room for.
+    fn beginning(&mut self, bytes: &[u8]) -> &mut Self {
+        self.put(&bytes[..bytes.len().min(16)])
+    }
+
     fn number(&mut self, number: u64) -> &mut Self {
         self.put(&number.to_le_bytes())
     }
@@ -43,6 +48,19 @@ impl Line {
             .put(&content.incarnation.counter.to_le_bytes())
             .number(record.hash().0)
     }
+}
+
+/// What a host said.
+fn said(tag: u8, from: MemberId, topic: u16, bytes: &[u8]) -> Line {
+    let mut line = Line::of(tag);
+    line.id(from).put(&topic.to_le_bytes()).beginning(bytes);
+    line
+}
+
+fn lost_some(tag: u8, lost: u64) -> Line {
+    let mut line = Line::of(tag);
+    line.number(lost);
+    line
 }
 
 fn line(event: &Event) -> Line {
@@ -86,8 +104,7 @@ fn line(event: &Event) -> Line {
         }
         Event::RecordRejected { from, error } => {
             line = Line::of(9);
-            let reason = error.reason().as_bytes();
-            line.id(*from).put(&reason[..reason.len().min(16)]);
+            line.id(*from).beginning(error.reason().as_bytes());
         }
         Event::RoundTrip { peer, rtt } => {
             line = Line::of(10);
@@ -106,10 +123,10 @@ fn line(event: &Event) -> Line {
             line = Line::of(13);
             line.number(*acknowledged as u64);
         }
-        Event::Overflow(lost) => {
-            line = Line::of(14);
-            line.number(*lost);
-        }
+        Event::Overflow(lost) => line = lost_some(14, *lost),
+        Event::Broadcast { from, topic, bytes } => line = said(16, *from, *topic, bytes),
+        Event::Message { from, topic, bytes } => line = said(17, *from, *topic, bytes),
+        Event::Missed(lost) => line = lost_some(18, *lost),
         Event::Alarm(alarm) => {
             line = Line::of(15);
             line.put(alarm.as_str().as_bytes());

@@ -1,7 +1,8 @@
 //! Updates on their way out (rules G-1 and G-2).
 //!
 //! Each update is sent a bounded number of times, the least sent first and among those the
-//! newest; a member has one entry, and a newer claim about it replaces an older one.
+//! newest; a member has one entry, and a newer claim about it replaces an older one. No target gets
+//! the same one twice in one burst.
 //!
 //! Invariants: `order` and `entries` hold the same updates; an entry has been sent fewer times
 //! than its limit.
@@ -39,6 +40,9 @@ struct Entry {
     claim: Claim,
     sends: u32,
     number: u64,
+    /// The last burst that it went with.
+    burst: u64,
+    since: Instant,
 }
 
 impl Entry {
@@ -75,11 +79,11 @@ impl Queue {
 
     /// Queues the newest claim about `id`; returns how many updates had to go to stay within
     /// `limit`.
-    pub fn push(&mut self, id: MemberId, claim: Claim, limit: usize) -> u64 {
+    pub fn push(&mut self, now: Instant, id: MemberId, claim: Claim, limit: usize) -> u64 {
         if let Some(previous) = self.entries.remove(&id) {
             self.order.remove(&previous.key(id));
         }
-        let entry = Entry { claim, sends: 0, number: self.next_number };
+        let entry = Entry { claim, sends: 0, number: self.next_number, burst: 0, since: now };
         self.next_number += 1;
         self.order.insert(entry.key(id));
         self.entries.insert(id, entry);
@@ -90,6 +94,13 @@ impl Queue {
             dropped += 1;
         }
         dropped
+    }
+
+    /// Since when the oldest of those updates waits that were never sent.
+    pub fn unsent_since(&self) -> Option<Instant> {
+        let sent = (1, Reverse(u64::MAX), MemberId([0; 16]));
+        let (_, _, id) = self.order.range(..sent).next_back()?;
+        self.entries.get(id).map(|entry| entry.since)
     }
 
     /// Drops every verdict about others: suspicions and deaths. Records stay.
@@ -107,8 +118,15 @@ impl Queue {
         });
     }
 
-    /// Fills what is left of a datagram; returns how many updates went in.
-    pub fn fill(&mut self, now: Instant, packet: &mut Packet, limit: usize, sends: u32) -> usize {
+    /// Fills what is left of a datagram; returns how many updates went in. Datagrams of one burst to
+    /// one target have one number, not 0; what went with a burst does not go with it again.
+    pub fn fill(
+        &mut self,
+        now: Instant,
+        packet: &mut Packet,
+        limit: usize,
+        (sends, burst): (u32, u64),
+    ) -> usize {
         let mut sent = 0;
         let mut after: Option<Key> = None;
         let mut moved: alloc::vec::Vec<(Key, MemberId)> = alloc::vec::Vec::new();
@@ -128,21 +146,25 @@ impl Queue {
             if packet.as_bytes().len() + FRAME + SMALLEST > limit {
                 break;
             }
+            if entry.burst == burst && burst != 0 {
+                continue;
+            }
             if write(now, &entry.claim, packet, limit) {
                 moved.push((key, id));
                 sent += 1;
             }
         }
         for (key, id) in moved {
-            self.sent(key, id, sends);
+            self.sent(key, id, (sends, burst));
         }
         sent
     }
 
-    fn sent(&mut self, key: Key, id: MemberId, limit: u32) {
+    fn sent(&mut self, key: Key, id: MemberId, (limit, burst): (u32, u64)) {
         self.order.remove(&key);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.sends += 1;
+        entry.burst = burst;
         if entry.sends >= limit {
             self.entries.remove(&id);
         } else {
@@ -175,6 +197,8 @@ mod tests {
     use crate::wire::message::{Message, Messages};
     use std::vec::Vec;
 
+    const NOW: Instant = Instant::ORIGIN;
+
     fn id(n: u8) -> MemberId {
         MemberId([n; 16])
     }
@@ -186,7 +210,7 @@ mod tests {
 
     fn take(queue: &mut Queue, limit: usize, sends: u32) -> Vec<(u8, u32)> {
         let mut packet = Packet::default();
-        queue.fill(Instant::ORIGIN, &mut packet, limit, sends);
+        queue.fill(NOW, &mut packet, limit, (sends, 0));
         Messages::new(packet.as_bytes())
             .map(|message| match message {
                 Ok(Message::Update(update)) => (update.id[0], update.incarnation.counter.get()),
@@ -210,7 +234,7 @@ mod tests {
     #[test]
     fn an_update_stops_at_its_limit() {
         let mut queue = Queue::default();
-        queue.push(id(1), update(1, 0), 100);
+        queue.push(NOW, id(1), update(1, 0), 100);
         let sent = (0..40).filter(|_| !take(&mut queue, 1_168, 8).is_empty()).count();
         assert_eq!(sent, 8);
         assert!(queue.is_empty() && queue.order.is_empty());
@@ -220,14 +244,14 @@ mod tests {
     #[test]
     fn the_least_sent_goes_first_and_a_newer_claim_replaces() {
         let mut queue = Queue::default();
-        queue.push(id(1), update(1, 0), 100);
-        queue.push(id(2), update(2, 0), 100);
+        queue.push(NOW, id(1), update(1, 0), 100);
+        queue.push(NOW, id(2), update(2, 0), 100);
         let one = 43;
         assert_eq!(take(&mut queue, one, 8), [(2, 0)], "the newest of the unsent");
         assert_eq!(take(&mut queue, one, 8), [(1, 0)], "then the other unsent one");
-        queue.push(id(3), update(3, 0), 100);
+        queue.push(NOW, id(3), update(3, 0), 100);
         assert_eq!(take(&mut queue, one, 8), [(3, 0)]);
-        queue.push(id(1), update(1, 7), 100);
+        queue.push(NOW, id(1), update(1, 7), 100);
         assert_eq!(queue.len(), 3);
         assert_eq!(take(&mut queue, one, 8), [(1, 7)], "a newer claim starts afresh");
     }
@@ -235,13 +259,54 @@ mod tests {
     #[test]
     fn a_full_queue_drops_the_most_sent() {
         let mut queue = Queue::default();
-        queue.push(id(1), update(1, 0), 2);
+        queue.push(NOW, id(1), update(1, 0), 2);
         take(&mut queue, 1_168, 8);
-        assert_eq!(queue.push(id(2), update(2, 0), 2), 0);
-        assert_eq!(queue.push(id(3), update(3, 0), 2), 1);
+        assert_eq!(queue.push(NOW, id(2), update(2, 0), 2), 0);
+        assert_eq!(queue.push(NOW, id(3), update(3, 0), 2), 1);
         let mut left: Vec<_> = take(&mut queue, 1_168, 8).iter().map(|(n, _)| *n).collect();
         left.sort_unstable();
         assert_eq!(left, [2, 3]);
+    }
+
+    /// Rule G-3: the datagrams of one burst to one target bring it different updates.
+    #[test]
+    fn a_burst_brings_each_update_once() {
+        let mut queue = Queue::default();
+        for n in 0..40 {
+            queue.push(NOW, id(n), update(n, 0), 100);
+        }
+        let fill =
+            |queue: &mut Queue, burst| queue.fill(NOW, &mut Packet::default(), 1_168, (8, burst));
+        let first: Vec<_> = (0..3).map(|_| fill(&mut queue, 1)).collect();
+        assert_eq!(first, [27, 13, 0]);
+        assert_eq!(fill(&mut queue, 2), 27, "another target");
+        let sent: u32 = queue.entries.values().map(|entry| entry.sends).sum();
+        assert_eq!(sent, 67);
+    }
+
+    /// Rule G-5: the age of the queue is that of the oldest update that was never sent.
+    #[test]
+    fn the_oldest_unsent_is_known() {
+        let at = |ms| NOW + crate::time::Duration::from_millis(ms);
+        let mut queue = Queue::default();
+        assert_eq!(queue.unsent_since(), None);
+        for n in 1..=3 {
+            queue.push(at(u64::from(n)), id(n), update(n, 0), 100);
+        }
+        assert_eq!(queue.unsent_since(), Some(at(1)));
+        take(&mut queue, 2 * 43, 8);
+        assert_eq!(queue.unsent_since(), Some(at(1)), "the newest two went");
+        queue.push(at(9), id(1), update(1, 1), 100);
+        assert_eq!(queue.unsent_since(), Some(at(9)), "a newer claim is as old as itself");
+        take(&mut queue, 43, 8);
+        assert_eq!(queue.unsent_since(), None);
+    }
+
+    /// Rule G-1: a hot update takes 40 bytes, a death 64 with its frame.
+    #[test]
+    fn updates_are_small() {
+        assert_eq!(size_of::<Update>(), 40);
+        assert!(FRAME + size_of::<Death>() <= 64);
     }
 
     /// Rule H-3.
@@ -250,8 +315,8 @@ mod tests {
         let mut queue = Queue::default();
         let incarnation = Incarnation::default().into();
         let doubt = Suspicion { id: id(2).0, incarnation, accuser: id(9).0 };
-        queue.push(id(1), update(1, 0), 10);
-        queue.push(id(2), Claim::Suspicion(doubt), 10);
+        queue.push(NOW, id(1), update(1, 0), 10);
+        queue.push(NOW, id(2), Claim::Suspicion(doubt), 10);
         queue.retract_verdicts();
         assert_eq!((queue.len(), queue.order.len()), (1, 1));
         assert_eq!(take(&mut queue, 1_168, 8), [(1, 0)]);
@@ -267,10 +332,10 @@ mod tests {
             age_ms: 0.into(),
             proof: 0.into(),
         };
-        queue.push(id(1), Claim::Death { death, since: Instant::ORIGIN }, 10);
+        queue.push(NOW, id(1), Claim::Death { death, since: Instant::ORIGIN }, 10);
         let mut packet = Packet::default();
         let now = Instant::ORIGIN + crate::time::Duration::from_millis(750);
-        assert_eq!(queue.fill(now, &mut packet, 1_168, 8), 1);
+        assert_eq!(queue.fill(now, &mut packet, 1_168, (8, 0)), 1);
         match Messages::new(packet.as_bytes()).next() {
             Some(Ok(Message::Death(death))) => assert_eq!(death.age_ms.get(), 750),
             other => panic!("{other:?}"),

@@ -1,5 +1,6 @@
 //! What is known of whom: records, the table of members, the immutable view, random choice.
 
+pub mod broadcast;
 pub mod chunks;
 pub mod circle;
 pub mod digest;

@@ -173,6 +173,7 @@ impl<T: MemberTable> Node<T> {
         }
         self.tell_transition(before, record, state);
         self.obey_an_order_about(now, id);
+        self.hear_held(now, id);
     }
 
     /// Tells what somebody has to look at.
@@ -538,7 +539,8 @@ impl<T: MemberTable> Node<T> {
     }
 
     fn queue_claim(&mut self, now: Instant, id: MemberId, claim: Claim) {
-        self.stats.queue_dropped += self.queue.push(id, claim, self.config.limits.queue_entries);
+        self.stats.queue_dropped +=
+            self.queue.push(now, id, claim, self.config.limits.queue_entries);
         let tick = self.config.gossip_interval;
         let delay = if self.config.parts().extras {
             if self.queue.len() <= FEW { SOON } else { tick }

@@ -88,6 +88,8 @@ impl<T: MemberTable> Node<T> {
             | Message::Vote(..)
             | Message::Hint(_)
             | Message::Proof(_)
+            | Message::Broadcast(_)
+            | Message::Direct(..)
             | Message::Unknown(_) => return true,
         };
         let affords = budgets.take(now, from);

@@ -17,23 +17,34 @@ const SCANNED: usize = 8_192;
 
 impl<T: MemberTable> Node<T> {
     pub(super) fn gossip_tick(&mut self, now: Instant) {
-        if self.queue.is_empty() && !self.has_list_news() {
+        let (broadcasts, bytes) = self.speaking.waiting();
+        if self.queue.is_empty() && broadcasts == 0 && !self.has_list_news() {
             return;
         }
         self.timers.set(Timer::Gossip, now + self.config.gossip_interval);
-        let fanout = self.fanout().min(self.config.max_outbound_per_round);
+        let fanout = self.fanout_at(now).min(self.config.max_outbound_per_round);
         let a_datagram = self.config.max_payload / 43;
-        let (targets, burst) = if self.config.parts().extras {
-            (self.draw_gossip_targets(fanout), (self.queue.len() / a_datagram + 1).min(BURST))
+        let backlog = self.queue.len() / a_datagram + bytes.div_ceil(self.config.max_payload) + 1;
+        let (targets, datagrams) = if self.config.parts().extras {
+            (self.draw_gossip_targets(fanout), backlog.min(BURST))
         } else {
             (self.draw_with_recently_dead(now, fanout), 1)
         };
         for id in targets {
             let Some(peer) = self.peer(id) else { continue };
-            for _ in 0..burst {
-                self.enqueue_gossip(peer);
+            let burst = self.next_burst();
+            for _ in 0..datagrams {
+                self.enqueue_gossip(peer, burst);
             }
         }
+    }
+
+    /// Members that a tick reaches at `now`: one more for each tick that the oldest news has waited
+    /// beyond the next one (rule G-5).
+    fn fanout_at(&self, now: Instant) -> usize {
+        let tick = self.config.gossip_interval.as_nanos().max(1);
+        let late = (self.queue_age(now).as_nanos() / tick).saturating_sub(1);
+        self.raised_fanout(usize::try_from(late).unwrap_or(usize::MAX))
     }
 
     fn draw_gossip_targets(&mut self, fanout: usize) -> alloc::vec::Vec<MemberId> {
@@ -46,10 +57,10 @@ impl<T: MemberTable> Node<T> {
         self.draw_present(fanout)
     }
 
-    fn enqueue_gossip(&mut self, to: Peer) {
+    fn enqueue_gossip(&mut self, to: Peer, burst: u64) {
         let transmit = Transmit { to: Destination::Member(to.id), address: to.address };
         let packet = Packet::on(self.spare.pop().unwrap_or_default());
-        self.outbox.push_back(Outgoing { transmit, packet, gossip: true, bulk: false });
+        self.outbox.push_back(Outgoing { transmit, packet, gossip: true, burst, bulk: false });
     }
 
     /// Each interval one of the dead is told so, with probability min(½, dead/(5·alive)): if it

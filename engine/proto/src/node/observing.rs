@@ -203,6 +203,13 @@ impl<T: MemberTable> Node<T> {
         (self.observing.baseline.used() * 1_000.0) as u32
     }
 
+    /// Share of pings to living members that are not answered in time; 0 while little is known of it,
+    /// and with the baselines.
+    pub(super) fn measured_loss(&self) -> f64 {
+        let baseline = self.observing.baseline;
+        if self.observes() && baseline.is_learned() { 1.0 - baseline.used() } else { 0.0 }
+    }
+
     /// τ: how long a ping to `id` may take before it counts as lost, for the moment.
     fn patience(&self, now: Instant, id: MemberId) -> Duration {
         let ceiling = self.config.ping_timeout;

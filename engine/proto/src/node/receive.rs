@@ -104,6 +104,8 @@ impl<T: MemberTable> Node<T> {
             Message::Hint(hint) => self.on_hint(now, from, hint),
             Message::ProofPull(pull) => self.on_proof_pull(now, from, pull),
             Message::Proof(bytes) => self.on_proof(now, from, bytes),
+            Message::Broadcast(body) => self.on_broadcast(now, from, body),
+            Message::Direct(head, bytes) => self.on_message(now, from, head, bytes),
             // The session layer has acted on it.
             Message::Unknown(kind::CONFIRM) => {}
             Message::Unknown(_) => self.stats.messages_unknown += 1,

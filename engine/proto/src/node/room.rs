@@ -91,6 +91,7 @@ impl<T: MemberTable> Node<T> {
         let wall = self.clocks.wall(now);
         self.tombstones.forget(wall);
         self.orders.forget(wall);
+        self.tidy_speaking(now);
         let (table, patience) = (&self.table, self.config.left_retention);
         let lives = |id| table.get(id).is_some();
         self.contacts.retain(|id, contact| lives(id) || now.since(contact.last) < patience);

@@ -19,13 +19,15 @@ pub(super) struct Outgoing {
     pub(super) transmit: Transmit,
     pub(super) packet: Packet,
     pub(super) gossip: bool,
+    /// Which burst it belongs to; 0: none.
+    pub(super) burst: u64,
     /// Begun for a body of some size that was asked for: whoever asks for a proof has heard the
     /// news, and an update that travels beside it is one that somebody else does not get.
     pub(super) bulk: bool,
 }
 
 /// The authenticated sender of a datagram and where it came from.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) id: MemberId,
     pub(super) address: SocketAddr,
@@ -47,9 +49,13 @@ impl<T: MemberTable> Node<T> {
             }
             let updates = match outgoing.transmit.to {
                 Destination::Member(_) if outgoing.bulk => 0,
-                Destination::Member(_) => {
+                Destination::Member(to) => {
                     let notice = self.fill_with_a_list(&mut packet);
-                    usize::from(notice) + self.fill_with_updates(now, &mut packet)
+                    let burst = match outgoing.burst {
+                        0 => self.next_burst(),
+                        burst => burst,
+                    };
+                    usize::from(notice) + self.fill_with_news(now, &mut packet, (to, burst))
                 }
                 // It waits for a handshake, with nobody perhaps: updates in it would count as sent,
                 // and be yesterday's when it leaves.
@@ -68,10 +74,22 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    pub(super) fn fill_with_updates(&mut self, now: Instant, packet: &mut Packet) -> usize {
+    /// A number for the datagrams that go to one target together.
+    pub(super) fn next_burst(&mut self) -> u64 {
+        self.bursts += 1;
+        self.bursts
+    }
+
+    /// Appends updates to a datagram that may grow to `limit` bytes; returns how many went in.
+    pub(super) fn fill_with_updates(
+        &mut self,
+        now: Instant,
+        packet: &mut Packet,
+        (limit, burst): (usize, u64),
+    ) -> usize {
         let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
         let sends = transmit_limit(self.config.retransmit_limit, self.members(), least);
-        let updates = self.queue.fill(now, packet, self.config.max_payload, sends);
+        let updates = self.queue.fill(now, packet, limit, (sends, burst));
         self.stats.updates_out += updates as u64;
         updates
     }
@@ -112,7 +130,7 @@ impl<T: MemberTable> Node<T> {
         let fits = packet.push_raw(limit, kind, body);
         if fits {
             let bulk = matches!(kind, kind::PROOF | kind::PART | kind::CERTIFICATE);
-            self.outbox.push_back(Outgoing { transmit, packet, gossip: false, bulk });
+            self.outbox.push_back(Outgoing { transmit, packet, gossip: false, burst: 0, bulk });
         }
         fits
     }

@@ -298,6 +298,15 @@ body! {
         reserved: [u8; 3],
     }
 }
+body! {
+    /// A host's message to this member alone; its content follows (rule U-6).
+    Direct(DIRECT, 4) {
+        /// What it is about.
+        topic: U16,
+        /// 0.
+        reserved: U16,
+    }
+}
 
 /// Head of a signature; `length` bytes follow.
 #[derive(

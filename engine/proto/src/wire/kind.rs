@@ -53,3 +53,8 @@ pub const HINT: u8 = 34;
 pub const PROOF_PULL: u8 = 35;
 /// A proof of death: [`ProofHeader`](super::message::ProofHeader) and votes.
 pub const PROOF: u8 = 36;
+/// A user's broadcast: [`BroadcastHeader`](crate::membership::broadcast::BroadcastHeader), content and
+/// signature.
+pub const BROADCAST: u8 = 45;
+/// [`Direct`](super::message::Direct) and its content.
+pub const DIRECT: u8 = 46;

@@ -70,6 +70,10 @@ pub enum Message<'a> {
     ProofPull(&'a ProofPull),
     /// A proof of death, unverified.
     Proof(&'a [u8]),
+    /// A user's broadcast, unverified.
+    Broadcast(&'a [u8]),
+    /// See [`Direct`]; its content.
+    Direct(&'a Direct, &'a [u8]),
     /// A kind that this build does not know, or one that the session layer consumed.
     Unknown(u8),
 }
@@ -154,6 +158,12 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
         kind::HINT => Message::Hint(fixed(body)?),
         kind::PROOF_PULL => Message::ProofPull(fixed(body)?),
         kind::PROOF => Message::Proof(body),
+        kind::BROADCAST => Message::Broadcast(body),
+        kind::DIRECT => {
+            let (head, bytes) =
+                Direct::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
+            Message::Direct(head, bytes)
+        }
         unknown => Message::Unknown(unknown),
     })
 }

@@ -165,6 +165,19 @@ fn golden_vectors_of_certificates_and_clocks_hold() {
     }
 }
 
+/// Rules W-2 and U-6: what hosts say. The golden vector of a broadcast.
+#[test]
+fn golden_vectors_of_what_hosts_say_hold() {
+    let direct = Direct { topic: U16::new(0x0102), reserved: U16::ZERO };
+    assert_eq!(encoded(&direct), "2e040002010000");
+    let mut packet = Packet::default();
+    assert!(packet.push_raw(1_200, kind::DIRECT, &[direct.as_bytes(), b"hi"].concat()));
+    assert!(packet.push_raw(1_200, kind::BROADCAST, b"card"));
+    assert_eq!(hex(packet.as_bytes()), "2e06000201000068692d040063617264");
+    let read: Vec<_> = Messages::new(packet.as_bytes()).collect();
+    assert_eq!(read, [Ok(Message::Direct(&direct, b"hi")), Ok(Message::Broadcast(b"card"))]);
+}
+
 /// Rule W-1, foca#17: unknown kinds are skipped, longer bodies read by their known part.
 #[test]
 fn a_later_version_is_understood_as_far_as_this_build_reaches() {

@@ -223,6 +223,9 @@ impl Beside {
                 | Event::RecordRejected { .. }
                 | Event::RoundTrip { .. }
                 | Event::JoinComplete
+                | Event::Broadcast { .. }
+                | Event::Message { .. }
+                | Event::Missed(_)
                 | Event::Overflow(_) => continue,
                 Event::Joined(record) => (Told::Joined, record.record().id),
                 Event::Updated(record) => (Told::Updated, record.record().id),

@@ -3,6 +3,7 @@
 mod floods;
 mod gossip;
 mod seeds;
+mod speaking;
 #[path = "../stage/mod.rs"]
 mod stage;
 

@@ -28,6 +28,32 @@ fn conditions_alone_are_no_pass() {
     assert_eq!(unjudged.to_string(), "not judged: p99 (too few)");
 }
 
+/// Words: a missed one counts as one that never reached all, and starving updates are seen.
+#[test]
+fn words_that_are_missed_or_starve_updates_fail() {
+    let mut plan = Plan::new(Scenario::Churn, 24);
+    (plan.warmup, plan.duration, plan.words) =
+        (Duration::from_secs(5), Duration::from_secs(16), 50);
+    let run = scenario::run(&plan, &Progress::silent());
+    let failing = |run: &Run| {
+        let mut checks = Vec::new();
+        spoken(run, &mut checks);
+        assert_eq!(checks.len(), 3);
+        checks.iter().filter(|check| !check.pass).count()
+    };
+    let heard = run.words.clone().unwrap_or_default();
+    assert!(heard.said >= 790 && heard.judged() >= 290, "{heard:?}");
+    assert_eq!((heard.missed, failing(&run)), (0, 0), "{heard:?}");
+    let with = |edit: &dyn Fn(&mut crate::words::Heard)| {
+        let mut run = run.clone();
+        run.words.iter_mut().for_each(edit);
+        failing(&run)
+    };
+    assert_eq!(with(&|heard| heard.missed = heard.full.len() / 50), 1);
+    assert_eq!(with(&|heard| heard.twice = 1), 1);
+    assert_eq!(with(&|heard| heard.update_age = Duration::from_secs(2)), 1);
+}
+
 /// A large mesh needs a hundred crashes for a 99th percentile, a small one four thousand for the
 /// last: with fewer it says so.
 #[test]

@@ -102,6 +102,19 @@ fn churn_is_compared_with_the_same_mesh_at_rest() {
 }
 
 #[test]
+fn detection_with_words_is_compared_with_the_silent_mesh() {
+    let mut silent = shown(Row::Words, Contender::Observers, 128);
+    let mut spoken = silent.clone();
+    spoken.run.plan.words = 100;
+    silent.run.found.full = vec![Duration::from_secs(3); 10];
+    spoken.run.found.full = vec![Duration::from_millis(3_250); 10];
+    assert!(only(compare(&[spoken.clone(), silent.clone()]), Row::Words).pass);
+    spoken.run.found.full[3] = Duration::from_millis(3_350);
+    assert!(!only(compare(&[spoken.clone(), silent]), Row::Words).pass);
+    assert!(compare(&[spoken]).is_empty(), "nothing to compare with");
+}
+
+#[test]
 fn baselines_that_do_not_fit_are_marked_wherever_they_are_compared() {
     let mut swim = shown(Row::H3, Contender::Swim, 128);
     let mut guard = shown(Row::H3, Contender::Lifeguard, 128);
