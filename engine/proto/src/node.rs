@@ -240,17 +240,21 @@ impl<T: MemberTable> Node<T> {
             late: VecDeque::new(),
             stats: Stats::default(),
         };
-        node.forget_doubts(now);
-        node.take_place(now);
-        node.note_everybodys_terms(now);
-        // A random first offset keeps nodes that start together from probing in step.
-        let offset = node.config.interval.mul_f64(node.rng.f64());
-        node.timers.set(Timer::ProbeRound, now + offset);
-        node.timers.set(Timer::Reap, now + REAP_EVERY);
-        if node.observes() {
-            node.begin_observing(now);
-        }
+        node.begin(now);
         Ok(node)
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.forget_doubts(now);
+        self.take_place(now);
+        self.note_everybodys_terms(now);
+        // A random first offset keeps nodes that start together from probing in step.
+        let offset = self.config.interval.mul_f64(self.rng.f64());
+        self.timers.set(Timer::ProbeRound, now + offset);
+        self.timers.set(Timer::Reap, now + REAP_EVERY);
+        if self.observes() {
+            self.begin_observing(now);
+        }
     }
 
     /// Messages of an authenticated member arrived from `address`.
