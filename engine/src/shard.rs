@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use mesh_gossip_proto::config::LATE_WAKE_UP;
 use mesh_gossip_proto::timers::Timers;
-use mesh_gossip_proto::{Command, CommandError, DenseTable, Instant, Node};
+use mesh_gossip_proto::{Command, CommandError, DenseTable, Node};
 
 use crate::clock::{self, Clock, CloneSignal};
 use crate::control::runtime::ControlHandle;
@@ -35,8 +35,6 @@ use seat::{Outside, Seat};
 const ORDERS_A_TURN: usize = 64;
 /// Reads before timers after a late wake-up, at most: a flood must not stop the clock.
 const CATCH_UP_TURNS: usize = 64;
-/// How often the boot id is read (rule S-4); the clocks are compared every turn.
-const BOOT_CHECK: Duration = Duration::from_secs(1);
 /// The control thread is behind: it is offered the rest again after so long.
 const OFFER_AGAIN: Duration = Duration::from_millis(5);
 
@@ -67,7 +65,6 @@ pub(crate) struct Shard {
     /// Room for the expanded keys of all agents' sessions.
     keys: Arc<HotKeys>,
     clones: CloneSignal,
-    next_boot_check: Instant,
 }
 
 /// Closes the orders of a shard whose thread ends, by a panic too.
@@ -107,7 +104,6 @@ impl Shard {
             touched: Vec::new(),
             keys: Arc::new(HotKeys::of(MOST_HOT)),
             clones: CloneSignal::new(now, clock::wall(), clock::boot_id()),
-            next_boot_check: now + BOOT_CHECK,
         }
     }
 
@@ -204,13 +200,7 @@ impl Shard {
 
     /// If the machine was cloned, no counter of ours is safe any more (rule S-4).
     fn watch_for_clones(&mut self) {
-        let now = self.clock.now();
-        let mut fired = self.clones.clocks_parted(now, clock::wall());
-        if now >= self.next_boot_check {
-            self.next_boot_check = now + BOOT_CHECK;
-            fired |= self.clones.moved(clock::boot_id());
-        }
-        if !fired {
+        if !self.clones.fired(self.clock.now(), clock::wall(), clock::boot_id) {
             return;
         }
         tracing::warn!(

@@ -1,4 +1,4 @@
-//! Certificate revocation lists: what the issuing CA no longer stands by.
+//! Certificate revocation lists: what the issuing CA has withdrawn.
 //!
 //! Invariant: a list is signed by the issuing key, covers all that it issued and names no
 //! distribution point: verifiers of the mesh take neither partitioned nor delta lists

@@ -17,6 +17,8 @@ mod established;
 mod failure;
 #[cfg(test)]
 mod faulty_tests;
+#[cfg(test)]
+mod finish_tests;
 mod flight;
 #[cfg(test)]
 mod flood_tests;

@@ -480,7 +480,7 @@ fn a_made_up_hint_starts_nothing() {
     assert_eq!(net.ends[0].stats().dropped.get("hint"), Some(&1));
 }
 
-/// Rule S-2: an index rewritten on the way lets TLS finish with diverging keys; no session comes.
+/// Rules S-2 and S-5: an index rewritten on the way lets TLS finish with diverging keys; no session comes.
 #[test]
 fn a_rewritten_index_gives_keys_that_differ() {
     let mut net = Net::of(&["a", "b"]);
@@ -494,9 +494,15 @@ fn a_rewritten_index_gives_keys_that_differ() {
         true
     });
     net.send(0, 1, &message(b"x"));
-    net.run_for(Duration::from_secs(8));
+    net.settle();
+    assert!(net.ends.iter().all(|end| end.slots.len() == 1), "TLS is done");
+    net.run_for(Duration::from_millis(3_100));
+    for end in &net.ends {
+        assert_eq!((end.slots.len(), end.stats().half_open), (0, 0), "unconfirmed ones have died");
+    }
+    net.run_for(Duration::from_secs(5));
     assert!(net.delivered.is_empty());
-    assert_eq!(net.ends[0].stats().sessions + net.ends[1].stats().sessions, 0);
+    assert_eq!(net.ends[0].stats().confirmed + net.ends[1].stats().confirmed, 0);
     assert!(
         net.ends[1]
             .stats()

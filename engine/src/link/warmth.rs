@@ -263,7 +263,7 @@ impl Links {
         }
     }
 
-    /// Datagrams of the handshake behind `session` are no longer expected.
+    /// Datagrams of the handshake behind `session` are not expected any more.
     pub(super) fn forget_attempt(&mut self, index: u32, session: &Session) {
         self.drop_attempt(index, attempt_of(session));
     }
@@ -276,7 +276,7 @@ impl Links {
         }
     }
 
-    /// `path` leads no longer to the session at `index`; another one of its peer takes over.
+    /// `path` leads elsewhere than to the session at `index`; another one of its peer takes over.
     pub(super) fn leave_path(&mut self, index: u32, peer: MemberId, path: SocketAddr) {
         if self.paths.get(&path) != Some(&index) {
             return;

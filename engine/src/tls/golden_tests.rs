@@ -39,6 +39,7 @@ fn a_record_of_the_first_version_stays_valid() {
     assert_eq!(record.metadata.labels["rack"], "r7");
     assert_eq!(record.incarnation, Incarnation { generation: 1_800_000_000_000, counter: 3 });
     assert_eq!(record.lifecycle, Lifecycle::Cordoned);
+    assert_eq!(record.versions, (1, 1));
     assert_eq!(
         record.addresses,
         ["192.0.2.1:17421".parse().unwrap(), "[2001:db8::1]:9".parse().unwrap()]

@@ -1,0 +1,62 @@
+//! What an agent needs of its build and of its last life.
+
+use std::time::SystemTime;
+
+use mesh_gossip_proto::Config;
+
+use super::*;
+use crate::bootstrap::{CaValidity, CertificateAuthority, Subject};
+use crate::options::{BackendChoice, Delivery, EngineOptions, PeerLabels, UpkeepOptions};
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+#[test]
+fn a_build_without_renewal_refuses_to_promise_it() {
+    for (wanted, built, possible) in
+        [(true, false, false), (true, true, true), (false, false, true), (false, true, true)]
+    {
+        let refused = matches!(renewal_possible(wanted, built), Err(StartError::NoRenewal));
+        assert_eq!(!refused, possible, "wanted {wanted}, built {built}");
+    }
+}
+
+/// Rule S-12: a life begins above the last one that is on the disk, however the clock was set
+/// back in between.
+#[test]
+fn a_life_begins_above_the_one_that_was_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let ca =
+        CertificateAuthority::create("td.test", "c1", SystemTime::now(), CaValidity::default());
+    let (ca, day) = (ca.unwrap(), Duration::from_secs(86_400));
+    let issued = ca.issue(&Subject::new("n1", "worker"), SystemTime::now(), day).unwrap();
+    let ahead = WallTime(clock::wall().0 + 300_000);
+    let kept = {
+        let state = StateDirectory::open(home.path(), "c1", "n1").unwrap();
+        state.begin_life(ahead).unwrap()
+    };
+    assert_eq!(kept, ahead);
+    let options = AgentOptions {
+        protocol: Config::new("c1"),
+        node_id: "n1".into(),
+        role: "worker".into(),
+        region: "r".into(),
+        mesh_version: "1".into(),
+        http3_support: false,
+        labels: std::collections::BTreeMap::new(),
+        bind: ANY_PORT,
+        advertise: Advertise::default(),
+        seeds: Vec::new(),
+        seed_file: None,
+        metadata_refresh: Duration::from_secs(30),
+        events: Delivery::default(),
+        tls: issued.tls_options(&ca),
+        control: None,
+        peer_labels: PeerLabels::Auto,
+        upkeep: UpkeepOptions { state: Some(home.path().into()), renewal: None },
+    };
+    let backend = BackendChoice::Mmsg;
+    let engine = Engine::start(EngineOptions { backend, ..EngineOptions::default() }).unwrap();
+    let agent = Agent::start(&engine, options).unwrap();
+    let own = agent.view().view.member(agent.member_id()).unwrap().incarnation();
+    assert_eq!(own.generation, kept.0 + 1);
+}
