@@ -70,9 +70,16 @@ pub(crate) struct Peer {
 impl Peer {
     /// One that knows the first `members` members; it is none of them.
     pub(crate) fn knowing(members: u32) -> Self {
-        let size = NonZeroU32::new(members).expect("a mesh has members");
+        Self::configured(members, Self::local(members))
+    }
+
+    fn local(members: u32) -> Config {
+        Config::new_lan(NonZeroU32::new(members).expect("a mesh has members"))
+    }
+
+    fn configured(members: u32, config: Config) -> Self {
         let rng = Xoshiro256PlusPlus::seed_from_u64(1);
-        let mut foca = Foca::new(who(members), Config::new_lan(size), rng, PostcardCodec);
+        let mut foca = Foca::new(who(members), config, rng, PostcardCodec);
         let mut outbox = Outbox::default();
         let all = (0..members).map(|number| Member::alive(who(number)));
         foca.apply_many(all, false, &mut outbox).expect("members are applied");
@@ -82,15 +89,13 @@ impl Peer {
 
     /// One that tells one member at a time, in datagrams of this size.
     pub(crate) fn gossiping(members: u32, datagram: usize) -> Self {
-        let mut peer = Self::knowing(members);
         let config = Config {
             num_indirect_probes: NonZeroUsize::MIN,
             max_packet_size: NonZeroUsize::new(datagram).expect("a datagram has bytes"),
             max_transmissions: NonZeroU8::MAX,
-            ..Config::new_lan(NonZeroU32::new(members).expect("a mesh has members"))
+            ..Self::local(members)
         };
-        peer.foca.set_config(config).expect("it may be changed");
-        peer
+        Self::configured(members, config)
     }
 
     /// Sees that at least so many updates wait, with news of the next incarnation if need be.
