@@ -40,6 +40,7 @@ use crate::sync::clocks::Clocks;
 use crate::sync::early::Early;
 use crate::sync::pulls::Pulls;
 use crate::sync::push_pull::PushPull;
+use crate::sync::reconciler::Reconciler;
 use crate::time::{Duration, Instant, WallTime};
 use crate::timers::Timers;
 use crate::wire::parts::Parts;
@@ -58,6 +59,7 @@ mod observing;
 mod orders;
 mod probing;
 mod receive;
+mod reconciling;
 mod renewal;
 mod sending;
 
@@ -125,6 +127,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     signers: Signers,
     orders: Orders,
     agreement: Agreement,
+    reconciler: Reconciler,
     push_pull: PushPull,
     flooding: Flooding,
     joining: Joining,
@@ -206,6 +209,7 @@ impl<T: MemberTable> Node<T> {
             signers: Signers::default(),
             orders: Orders::default(),
             agreement: Agreement::default(),
+            reconciler: Reconciler::default(),
             push_pull: PushPull::default(),
             flooding: Flooding::default(),
             joining: Joining::default(),
@@ -332,6 +336,7 @@ impl<T: MemberTable> Node<T> {
                 Timer::Gossip => self.gossip_tick(now),
                 Timer::Pull => self.pull_again(now),
                 Timer::Record => self.apply_waiting(now),
+                Timer::Walk => self.walk(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
             }
