@@ -79,6 +79,7 @@ impl<'a, T: SimTable> Play<'a, T> {
         self.load.handshake_bytes = closing.handshake_bytes;
         self.load.stream_bytes = closing.stream_bytes;
         self.load.cross_region_bytes = closing.cross_region_bytes;
+        self.load.settling = self.stage.settling();
         self.load.sessions = self.stage.sessions();
         self.load.rekeys_a_link = self.stage.rekeys_a_link();
         let converged = self.converged();
@@ -119,6 +120,10 @@ impl<'a, T: SimTable> Play<'a, T> {
         let mut acts = std::mem::take(&mut self.script.acts).into_iter().peekable();
         let mut now = Duration::ZERO;
         let mut sample = SAMPLE;
+        if self.plan.scenario == Scenario::AntiEntropy {
+            // Views differ from the start, and nothing keeps them from agreeing.
+            (self.healed, self.disagreed) = (Some(now), Some(now));
+        }
         loop {
             let mut due = Vec::new();
             while let Some((_, act)) = acts.next_if(|(at, _)| *at <= now) {

@@ -72,6 +72,7 @@ fn t0() -> Vec<Cell> {
     cells.push(rolling(128, 1, 1));
     cells.push(wan(128, 3, 1));
     cells.push(certificates(128, 3));
+    cells.extend([0, 1, 30, 200].map(|differ| anti_entropy(1_000, differ, 2)));
     cells.push(churn(128, secs(600), 3));
     cells
 }
@@ -111,6 +112,7 @@ fn t1() -> Vec<Cell> {
     cells.extend([128, 1_000].map(|nodes| rolling(nodes, 5, 1)));
     cells.extend([128, 1_000].map(|nodes| wan(nodes, 10, 2)));
     cells.push(certificates(1_000, 1));
+    cells.extend([0, 1, 30, 1_000, 9_000].map(|differ| anti_entropy(10_000, differ, 3)));
     cells.push(churn(1_000, secs(600), 3));
     cells.push(churn(10_000, secs(3_600), 1));
     cells
@@ -119,12 +121,15 @@ fn t1() -> Vec<Cell> {
 fn t2() -> Vec<Cell> {
     let mut giant = simulator(100_000, 60);
     giant.plan.warmup = Duration::ZERO;
-    vec![
+    let mut cells = vec![
         giant,
         steady(1_000, secs(600), 1, 0),
         Cell { alone: true, ..steady(100_000, secs(600), 1, 0) },
         Cell { alone: true, ..crash(100_000, 10, 10, 0) },
-    ]
+    ];
+    let settled = [0, 30, 1_000, 10_000];
+    cells.extend(settled.map(|differ| Cell { alone: true, ..anti_entropy(100_000, differ, 1) }));
+    cells
 }
 
 fn t3() -> Vec<Cell> {
@@ -286,6 +291,12 @@ fn wan(nodes: usize, ours: usize, theirs: usize) -> Cell {
 fn certificates(nodes: usize, runs: usize) -> Cell {
     let plan = Plan::new(Scenario::Certificates, nodes);
     cell(Row::H14, format!("{nodes} nodes, 120 s"), plan, runs, 0)
+}
+
+fn anti_entropy(nodes: usize, differ: usize, runs: usize) -> Cell {
+    let mut plan = Plan::new(Scenario::AntiEntropy, nodes);
+    plan.differ = differ;
+    cell(Row::H15, format!("{differ} differences of {nodes}"), plan, runs, 0)
 }
 
 fn churn(nodes: usize, duration: Duration, runs: usize) -> Cell {
