@@ -17,7 +17,7 @@ pub const COMMAND: &str = "cargo run --release -p hyperscale-tests --bin hypersc
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
     /// What happens: steady, crash, asymmetric, flip-flop, lifeguard-interval, threshold,
-    /// partition, rolling-restart, wan, churn or certificates.
+    /// partition, rolling-restart, wan, churn, anti-entropy or certificates.
     #[arg(long, value_parser = Scenario::parse, default_value = "steady")]
     scenario: Scenario,
     /// Members; the first one is everybody's seed and never at fault.
@@ -68,9 +68,12 @@ pub struct Flags {
     /// Regions 80 to 200 ms from each other.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
     regions: Option<u8>,
-    /// Members that are impaired, blocked or slow.
+    /// Members that are impaired, blocked or slow, or whose views differ.
     #[arg(long)]
     impaired: Option<usize>,
+    /// Differences between their views and all others.
+    #[arg(long)]
+    differ: Option<usize>,
     /// How long a member is blocked at a time.
     #[arg(long, value_parser = span)]
     block: Option<Duration>,
@@ -108,6 +111,7 @@ impl Flags {
         plan.grace = self.grace;
         replace(&mut plan.regions, self.regions);
         plan.impaired = self.impaired.unwrap_or(impaired(self.scenario, self.nodes));
+        replace(&mut plan.differ, self.differ);
         replace(&mut plan.block, self.block.or(self.cell.map(|cell| cell.block)));
         replace(&mut plan.run, self.run.or(self.cell.map(|cell| cell.run)));
         replace(&mut plan.words, self.words);
@@ -153,6 +157,7 @@ impl Plan {
         add(self.grace.is_some(), "grace", ms(self.grace.unwrap_or_default()));
         add(self.regions != usual.regions, "regions", self.regions.to_string());
         add(self.impaired != usual.impaired, "impaired", self.impaired.to_string());
+        add(self.differ != usual.differ, "differ", self.differ.to_string());
         add(self.block != usual.block, "block", ms(self.block));
         add(self.run != usual.run, "run", ms(self.run));
         add(self.words != usual.words, "words", self.words.to_string());
@@ -266,6 +271,7 @@ mod tests {
             "--scenario asymmetric --nodes 1000 --variant ingress --table shared --rings 1",
             "--scenario lifeguard-interval --cell coma --impaired 32 --detector swim",
             "--scenario wan --interval 500ms --ping-timeout 250ms --grace 1s --warmup-s 12.5",
+            "--scenario anti-entropy --nodes 1000 --differ 100 --impaired 3",
             "--scenario threshold --block 64s --duration 5m --loss 0.3",
             "--scenario churn --nodes 1000 --words 100",
         ] {
@@ -292,6 +298,7 @@ mod tests {
             ("--crash 1 --duration 10", "longer"),
             ("--detector paxos", "observers"),
             ("--interval 1ms", "interval"),
+            ("--scenario anti-entropy --nodes 100 --differ 97", "--differ"),
         ] {
             let error = read(arguments).expect_err(arguments);
             assert!(error.contains(hint), "{arguments}: {error}");

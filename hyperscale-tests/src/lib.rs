@@ -35,4 +35,4 @@ pub use network::Network;
 pub use shared_table::SharedTable;
 pub use table::SimTable;
 pub use watch::{Roll, Told, Watch};
-pub use world::World;
+pub use world::{Behind, Settling, World};

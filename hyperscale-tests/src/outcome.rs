@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::Settling;
 use crate::measure::{Curve, Findings, Spread, ms};
 use crate::plan::Plan;
 use crate::scenario::criteria::{self, Check};
@@ -32,6 +33,9 @@ pub struct Load {
     pub cross_region_bytes: Option<u64>,
     /// Bytes a node and second, second by second.
     pub series: Vec<f64>,
+    /// The most that settling its differences cost a node which began behind the others; none where
+    /// nobody did.
+    pub settling: Option<Settling>,
     /// Sessions at the end: the median node's, and the most at one node.
     pub sessions: (usize, usize),
     /// The most successors of sessions that one pair of nodes made because certificates changed.
@@ -182,6 +186,8 @@ impl Run {
                 .load
                 .cross_region_bytes
                 .map(|bytes| rounded(bytes as f64 / self.load.bytes.max(1) as f64)),
+            settling_bytes: self.load.settling.map(|spent| spent.bytes),
+            settling_sketches: self.load.settling.map(|spent| spent.sketches),
             sessions_per_node: Sessions { p50: self.load.sessions.0, max: self.load.sessions.1 },
             view_changes_max: found.view_changes_max,
             membership_changes_max: found.membership_changes_max,
@@ -230,6 +236,9 @@ impl Load {
         }
         for (mine, theirs) in self.series.iter_mut().zip(other.series) {
             *mine = mine.max(theirs);
+        }
+        if let (Some(mine), Some(theirs)) = (&mut self.settling, other.settling) {
+            mine.raise(theirs);
         }
         self.rekeys_a_link = self.rekeys_a_link.max(other.rekeys_a_link);
         let (mine, theirs) = (self.sessions, other.sessions);
@@ -354,6 +363,8 @@ pub struct Outcome {
     pub stream_bytes_per_node_s: f64,
     pub messages_per_node_s: f64,
     pub cross_region_share: Option<f64>,
+    pub settling_bytes: Option<u64>,
+    pub settling_sketches: Option<u64>,
     pub sessions_per_node: Sessions,
     pub view_changes_max: u32,
     pub membership_changes_max: u32,

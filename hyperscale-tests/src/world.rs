@@ -26,6 +26,8 @@ use crate::trace::{Kind, Trace};
 use crate::watch::{Roll, Told, Watch};
 use crate::wheel::Wheel;
 use certificates::Papers;
+use views::Views;
+pub use views::{Behind, Settling};
 
 mod certificates;
 mod checking;
@@ -34,6 +36,7 @@ mod faults;
 mod handshakes;
 mod streams;
 mod tracing;
+mod views;
 mod warm;
 
 pub(crate) const CLUSTER: &str = "sim";
@@ -160,6 +163,8 @@ pub struct World<T: SimTable = DenseTable> {
     trace: Trace,
     next_serial: u32,
     papers: Papers,
+    /// Kept only of nodes that began behind the others.
+    views: Option<Box<Views>>,
     buffer: Vec<u8>,
 }
 
@@ -195,6 +200,7 @@ impl<T: SimTable> World<T> {
             trace: Trace::default(),
             next_serial: 1,
             papers: Papers::default(),
+            views: None,
             buffer: Vec::new(),
         }
     }

@@ -149,7 +149,6 @@ fn a_sweep_runs_its_seeds() {
 fn what_cannot_be_is_refused_in_words() {
     for (arguments, hint) in [
         ("sim --scenario join-storm", "not in this build"),
-        ("sim --scenario anti-entropy", "not in this build"),
         ("sim --scenario nonsense", "steady"),
         ("sim --nodes 3 --crash 3", "at most 2 of 3"),
         ("sim --loss 2", "below 1"),

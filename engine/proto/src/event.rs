@@ -254,6 +254,8 @@ pub enum Timer {
     Pull,
     /// A record that came too soon has its turn.
     Record,
+    /// Sketches and shares wait for a walk through the members.
+    Walk,
     /// Departed members are looked through.
     Reap,
     /// The leave is repeated to whoever has not acknowledged.
@@ -354,6 +356,14 @@ pub struct Stats {
     pub digests_differ: u64,
     /// Bulk exchanges wished for.
     pub syncs: u64,
+    /// Lasting differences that datagrams settled, so that no bulk exchange was wished for.
+    pub syncs_avoided: u64,
+    /// Sketches of our view sent.
+    pub sketches: u64,
+    /// Sketches of others that told what we differ in.
+    pub sketches_decoded: u64,
+    /// Sketches of others that held too many differences to tell.
+    pub sketches_failed: u64,
     /// Alarms told.
     pub alarms: u64,
     /// Messages and records rejected, by reason.

@@ -40,6 +40,7 @@ use crate::sync::clocks::Clocks;
 use crate::sync::early::Early;
 use crate::sync::pulls::Pulls;
 use crate::sync::push_pull::PushPull;
+use crate::sync::reconciler::Reconciler;
 use crate::time::{Duration, Instant, WallTime};
 use crate::timers::Timers;
 use crate::wire::parts::Parts;
@@ -59,6 +60,7 @@ mod observing;
 mod orders;
 mod probing;
 mod receive;
+mod reconciling;
 mod renewal;
 mod room;
 mod sending;
@@ -130,6 +132,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     signers: Signers,
     orders: Orders,
     agreement: Agreement,
+    reconciler: Reconciler,
     push_pull: PushPull,
     flooding: Flooding,
     speaking: Speaking,
@@ -219,6 +222,7 @@ impl<T: MemberTable> Node<T> {
             signers: Signers::default(),
             orders: Orders::default(),
             agreement: Agreement::default(),
+            reconciler: Reconciler::default(),
             push_pull: PushPull::default(),
             flooding: Flooding::default(),
             speaking: Speaking::default(),
@@ -240,11 +244,11 @@ impl<T: MemberTable> Node<T> {
             late: VecDeque::new(),
             stats: Stats::default(),
         };
-        node.begin(now);
+        node.begin_life(now);
         Ok(node)
     }
 
-    fn begin(&mut self, now: Instant) {
+    fn begin_life(&mut self, now: Instant) {
         self.forget_doubts(now);
         self.take_place(now);
         self.note_everybodys_terms(now);
@@ -357,6 +361,7 @@ impl<T: MemberTable> Node<T> {
                 Timer::Gossip => self.gossip_tick(now),
                 Timer::Pull => self.pull_again(now),
                 Timer::Record => self.apply_waiting(now),
+                Timer::Walk => self.walk(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
                 Timer::Leaders => self.look_at_leaders(now),

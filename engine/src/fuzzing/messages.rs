@@ -8,8 +8,11 @@ use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::membership::broadcast::Spoken;
 use mesh_gossip_proto::membership::order::Order;
 use mesh_gossip_proto::membership::record::{self, SignedRecord};
+use mesh_gossip_proto::sync::sketch::{CELLS, Sketch};
 use mesh_gossip_proto::sync::snapshot::Entries;
-use mesh_gossip_proto::wire::message::{FRAME, Message, Messages, Packet, ProofVote, kind};
+use mesh_gossip_proto::wire::message::{
+    FRAME, Message, Messages, Packet, ProofVote, SKETCH_BYTES, kind,
+};
 use mesh_gossip_proto::wire::parts::{Parts, split};
 use mesh_gossip_proto::{MemberId, Metadata};
 
@@ -53,6 +56,7 @@ fn datagram(payload: &[u8]) {
             Message::Record(envelope) => any_record(envelope),
             Message::Proof(bytes) => proof(bytes),
             Message::ForceLeave(bytes) => order(bytes),
+            Message::Sketch(header, cells) => sketch(header.salt.get(), cells),
             Message::Broadcast(bytes) => drop(Spoken::decode(bytes)),
             _ => {}
         }
@@ -100,6 +104,14 @@ fn write(packet: &mut Packet, message: &Message<'_>, body: &[u8]) -> bool {
         Message::Hint(body) => packet.push(DATAGRAM, body),
         Message::ProofPull(body) => packet.push(DATAGRAM, body),
         Message::Proof(body) => packet.push_raw(DATAGRAM, kind::PROOF, body),
+        Message::Sketch(header, cells) => {
+            packet.push_raw(DATAGRAM, kind::SKETCH, &[header.as_bytes(), cells].concat())
+        }
+        Message::Difference(header, shares) => {
+            let body = [header.as_bytes(), shares.as_bytes()].concat();
+            packet.push_raw(DATAGRAM, kind::DIFFERENCE, &body)
+        }
+        Message::Want(shares) => packet.push_raw(DATAGRAM, kind::WANT, shares.as_bytes()),
         Message::Broadcast(body) => packet.push_raw(DATAGRAM, kind::BROADCAST, body),
         Message::Direct(head, bytes) => {
             packet.push_raw(DATAGRAM, kind::DIRECT, &[head.as_bytes(), bytes].concat())
@@ -159,6 +171,14 @@ fn proof(bytes: &[u8]) {
     let again = Proof::new(proof.finding, &proof.votes());
     assert_eq!((&again.voters, again.finding), (&proof.voters, proof.finding));
     assert_eq!(again.votes(), proof.votes());
+}
+
+/// A table is written again as it was read, and decoding it ends with no more than it can hold.
+fn sketch(salt: u64, cells: &[u8; SKETCH_BYTES]) {
+    let sketch = Sketch::from_bytes(salt, cells);
+    assert_eq!(&sketch.to_bytes(), cells);
+    let found = sketch.decode();
+    assert!(found.is_none_or(|found| found.ours.len() + found.theirs.len() <= CELLS));
 }
 
 /// An order that verifies names what its bytes name.

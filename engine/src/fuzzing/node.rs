@@ -209,7 +209,9 @@ impl Stage {
             proof: if bend & 8 == 0 { 0 } else { self.proof },
             bend,
         };
-        let (kind, body) = match choice % 28 {
+        // The last values: what was found before these were said keeps its meaning.
+        let (kind, body) = match if choice < 253 { choice % 28 } else { choice } {
+            choice @ 253.. => topic.of_views(choice, input),
             choice @ 0..17 => topic.said(choice, input),
             17 => {
                 let proof = proof(subject, at, self.round, input);

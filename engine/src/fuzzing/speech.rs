@@ -1,10 +1,14 @@
 //! What a member can say in one message, its fields chosen so that they mean something.
 
+use mesh_gossip_proto::membership::digest;
+use mesh_gossip_proto::sync::sketch::Sketch;
 use mesh_gossip_proto::wire::message::{
-    Ack, Body, Death, Hint, LeaveAck, Nack, Notice, Ping, PingRequest, ProofPull, RecordByStream,
-    RecordPull, RelayedAck, Suspicion, Update, Verify, Vote, WireIncarnation,
+    Ack, Body, Death, DifferenceHeader, Hint, LeaveAck, Nack, Notice, Ping, PingRequest, ProofPull,
+    RecordByStream, RecordPull, RelayedAck, SketchHeader, Suspicion, Update, Verify, Vote,
+    WireIncarnation, kind,
 };
 use mesh_gossip_proto::{Incarnation, MemberId, RecordHash, State};
+use zerocopy::IntoBytes;
 
 use super::input::Input;
 
@@ -44,6 +48,35 @@ impl Topic {
     pub(super) fn ballot(&self, ballot: u8) -> Vote {
         let (subject, incarnation) = (self.about.0, self.at.into());
         Vote { subject, incarnation, round: self.round.into(), ballot, reserved: [0; 3] }
+    }
+
+    /// A sketch, a difference or a want.
+    pub(super) fn of_views(&self, choice: u8, input: &mut Input<'_>) -> Said {
+        let (salt, parts) = (u64::from(self.bend & 3), u16::from(self.bend >> 4) + 1);
+        let part = u16::from(input.byte()) % parts;
+        let share = digest::share(self.about, RecordHash(input.byte().into()));
+        match choice {
+            253 => {
+                let mut sketch = Sketch::new(salt);
+                (0..input.below(99)).for_each(|n| sketch.add(share ^ n as u64));
+                let header =
+                    SketchHeader { salt: salt.into(), part: part.into(), parts: parts.into() };
+                (kind::SKETCH, [header.as_bytes(), &sketch.to_bytes()].concat())
+            }
+            254 => {
+                let header = DifferenceHeader {
+                    salt: salt.into(),
+                    part: part.into(),
+                    parts: parts.into(),
+                    size: (u32::from(input.word()) << (self.bend & 8)).into(),
+                    offered: u16::from(self.bend & 1).into(),
+                    outcome: self.bend % 5,
+                    reserved: 0,
+                };
+                (kind::DIFFERENCE, [header.as_bytes(), &share.to_le_bytes(), &[0; 8]].concat())
+            }
+            _ => (kind::WANT, [share.to_le_bytes(), [self.bend; 8]].concat()),
+        }
     }
 
     fn of_probes(&self, choice: u8, input: &mut Input<'_>) -> Said {

@@ -135,6 +135,8 @@ struct Protocol {
     queue_dropped: IntCounter,
     updates: IntCounter,
     pulls: IntCounter,
+    sketches: IntCounterVec,
+    syncs_avoided: IntCounter,
     rejected: IntCounterVec,
     limits: IntCounterVec,
     observers: Observers,
@@ -172,6 +174,16 @@ impl Protocol {
             ),
             updates: total("mesh_gossip_updates_total", "Updates sent."),
             pulls: total("mesh_gossip_pulls_total", "Records pulled."),
+            sketches: counters(
+                r,
+                "mesh_gossip_sketches_total",
+                "Sketches of views: sent, and those of others that told the differences or failed to.",
+                outcome,
+            ),
+            syncs_avoided: total(
+                "mesh_gossip_syncs_avoided_total",
+                "Lasting differences that were settled without a bulk exchange.",
+            ),
             rejected: counters(
                 r,
                 "mesh_gossip_rejected_total",
@@ -197,7 +209,15 @@ impl Protocol {
         for (outcome, total) in [("equal", stats.digests_equal), ("differ", stats.digests_differ)] {
             raise(&self.digests.with_label_values(&[outcome]), total);
         }
+        for (outcome, total) in [
+            ("sent", stats.sketches),
+            ("decoded", stats.sketches_decoded),
+            ("failed", stats.sketches_failed),
+        ] {
+            raise(&self.sketches.with_label_values(&[outcome]), total);
+        }
         for (counter, total) in [
+            (&self.syncs_avoided, stats.syncs_avoided),
             (&self.indirect_pings, stats.indirect_pings),
             (&self.nacks, stats.nacks),
             (&self.stalls, stats.stalls),

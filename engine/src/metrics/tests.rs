@@ -37,6 +37,9 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.stats.probes_acked = 11;
     inspection.stats.suspicions = 2;
     inspection.stats.queue_depth = 7;
+    inspection.stats.sketches = 5;
+    inspection.stats.sketches_decoded = 4;
+    inspection.stats.syncs_avoided = 3;
     inspection.stats.rejected.insert("schema", 3);
     inspection.links.opened = 100;
     inspection.links.sealed = 90;
@@ -69,6 +72,9 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
                 "mesh_gossip_probes_total{mesh_outcome=\"acked\"} 11",
                 "mesh_gossip_suspicions_total 2",
                 "mesh_gossip_queue_depth 7",
+                "mesh_gossip_sketches_total{mesh_outcome=\"sent\"} 5",
+                "mesh_gossip_sketches_total{mesh_outcome=\"decoded\"} 4",
+                "mesh_gossip_syncs_avoided_total 3",
                 "mesh_gossip_rejected_total{mesh_reason=\"schema\"} 3",
                 "mesh_gossip_datagrams_dropped_total{mesh_reason=\"replay\"} 4",
                 "mesh_gossip_handshakes_total{mesh_outcome=\"failure\",mesh_reason=\"untrusted\"} 6",

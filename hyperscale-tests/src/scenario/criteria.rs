@@ -121,6 +121,9 @@ const LARGE: usize = 1_000;
 const TAIL_FROM: usize = 100;
 /// H1: messages of one node in a second without faults.
 const STEADY_MESSAGES: f64 = 2.3;
+/// H15: differences that one datagram each way settles, and bytes that a thousand cost.
+const FEW_DIFFERENCES: usize = 30;
+const SETTLED_BYTES: f64 = 65_536.0;
 /// H19: share of wrong entries in a view.
 const VIEW_ERROR: f64 = 0.001;
 
@@ -252,6 +255,7 @@ fn nobody_buried_alive(run: &Run, checks: &mut Vec<Check>) {
         | Scenario::RollingRestart
         | Scenario::Wan
         | Scenario::Churn
+        | Scenario::AntiEntropy
         | Scenario::Certificates => {
             if run.plan.loss > 0.2 {
                 let rate = Some(found.false_deaths as f64 / hours);
@@ -292,7 +296,7 @@ pub fn fired(run: &Run) -> Vec<Check> {
         kinds.push("lost");
     }
     match plan.scenario {
-        Scenario::Steady | Scenario::Crash => {}
+        Scenario::Steady | Scenario::Crash | Scenario::AntiEntropy => {}
         Scenario::Asymmetric => kinds.push(match plan.variant {
             Variant::Egress => "lost_egress",
             Variant::Ingress => "lost_ingress",
@@ -369,6 +373,35 @@ fn spoken(run: &Run, checks: &mut Vec<Check>) {
     checks.push(Check::at_most("oldest unsent update (ms)", age, UPDATE_MS));
 }
 
+/// H15: what it costs until views agree follows their difference. A ping and its ack carry a digest each.
+fn settled(run: &Run, checks: &mut Vec<Check>) {
+    const DIGESTS: u64 = 2 * 8;
+    let (plan, differ) = (&run.plan, run.plan.differ);
+    let agreed = run.converged_max().map(ms);
+    checks.push(Check::at_most("one view (ms)", agreed, ms(plan.duration)).condition());
+    let Some(spent) = run.load.settling else {
+        return checks.push(Check::at_least("views that differ", None, 1.0).condition());
+    };
+    let bytes = spent.bytes + DIGESTS;
+    let streamed = format!("{} B of streams in all", run.load.stream_bytes);
+    if differ == 0 {
+        checks.push(Check::at_most("bytes where views agree", Some(bytes as f64), 64.0));
+    } else if differ <= FEW_DIFFERENCES {
+        for (name, count) in [("sketches", spent.sketches), ("answers", spent.differences)] {
+            let note = format!("{bytes} B, {streamed}");
+            checks.push(Check::at_most(name, Some(count as f64), 1.0).beside(note));
+        }
+    } else if differ <= plan.nodes / 4 {
+        let share = (differ as f64 / 1_000.0).max(1.0);
+        let limit = share * SETTLED_BYTES;
+        let note = format!("{} sketches, {streamed}", spent.sketches);
+        checks.push(Check::at_most("bytes", Some(bytes as f64), limit).beside(note));
+    } else {
+        let why = format!("{bytes} B and {streamed}: the views have little in common");
+        checks.push(Check::not_judged("bytes", SETTLED_BYTES, why));
+    }
+}
+
 fn promises(run: &Run, checks: &mut Vec<Check>) {
     let plan = &run.plan;
     let found = &run.found;
@@ -401,6 +434,7 @@ fn promises(run: &Run, checks: &mut Vec<Check>) {
             spoken(run, checks);
         }
         Scenario::Certificates => renewed(run, checks),
+        Scenario::AntiEntropy => settled(run, checks),
         Scenario::LifeguardInterval | Scenario::Wan => {}
     }
 }

@@ -79,7 +79,7 @@ impl Script {
         let mut script = Self::default();
         script.acts.extend(killed.into_iter().map(|node| (FAULT_AT, Act::Crash(node))));
         match plan.scenario {
-            Scenario::Steady | Scenario::Crash => {}
+            Scenario::Steady | Scenario::Crash | Scenario::AntiEntropy => {}
             Scenario::Asymmetric => script.asymmetric(plan, &order),
             Scenario::FlipFlop => script.flip_flop(plan, &order),
             Scenario::LifeguardInterval => script.interval(plan, &order),

@@ -13,7 +13,7 @@ use crate::measure::{Findings, Measure};
 use crate::plan::{Plan, Scenario};
 use crate::scenario::script::{Act, Script};
 use crate::words::{Heard, Words};
-use crate::{Fault, SimTable, World};
+use crate::{Behind, Fault, Settling, SimTable, World};
 
 /// One-way latency between two regions lies between these, by pair ...
 const NEAREST_MS: u64 = 80;
@@ -56,7 +56,11 @@ impl<T: SimTable> Stage<T> {
             let of = (0..plan.nodes).map(|node| region(node, plan.regions)).collect();
             world.network.set_regions(of, &latencies(plan.regions));
         }
-        let mut world = world.warm(plan.nodes);
+        let mut world = if plan.scenario == Scenario::AntiEntropy {
+            world.warm_but(plan.nodes, &Behind::by(plan.differ, plan.impaired, plan.nodes))
+        } else {
+            world.warm(plan.nodes)
+        };
         world.network.loss = plan.loss;
         let ids: Vec<MemberId> = (0..plan.nodes).map(|node| world.id(node)).collect();
         let measure = Measure::new(world.now(), ids);
@@ -239,6 +243,11 @@ impl<T: SimTable> Stage<T> {
     /// The most successors of sessions that one pair of nodes made because certificates changed.
     pub(super) fn rekeys_a_link(&self) -> u32 {
         self.world.rekeys_a_link()
+    }
+
+    /// The most that settling its differences cost a node which began behind the others.
+    pub(super) fn settling(&self) -> Option<Settling> {
+        self.world.settling()
     }
 
     /// Nodes that run.

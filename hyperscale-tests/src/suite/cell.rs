@@ -34,6 +34,8 @@ pub enum Row {
     H13,
     /// Certificates and their CA change.
     H14,
+    /// Views that differ.
+    H15,
     /// The simulator itself.
     H17,
     /// Churn.
@@ -44,7 +46,7 @@ pub enum Row {
 
 impl Row {
     /// All that this build runs.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::H1,
         Self::H2,
         Self::H2b,
@@ -58,6 +60,7 @@ impl Row {
         Self::H12,
         Self::H13,
         Self::H14,
+        Self::H15,
         Self::H17,
         Self::H19,
         Self::Words,
@@ -79,6 +82,7 @@ impl Row {
             Self::H12 => "H12",
             Self::H13 => "H13",
             Self::H14 => "H14",
+            Self::H15 => "H15",
             Self::H17 => "H17",
             Self::H19 => "H19",
             Self::Words => "words",
@@ -101,6 +105,7 @@ impl Row {
             Self::H12 => "rolling restart",
             Self::H13 => "WAN: 8 regions, one link cut for 60 s",
             Self::H14 => "certificates: leaves and CA within 60 s, 5 % a minute die and come back",
+            Self::H15 => "anti-entropy: views that differ",
             Self::H17 => "the simulator",
             Self::H19 => "churn: 1 % a minute die and come back",
             Self::Words => "broadcasts of hosts: 100 a second, 1 % a minute die and come back",
@@ -125,6 +130,7 @@ impl Row {
             Self::H8 => "Rapid: 1 view change (F)",
             Self::H9 => "Rapid up to 25 % (F); HyParView 90 % reliable at 95 % (F)",
             Self::H11 => "memberlist never heals a long one (memberlist#222)",
+            Self::H15 => "memberlist ships about 0.9 / 9 MB each way at 10k / 100k",
             Self::H13 => "Serf needs a WAN profile of 5 s / 3 s (F)",
             Self::Words => "memberlist: gossip of members starves broadcasts (memberlist#299)",
             Self::H2b | Self::H4 | Self::H12 | Self::H14 | Self::H17 | Self::H19 => "nothing",

@@ -72,6 +72,7 @@ fn t0() -> Vec<Cell> {
     cells.push(rolling(128, 1, 1));
     cells.push(wan(128, 3, 1));
     cells.push(certificates(128, 3));
+    cells.extend([0, 1, 30, 200].map(|differ| anti_entropy(1_000, differ, 2)));
     cells.extend(churn(128, secs(600), 3, secs(300)));
     cells.extend(words(64, secs(240), 1));
     cells
@@ -115,6 +116,7 @@ fn t1() -> Vec<Cell> {
     cells.extend([128, 1_000].map(|nodes| rolling(nodes, 5, 1)));
     cells.extend([128, 1_000].map(|nodes| wan(nodes, 10, 2)));
     cells.push(certificates(1_000, 1));
+    cells.extend([0, 1, 30, 1_000, 9_000].map(|differ| anti_entropy(10_000, differ, 3)));
     cells.extend(churn(1_000, secs(600), 3, secs(600)));
     cells.extend(words(1_000, secs(180), 3));
     cells
@@ -129,6 +131,8 @@ fn t2() -> Vec<Cell> {
         Cell { alone: true, ..steady(100_000, secs(600), 1, 0) },
         Cell { alone: true, ..crash(100_000, 10, 10, 0) },
     ];
+    let settled = [0, 30, 1_000, 10_000];
+    cells.extend(settled.map(|differ| Cell { alone: true, ..anti_entropy(100_000, differ, 1) }));
     cells.extend(churn(10_000, secs(3_600), 1, secs(600)));
     for split in [(50, 50), (90, 10)] {
         cells.push(partition(10_000, split, secs(120), 5, 0));
@@ -296,6 +300,12 @@ fn wan(nodes: usize, ours: usize, theirs: usize) -> Cell {
 fn certificates(nodes: usize, runs: usize) -> Cell {
     let plan = Plan::new(Scenario::Certificates, nodes);
     cell(Row::H14, format!("{nodes} nodes, 120 s"), plan, runs, 0)
+}
+
+fn anti_entropy(nodes: usize, differ: usize, runs: usize) -> Cell {
+    let mut plan = Plan::new(Scenario::AntiEntropy, nodes);
+    plan.differ = differ;
+    cell(Row::H15, format!("{differ} differences of {nodes}"), plan, runs, 0)
 }
 
 /// The churning mesh, and the same one at rest to compare its load with.

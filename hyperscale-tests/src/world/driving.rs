@@ -365,6 +365,9 @@ impl<T: SimTable> World<T> {
         bytes: &[u8],
     ) {
         self.books.datagram(self.now, from, bytes);
+        if let Some(views) = &mut self.views {
+            views.note(from, to, bytes);
+        }
         if let Some(regions) = self.network.regions(from, to) {
             self.books.between(regions, bytes.len());
         }

@@ -8,6 +8,7 @@ use mesh_gossip_proto::{
     Command, Duration, Incarnation, Instant, Member, MemberId, Node, SignedRecord, State,
 };
 
+use super::views::{Behind, Views};
 use super::{What, World, address};
 use crate::sessions::Made;
 use crate::table::SimTable;
@@ -23,7 +24,16 @@ impl<T: SimTable> World<T> {
     /// # Panics
     /// When the world has nodes already.
     #[must_use]
-    pub fn warm(mut self, count: usize) -> Self {
+    pub fn warm(self, count: usize) -> Self {
+        self.warm_but(count, &Behind::default())
+    }
+
+    /// As [`World::warm`]; some nodes are behind.
+    ///
+    /// # Panics
+    /// When the world has nodes already.
+    #[must_use]
+    pub fn warm_but(mut self, count: usize, behind: &Behind) -> Self {
         assert!(self.hosts.is_empty(), "a warm start is a start");
         self.recording = false;
         let interval = self.config.interval;
@@ -42,15 +52,20 @@ impl<T: SimTable> World<T> {
         }
         T::fill(&mut self.common, &self.config, members);
         for (index, start) in starts.iter().enumerate() {
-            self.start_warm(index, *start);
+            let mut table = T::full(&self.common);
+            if behind.nodes.contains(&index) {
+                self.set_back(&mut table, behind, &starts);
+            }
+            self.start_warm(index, *start, table);
         }
+        self.views = (!behind.nodes.is_empty()).then(|| Box::new(Views::of(behind)));
         self.warm_neighbours();
         self.wheel.push(Instant::ORIGIN + FOLD_EVERY, What::Fold);
         self
     }
 
     /// The member that a node born so is.
-    fn author(&self, birth: Birth, since: Instant) -> Member {
+    pub(super) fn author(&self, birth: Birth, since: Instant) -> Member {
         let Birth { config, metadata, addresses, born, authority, .. } = birth;
         let metadata = mesh_gossip_proto::Metadata { metadata_version: 1, ..metadata };
         let incarnation = Incarnation { generation: born.0, counter: 0 };
@@ -66,9 +81,8 @@ impl<T: SimTable> World<T> {
         Member { record, state: State::Alive, since }
     }
 
-    fn start_warm(&mut self, index: usize, start: Instant) {
+    fn start_warm(&mut self, index: usize, start: Instant, table: T) {
         let birth = self.birth(index, start);
-        let table = T::full(&self.common);
         let node = match Node::on_table(start, birth, table) {
             Ok(node) => node,
             Err(error) => panic!("{}: {error}", self.replay()),

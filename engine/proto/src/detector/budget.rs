@@ -24,12 +24,17 @@ impl Bucket {
 
     /// Takes a token if there is one.
     pub fn take(&mut self, now: Instant) -> bool {
+        self.take_some(now, 1)
+    }
+
+    /// Takes so many tokens, or none.
+    pub fn take_some(&mut self, now: Instant, tokens: u32) -> bool {
         let from = self.full_at.max(now);
-        let owed = from.since(now) + self.every;
+        let owed = from.since(now) + self.every * tokens;
         if owed > self.every * self.burst {
             return false;
         }
-        self.full_at = from + self.every;
+        self.full_at = from + self.every * tokens;
         true
     }
 
@@ -68,13 +73,18 @@ impl Budgets {
 
     /// Takes a token of `id` if there is one. Where too many are in debt there is none for others.
     pub fn take(&mut self, now: Instant, id: MemberId) -> bool {
+        self.take_some(now, id, 1)
+    }
+
+    /// Takes so many tokens of `id`, or none.
+    pub fn take_some(&mut self, now: Instant, id: MemberId, tokens: u32) -> bool {
         if self.buckets.len() >= REMEMBERED && !self.buckets.contains_key(&id) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
             if self.buckets.len() >= REMEMBERED {
                 return false;
             }
         }
-        self.buckets.entry(id).or_insert(self.fresh).take(now)
+        self.buckets.entry(id).or_insert(self.fresh).take_some(now, tokens)
     }
 }
 

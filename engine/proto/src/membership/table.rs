@@ -52,8 +52,13 @@ impl Member {
         if self.state.is_present() { List::Present } else { List::Departed }
     }
 
+    /// What it contributes to a digest while it is present (rule A-1).
+    pub fn share(&self) -> u64 {
+        digest::share(self.id(), self.record.hash())
+    }
+
     pub(crate) fn digest_share(&self) -> u64 {
-        if self.state.is_present() { digest::share(self.id(), self.record.hash()) } else { 0 }
+        if self.state.is_present() { self.share() } else { 0 }
     }
 }
 

@@ -78,6 +78,7 @@ impl<T: MemberTable> Node<T> {
                 if incarnation < known {
                     // Late, or brought again on purpose: it makes no difference.
                     self.stats.reject("stale-record");
+                    self.tell_who_departed(now, from, id);
                 }
                 self.pulls.done(id);
                 return (left && incarnation == known).then_some((id, incarnation));

@@ -13,6 +13,7 @@ use crate::member::{MemberId, State};
 use crate::membership::pace::{Kept, Pace};
 use crate::membership::record::{RecordHash, SignedRecord};
 use crate::membership::table::MemberTable;
+use crate::sync::reconciler::cost;
 use crate::time::{Duration, Instant};
 use crate::wire::message::Message;
 
@@ -32,6 +33,12 @@ const ORDERS: (u32, Duration) = (64, Duration::from_millis(100));
 /// may be answered with our record.
 const NOTICES: (u32, Duration) = (4, Duration::from_millis(500));
 
+/// Sketches, by the members that have to be looked at for them (rule A-6): four of all members at
+/// once, then two a second.
+const SKETCHES: (u32, Duration) = (2_048, Duration::from_micros(977));
+/// Departed members that a member which holds them present is told of.
+const TELLINGS: (u32, Duration) = (8, Duration::from_millis(125));
+
 /// The books.
 #[derive(Debug)]
 pub(super) struct Flooding {
@@ -42,6 +49,10 @@ pub(super) struct Flooding {
     /// Asked where an order is understood, whole or in parts.
     pub(super) orders: Budgets,
     notices: Budgets,
+    sketches: Budgets,
+    /// Records that a member gets because it wants their shares: what it may bring itself.
+    pub(super) bodies: Budgets,
+    pub(super) tellings: Budgets,
 }
 
 impl Default for Flooding {
@@ -54,6 +65,9 @@ impl Default for Flooding {
             verifies: budgets(VERIFIES),
             orders: budgets(ORDERS),
             notices: budgets(NOTICES),
+            sketches: budgets(SKETCHES),
+            bodies: budgets(RECORDS),
+            tellings: budgets(TELLINGS),
         }
     }
 }
@@ -61,13 +75,17 @@ impl Default for Flooding {
 impl<T: MemberTable> Node<T> {
     /// Whether `from` may have this message acted on; one that may not is counted.
     pub(super) fn affords(&mut self, now: Instant, from: MemberId, message: &Message<'_>) -> bool {
-        let (budgets, reason) = match message {
-            Message::Record(_) => (&mut self.flooding.records, "record-budget"),
+        let (budgets, tokens, reason) = match message {
+            Message::Record(_) => (&mut self.flooding.records, 1, "record-budget"),
             Message::RecordPull(_) | Message::ProofPull(_) | Message::CertificatePull(_) => {
-                (&mut self.flooding.pulls, "pull-budget")
+                (&mut self.flooding.pulls, 1, "pull-budget")
             }
-            Message::Verify(_) => (&mut self.flooding.verifies, "verify-budget"),
-            Message::Notice(_) => (&mut self.flooding.notices, "notice-budget"),
+            Message::Want(shares) => (&mut self.flooding.pulls, shares.len() as u32, "pull-budget"),
+            Message::Verify(_) => (&mut self.flooding.verifies, 1, "verify-budget"),
+            Message::Sketch(header, _) => {
+                (&mut self.flooding.sketches, cost(header.parts.get()), "sketch-budget")
+            }
+            Message::Notice(_) => (&mut self.flooding.notices, 1, "notice-budget"),
             // What these cost is bounded where they are understood.
             Message::Ping(_)
             | Message::Ack(_)
@@ -90,9 +108,10 @@ impl<T: MemberTable> Node<T> {
             | Message::Proof(_)
             | Message::Broadcast(_)
             | Message::Direct(..)
+            | Message::Difference(..)
             | Message::Unknown(_) => return true,
         };
-        let affords = budgets.take(now, from);
+        let affords = budgets.take_some(now, from, tokens);
         if !affords {
             self.stats.reject(reason);
         }

@@ -213,6 +213,7 @@ impl<T: MemberTable> Node<T> {
                 | Timer::Reap
                 | Timer::Pull
                 | Timer::Record
+                | Timer::Walk
                 | Timer::Leave
                 | Timer::Ring
                 | Timer::Watch

@@ -20,6 +20,9 @@ use crate::wire::message::{
 /// A member held dead is told so at most this often (rule H-1).
 pub(super) const NOTICE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Members whose records one stream fetches.
+const MOST_TOGETHER: usize = 1_024;
+
 impl<T: MemberTable> Node<T> {
     pub(super) fn receive(&mut self, now: Instant, from: Peer, payload: &[u8]) {
         if self.departure.is_stopped() {
@@ -104,6 +107,9 @@ impl<T: MemberTable> Node<T> {
             Message::Hint(hint) => self.on_hint(now, from, hint),
             Message::ProofPull(pull) => self.on_proof_pull(now, from, pull),
             Message::Proof(bytes) => self.on_proof(now, from, bytes),
+            Message::Sketch(header, cells) => self.on_sketch(now, from, header, cells),
+            Message::Difference(header, shares) => self.on_difference(now, from, header, shares),
+            Message::Want(shares) => self.on_want(now, from, shares),
             Message::Broadcast(body) => self.on_broadcast(now, from, body),
             Message::Direct(head, bytes) => self.on_message(now, from, head, bytes),
             // The session layer has acted on it.
@@ -241,11 +247,15 @@ impl<T: MemberTable> Node<T> {
     }
 
     fn on_record_pull(&mut self, from: Peer, pull: &RecordPull) {
-        let id = MemberId(pull.id);
+        self.send_record(from, MemberId(pull.id));
+    }
+
+    /// Sends what record we have of a member; one that does not fit a datagram is to be fetched.
+    pub(super) fn send_record(&mut self, to: Peer, id: MemberId) {
         let Some(member) = self.table.get(id) else { return };
         let envelope = member.record.envelope().clone();
-        if !self.send_raw(from, kind::RECORD, &envelope) {
-            self.send(from, &RecordByStream { id: id.0 });
+        if !self.send_raw(to, kind::RECORD, &envelope) {
+            self.send(to, &RecordByStream { id: id.0 });
         }
     }
 
@@ -313,9 +323,9 @@ impl<T: MemberTable> Node<T> {
             return true;
         }
         self.stats.digests_differ += 1;
-        let lasting = self.agreement.differed(now, self.members());
+        let lasting = self.agreement.differed(now, self.table.digest(), digest);
         if lasting && self.config.parts().extras {
-            self.wish_stream(from, alloc::vec![]);
+            self.reconcile(now, from);
         }
         false
     }
@@ -324,6 +334,20 @@ impl<T: MemberTable> Node<T> {
     /// may be a translated port that nobody listens on. Only of a stranger no other is known.
     pub(super) fn wish_stream(&mut self, peer: Peer, members: alloc::vec::Vec<MemberId>) {
         let Peer { id, address } = self.peer(peer.id).unwrap_or(peer);
+        // Records of one member are fetched together.
+        let open = self.streams.iter_mut().find(|open| {
+            (open.peer, open.address) == (id, address)
+                && !members.is_empty()
+                && (1..MOST_TOGETHER).contains(&open.members.len())
+        });
+        if let Some(open) = open {
+            for member in members {
+                if !open.members.contains(&member) {
+                    open.members.push(member);
+                }
+            }
+            return;
+        }
         let request = StreamRequest { peer: id, address, members };
         // A wish that was not taken up is repeated by its cause; a queue of them serves nobody.
         if self.streams.len() < 16 && !self.streams.contains(&request) {

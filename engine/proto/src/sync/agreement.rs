@@ -1,23 +1,49 @@
-//! When a difference between views has lasted long enough to be worth a bulk exchange (rule A-2).
+//! When a difference between views has lasted long enough to be worth settling (rules ).
 //!
 //! A difference that gossip is about to settle costs nothing; one that lasts a second without a
-//! single agreeing peer in between is reconciled, at most once in a while.
+//! single agreeing peer in between is reconciled. Where members come and go all the time some
+//! difference is always under way: rounds that found none but young ones, or the very one that the
+//! round before left, make the next one wait longer.
+//!
+//! Invariants: 1 s ≤ pause ≤ 16 s; streams are rarer than rounds by the size of the cluster.
 
 use crate::time::{Duration, Instant};
 
 /// A difference must last this long.
 const LASTING: Duration = Duration::from_secs(1);
-/// Least time between exchanges in a small cluster; it grows with the number of members, because
-/// a full exchange does.
+/// Least time between rounds,
 const PAUSE: Duration = Duration::from_secs(1);
-/// So many members add one pause.
+/// and the most that void ones make of it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
+/// Void rounds so long ago say nothing about this one.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+/// A stream may follow after one pause, and one more for so many members: its bytes grow with them.
 const MEMBERS_PER_PAUSE: usize = 64;
 
 /// What the digests of others have told.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Agreement {
     differs_since: Option<Instant>,
-    last_exchange: Option<Instant>,
+    last_round: Option<Instant>,
+    last_stream: Option<Instant>,
+    pause: Duration,
+    /// The two digests of the last round.
+    settling: Option<(u64, u64)>,
+    /// They were those of the round before.
+    again: bool,
+}
+
+impl Default for Agreement {
+    fn default() -> Self {
+        Self {
+            differs_since: None,
+            last_round: None,
+            last_stream: None,
+            pause: PAUSE,
+            settling: None,
+            again: false,
+        }
+    }
 }
 
 impl Agreement {
@@ -26,16 +52,51 @@ impl Agreement {
         self.differs_since = None;
     }
 
-    /// A peer's digest differs; says whether to reconcile with that peer.
-    pub fn differed(&mut self, now: Instant, members: usize) -> bool {
+    /// A peer's digest differs from ours; says whether to begin a round with that peer.
+    pub fn differed(&mut self, now: Instant, ours: u64, theirs: u64) -> bool {
         let since = *self.differs_since.get_or_insert(now);
-        let pause = PAUSE * (1 + (members / MEMBERS_PER_PAUSE) as u32);
-        let rested = self.last_exchange.is_none_or(|last| now.since(last) >= pause);
-        if now.since(since) < LASTING || !rested {
+        let rest = self.last_round.map(|last| now.since(last));
+        if now.since(since) < LASTING || rest.is_some_and(|rest| rest < self.pause) {
             return false;
         }
-        self.last_exchange = Some(now);
+        if rest.is_some_and(|rest| rest >= FORGOTTEN) {
+            self.pause = PAUSE;
+        }
+        self.again = self.settling == Some((ours, theirs));
+        if self.again {
+            self.lengthen();
+        }
+        self.settling = Some((ours, theirs));
+        self.last_round = Some(now);
         true
+    }
+
+    /// Whether a stream may follow a difference in a cluster of so many members; if so, it does.
+    pub fn streams(&mut self, now: Instant, members: usize) -> bool {
+        let pause = PAUSE * (1 + (members / MEMBERS_PER_PAUSE) as u32);
+        let rested = self.last_stream.is_none_or(|last| now.since(last) >= pause);
+        if rested {
+            self.last_stream = Some(now);
+        }
+        rested
+    }
+
+    /// The round found only what gossip is about to tell.
+    pub fn was_young(&mut self) {
+        if !self.again {
+            self.lengthen();
+        }
+    }
+
+    /// The round found what nobody else would have told.
+    pub fn was_due(&mut self) {
+        if !self.again {
+            self.pause = PAUSE;
+        }
+    }
+
+    fn lengthen(&mut self) {
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
     /// Whether the last digest heard agreed.
@@ -47,20 +108,59 @@ impl Agreement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
+
+    fn at(ms: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_millis(ms)
+    }
 
     /// Rule A-2.
     #[test]
     fn only_a_lasting_difference_is_reconciled_and_not_too_often() {
-        let at = |ms| Instant::ORIGIN + Duration::from_millis(ms);
         let mut agreement = Agreement::default();
-        assert!(!agreement.differed(at(0), 3));
+        let mut theirs = 0;
+        let mut differed = |agreement: &mut Agreement, ms| {
+            theirs += 1;
+            agreement.differed(at(ms), 0, theirs)
+        };
+        assert!(!differed(&mut agreement, 0));
         agreement.agreed();
-        assert!(!agreement.differed(at(1_200), 3), "an agreement in between starts afresh");
-        assert!(!agreement.differed(at(2_000), 3));
-        assert!(agreement.differed(at(2_300), 3));
-        assert!(!agreement.differed(at(2_900), 3), "once a second");
-        assert!(agreement.differed(at(3_300), 3));
-        assert!(!agreement.differed(at(5_000), 320), "rarer in a larger cluster");
+        assert!(!differed(&mut agreement, 1_200), "an agreement in between starts afresh");
+        assert!(!differed(&mut agreement, 2_000));
+        assert!(differed(&mut agreement, 2_300));
+        assert!(!differed(&mut agreement, 2_900), "once a second");
+        assert!(differed(&mut agreement, 3_300));
         assert!(!agreement.holds());
+        assert!(agreement.streams(at(3_300), 320));
+        assert!(!agreement.streams(at(9_200), 320), "rarer in a larger cluster");
+        assert!(agreement.streams(at(9_300), 320));
+    }
+
+    fn rounds(agreement: &mut Agreement, from: u64, digest: impl Fn(u64) -> u64) -> Vec<u64> {
+        let seconds = (from..from + 64).filter(|second| {
+            let begun = agreement.differed(at(second * 1_000), 0, digest(*second));
+            if begun {
+                agreement.was_young();
+            }
+            begun
+        });
+        seconds.map(|second| second - from).collect()
+    }
+
+    /// Rule A-6: what gossip is about to tell makes rounds rare, and what it does not tell frequent.
+    #[test]
+    fn rounds_that_come_to_nothing_are_rare() {
+        let mut agreement = Agreement::default();
+        assert_eq!(rounds(&mut agreement, 0, |second| second + 1), [1, 3, 7, 15, 31, 47, 63]);
+        agreement.was_due();
+        assert!(agreement.differed(at(64_000), 0, 9_999), "a second is enough again");
+
+        // The same two digests: nothing came of the exchange, whatever it found.
+        let mut agreement = Agreement::default();
+        assert_eq!(rounds(&mut agreement, 0, |_| 5).len(), 7);
+        agreement.was_due();
+        assert!(!agreement.differed(at(64_000), 0, 5));
+        assert!(agreement.differed(at(200_000), 0, 6) && !agreement.again);
+        assert_eq!(agreement.pause, PAUSE, "long ago");
     }
 }

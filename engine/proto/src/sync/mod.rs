@@ -7,4 +7,6 @@ pub mod clocks;
 pub mod early;
 pub mod pulls;
 pub mod push_pull;
+pub mod reconciler;
+pub mod sketch;
 pub mod snapshot;

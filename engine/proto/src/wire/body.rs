@@ -10,6 +10,11 @@ use super::kind;
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::RecordHash;
 
+/// Bytes of a sketch's table: what a datagram of the usual size takes.
+pub const SKETCH_BYTES: usize = 1_056;
+/// Most parts that shares are divided into: some fifteen thousand differences.
+pub const MOST_PARTS: u16 = 512;
+
 /// An incarnation on the wire.
 #[derive(
     FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, PartialEq, Eq, Debug,
@@ -305,6 +310,38 @@ body! {
         topic: U16,
         /// 0.
         reserved: U16,
+    }
+}
+
+body! {
+    /// Head of a sketch (rule A-4): the cells of a table of the members' shares follow.
+    SketchHeader(SKETCH, 12) {
+        /// What the shares were mixed with.
+        salt: U64,
+        /// Which part of all shares the table holds,
+        part: U16,
+        /// of how many.
+        parts: U16,
+    }
+}
+body! {
+    /// Head of what a sketch differs in from the receiver's own (rule A-4); shares of eight bytes
+    /// follow: first those that the sketch lacks, then those that its receiver wants.
+    DifferenceHeader(DIFFERENCE, 20) {
+        /// Of the sketch.
+        salt: U64,
+        /// Of the sketch.
+        part: U16,
+        /// Of the sketch.
+        parts: U16,
+        /// Differences; where they are too many to tell, how many there seem to be.
+        size: U32,
+        /// How many of the shares that follow the sketch lacks.
+        offered: U16,
+        /// 1 too many, 2 found and all of them young, 3 found.
+        outcome: u8,
+        /// 0.
+        reserved: u8,
     }
 }
 

@@ -53,6 +53,12 @@ pub const HINT: u8 = 34;
 pub const PROOF_PULL: u8 = 35;
 /// A proof of death: [`ProofHeader`](super::message::ProofHeader) and votes.
 pub const PROOF: u8 = 36;
+/// [`SketchHeader`](super::message::SketchHeader) and the cells of a table (rule A-4).
+pub const SKETCH: u8 = 37;
+/// [`DifferenceHeader`](super::message::DifferenceHeader) and shares.
+pub const DIFFERENCE: u8 = 38;
+/// Shares of records that are wanted.
+pub const WANT: u8 = 39;
 /// A user's broadcast: [`BroadcastHeader`](crate::membership::broadcast::BroadcastHeader), content and
 /// signature.
 pub const BROADCAST: u8 = 45;

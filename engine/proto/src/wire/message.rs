@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use zerocopy::byteorder::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::error::DecodeError;
@@ -70,6 +71,12 @@ pub enum Message<'a> {
     ProofPull(&'a ProofPull),
     /// A proof of death, unverified.
     Proof(&'a [u8]),
+    /// See [`SketchHeader`]; the cells.
+    Sketch(&'a SketchHeader, &'a [u8; SKETCH_BYTES]),
+    /// See [`DifferenceHeader`]; the shares.
+    Difference(&'a DifferenceHeader, &'a [U64]),
+    /// Shares of records that are wanted.
+    Want(&'a [U64]),
     /// A user's broadcast, unverified.
     Broadcast(&'a [u8]),
     /// See [`Direct`]; its content.
@@ -158,6 +165,25 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
         kind::HINT => Message::Hint(fixed(body)?),
         kind::PROOF_PULL => Message::ProofPull(fixed(body)?),
         kind::PROOF => Message::Proof(body),
+        kind::SKETCH => {
+            let (header, rest) =
+                SketchHeader::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
+            let part = header.part < header.parts;
+            if !part || header.parts.get() > MOST_PARTS {
+                return Err(DecodeError::Field("sketch part"));
+            }
+            Message::Sketch(header, fixed(rest)?)
+        }
+        kind::DIFFERENCE => {
+            let (header, rest) =
+                DifferenceHeader::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
+            let shares = shares(rest);
+            if usize::from(header.offered.get()) > shares.len() {
+                return Err(DecodeError::Truncated);
+            }
+            Message::Difference(header, shares)
+        }
+        kind::WANT => Message::Want(shares(body)),
         kind::BROADCAST => Message::Broadcast(body),
         kind::DIRECT => {
             let (head, bytes) =
@@ -166,6 +192,12 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
         }
         unknown => Message::Unknown(unknown),
     })
+}
+
+/// Whole shares; a tail is ignored.
+fn shares(body: &[u8]) -> &[U64] {
+    let whole = body.len() / size_of::<U64>() * size_of::<U64>();
+    <[U64]>::ref_from_bytes(&body[..whole]).unwrap_or_default()
 }
 
 fn fixed<T: FromBytes + KnownLayout + Immutable + Unaligned>(

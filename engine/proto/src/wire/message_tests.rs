@@ -106,6 +106,55 @@ fn the_golden_vector_of_a_list_notice_holds() {
     assert_eq!(encoded(&notice), expected);
 }
 
+/// Rules W-2 and A-4: sketches, differences and wants.
+#[test]
+fn golden_vectors_of_anti_entropy_hold() {
+    let (salt, part, parts) = (U64::new(0x77), U16::new(3), U16::new(34));
+    let head = "77000000000000000300 2200".replace(' ', "");
+    let cells = [0xab; SKETCH_BYTES];
+    let mut packet = Packet::default();
+    let sketch = SketchHeader { salt, part, parts };
+    assert!(packet.push_raw(1_168, kind::SKETCH, &[sketch.as_bytes(), &cells].concat()));
+    assert_eq!(hex(packet.as_bytes()), std::format!("252c04{head}{}", "ab".repeat(SKETCH_BYTES)));
+    let read: Vec<_> = Messages::new(packet.as_bytes()).collect();
+    assert_eq!(read, [Ok(Message::Sketch(&sketch, &cells))]);
+
+    let (size, offered) = (U32::new(2), U16::new(1));
+    let difference = DifferenceHeader { salt, part, parts, size, offered, outcome: 3, reserved: 0 };
+    let shares = [U64::new(1), U64::new(2)];
+    let said = |difference: &DifferenceHeader| {
+        let mut packet = Packet::default();
+        let body = [difference.as_bytes(), shares.as_bytes()].concat();
+        assert!(packet.push_raw(1_168, kind::DIFFERENCE, &body));
+        packet.into_bytes()
+    };
+    let bytes = said(&difference);
+    let (one, two) = ("0100000000000000", "0200000000000000");
+    assert_eq!(hex(&bytes), std::format!("262400{head}0200000001000300{one}{two}"));
+    let read: Vec<_> = Messages::new(&bytes).collect();
+    assert_eq!(read, [Ok(Message::Difference(&difference, &shares))]);
+
+    let mut packet = Packet::default();
+    assert!(packet.push_raw(1_168, kind::WANT, &[shares.as_bytes(), &[9]].concat()));
+    let read: Vec<_> = Messages::new(packet.as_bytes()).collect();
+    assert_eq!(read, [Ok(Message::Want(&shares))], "a broken share is none");
+
+    // What cannot be is refused.
+    let refused = |kind, body: &[u8]| {
+        let mut packet = Packet::default();
+        assert!(packet.push_raw(2_000, kind, body));
+        Messages::new(packet.as_bytes()).next() == Some(Err(DecodeError::Field("sketch part")))
+            || Messages::new(packet.as_bytes()).next() == Some(Err(DecodeError::Truncated))
+    };
+    for (part, parts) in [(34, 34), (0, 0), (0, 513)] {
+        let sketch = SketchHeader { salt, part: U16::new(part), parts: U16::new(parts) };
+        assert!(refused(kind::SKETCH, &[sketch.as_bytes(), &cells].concat()));
+    }
+    assert!(refused(kind::SKETCH, &[sketch.as_bytes(), &cells[1..]].concat()));
+    let more = DifferenceHeader { offered: U16::new(3), ..difference };
+    assert!(refused(kind::DIFFERENCE, &said(&more)[FRAME..]));
+}
+
 /// Rule W-2: the messages of the observers.
 #[test]
 fn golden_vectors_of_the_observers_hold() {

@@ -148,3 +148,29 @@ fn whoever_comes_back_for_good_or_for_a_while_has_flapped() {
     run.found.changes_of_one_max = 3;
     assert!(!expels(&run), "out, in and out again");
 }
+
+/// H15: one datagram each way for a few differences, whoever finds them; what is more is counted.
+#[test]
+fn views_that_differ_are_judged_by_what_settling_costs() {
+    for (differ, named_check) in [(0, "bytes where"), (20, "sketches"), (45, "bytes")] {
+        let mut plan = Plan::new(Scenario::AntiEntropy, 240);
+        (plan.differ, plan.duration) = (differ, Duration::from_secs(12));
+        let mut run = scenario::run(&plan, &Progress::silent());
+        let checks = judge(&run);
+        assert_eq!(verdict(&checks), "pass", "{checks:?}");
+        let check = named(&checks, named_check);
+        assert_eq!(check.weight, Weight::Claim);
+        let spent = run.load.settling.as_mut().expect("four began behind");
+        assert_eq!(spent.sketches > 0, differ > 0);
+        (spent.sketches, spent.bytes) = (2, 70_000);
+        assert!(!named(&judge(&run), named_check).pass);
+        run.converged = vec![None];
+        assert!(!named(&judge(&run), "one view").pass);
+    }
+    let mut plan = Plan::new(Scenario::AntiEntropy, 240);
+    (plan.differ, plan.duration) = (200, Duration::from_secs(12));
+    let run = scenario::run(&plan, &Progress::silent());
+    let checks = judge(&run);
+    assert_eq!(named(&checks, "bytes").weight, Weight::NotJudged, "most of all differs");
+    assert!(run.load.stream_bytes > 0 && named(&checks, "one view").pass);
+}

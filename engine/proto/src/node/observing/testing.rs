@@ -107,7 +107,12 @@ impl<T: MemberTable> Node<T> {
     }
 
     /// We hold the subject departed, or newer: the leader of the case is behind.
-    pub(super) fn tell_what_is_known(&mut self, now: Instant, to: Peer, subject: MemberId) {
+    pub(in crate::node) fn tell_what_is_known(
+        &mut self,
+        now: Instant,
+        to: Peer,
+        subject: MemberId,
+    ) {
         let Some(member) = self.table.get(subject) else { return };
         if member.state == State::Dead {
             let proof = self.observing.proofs.hash_for(subject).unwrap_or(0);

@@ -1,0 +1,494 @@
+//! Two nodes whose views differ, and what it takes until they do not (rules A-4 to A-6).
+
+mod stage;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mesh_gossip_proto::membership::digest::share;
+use mesh_gossip_proto::sync::sketch::Sketch;
+use mesh_gossip_proto::wire::message::{
+    Body, DifferenceHeader, MOST_PARTS, Message, Messages, Packet, Ping, RecordByStream,
+    SketchHeader, kind,
+};
+use mesh_gossip_proto::{
+    Config, DenseTable, Destination, Detector, Duration, Instant, Lifecycle, Member, MemberTable,
+    Node, RecordHash, SignedRecord, State, Stats, StreamRequest,
+};
+use stage::{BORN, CLUSTER, address, at, birth, death, id, incarnation, proof_of, record};
+use zerocopy::IntoBytes;
+
+/// Two nodes, `a` and `b`, and everything that they say. Nobody else answers.
+struct Pair {
+    nodes: [Node; 2],
+    now: Instant,
+    /// Datagrams between the two, by the kinds in them.
+    said: BTreeMap<u8, usize>,
+    /// Bytes of sketches and what answers them, with what UDP, IP and the seal add to those datagrams.
+    bytes: usize,
+    /// Messages to others.
+    elsewhere: Vec<(Destination, u8)>,
+    streams: Vec<StreamRequest>,
+    deaf: bool,
+}
+
+const NAMES: [&str; 2] = ["a", "b"];
+const OVERHEAD: usize = 60;
+const OF_SKETCHES: [u8; 3] = [kind::SKETCH, kind::DIFFERENCE, kind::WANT];
+/// When they begin, milliseconds.
+const START: u64 = 10_000;
+
+impl Pair {
+    /// Nodes that know each other and these members, and have done so for a while: nothing of it is
+    /// news to gossip.
+    fn of(config: &Config, known: [&[SignedRecord]; 2]) -> Self {
+        let born =
+            |name| Node::<DenseTable>::new(at(0), birth(config.clone(), name, BORN, 7)).unwrap();
+        let own = NAMES.map(|name| born(name).local().clone());
+        let node = |n: usize| {
+            let mut table = DenseTable::for_cluster(CLUSTER, config.rings);
+            let known = known[n].iter().map(|record| Arc::new(record.clone()));
+            for record in own.iter().cloned().chain(known) {
+                table.put(Member { record, state: State::Alive, since: at(0) });
+            }
+            Node::on_table(at(START), birth(config.clone(), NAMES[n], BORN, 7), table).unwrap()
+        };
+        let mut pair = Self {
+            nodes: [node(0), node(1)],
+            now: at(START),
+            said: BTreeMap::new(),
+            bytes: 0,
+            elsewhere: Vec::new(),
+            streams: Vec::new(),
+            deaf: false,
+        };
+        // The first exchange, with whoever is heard first, is over (rule J-1).
+        for n in 0..2 {
+            pair.ping(n);
+            assert!(pair.nodes[n].poll_stream().is_some());
+            pair.nodes[n].handle_stream_closed(true);
+        }
+        pair.drain();
+        pair
+    }
+
+    /// As [`Pair::of`], both of which know `common`.
+    fn differing(common: &[SignedRecord], ours: &[SignedRecord], theirs: &[SignedRecord]) -> Self {
+        let known = [[common, ours].concat(), [common, theirs].concat()];
+        Self::of(&Config::new(CLUSTER), [&known[0], &known[1]])
+    }
+
+    fn knowing(common: &[SignedRecord]) -> Self {
+        Self::differing(common, &[], &[])
+    }
+
+    fn tell(&mut self, to: usize, from: &str, kind: u8, body: &[u8]) {
+        let mut packet = Packet::default();
+        assert!(packet.push_raw(32_000, kind, body));
+        self.nodes[to].handle_datagram(self.now, id(from), address(from), packet.as_bytes());
+    }
+
+    fn say<B: Body>(&mut self, to: usize, from: &str, body: &B) {
+        self.tell(to, from, B::KIND, body.as_bytes());
+    }
+
+    /// One hears a ping of the other.
+    fn ping(&mut self, to: usize) {
+        let digest = self.nodes[1 - to].table().digest().into();
+        self.say(to, NAMES[1 - to], &Ping { sequence: 1.into(), digest });
+    }
+
+    fn drain(&mut self) {
+        let mut buffer = Vec::new();
+        let mut quiet = false;
+        while !quiet {
+            quiet = true;
+            for from in 0..2 {
+                while let Some(transmit) = self.nodes[from].poll_transmit(self.now, &mut buffer) {
+                    quiet = false;
+                    self.carry(from, transmit.to, &buffer);
+                }
+                self.streams.extend(std::iter::from_fn(|| self.nodes[from].poll_stream()));
+            }
+        }
+    }
+
+    fn carry(&mut self, from: usize, to: Destination, bytes: &[u8]) {
+        let kinds = kinds(bytes);
+        if to != Destination::Member(id(NAMES[1 - from])) {
+            self.elsewhere.extend(kinds.keys().map(|kind| (to, *kind)));
+            return;
+        }
+        for (kind, length) in &kinds {
+            *self.said.entry(*kind).or_default() += 1;
+            if OF_SKETCHES.contains(kind) {
+                self.bytes += length;
+            }
+        }
+        if kinds.keys().any(|kind| OF_SKETCHES.contains(kind)) {
+            self.bytes += OVERHEAD;
+        }
+        if !self.deaf {
+            self.nodes[1 - from].handle_datagram(
+                self.now,
+                id(NAMES[from]),
+                address(NAMES[from]),
+                bytes,
+            );
+        }
+    }
+
+    /// Lets time pass.
+    fn pass(&mut self, span_ms: u64) {
+        let until = self.now + Duration::from_millis(span_ms);
+        loop {
+            self.drain();
+            let due = |node: &Node| node.poll_timeout().map(|(at, _)| at);
+            let next = self.nodes.iter().filter_map(due).min();
+            let Some(next) = next.filter(|next| *next <= until) else { break };
+            self.now = self.now.max(next);
+            for node in &mut self.nodes {
+                if node.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+                    node.handle_timeout(self.now);
+                }
+            }
+        }
+        self.now = until;
+    }
+
+    /// What they know differs for a second, as `asker` finds; then they settle it.
+    fn settle(&mut self, asker: usize) {
+        self.ping(asker);
+        self.quiet(1_100);
+        self.ping(asker);
+        self.pass(900);
+    }
+
+    /// Time passes, and nothing that one says leaves it.
+    fn keep_quiet(&mut self, node: usize, span_ms: u64) {
+        let until = self.now + Duration::from_millis(span_ms);
+        let mut buffer = Vec::new();
+        for n in 0..2 {
+            while let Some((due, _)) = self.nodes[n].poll_timeout()
+                && due <= until
+            {
+                self.nodes[n].handle_timeout(due);
+                while n == node && self.nodes[n].poll_transmit(due, &mut buffer).is_some() {}
+            }
+        }
+        self.now = until;
+        self.quiet(0);
+    }
+
+    /// Time passes, and what was said meanwhile does not count.
+    fn quiet(&mut self, span_ms: u64) {
+        self.pass(span_ms);
+        self.said.clear();
+        self.elsewhere.clear();
+        self.bytes = 0;
+    }
+
+    fn agree(&self) -> bool {
+        self.nodes[0].table().digest() == self.nodes[1].table().digest()
+    }
+
+    fn state(&self, node: usize, of: &str) -> Option<State> {
+        self.nodes[node].member(id(of)).map(|member| member.state)
+    }
+
+    fn said(&self, kind: u8) -> usize {
+        self.said.get(&kind).copied().unwrap_or(0)
+    }
+
+    fn rejected(&self, node: usize, reason: &str) -> u64 {
+        self.nodes[node].stats().rejected.get(reason).copied().unwrap_or(0)
+    }
+}
+
+/// Kinds in a datagram and their bytes.
+fn kinds(mut bytes: &[u8]) -> BTreeMap<u8, usize> {
+    let mut found = BTreeMap::new();
+    while let [kind, low, high, rest @ ..] = bytes {
+        let length = usize::from(u16::from_le_bytes([*low, *high]));
+        *found.entry(*kind).or_default() += length + 3;
+        bytes = &rest[length..];
+    }
+    found
+}
+
+fn records(prefix: &str, count: usize) -> Vec<SignedRecord> {
+    (0..count).map(|n| record(&format!("{prefix}{n}"), 0)).collect()
+}
+
+/// Rule A-4: thirty differences, some of them newer lives, take one datagram each way; the records
+/// follow.
+#[test]
+fn few_differences_take_one_datagram_each_way() {
+    for asker in 0..2 {
+        let newer: Vec<_> = (0..5).map(|n| record(&format!("n{n}"), 1)).collect();
+        let theirs = [records("y", 10), newer].concat();
+        let mut pair = Pair::differing(&records("n", 500), &records("x", 10), &theirs);
+        assert!(!pair.agree());
+        pair.settle(asker);
+        assert!(pair.agree());
+        assert_eq!((pair.said(kind::SKETCH), pair.said(kind::DIFFERENCE)), (1, 1));
+        assert!(pair.bytes < 3_000, "{} bytes", pair.bytes);
+        assert_eq!(pair.streams, []);
+        // Both have found the difference; whoever was asked did not ask.
+        let stats = pair.nodes.each_ref().map(Node::stats);
+        let sum = |of: fn(&Stats) -> u64| stats.iter().map(of).sum::<u64>();
+        assert_eq!((sum(|s| s.sketches), sum(|s| s.sketches_decoded)), (1, 1));
+        assert_eq!((sum(|s| s.syncs), sum(|s| s.syncs_avoided)), (2, 1), "two at the start");
+        assert!((0..5).all(|n| {
+            let known = pair.nodes[0].member(id(&format!("n{n}")));
+            known.is_some_and(|member| member.incarnation() == incarnation(1))
+        }));
+    }
+}
+
+/// Rule A-5: a thousand differences take some thirty parts, and no more than 64 KB; nothing is
+/// streamed.
+#[test]
+fn many_differences_are_settled_in_parts() {
+    let mut pair = Pair::differing(&records("n", 4_000), &records("x", 500), &records("y", 500));
+    pair.settle(0);
+    for _ in 0..5 {
+        pair.ping(0);
+        pair.pass(1_000);
+    }
+    assert!(pair.agree());
+    let sketches = pair.said(kind::SKETCH);
+    assert!((25..60).contains(&sketches), "{sketches} sketches");
+    assert!(pair.bytes <= 64 << 10, "{} bytes", pair.bytes);
+    assert_eq!(pair.streams, []);
+    assert!(pair.nodes[1].stats().sketches_failed >= 1);
+    assert_eq!(pair.nodes[0].table().counts().present(), 5_002);
+}
+
+/// Rule A-5: what is a large part of all is better streamed, as rarely as ever (rule A-2).
+#[test]
+fn differences_that_are_no_difference_take_a_stream() {
+    let mut pair = Pair::differing(&records("n", 100), &records("x", 100), &[]);
+    pair.settle(0);
+    for _ in 0..10 {
+        pair.ping(0);
+        pair.pass(1_000);
+    }
+    let expected = |request: &StreamRequest| {
+        NAMES.map(id).contains(&request.peer) && request.members.is_empty()
+    };
+    assert!(!pair.streams.is_empty() && pair.streams.len() <= 4, "{:?}", pair.streams);
+    assert!(pair.streams.iter().all(expected));
+    assert!(pair.said(kind::SKETCH) <= 11, "no parts");
+}
+
+/// Rule A-4: a peer that answers no sketch is asked for its state.
+#[test]
+fn who_knows_no_sketches_is_asked_for_its_state() {
+    let mut pair = Pair::differing(&records("n", 20), &records("x", 3), &[]);
+    pair.deaf = true;
+    let mut streams = Vec::new();
+    for second in 0..20 {
+        pair.ping(0);
+        pair.nodes[1].handle_timeout(pair.now);
+        pair.pass(1_000);
+        streams.extend(pair.streams.drain(..).map(|_| second));
+    }
+    assert!(!streams.is_empty(), "sent {} sketches", pair.said(kind::SKETCH));
+    assert!(pair.said(kind::SKETCH) >= 3);
+}
+
+/// A pair whose node `b` believes the death of `x`, proven by a quorum.
+fn bereaved() -> Pair {
+    let others: Vec<_> =
+        ["c", "d", "e", "f", "g", "h", "i", "x"].map(|name| record(name, 0)).into();
+    let mut pair = Pair::knowing(&others);
+    let proof = proof_of("x", 0, 5, &["c", "d", "e", "f", "g"]);
+    let claim =
+        mesh_gossip_proto::wire::message::Death { proof: proof.hash.into(), ..death("x", 0, "c") };
+    pair.say(1, "h", &claim);
+    pair.tell(1, "h", kind::PROOF, &proof.bytes);
+    assert_eq!((pair.state(0, "x"), pair.state(1, "x")), (Some(State::Alive), Some(State::Dead)));
+    pair
+}
+
+/// Rules A-4 and D-15: a death that one side knows is told to the other, who asks for its proof; it
+/// is not undone by those who have not heard of it.
+#[test]
+fn a_proven_death_is_learned_and_not_undone() {
+    for asker in 0..2 {
+        let mut pair = bereaved();
+        pair.keep_quiet(1, 4_000);
+        pair.ping(asker);
+        pair.keep_quiet(1, 1_100);
+        assert_eq!(pair.state(0, "x"), Some(State::Alive), "nobody told it");
+        pair.ping(asker);
+        pair.pass(900);
+        assert!(pair.said(kind::DEAD) >= 1 && pair.said(kind::PROOF) == 1, "{:?}", pair.said);
+        assert_eq!(pair.state(0, "x"), Some(State::Dead), "asked by {asker}");
+        assert_eq!(pair.state(1, "x"), Some(State::Dead));
+        assert!(pair.elsewhere.contains(&(Destination::Member(id("x")), kind::NOTICE)));
+        assert!(pair.agree());
+    }
+}
+
+/// Rules A-3, A-4 and D-15: an old death evicts nobody who has not heard of it: it is looked into.
+#[test]
+fn an_old_death_is_a_question() {
+    let mut pair = bereaved();
+    pair.keep_quiet(1, 20_000);
+    pair.settle(0);
+    assert!(pair.nodes[0].member(id("x")).unwrap().state.is_present());
+    assert!(pair.nodes[0].stats().tests >= 1);
+    assert_eq!(pair.state(1, "x"), Some(State::Dead), "and nobody is resurrected");
+}
+
+/// Rule A-4: whoever left by its own word has left on both sides, whoever asks.
+#[test]
+fn a_leave_is_learned() {
+    for asker in 0..2 {
+        let leave = stage::signed("n7", incarnation(1), Lifecycle::Leaving, "r");
+        let mut pair = Pair::knowing(&records("n", 50));
+        pair.tell(1, "n7", kind::RECORD, leave.envelope());
+        pair.keep_quiet(1, 20_000);
+        assert_eq!(
+            (pair.state(0, "n7"), pair.state(1, "n7")),
+            (Some(State::Alive), Some(State::Left))
+        );
+        pair.settle(asker);
+        assert_eq!(pair.state(0, "n7"), Some(State::Left), "asked by {asker}");
+        assert!(pair.agree());
+    }
+}
+
+/// Rule A-3: with a detector that believes doubts another's death is its suspicion and no more.
+#[test]
+fn a_death_is_a_suspicion_to_the_baselines() {
+    let config = Config { detector: Detector::Lifeguard, ..Config::new(CLUSTER) };
+    let others: Vec<_> = ["c", "d", "e", "x"].map(|name| record(name, 0)).into();
+    let mut pair = Pair::of(&config, [&others, &others]);
+    pair.say(1, "c", &death("x", 0, "c"));
+    let mut buffer = Vec::new();
+    while pair.nodes[1].poll_transmit(pair.now, &mut buffer).is_some() {}
+    assert_eq!(pair.state(1, "x"), Some(State::Dead));
+    let header = SketchHeader { salt: 9.into(), part: 0.into(), parts: 1.into() };
+    let known = others.iter().map(|record| share(record.record().id, record.hash()));
+    let own = [("a", 0), ("b", 1)].map(|(name, n)| share(id(name), pair.nodes[n].local().hash()));
+    let sketch = Sketch::of(9, known.chain(own));
+    pair.tell(1, "a", kind::SKETCH, &[header.as_bytes(), &sketch.to_bytes()].concat());
+    let now = pair.now;
+    pair.nodes[1].handle_timeout(now);
+    let mut told = Vec::new();
+    while let Some(transmit) = pair.nodes[1].poll_transmit(now, &mut buffer) {
+        if transmit.to == Destination::Member(id("a")) {
+            told.extend(kinds(&buffer).into_keys());
+        }
+    }
+    assert!(told.contains(&kind::SUSPECT), "{told:?}");
+}
+
+fn header(salt: u64, outcome: u8) -> DifferenceHeader {
+    DifferenceHeader {
+        salt: salt.into(),
+        part: 0.into(),
+        parts: 1.into(),
+        size: 1.into(),
+        offered: 1.into(),
+        outcome,
+        reserved: 0,
+    }
+}
+
+/// Rule A-6: what was made up changes nothing, brings nothing forth and is counted.
+#[test]
+fn what_is_made_up_comes_to_nothing() {
+    let mut pair = Pair::knowing(&records("n", 20));
+    pair.quiet(200);
+    let digest = pair.nodes[0].table().digest();
+    // Answers to questions that nobody asked.
+    let offer = [header(1, 3).as_bytes(), &5_u64.to_le_bytes()].concat();
+    pair.tell(0, "b", kind::DIFFERENCE, &offer);
+    assert_eq!(pair.rejected(0, "difference"), 1);
+    // Wants of shares that nobody has.
+    let wants: Vec<u8> = (0..100_u64).flat_map(u64::to_le_bytes).collect();
+    pair.tell(0, "b", kind::WANT, &wants);
+    // Tables that nobody made.
+    let header = SketchHeader { salt: 1.into(), part: 0.into(), parts: MOST_PARTS.into() };
+    let noise: Vec<u8> = (0..1_056_u32).map(|n| (n * 37 % 251) as u8).collect();
+    pair.tell(0, "b", kind::SKETCH, &[header.as_bytes(), &noise].concat());
+    let broken = SketchHeader { parts: 0.into(), ..header };
+    pair.tell(0, "b", kind::SKETCH, &[broken.as_bytes(), &noise].concat());
+    pair.tell(0, "b", kind::SKETCH, &noise[..100]);
+    assert_eq!(pair.rejected(0, "decode"), 2);
+    pair.pass(500);
+    assert_eq!(pair.nodes[0].table().digest(), digest);
+    assert_eq!((pair.said(kind::RECORD), pair.said(kind::WANT)), (0, 0));
+    assert_eq!(pair.said(kind::DIFFERENCE), 1, "the one table is answered");
+    assert_eq!(pair.nodes[0].stats().sketches_failed, 1);
+}
+
+/// Rules A-6 and S-7: what one makes us look for is bounded, and nobody else's affair.
+#[test]
+fn whoever_floods_with_sketches_uses_up_its_own_budget() {
+    let mut pair = Pair::differing(&records("n", 20), &[record("c", 0)], &[record("c", 0)]);
+    pair.quiet(1_000);
+    let sketch = |salt: u64| {
+        let header = SketchHeader { salt: salt.into(), part: 0.into(), parts: 1.into() };
+        [header.as_bytes(), &Sketch::new(salt).to_bytes()].concat()
+    };
+    (0..100).for_each(|salt| pair.tell(0, "b", kind::SKETCH, &sketch(salt)));
+    assert_eq!(pair.rejected(0, "sketch-budget"), 96);
+    let n1 = share(id("n1"), record("n1", 0).hash());
+    let wants = [n1.to_le_bytes(); 145].concat();
+    (0..20).for_each(|_| pair.tell(0, "b", kind::WANT, &wants));
+    assert_eq!(pair.rejected(0, "pull-budget"), 13, "of twenty times 145 shares");
+    pair.pass(10);
+    assert_eq!(pair.nodes[0].stats().sketches_decoded, 4);
+    assert_eq!(pair.said(kind::RECORD), 1, "the same share over and over is one");
+    // Another one's questions are answered.
+    pair.tell(0, "c", kind::SKETCH, &sketch(7));
+    pair.tell(0, "c", kind::WANT, &n1.to_le_bytes());
+    pair.pass(200);
+    let to_c = |kind| pair.elsewhere.contains(&(Destination::Member(id("c")), kind));
+    assert!(to_c(kind::DIFFERENCE) && to_c(kind::RECORD));
+}
+
+/// Rule A-6: records that are too large for a datagram are fetched together.
+#[test]
+fn large_records_are_fetched_together() {
+    let mut pair = Pair::knowing(&records("n", 9));
+    for n in 0..3 {
+        pair.say(0, "b", &RecordByStream { id: id(&format!("n{n}")).0 });
+    }
+    pair.drain();
+    let ids = (0..3).map(|n| id(&format!("n{n}"))).collect::<Vec<_>>();
+    assert_eq!(pair.streams.len(), 1);
+    assert_eq!(pair.streams[0].members, ids);
+}
+
+/// Rule A-6: where nothing comes of it, sketches become rare.
+#[test]
+fn a_difference_that_stays_costs_little() {
+    let mut pair = Pair::knowing(&records("n", 9));
+    pair.deaf = true;
+    // A digest that no exchange will ever make equal: of members whom nobody can have.
+    for _ in 0..120 {
+        pair.say(0, "b", &Ping { sequence: 1.into(), digest: 1.into() });
+        pair.pass(1_000);
+    }
+    let sketches = pair.nodes[0].stats().sketches as usize;
+    assert!(sketches >= 3 && !pair.streams.is_empty(), "it is not given up");
+    assert!(sketches + pair.streams.len() <= 16, "{sketches} sketches, {}", pair.streams.len());
+}
+
+/// What the sketch tells is the truth, whatever the two know: the same as comparing all records.
+#[test]
+fn shares_stand_for_records() {
+    let pair = Pair::knowing(&records("n", 3));
+    let all = pair.nodes[0].view(pair.now);
+    let xor = all.members().map(|member| member.share()).fold(0, |a, b| a ^ b);
+    assert_eq!(xor, pair.nodes[0].table().digest());
+    assert_ne!(share(id("n1"), RecordHash(1)), share(id("n1"), RecordHash(2)));
+    let unknown = Messages::new(&[40, 0, 0]).next();
+    assert_eq!(unknown, Some(Ok(Message::Unknown(40))), "a later kind of these is skipped");
+}
