@@ -213,6 +213,8 @@ pub enum Timer {
     Reap,
     /// The leave is repeated to whoever has not acknowledged.
     Leave,
+    /// Joiners wait at our door, or we at another's.
+    Ticket,
 }
 
 /// Counters since the start; they only rise, gauges are named as such. Those that every datagram
@@ -277,6 +279,12 @@ pub struct Stats {
     pub digests_differ: u64,
     /// Bulk exchanges wished for.
     pub syncs: u64,
+    /// Answers to joiners that asked for the whole state (rule J-3) ...
+    pub tickets: u64,
+    /// ... of which so many granted it from us (rule J-4) ...
+    pub states_granted: u64,
+    /// ... and so many named others.
+    pub states_elsewhere: u64,
     /// Alarms told.
     pub alarms: u64,
     /// Messages and records rejected, by reason.

@@ -40,6 +40,7 @@ use crate::sync::clocks::Clocks;
 use crate::sync::early::Early;
 use crate::sync::pulls::Pulls;
 use crate::sync::push_pull::PushPull;
+use crate::sync::tickets::Door;
 use crate::time::{Duration, Instant, WallTime};
 use crate::timers::Timers;
 use crate::wire::parts::Parts;
@@ -60,6 +61,7 @@ mod probing;
 mod receive;
 mod renewal;
 mod sending;
+mod tickets;
 
 use departure::Departure;
 use flooding::Flooding;
@@ -128,6 +130,11 @@ pub struct Node<T: MemberTable = DenseTable> {
     push_pull: PushPull,
     flooding: Flooding,
     joining: Joining,
+    door: Door,
+    /// When a state, or a piece of one, came last.
+    merged: Instant,
+    /// What is applied is not told on: it comes with a state that we join by.
+    mute: bool,
     departure: Departure,
     /// When we last forgot contacts that are no members.
     tidied: Instant,
@@ -209,6 +216,9 @@ impl<T: MemberTable> Node<T> {
             push_pull: PushPull::default(),
             flooding: Flooding::default(),
             joining: Joining::default(),
+            door: Door::default(),
+            merged: now,
+            mute: false,
             departure: Departure::default(),
             tidied: now,
             held: None,
@@ -282,12 +292,14 @@ impl<T: MemberTable> Node<T> {
         if self.departure.is_stopped() {
             return;
         }
+        self.merged = now;
         self.merge(now, from, entries);
     }
 
     /// A wished exchange ended.
     pub fn handle_stream_closed(&mut self, complete: bool) {
         if self.joining.exchange_ended(complete) {
+            self.joined();
             self.emit(Event::JoinComplete);
         }
         if !complete {
@@ -334,6 +346,7 @@ impl<T: MemberTable> Node<T> {
                 Timer::Record => self.apply_waiting(now),
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
+                Timer::Ticket => self.tickets_due(now),
             }
         }
     }

@@ -98,6 +98,10 @@ fn write(packet: &mut Packet, message: &Message<'_>, body: &[u8]) -> bool {
         Message::Hint(body) => packet.push(DATAGRAM, body),
         Message::ProofPull(body) => packet.push(DATAGRAM, body),
         Message::Proof(body) => packet.push_raw(DATAGRAM, kind::PROOF, body),
+        Message::TicketPull(body) => packet.push(DATAGRAM, body),
+        Message::Ticket(head, named) => {
+            packet.push_raw(DATAGRAM, kind::TICKET, &[head.as_bytes(), named.as_bytes()].concat())
+        }
         Message::Unknown(kind) => packet.push_raw(DATAGRAM, kind, body),
     }
 }

@@ -105,6 +105,7 @@ struct Protocol {
     queue_dropped: IntCounter,
     updates: IntCounter,
     pulls: IntCounter,
+    tickets: IntCounterVec,
     rejected: IntCounterVec,
     observers: Observers,
 }
@@ -141,6 +142,12 @@ impl Protocol {
             ),
             updates: total("mesh_gossip_updates_total", "Updates sent."),
             pulls: total("mesh_gossip_pulls_total", "Records pulled."),
+            tickets: counters(
+                r,
+                "mesh_gossip_tickets_total",
+                "Joiners answered: granted our state, or pointed elsewhere.",
+                outcome,
+            ),
             rejected: counters(
                 r,
                 "mesh_gossip_rejected_total",
@@ -159,6 +166,10 @@ impl Protocol {
         }
         for (outcome, total) in [("equal", stats.digests_equal), ("differ", stats.digests_differ)] {
             raise(&self.digests.with_label_values(&[outcome]), total);
+        }
+        let (granted, elsewhere) = (stats.states_granted, stats.states_elsewhere);
+        for (outcome, total) in [("granted", granted), ("elsewhere", elsewhere)] {
+            raise(&self.tickets.with_label_values(&[outcome]), total);
         }
         for (counter, total) in [
             (&self.indirect_pings, stats.indirect_pings),

@@ -82,6 +82,7 @@ impl<'a, T: SimTable> Play<'a, T> {
         self.load.sessions = self.stage.sessions();
         self.load.rekeys_a_link = self.stage.rekeys_a_link();
         let converged = self.converged();
+        let storm = (self.plan.scenario == Scenario::JoinStorm).then(|| self.stage.storm());
         let trace_hash = self.stage.trace_hash();
         let fired: BTreeMap<String, u64> = self.stage.fired();
         Run {
@@ -92,6 +93,7 @@ impl<'a, T: SimTable> Play<'a, T> {
             load: self.load,
             warmup_false_deaths,
             converged,
+            storm,
             agreement: self.agreement,
             view_error: (self.errors.1 > 0).then(|| self.errors.0 / f64::from(self.errors.1)),
             fired,
@@ -125,6 +127,10 @@ impl<'a, T: SimTable> Play<'a, T> {
                 due.push(act);
             }
             if due.contains(&Act::Heal) && last_heal == Some(now) {
+                self.healed = Some(now);
+                self.disagreed = Some(now);
+            }
+            if due.iter().any(|act| matches!(act, Act::Join(_))) {
                 self.healed = Some(now);
                 self.disagreed = Some(now);
             }

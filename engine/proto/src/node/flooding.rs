@@ -13,6 +13,7 @@ use crate::member::{MemberId, State};
 use crate::membership::pace::{Kept, Pace};
 use crate::membership::record::{RecordHash, SignedRecord};
 use crate::membership::table::MemberTable;
+use crate::sync::tickets::LINE;
 use crate::time::{Duration, Instant};
 use crate::wire::message::Message;
 
@@ -24,6 +25,9 @@ const PULLS: (u32, Duration) = (1_024, Duration::from_millis(1));
 /// Questions about doubted members: twice what a leader may ask of all (rule D-10).
 const VERIFIES: (u32, Duration) = (100, Duration::from_millis(10));
 
+/// Tickets (rule J-4): a joiner asks a member a few times a second at most, and not for long.
+const TICKETS: (u32, Duration) = (16, Duration::from_millis(250));
+
 /// The books.
 #[derive(Debug)]
 pub(super) struct Flooding {
@@ -31,6 +35,7 @@ pub(super) struct Flooding {
     records: Budgets,
     pulls: Budgets,
     verifies: Budgets,
+    tickets: Budgets,
 }
 
 impl Default for Flooding {
@@ -41,6 +46,7 @@ impl Default for Flooding {
             records: budgets(RECORDS),
             pulls: budgets(PULLS),
             verifies: budgets(VERIFIES),
+            tickets: budgets(TICKETS).remembering(LINE),
         }
     }
 }
@@ -54,6 +60,7 @@ impl<T: MemberTable> Node<T> {
                 (&mut self.flooding.pulls, "pull-budget")
             }
             Message::Verify(_) => (&mut self.flooding.verifies, "verify-budget"),
+            Message::TicketPull(_) => (&mut self.flooding.tickets, "ticket-budget"),
             // What these cost is bounded where they are understood.
             Message::Ping(_)
             | Message::Ack(_)
@@ -75,6 +82,7 @@ impl<T: MemberTable> Node<T> {
             | Message::Vote(..)
             | Message::Hint(_)
             | Message::Proof(_)
+            | Message::Ticket(..)
             | Message::Unknown(_) => return true,
         };
         let affords = budgets.take(now, from);

@@ -15,12 +15,15 @@ impl<T: MemberTable> Node<T> {
     /// Merges entries of another's state (rule A-3): its records count by their signatures; its
     /// verdicts of death only as doubt, because the dead may have refuted since.
     pub(super) fn merge(&mut self, now: Instant, from: MemberId, entries: &[u8]) {
+        // What a joiner is given is no news to those who give it (rule J-6).
+        self.mute = self.joining.takes_from(from) && self.config.parts().extras;
         for entry in Entries::new(entries) {
             match entry {
                 Ok(entry) => self.merge_entry(now, from, entry),
                 Err(error) => self.reject(from, error.into()),
             }
         }
+        self.mute = false;
     }
 
     fn merge_entry(&mut self, now: Instant, from: MemberId, entry: Entry<'_>) {

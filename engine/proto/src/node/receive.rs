@@ -104,6 +104,8 @@ impl<T: MemberTable> Node<T> {
             Message::Hint(hint) => self.on_hint(now, from, hint),
             Message::ProofPull(pull) => self.on_proof_pull(now, from, pull),
             Message::Proof(bytes) => self.on_proof(now, from, bytes),
+            Message::TicketPull(pull) => self.on_ticket_pull(now, from, pull),
+            Message::Ticket(head, named) => self.on_ticket(now, from, head, named),
             // The session layer has acted on it.
             Message::Unknown(kind::CONFIRM) => {}
             Message::Unknown(_) => self.stats.messages_unknown += 1,
@@ -311,6 +313,10 @@ impl<T: MemberTable> Node<T> {
             return true;
         }
         self.stats.digests_differ += 1;
+        // A whole state is on its way already (rule J-6).
+        if self.joining.is_under_way() {
+            return false;
+        }
         let lasting = self.agreement.differed(now, self.members());
         if lasting && self.config.parts().extras {
             self.wish_stream(from, alloc::vec![]);

@@ -25,7 +25,7 @@ pub(super) struct Outgoing {
 }
 
 /// The authenticated sender of a datagram and where it came from.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) id: MemberId,
     pub(super) address: SocketAddr,

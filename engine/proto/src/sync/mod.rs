@@ -8,3 +8,4 @@ pub mod early;
 pub mod pulls;
 pub mod push_pull;
 pub mod snapshot;
+pub mod tickets;

@@ -53,3 +53,7 @@ pub const HINT: u8 = 34;
 pub const PROOF_PULL: u8 = 35;
 /// A proof of death: [`ProofHeader`](super::message::ProofHeader) and votes.
 pub const PROOF: u8 = 36;
+/// [`TicketPull`](super::message::TicketPull).
+pub const TICKET_PULL: u8 = 41;
+/// [`TicketHeader`](super::message::TicketHeader) and who may be asked for the state.
+pub const TICKET: u8 = 42;

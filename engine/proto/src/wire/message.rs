@@ -70,6 +70,10 @@ pub enum Message<'a> {
     ProofPull(&'a ProofPull),
     /// A proof of death, unverified.
     Proof(&'a [u8]),
+    /// See [`TicketPull`].
+    TicketPull(&'a TicketPull),
+    /// See [`TicketHeader`]; the members that it names.
+    Ticket(&'a TicketHeader, &'a [TicketPeer]),
     /// A kind that this build does not know, or one that the session layer consumed.
     Unknown(u8),
 }
@@ -154,6 +158,14 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
         kind::HINT => Message::Hint(fixed(body)?),
         kind::PROOF_PULL => Message::ProofPull(fixed(body)?),
         kind::PROOF => Message::Proof(body),
+        kind::TICKET_PULL => Message::TicketPull(fixed(body)?),
+        kind::TICKET => {
+            let (header, rest) =
+                TicketHeader::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
+            let (peers, _) = <[TicketPeer]>::ref_from_prefix_with_elems(rest, header.count.into())
+                .map_err(|_| DecodeError::Truncated)?;
+            Message::Ticket(header, peers)
+        }
         unknown => Message::Unknown(unknown),
     })
 }
