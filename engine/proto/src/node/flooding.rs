@@ -7,13 +7,13 @@
 use alloc::sync::Arc;
 
 use super::Node;
+use super::door::LINE;
 use crate::detector::budget::Budgets;
 use crate::event::Timer;
 use crate::member::{MemberId, State};
 use crate::membership::pace::{Kept, Pace};
 use crate::membership::record::{RecordHash, SignedRecord};
 use crate::membership::table::MemberTable;
-use crate::sync::tickets::LINE;
 use crate::time::{Duration, Instant};
 use crate::wire::message::Message;
 

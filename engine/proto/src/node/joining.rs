@@ -67,6 +67,7 @@ enum Progress {
 }
 
 /// What a joiner does next.
+#[derive(Clone, Copy)]
 enum Step {
     Ask { of: Peer, pointed: bool },
     Take(Peer),

@@ -5,11 +5,11 @@ use core::net::{Ipv6Addr, SocketAddr};
 
 use zerocopy::IntoBytes;
 
+use super::door::{Answer, Guest, Host, NAMED};
 use super::{Node, Peer};
 use crate::event::Timer;
 use crate::member::MemberId;
 use crate::membership::table::MemberTable;
-use crate::sync::tickets::{Answer, Guest, Host, NAMED};
 use crate::time::Instant;
 use crate::wire::message::{Body, TicketHeader, TicketPeer, TicketPull, kind};
 

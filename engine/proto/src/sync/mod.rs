@@ -8,4 +8,3 @@ pub mod early;
 pub mod pulls;
 pub mod push_pull;
 pub mod snapshot;
-pub mod tickets;

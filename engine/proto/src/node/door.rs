@@ -18,15 +18,15 @@ use crate::membership::table::IdMap;
 use crate::time::{Duration, Instant};
 
 /// Whole states granted at once, then one each such time: in ten seconds 48.
-pub const GRANTS: (u32, Duration) = (8, Duration::from_millis(250));
+pub(super) const GRANTS: (u32, Duration) = (8, Duration::from_millis(250));
 /// Joiners that are pointed to one member: as many as it may grant a state at once.
 const BRANCHES: usize = GRANTS.0 as usize;
 /// Members that one ticket names.
-pub const NAMED: usize = 3;
+pub(super) const NAMED: usize = 3;
 /// Whoever was granted a state and asks again within this time has lost the answer.
 const LOST: Duration = Duration::from_secs(5);
 /// Joiners that stand in line; a further one is served at once.
-pub const LINE: usize = 16_384;
+pub(super) const LINE: usize = 16_384;
 /// After so long without anybody a joiner is served at once.
 const CALM: Duration = Duration::from_secs(1);
 /// A rush is over after so long without another joiner ...
@@ -38,16 +38,16 @@ const HOLD: Duration = Duration::from_secs(3);
 
 /// Somebody who asks, or who is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Guest {
+pub(super) struct Guest {
     /// Its id.
-    pub id: MemberId,
+    pub(super) id: MemberId,
     /// Where it is reached.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 /// What we are when somebody asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Host {
+pub(super) enum Host {
     /// We have a state to give.
     Ready,
     /// We are joining ourselves.
@@ -56,7 +56,7 @@ pub enum Host {
 
 /// What a joiner is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(super) enum Answer {
     /// It may have our state.
     Granted,
     /// These have it, or are about to.
@@ -65,7 +65,7 @@ pub enum Answer {
 
 /// The door at which joiners ask.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub(super) struct Door {
     grants: Bucket,
     line: Vec<Guest>,
     standing: IdMap<()>,
@@ -91,7 +91,7 @@ impl Default for Door {
 
 impl Door {
     /// Somebody asks for the state; `pointed` says that another member sent it here.
-    pub fn ask(&mut self, now: Instant, guest: Guest, pointed: bool, host: Host) {
+    pub(super) fn ask(&mut self, now: Instant, guest: Guest, pointed: bool, host: Host) {
         let calm = self.last.is_none_or(|last| now.since(last) >= CALM);
         self.last = Some(now);
         if self.standing.insert(guest.id, ()).is_none() {
@@ -116,19 +116,19 @@ impl Door {
     }
 
     /// When the line is to be served.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// We have a state: whoever waits for it need not wait longer.
-    pub fn is_ready(&mut self, now: Instant) {
+    pub(super) fn is_ready(&mut self, now: Instant) {
         if !self.line.is_empty() {
             self.due = Some(now);
         }
     }
 
     /// Serves the line, in the order in which it stands.
-    pub fn open(&mut self, now: Instant) -> Vec<(Guest, Answer)> {
+    pub(super) fn open(&mut self, now: Instant) -> Vec<(Guest, Answer)> {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
         }
