@@ -17,7 +17,7 @@ pub const COMMAND: &str = "cargo run --release -p hyperscale-tests --bin hypersc
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
     /// What happens: steady, crash, asymmetric, flip-flop, lifeguard-interval, threshold,
-    /// partition, rolling-restart, wan, churn, anti-entropy or certificates.
+    /// partition, rolling-restart, wan, churn, anti-entropy, certificates or join-storm.
     #[arg(long, value_parser = Scenario::parse, default_value = "steady")]
     scenario: Scenario,
     /// Members; the first one is everybody's seed and never at fault.
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn bad_flags_are_refused_with_what_is_allowed() {
         for (arguments, hint) in [
-            ("--scenario join-storm", "not in this build"),
+            ("--scenario anti-entropy", "not in this build"),
             ("--scenario nonsense", "rolling-restart"),
             ("--loss 1.0", "below 1"),
             ("--loss 5", "below 1"),

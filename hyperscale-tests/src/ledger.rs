@@ -178,6 +178,10 @@ impl Books {
         self.wall += wall;
     }
 
+    pub(crate) fn spent(&self, index: usize) -> Spent {
+        self.by_node[index]
+    }
+
     pub(crate) fn node(&mut self, index: usize) -> &mut Spent {
         &mut self.by_node[index]
     }

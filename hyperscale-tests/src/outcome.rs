@@ -42,6 +42,26 @@ pub struct Load {
     pub rekeys_a_link: u32,
 }
 
+/// What a join storm cost the member that everybody joined through.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Storm {
+    /// All that it sent in the measured window: datagrams, handshakes, streams.
+    pub seed_egress_bytes: u64,
+    /// What it takes to send its whole state once, at the end.
+    pub snapshot_bytes: u64,
+    /// Joiners that it answered (rule J-3).
+    pub seed_tickets: u64,
+    /// Those among them that it granted its state (rule J-4).
+    pub seed_states_granted: u64,
+}
+
+impl Storm {
+    /// Times that the seed sent as much as its state.
+    pub fn snapshots(&self) -> f64 {
+        self.seed_egress_bytes as f64 / self.snapshot_bytes.max(1) as f64
+    }
+}
+
 /// One run, or several of one plan under different seeds.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -57,6 +77,8 @@ pub struct Run {
     pub warmup_false_deaths: u64,
     /// For each run with a heal: from there until all held one view.
     pub converged: Vec<Option<Duration>>,
+    /// What a join storm cost the seed; none where there was none.
+    pub storm: Option<Storm>,
     /// Share of the nodes that hold the most common view, in seconds from the last heal.
     pub agreement: Vec<(f64, f64)>,
     /// Mean share of wrong entries in a view; none where none was sampled.
@@ -87,6 +109,8 @@ impl Run {
         self.load.merge(other.load);
         self.warmup_false_deaths += other.warmup_false_deaths;
         self.converged.extend(other.converged);
+        let worse = |a: Storm, b: Storm| if a.snapshots() < b.snapshots() { b } else { a };
+        self.storm = self.storm.zip(other.storm).map(|(a, b)| worse(a, b));
         if self.agreement.is_empty() {
             self.agreement = other.agreement;
         }
@@ -194,6 +218,10 @@ impl Run {
             changes_of_one_max: found.changes_of_one_max,
             batches: Spread::of(batches),
             converged_ms: self.converged_max().map(ms),
+            seed_egress_bytes: self.storm.map(|storm| storm.seed_egress_bytes),
+            snapshot_bytes: self.storm.map(|storm| storm.snapshot_bytes),
+            seed_tickets: self.storm.map(|storm| storm.seed_tickets),
+            seed_states_granted: self.storm.map(|storm| storm.seed_states_granted),
             view_error: self.view_error.map(rounded),
             words: self.words.as_ref().map(|heard| Words::of(heard, plan)),
             violations: self.violations.clone(),
@@ -371,6 +399,10 @@ pub struct Outcome {
     pub changes_of_one_max: u32,
     pub batches: Spread,
     pub converged_ms: Option<f64>,
+    pub seed_egress_bytes: Option<u64>,
+    pub snapshot_bytes: Option<u64>,
+    pub seed_tickets: Option<u64>,
+    pub seed_states_granted: Option<u64>,
     pub view_error: Option<f64>,
     pub words: Option<Words>,
     pub violations: Option<Vec<String>>,

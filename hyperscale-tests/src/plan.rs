@@ -24,8 +24,6 @@ pub const DENSE_UP_TO: usize = 200;
 /// What is wrong with a command line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PlanError {
-    /// A scenario that the design names and this build does not have.
-    NotInThisBuild(&'static str),
     /// A name that is none.
     Unknown {
         /// The flag.
@@ -58,9 +56,6 @@ pub enum PlanError {
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotInThisBuild(name) => {
-                write!(f, "the scenario {name} is not in this build; it has {}", Scenario::names())
-            }
             Self::Unknown { flag, given, known } => {
                 write!(f, "{flag} {given}: unknown; there is {known}")
             }
@@ -102,11 +97,13 @@ pub enum Scenario {
     /// The certificates of all members and their CA are exchanged within a minute, while members
     /// die and come back.
     Certificates,
+    /// One member alone, which everybody else joins at one instant.
+    JoinStorm,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Steady,
         Self::Crash,
         Self::Asymmetric,
@@ -119,6 +116,7 @@ impl Scenario {
         Self::Churn,
         Self::AntiEntropy,
         Self::Certificates,
+        Self::JoinStorm,
     ];
 
     /// Its name on the command line.
@@ -136,6 +134,7 @@ impl Scenario {
             Self::Churn => "churn",
             Self::AntiEntropy => "anti-entropy",
             Self::Certificates => "certificates",
+            Self::JoinStorm => "join-storm",
         }
     }
 
@@ -145,9 +144,6 @@ impl Scenario {
 
     /// Reads a name.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
-        if text == "join-storm" {
-            return Err(PlanError::NotInThisBuild("join-storm"));
-        }
         let found = Self::ALL.into_iter().find(|scenario| scenario.name() == text);
         found.ok_or_else(|| PlanError::Unknown {
             flag: "--scenario",
@@ -167,6 +163,7 @@ impl Scenario {
             Self::Partition => 300,
             Self::RollingRestart => 130,
             Self::Wan => 180,
+            Self::JoinStorm => 40,
         })
     }
 }
@@ -397,7 +394,10 @@ impl Plan {
             loss: if wan { 0.01 } else { 0.0 },
             crash: Crash::Members(crash),
             duration,
-            warmup: if scenario == Scenario::AntiEntropy { Duration::ZERO } else { WARMUP },
+            warmup: match scenario {
+                Scenario::AntiEntropy | Scenario::JoinStorm => Duration::ZERO,
+                _ => WARMUP,
+            },
             split: (50, 50),
             partition: stands(duration),
             variant: Variant::Egress,
@@ -506,7 +506,8 @@ pub(crate) fn impaired(scenario: Scenario, nodes: usize) -> usize {
         | Scenario::RollingRestart
         | Scenario::Wan
         | Scenario::Churn
-        | Scenario::Certificates => 0,
+        | Scenario::Certificates
+        | Scenario::JoinStorm => 0,
     }
 }
 
@@ -523,9 +524,9 @@ mod tests {
     }
 
     #[test]
-    fn scenarios_to_come_are_refused_by_name() {
-        let error = Scenario::parse("join-storm").expect_err("refused").to_string();
-        assert!(error.contains("join-storm") && error.contains("not in this build"), "{error}");
+    fn scenarios_go_by_their_names() {
+        let error = Scenario::parse("weather").expect_err("refused").to_string();
+        assert!(error.contains("weather") && error.contains("join-storm"), "{error}");
         for scenario in Scenario::ALL {
             assert_eq!(Scenario::parse(scenario.name()), Ok(scenario));
         }

@@ -467,6 +467,11 @@ impl<T: SimTable> World<T> {
         self.books.ledger(self.now)
     }
 
+    /// What one node sent since the books were last opened.
+    pub fn spent(&self, index: usize) -> crate::ledger::Spent {
+        self.books.spent(index)
+    }
+
     /// The measured window begins.
     pub fn reset_ledger(&mut self) {
         self.books.reset(self.now);

@@ -262,6 +262,8 @@ pub enum Timer {
     Leave,
     /// The claims of leaders are looked at.
     Leaders,
+    /// Joiners wait at our door, or we at another's.
+    Ticket,
 }
 
 /// Counters since the start; they only rise, gauges are named as such. Those that every datagram
@@ -364,6 +366,12 @@ pub struct Stats {
     pub sketches_decoded: u64,
     /// Sketches of others that held too many differences to tell.
     pub sketches_failed: u64,
+    /// Answers to joiners that asked for the whole state (rule J-3) ...
+    pub tickets: u64,
+    /// ... of which so many granted it from us (rule J-4) ...
+    pub states_granted: u64,
+    /// ... and so many named others.
+    pub states_elsewhere: u64,
     /// Alarms told.
     pub alarms: u64,
     /// Messages and records rejected, by reason.

@@ -49,6 +49,7 @@ mod chains;
 mod claims;
 mod clock;
 mod departure;
+mod door;
 mod flooding;
 mod gossip;
 mod joining;
@@ -65,8 +66,10 @@ mod renewal;
 mod room;
 mod sending;
 mod speaking;
+mod tickets;
 
 use departure::Departure;
+use door::Door;
 use flooding::Flooding;
 use joining::Joining;
 use leading::Leading;
@@ -138,6 +141,11 @@ pub struct Node<T: MemberTable = DenseTable> {
     speaking: Speaking,
     joining: Joining,
     leading: Leading,
+    door: Door,
+    /// When a state, or a piece of one, came last.
+    merged: Instant,
+    /// What is applied is not told on: it comes with a state that we join by.
+    mute: bool,
     departure: Departure,
     /// When we last forgot contacts that are no members.
     tidied: Instant,
@@ -228,6 +236,9 @@ impl<T: MemberTable> Node<T> {
             speaking: Speaking::default(),
             joining: Joining::default(),
             leading,
+            door: Door::default(),
+            merged: now,
+            mute: false,
             departure: Departure::default(),
             tidied: now,
             reaped: now,
@@ -309,12 +320,14 @@ impl<T: MemberTable> Node<T> {
         if self.departure.is_stopped() {
             return 0;
         }
+        self.merged = now;
         self.merge(now, from, entries)
     }
 
     /// A wished exchange ended.
     pub fn handle_stream_closed(&mut self, complete: bool) {
         if self.joining.exchange_ended(complete) {
+            self.joined();
             self.emit(Event::JoinComplete);
         }
         if !complete {
@@ -365,6 +378,7 @@ impl<T: MemberTable> Node<T> {
                 Timer::Reap => self.reap(now),
                 Timer::Leave => self.leave_again(now),
                 Timer::Leaders => self.look_at_leaders(now),
+                Timer::Ticket => self.tickets_due(now),
             }
         }
     }

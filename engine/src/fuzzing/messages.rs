@@ -116,6 +116,10 @@ fn write(packet: &mut Packet, message: &Message<'_>, body: &[u8]) -> bool {
         Message::Direct(head, bytes) => {
             packet.push_raw(DATAGRAM, kind::DIRECT, &[head.as_bytes(), bytes].concat())
         }
+        Message::TicketPull(body) => packet.push(DATAGRAM, body),
+        Message::Ticket(head, named) => {
+            packet.push_raw(DATAGRAM, kind::TICKET, &[head.as_bytes(), named.as_bytes()].concat())
+        }
         Message::Unknown(kind) => packet.push_raw(DATAGRAM, kind, body),
     }
 }

@@ -137,6 +137,7 @@ struct Protocol {
     pulls: IntCounter,
     sketches: IntCounterVec,
     syncs_avoided: IntCounter,
+    tickets: IntCounterVec,
     rejected: IntCounterVec,
     limits: IntCounterVec,
     observers: Observers,
@@ -184,6 +185,12 @@ impl Protocol {
                 "mesh_gossip_syncs_avoided_total",
                 "Lasting differences that were settled without a bulk exchange.",
             ),
+            tickets: counters(
+                r,
+                "mesh_gossip_tickets_total",
+                "Joiners answered: granted our state, or pointed elsewhere.",
+                outcome,
+            ),
             rejected: counters(
                 r,
                 "mesh_gossip_rejected_total",
@@ -215,6 +222,10 @@ impl Protocol {
             ("failed", stats.sketches_failed),
         ] {
             raise(&self.sketches.with_label_values(&[outcome]), total);
+        }
+        let (granted, elsewhere) = (stats.states_granted, stats.states_elsewhere);
+        for (outcome, total) in [("granted", granted), ("elsewhere", elsewhere)] {
+            raise(&self.tickets.with_label_values(&[outcome]), total);
         }
         for (counter, total) in [
             (&self.syncs_avoided, stats.syncs_avoided),

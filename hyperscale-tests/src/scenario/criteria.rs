@@ -124,6 +124,8 @@ const STEADY_MESSAGES: f64 = 2.3;
 /// H15: differences that one datagram each way settles, and bytes that a thousand cost.
 const FEW_DIFFERENCES: usize = 30;
 const SETTLED_BYTES: f64 = 65_536.0;
+/// H10: what the seed sends in a join storm, in whole states.
+const SEED_SNAPSHOTS: f64 = 50.0;
 /// H19: share of wrong entries in a view.
 const VIEW_ERROR: f64 = 0.001;
 
@@ -256,6 +258,7 @@ fn nobody_buried_alive(run: &Run, checks: &mut Vec<Check>) {
         | Scenario::Wan
         | Scenario::Churn
         | Scenario::AntiEntropy
+        | Scenario::JoinStorm
         | Scenario::Certificates => {
             if run.plan.loss > 0.2 {
                 let rate = Some(found.false_deaths as f64 / hours);
@@ -297,6 +300,7 @@ pub fn fired(run: &Run) -> Vec<Check> {
     }
     match plan.scenario {
         Scenario::Steady | Scenario::Crash | Scenario::AntiEntropy => {}
+        Scenario::JoinStorm => kinds.push("joins"),
         Scenario::Asymmetric => kinds.push(match plan.variant {
             Variant::Egress => "lost_egress",
             Variant::Ingress => "lost_ingress",
@@ -402,6 +406,29 @@ fn settled(run: &Run, checks: &mut Vec<Check>) {
     }
 }
 
+/// H10: everybody sees all in time, and the seed sends no state a joiner.
+fn joined(run: &Run, checks: &mut Vec<Check>) {
+    let limit = match run.plan.nodes {
+        0..=1_000 => 3_000.0,
+        1_001..=2_000 => 5_000.0,
+        _ => 10_000.0,
+    };
+    let slowest = run.converged_max().map(ms);
+    checks.push(Check::at_most("one view after the last join (ms)", slowest, limit));
+    let snapshots = run.storm.map(|storm| storm.snapshots());
+    let figures = run.storm.map_or_else(String::new, |storm| {
+        format!(
+            "{} bytes; {} of {} joiners were granted its state of {} bytes",
+            storm.seed_egress_bytes,
+            storm.seed_states_granted,
+            storm.seed_tickets,
+            storm.snapshot_bytes
+        )
+    });
+    let egress = Check::at_most("egress of the seed, in snapshots", snapshots, SEED_SNAPSHOTS);
+    checks.push(egress.beside(figures));
+}
+
 fn promises(run: &Run, checks: &mut Vec<Check>) {
     let plan = &run.plan;
     let found = &run.found;
@@ -435,6 +462,7 @@ fn promises(run: &Run, checks: &mut Vec<Check>) {
         }
         Scenario::Certificates => renewed(run, checks),
         Scenario::AntiEntropy => settled(run, checks),
+        Scenario::JoinStorm => joined(run, checks),
         Scenario::LifeguardInterval | Scenario::Wan => {}
     }
 }

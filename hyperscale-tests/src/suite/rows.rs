@@ -68,6 +68,8 @@ fn t0() -> Vec<Cell> {
     cells.push(batches(2, 1));
     cells.extend([10, 25, 50].map(|percent| mass(1_000, percent, 1, 0)));
     cells.extend([10, 25, 50].map(|percent| mass(128, percent, 1, 1)));
+    cells.push(storm(200, 0.0, 5, 1));
+    cells.push(storm(200, 0.05, 5, 1));
     cells.push(partition(128, (50, 50), secs(60), 3, 1));
     cells.push(rolling(128, 1, 1));
     cells.push(wan(128, 3, 1));
@@ -105,6 +107,9 @@ fn t1() -> Vec<Cell> {
         cells.push(mass(1_000, percent, 10, 2));
         cells.push(mass(10_000, percent, 1, 0));
     }
+    cells.push(storm(1_000, 0.0, 5, 1));
+    cells.push(storm(2_000, 0.0, 3, 0));
+    cells.push(storm(1_000, 0.05, 3, 0));
     for split in [(50, 50), (90, 10)] {
         for stands in [30, 120, 600] {
             cells.push(partition(64, split, secs(stands), 60, 0));
@@ -128,6 +133,7 @@ fn t2() -> Vec<Cell> {
     let mut cells = vec![
         giant,
         steady(1_000, secs(600), 1, 0),
+        Cell { alone: true, ..storm(10_000, 0.0, 1, 0) },
         Cell { alone: true, ..steady(100_000, secs(600), 1, 0) },
         Cell { alone: true, ..crash(100_000, 10, 10, 0) },
     ];
@@ -276,6 +282,14 @@ fn mass(nodes: usize, percent: u8, ours: usize, theirs: usize) -> Cell {
     plan.duration = secs(40);
     let label = format!("{percent} % of {nodes}");
     Cell { baseline: Some((secs(20), secs(70))), ..cell(Row::H9, label, plan, ours, theirs) }
+}
+
+fn storm(nodes: usize, loss: f64, ours: usize, theirs: usize) -> Cell {
+    let mut plan = Plan::new(Scenario::JoinStorm, nodes);
+    plan.loss = loss;
+    let label = format!("{nodes} nodes, {:.0} % loss", loss * 100.0);
+    let baseline = Some((Duration::ZERO, secs(80)));
+    Cell { baseline, ..cell(Row::H10, label, plan, ours, theirs) }
 }
 
 fn partition(nodes: usize, split: (u8, u8), stands: Duration, ours: usize, theirs: usize) -> Cell {

@@ -64,6 +64,35 @@ impl<T: SimTable> World<T> {
         self
     }
 
+    /// Adds `count` nodes of which the first one alone starts; the others wait for
+    /// [`World::begin`]. Events are not recorded.
+    ///
+    /// # Panics
+    /// When the world has nodes already.
+    #[must_use]
+    pub fn asleep(mut self, count: usize) -> Self {
+        assert!(self.hosts.is_empty(), "a first start is a start");
+        self.recording = false;
+        let cluster = &self.config.cluster_id;
+        T::expect(&mut self.common, count, |index| MemberId::derive(cluster, &super::name(index)));
+        for _ in 0..count {
+            self.enter();
+        }
+        self.start(0);
+        self.wheel.push(Instant::ORIGIN + FOLD_EVERY, What::Fold);
+        self
+    }
+
+    /// Starts a node that waits, which joins through the seeds.
+    ///
+    /// # Panics
+    /// When it runs.
+    pub fn begin(&mut self, index: usize) {
+        assert!(self.hosts[index].node.is_none(), "{}: node {index} runs", self.replay());
+        self.fired.joins += 1;
+        self.start(index);
+    }
+
     /// The member that a node born so is.
     pub(super) fn author(&self, birth: Birth, since: Instant) -> Member {
         let Birth { config, metadata, addresses, born, authority, .. } = birth;

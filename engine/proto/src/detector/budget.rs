@@ -63,12 +63,20 @@ const REMEMBERED: usize = 1_024;
 pub struct Budgets {
     fresh: Bucket,
     buckets: IdMap<Bucket>,
+    remembered: usize,
 }
 
 impl Budgets {
     /// Full buckets for everybody.
     pub fn new(burst: u32, every: Duration) -> Self {
-        Self { fresh: Bucket::new(burst, every), buckets: IdMap::default() }
+        let fresh = Bucket::new(burst, every);
+        Self { fresh, buckets: IdMap::default(), remembered: REMEMBERED }
+    }
+
+    /// The same, for so many members in debt at a time.
+    #[must_use]
+    pub fn remembering(self, remembered: usize) -> Self {
+        Self { remembered, ..self }
     }
 
     /// Takes a token of `id` if there is one. Where too many are in debt there is none for others.
@@ -78,9 +86,9 @@ impl Budgets {
 
     /// Takes so many tokens of `id`, or none.
     pub fn take_some(&mut self, now: Instant, id: MemberId, tokens: u32) -> bool {
-        if self.buckets.len() >= REMEMBERED && !self.buckets.contains_key(&id) {
+        if self.buckets.len() >= self.remembered && !self.buckets.contains_key(&id) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
-            if self.buckets.len() >= REMEMBERED {
+            if self.buckets.len() >= self.remembered {
                 return false;
             }
         }

@@ -42,7 +42,9 @@ impl<T: MemberTable> Node<T> {
                     || (incarnation == known.0 && hash != known_hash)
             }
         };
-        if news && !self.waits(id, hash) {
+        // What a state brings that is on its way need not come twice (rule J-6).
+        let comes = known.is_none() && self.joining.is_under_way();
+        if news && !comes && !self.waits(id, hash) {
             self.pull(now, from, id, hash);
         }
     }
@@ -164,7 +166,9 @@ impl<T: MemberTable> Node<T> {
         }
         self.noticed.remove(&id);
         self.put(now, Member { record: record.clone(), state, since: now });
-        self.announce(now, &record, state);
+        if !self.mute {
+            self.announce(now, &record, state);
+        }
         // Whoever was present has its turn already.
         if state == State::Alive
             && !self.observes()

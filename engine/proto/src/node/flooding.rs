@@ -7,6 +7,7 @@
 use alloc::sync::Arc;
 
 use super::Node;
+use super::door::LINE;
 use crate::detector::budget::Budgets;
 use crate::event::Timer;
 use crate::member::{MemberId, State};
@@ -39,6 +40,9 @@ const SKETCHES: (u32, Duration) = (2_048, Duration::from_micros(977));
 /// Departed members that a member which holds them present is told of.
 const TELLINGS: (u32, Duration) = (8, Duration::from_millis(125));
 
+/// Tickets (rule J-4): a joiner asks a member a few times a second at most, and not for long.
+const TICKETS: (u32, Duration) = (16, Duration::from_millis(250));
+
 /// The books.
 #[derive(Debug)]
 pub(super) struct Flooding {
@@ -53,6 +57,7 @@ pub(super) struct Flooding {
     /// Records that a member gets because it wants their shares: what it may bring itself.
     pub(super) bodies: Budgets,
     pub(super) tellings: Budgets,
+    tickets: Budgets,
 }
 
 impl Default for Flooding {
@@ -68,6 +73,7 @@ impl Default for Flooding {
             sketches: budgets(SKETCHES),
             bodies: budgets(RECORDS),
             tellings: budgets(TELLINGS),
+            tickets: budgets(TICKETS).remembering(LINE),
         }
     }
 }
@@ -85,6 +91,7 @@ impl<T: MemberTable> Node<T> {
             Message::Sketch(header, _) => {
                 (&mut self.flooding.sketches, cost(header.parts.get()), "sketch-budget")
             }
+            Message::TicketPull(_) => (&mut self.flooding.tickets, 1, "ticket-budget"),
             Message::Notice(_) => (&mut self.flooding.notices, 1, "notice-budget"),
             // What these cost is bounded where they are understood.
             Message::Ping(_)
@@ -109,6 +116,7 @@ impl<T: MemberTable> Node<T> {
             | Message::Broadcast(_)
             | Message::Direct(..)
             | Message::Difference(..)
+            | Message::Ticket(..)
             | Message::Unknown(_) => return true,
         };
         let affords = budgets.take_some(now, from, tokens);

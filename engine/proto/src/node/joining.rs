@@ -1,5 +1,5 @@
-//! Finding the mesh: seeds are dialled until one answers, then asked for the whole state; seeds
-//! absent from the view are dialled for ever (rules J-1 and J-2).
+//! Finding the mesh: seeds are dialled until one answers, then asked for a ticket to the whole
+//! state; seeds absent from the view are dialled for ever (rules J-1, J-2 and J-5).
 //!
 //! Invariant: at most one full exchange for the sake of joining is under way.
 
@@ -12,10 +12,17 @@ use crate::event::{Destination, Transmit};
 use crate::member::MemberId;
 use crate::membership::table::MemberTable;
 use crate::time::{Duration, Instant};
-use crate::wire::message::kind;
+use crate::wire::message::{TicketPull, kind};
 
 /// An exchange that has not ended by then is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An ask for a ticket that was not answered is repeated after so long ...
+const AGAIN: Duration = Duration::from_millis(300);
+/// ... and so often; then the next one is asked.
+const TIMES: u8 = 4;
+/// From ticket to ticket at most so many members, then back to the first.
+const HOPS: u8 = 8;
 
 /// A seed that seemed to be ourselves is asked again after so long: an address changes hands, and
 /// a shared one leads elsewhere the next time.
@@ -30,12 +37,40 @@ struct Seed {
     ours: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// A joiner on its way to a state.
+#[derive(Clone, Debug)]
+struct Asking {
+    /// Who is asked.
+    of: Peer,
+    asked: Instant,
+    times: u8,
+    /// Tickets followed since `first` was asked.
+    hops: u8,
+    /// Whom the last ticket named, the next one last.
+    rest: Vec<Peer>,
+    /// The first member in touch.
+    first: Peer,
+    /// Whether anybody gave a ticket: builds before them do not.
+    heard: bool,
+}
+
+#[derive(Clone, Debug, Default)]
 enum Progress {
     #[default]
     Alone,
-    Asked(Instant),
+    Asking(Asking),
+    Taking {
+        since: Instant,
+        from: MemberId,
+    },
     Done,
+}
+
+/// What a joiner does next.
+#[derive(Clone, Copy)]
+enum Step {
+    Ask { of: Peer, pointed: bool },
+    Take(Peer),
 }
 
 /// Seeds and how far the join has come.
@@ -84,37 +119,124 @@ impl Joining {
     /// Joined, or without anybody to join.
     pub(super) fn is_done(&self) -> bool {
         match self.progress {
-            Progress::Alone => self.seeds.iter().all(|seed| seed.ours.is_some()),
-            Progress::Asked(_) => false,
+            Progress::Alone => !self.has_whom_to_join(),
+            Progress::Asking(_) | Progress::Taking { .. } => false,
             Progress::Done => true,
         }
     }
 
-    /// An exchange ended; says whether that completed the join.
-    pub(super) fn exchange_ended(&mut self, complete: bool) -> bool {
-        match (self.progress, complete) {
-            (Progress::Done, _) => false,
-            (Progress::Alone | Progress::Asked(_), true) => {
-                self.progress = Progress::Done;
-                true
-            }
-            (Progress::Alone | Progress::Asked(_), false) => {
-                self.progress = Progress::Alone;
-                false
-            }
+    /// Whether there is a seed that does not seem to be ourselves.
+    pub(super) fn has_whom_to_join(&self) -> bool {
+        self.seeds.iter().any(|seed| seed.ours.is_none())
+    }
+
+    /// Whether a whole state is on its way to us.
+    pub(super) fn is_under_way(&self) -> bool {
+        match self.progress {
+            Progress::Asking(_) | Progress::Taking { .. } => true,
+            Progress::Alone | Progress::Done => false,
         }
     }
 
-    fn should_ask(&mut self, now: Instant) -> bool {
-        let ask = match self.progress {
-            Progress::Alone => true,
-            Progress::Asked(since) => now.since(since) >= PATIENCE,
-            Progress::Done => false,
-        };
-        if ask {
-            self.progress = Progress::Asked(now);
+    /// Whether `from` is giving us its state for the sake of joining.
+    pub(super) fn takes_from(&self, from: MemberId) -> bool {
+        matches!(self.progress, Progress::Taking { from: giver, .. } if giver == from)
+    }
+
+    /// Whether we wait for a ticket of this member.
+    pub(super) fn asks(&self, id: MemberId) -> bool {
+        matches!(&self.progress, Progress::Asking(asking) if asking.of.id == id)
+    }
+
+    /// An exchange ended; says whether that completed the join.
+    pub(super) fn exchange_ended(&mut self, complete: bool) -> bool {
+        let before = core::mem::take(&mut self.progress);
+        if matches!(before, Progress::Done) {
+            self.progress = before;
+            return false;
         }
-        ask
+        if complete {
+            self.progress = Progress::Done;
+        }
+        complete
+    }
+
+    /// Somebody is in touch; says whether to ask it.
+    fn begin(&mut self, now: Instant, peer: Peer) -> bool {
+        let idle = match self.progress {
+            Progress::Alone => true,
+            Progress::Taking { since, .. } => now.since(since) >= PATIENCE,
+            Progress::Asking(_) | Progress::Done => false,
+        };
+        if idle {
+            let (times, hops, rest) = (1, 0, Vec::new());
+            let asking =
+                Asking { of: peer, asked: now, times, hops, rest, first: peer, heard: false };
+            self.progress = Progress::Asking(asking);
+        }
+        idle
+    }
+
+    fn take(&mut self, now: Instant, from: Peer) {
+        self.progress = Progress::Taking { since: now, from: from.id };
+    }
+
+    /// When to look again.
+    fn due(&self) -> Option<Instant> {
+        match &self.progress {
+            Progress::Asking(asking) => Some(asking.asked + AGAIN),
+            Progress::Alone | Progress::Taking { .. } | Progress::Done => None,
+        }
+    }
+
+    /// A ticket named others.
+    fn pointed(&mut self, now: Instant, from: MemberId, mut others: Vec<Peer>) -> Option<Step> {
+        let Progress::Asking(asking) = &mut self.progress else { return None };
+        if asking.of.id != from {
+            return None;
+        }
+        asking.heard = true;
+        asking.hops += 1;
+        if others.is_empty() || asking.hops > HOPS {
+            // The time for a repetition is time enough for the next state to be granted.
+            asking.rest.clear();
+            (asking.of, asking.asked, asking.times) = (asking.first, now, 0);
+            asking.hops = 0;
+            return None;
+        }
+        others.reverse();
+        asking.rest = others;
+        asking.next(now)
+    }
+
+    /// Nobody answered in time.
+    fn late(&mut self, now: Instant) -> Option<Step> {
+        let Progress::Asking(asking) = &mut self.progress else { return None };
+        if now < asking.asked + AGAIN {
+            return None;
+        }
+        if asking.times < TIMES {
+            asking.times += 1;
+            asking.asked = now;
+            return Some(Step::Ask { of: asking.of, pointed: asking.of.id != asking.first.id });
+        }
+        let step = asking.next(now);
+        if step.is_none() {
+            self.progress = Progress::Alone;
+        }
+        step
+    }
+}
+
+impl Asking {
+    fn next(&mut self, now: Instant) -> Option<Step> {
+        let pointed = self.of.id != self.first.id;
+        let next = self.rest.pop().or(pointed.then_some(self.first));
+        let Some(of) = next else {
+            return (!self.heard).then_some(Step::Take(self.first));
+        };
+        (self.of, self.asked, self.times) = (of, now, 1);
+        Some(Step::Ask { of, pointed: of.id != self.first.id })
     }
 }
 
@@ -179,10 +301,52 @@ impl<T: MemberTable> Node<T> {
         self.enqueue(transmit, kind::RECORD, &envelope);
     }
 
-    /// The first member in touch is asked for the whole state.
+    /// The first member in touch is asked for a ticket to the whole state; without what we add to
+    /// the papers, for the state itself.
     pub(super) fn ask_for_state(&mut self, now: Instant, peer: Peer) {
-        if self.joining.should_ask(now) {
-            self.wish_stream(peer, Vec::new());
+        if !self.joining.begin(now, peer) {
+            return;
         }
+        if self.config.parts().extras {
+            self.join_step(now, Step::Ask { of: peer, pointed: false });
+        } else {
+            self.join_step(now, Step::Take(peer));
+        }
+    }
+
+    /// Nobody answered our asking (rule J-5).
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        if let Some(step) = self.joining.late(now) {
+            self.join_step(now, step);
+        }
+    }
+
+    /// A ticket for us: the sender's state, or the names of others (rule J-5).
+    pub(super) fn follow_ticket(&mut self, now: Instant, from: Peer, others: Option<Vec<Peer>>) {
+        let step = match others {
+            None if self.joining.asks(from.id) => Some(Step::Take(from)),
+            None => None,
+            Some(others) => self.joining.pointed(now, from.id, others),
+        };
+        if let Some(step) = step {
+            self.join_step(now, step);
+        }
+    }
+
+    fn join_step(&mut self, now: Instant, step: Step) {
+        match step {
+            Step::Ask { of, pointed } => {
+                self.send(of, &TicketPull { pointed: u8::from(pointed), reserved: [0; 3] });
+            }
+            Step::Take(from) => {
+                self.joining.take(now, from);
+                self.wish_stream(from, Vec::new());
+            }
+        }
+        self.plan_tickets();
+    }
+
+    pub(super) fn ticket_due(&self) -> Option<Instant> {
+        self.joining.due()
     }
 }

@@ -211,6 +211,7 @@ impl<T: MemberTable> Node<T> {
                 Timer::ProbeRound
                 | Timer::Gossip
                 | Timer::Reap
+                | Timer::Ticket
                 | Timer::Pull
                 | Timer::Record
                 | Timer::Walk

@@ -112,6 +112,8 @@ impl<T: MemberTable> Node<T> {
             Message::Want(shares) => self.on_want(now, from, shares),
             Message::Broadcast(body) => self.on_broadcast(now, from, body),
             Message::Direct(head, bytes) => self.on_message(now, from, head, bytes),
+            Message::TicketPull(pull) => self.on_ticket_pull(now, from, pull),
+            Message::Ticket(head, named) => self.on_ticket(now, from, head, named),
             // The session layer has acted on it.
             Message::Unknown(kind::CONFIRM) => {}
             Message::Unknown(_) => self.stats.messages_unknown += 1,
@@ -323,6 +325,10 @@ impl<T: MemberTable> Node<T> {
             return true;
         }
         self.stats.digests_differ += 1;
+        // A whole state is on its way already (rule J-6).
+        if self.joining.is_under_way() {
+            return false;
+        }
         let lasting = self.agreement.differed(now, self.table.digest(), digest);
         if lasting && self.config.parts().extras {
             self.reconcile(now, from);

@@ -65,7 +65,7 @@ pub fn pieces<'a>(
     core::iter::from_fn(move || {
         let mut piece = Vec::new();
         while let Some(member) = members.peek() {
-            let entry = size_of::<EntryHeader>() + member.record.envelope().len();
+            let entry = entry_bytes(member);
             if !piece.is_empty() && piece.len() + entry > limit {
                 break;
             }
@@ -74,6 +74,11 @@ pub fn pieces<'a>(
         }
         (!piece.is_empty()).then_some(piece)
     })
+}
+
+/// What a member takes in a state.
+pub fn entry_bytes(member: &Member) -> usize {
+    size_of::<EntryHeader>() + member.record.envelope().len()
 }
 
 fn push(bytes: &mut Vec<u8>, now: Instant, member: &Member) {

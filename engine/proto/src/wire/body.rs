@@ -390,3 +390,38 @@ impl Update {
         State::from_wire(self.state)
     }
 }
+body! {
+    /// I join: who gives me the whole state (rule J-3)?
+    TicketPull(TICKET_PULL, 4) {
+        /// 1: another member's ticket named you; else 0.
+        pointed: u8,
+        /// 0.
+        reserved: [u8; 3],
+    }
+}
+body! {
+    /// Head of a ticket; `count` [`TicketPeer`]s follow.
+    TicketHeader(TICKET, 4) {
+        /// 1: ask me, over a stream; else 0.
+        granted: u8,
+        /// Members that follow.
+        count: u8,
+        /// 0.
+        reserved: [u8; 2],
+    }
+}
+
+/// A member that a ticket names.
+#[derive(
+    FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, PartialEq, Eq, Debug,
+)]
+#[repr(C)]
+pub struct TicketPeer {
+    /// Its id, which whoever answers there has to prove.
+    pub id: [u8; 16],
+    /// Its address: IPv6, or IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u8; 16],
+    /// Its port.
+    pub port: U16,
+}
+const _: () = assert!(size_of::<TicketPeer>() == 34);

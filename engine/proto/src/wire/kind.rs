@@ -59,6 +59,10 @@ pub const SKETCH: u8 = 37;
 pub const DIFFERENCE: u8 = 38;
 /// Shares of records that are wanted.
 pub const WANT: u8 = 39;
+/// [`TicketPull`](super::message::TicketPull).
+pub const TICKET_PULL: u8 = 41;
+/// [`TicketHeader`](super::message::TicketHeader) and who may be asked for the state.
+pub const TICKET: u8 = 42;
 /// A user's broadcast: [`BroadcastHeader`](crate::membership::broadcast::BroadcastHeader), content and
 /// signature.
 pub const BROADCAST: u8 = 45;

@@ -81,6 +81,10 @@ pub enum Message<'a> {
     Broadcast(&'a [u8]),
     /// See [`Direct`]; its content.
     Direct(&'a Direct, &'a [u8]),
+    /// See [`TicketPull`].
+    TicketPull(&'a TicketPull),
+    /// See [`TicketHeader`]; the members that it names.
+    Ticket(&'a TicketHeader, &'a [TicketPeer]),
     /// A kind that this build does not know, or one that the session layer consumed.
     Unknown(u8),
 }
@@ -165,24 +169,8 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
         kind::HINT => Message::Hint(fixed(body)?),
         kind::PROOF_PULL => Message::ProofPull(fixed(body)?),
         kind::PROOF => Message::Proof(body),
-        kind::SKETCH => {
-            let (header, rest) =
-                SketchHeader::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
-            let part = header.part < header.parts;
-            if !part || header.parts.get() > MOST_PARTS {
-                return Err(DecodeError::Field("sketch part"));
-            }
-            Message::Sketch(header, fixed(rest)?)
-        }
-        kind::DIFFERENCE => {
-            let (header, rest) =
-                DifferenceHeader::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
-            let shares = shares(rest);
-            if usize::from(header.offered.get()) > shares.len() {
-                return Err(DecodeError::Truncated);
-            }
-            Message::Difference(header, shares)
-        }
+        kind::SKETCH => sketch(body)?,
+        kind::DIFFERENCE => difference(body)?,
         kind::WANT => Message::Want(shares(body)),
         kind::BROADCAST => Message::Broadcast(body),
         kind::DIRECT => {
@@ -190,8 +178,35 @@ fn decode(kind: u8, body: &[u8]) -> Result<Message<'_>, DecodeError> {
                 Direct::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
             Message::Direct(head, bytes)
         }
+        kind::TICKET_PULL => Message::TicketPull(fixed(body)?),
+        kind::TICKET => ticket(body)?,
         unknown => Message::Unknown(unknown),
     })
+}
+
+fn sketch(body: &[u8]) -> Result<Message<'_>, DecodeError> {
+    let (header, rest) = SketchHeader::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
+    if header.part >= header.parts || header.parts.get() > MOST_PARTS {
+        return Err(DecodeError::Field("sketch part"));
+    }
+    Ok(Message::Sketch(header, fixed(rest)?))
+}
+
+fn difference(body: &[u8]) -> Result<Message<'_>, DecodeError> {
+    let (header, rest) =
+        DifferenceHeader::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
+    let shares = shares(rest);
+    if usize::from(header.offered.get()) > shares.len() {
+        return Err(DecodeError::Truncated);
+    }
+    Ok(Message::Difference(header, shares))
+}
+
+fn ticket(body: &[u8]) -> Result<Message<'_>, DecodeError> {
+    let (header, rest) = TicketHeader::ref_from_prefix(body).map_err(|_| DecodeError::Truncated)?;
+    let (peers, _) = <[TicketPeer]>::ref_from_prefix_with_elems(rest, header.count.into())
+        .map_err(|_| DecodeError::Truncated)?;
+    Ok(Message::Ticket(header, peers))
 }
 
 /// Whole shares; a tail is ignored.

@@ -186,6 +186,23 @@ fn golden_vectors_of_the_observers_hold() {
     }
 }
 
+/// Rules W-2 and J-3.
+#[test]
+fn golden_vectors_of_tickets_hold() {
+    assert_eq!(encoded(&TicketPull { pointed: 1, reserved: [0; 3] }), "29040001000000");
+    let header = TicketHeader { granted: 0, count: 1, reserved: [0; 2] };
+    let peer = TicketPeer { id: [0x11; 16], address: [0x22; 16], port: U16::new(0x1234) };
+    let body = [header.as_bytes(), peer.as_bytes()].concat();
+    let mut packet = Packet::default();
+    assert!(packet.push_raw(1_200, kind::TICKET, &body));
+    let (ids, address) = ("11".repeat(16), "22".repeat(16));
+    assert_eq!(hex(packet.as_bytes()), std::format!("2a260000010000{ids}{address}3412"));
+    let read = Messages::new(packet.as_bytes()).next();
+    assert_eq!(read, Some(Ok(Message::Ticket(&header, &[peer]))));
+    let short = &packet.as_bytes()[..packet.as_bytes().len() - 1];
+    assert!(Messages::new(short).any(|message| message.is_err()));
+}
+
 /// Rules W-2, S-11 and S-12: certificates, clocks, parts, seals.
 #[test]
 fn golden_vectors_of_certificates_and_clocks_hold() {

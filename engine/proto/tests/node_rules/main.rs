@@ -6,6 +6,7 @@ mod seeds;
 mod speaking;
 #[path = "../stage/mod.rs"]
 mod stage;
+mod tickets;
 
 use std::net::SocketAddr;
 
@@ -13,7 +14,7 @@ use mesh_gossip_proto::membership::record::first_record;
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{
     Body, Death, LeaveAck, Message, Messages, Nack, Notice, Packet, RecordByStream, Suspicion,
-    WireIncarnation, kind,
+    TicketHeader, TicketPeer, TicketPull, WireIncarnation, kind,
 };
 use mesh_gossip_proto::{
     Command, CommandError, Config, Destination, Detector, Duration, Event, Fanout, Incarnation,
@@ -45,6 +46,10 @@ fn tell(node: &mut Node, now: Instant, from: &str, kind: u8, body: &[u8]) {
 
 fn tell_body<B: Body>(node: &mut Node, now: Instant, from: &str, body: &B) {
     tell(node, now, from, B::KIND, body.as_bytes());
+}
+
+fn granted() -> TicketHeader {
+    TicketHeader { granted: 1, count: 0, reserved: [0; 2] }
 }
 
 /// The same with the detector `lifeguard`, which believes a claim that others make.

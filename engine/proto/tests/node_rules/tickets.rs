@@ -1,0 +1,138 @@
+//! Tickets: who may have the whole state from whom, and where a joiner goes with one.
+
+use super::*;
+use zerocopy::IntoBytes;
+
+const ASK: TicketPull = TicketPull { pointed: 0, reserved: [0; 3] };
+
+/// A ticket that names these members.
+fn naming(others: &[&str]) -> Vec<u8> {
+    let count = others.len() as u8;
+    let mut body = TicketHeader { granted: 0, count, reserved: [0; 2] }.as_bytes().to_vec();
+    for other in others {
+        let SocketAddr::V4(v4) = address(other) else { unreachable!("stage addresses are IPv4") };
+        let address = v4.ip().to_ipv6_mapped().octets();
+        let peer = TicketPeer { id: id(other).0, address, port: v4.port().into() };
+        body.extend_from_slice(peer.as_bytes());
+    }
+    body
+}
+
+/// Whom a node asked for a ticket, and whether it was sent there by another.
+fn asked(node: &mut Node, now: Instant) -> Vec<(Destination, u8)> {
+    let mut asked = Vec::new();
+    for (transmit, bytes) in drain(node, now) {
+        for message in Messages::new(&bytes) {
+            if let Ok(Message::TicketPull(pull)) = message {
+                asked.push((transmit.to, pull.pointed));
+            }
+        }
+    }
+    asked
+}
+
+/// A node that has just met its seed `s`, and asked it.
+fn joiner() -> Node {
+    let mut node = node("a");
+    node.handle_command(at(0), Command::Join(vec![address("s")])).unwrap();
+    node.handle_peer_proven(at(1), id("s"), address("s"), true);
+    assert_eq!(asked(&mut node, at(1)), [(Destination::Member(id("s")), 0)]);
+    assert_eq!(node.poll_stream(), None, "nobody streams unasked");
+    node
+}
+
+fn run(node: &mut Node, from: u64, to: u64) -> Vec<(Destination, u8)> {
+    let mut all = Vec::new();
+    while let Some((due, _)) = node.poll_timeout().filter(|(due, _)| *due < at(to)) {
+        let due = due.max(at(from));
+        node.handle_timeout(due);
+        all.extend(asked(node, due));
+    }
+    all
+}
+
+/// Rule J-5: a joiner goes where its ticket points; whoever is silent is asked four times, and in
+/// the end it comes back to the seed.
+#[test]
+fn a_joiner_follows_its_ticket_and_comes_back() {
+    let mut node = joiner();
+    tell(&mut node, at(2), "s", kind::TICKET, &naming(&["b", "c"]));
+    let mut all = asked(&mut node, at(2));
+    all.extend(run(&mut node, 2, 2_700));
+    let to = |other: &str, pointed| (Destination::Member(id(other)), pointed);
+    let expected = [[to("b", 1); 4].as_slice(), &[to("c", 1); 4], &[to("s", 0)]].concat();
+    assert_eq!(all, expected);
+    tell_body(&mut node, at(2_700), "b", &granted());
+    assert_eq!(node.poll_stream(), None, "nobody asks it any more");
+    tell_body(&mut node, at(2_700), "s", &granted());
+    assert_eq!(node.poll_stream().map(|request| request.peer), Some(id("s")));
+}
+
+/// Rule J-5: a ticket is no news of members, and one that nobody asked for points nowhere.
+#[test]
+fn a_ticket_makes_nobody_a_member() {
+    let mut node = joiner();
+    tell(&mut node, at(2), "z", kind::TICKET, &naming(&["b"]));
+    assert_eq!(asked(&mut node, at(2)), [], "it asked somebody else");
+    tell(&mut node, at(2), "s", kind::TICKET, &naming(&["b", "a", "s", "c", "d", "e"]));
+    assert_eq!(asked(&mut node, at(2)), [(Destination::Member(id("b")), 1)]);
+    assert!(["b", "c", "d", "e"].iter().all(|other| node.member(id(other)).is_none()));
+}
+
+/// Rule J-5: a build that knows no tickets is asked for its state.
+#[test]
+fn whoever_knows_no_tickets_is_asked_for_its_state() {
+    let mut node = joiner();
+    assert_eq!(run(&mut node, 2, 1_300).len(), 3);
+    assert_eq!(node.poll_stream().map(|request| request.peer), Some(id("s")));
+}
+
+/// Rules J-3 and J-4: in a rush a few are granted the state, the others learn where it will be,
+/// and everything is counted; who asks too often is not answered.
+#[test]
+fn a_rush_is_granted_a_few_states() {
+    let mut node = node("s");
+    let names: Vec<String> = (0..100).map(|number| format!("j{number}")).collect();
+    for name in &names {
+        tell_body(&mut node, at(10), name, &ASK);
+    }
+    run(&mut node, 10, 200);
+    let stats = node.stats();
+    assert_eq!((stats.tickets, stats.states_granted, stats.states_elsewhere), (100, 8, 92));
+    for _ in 0..40 {
+        tell_body(&mut node, at(5_000), "j0", &ASK);
+    }
+    assert_eq!(node.stats().rejected.get("ticket-budget"), Some(&24));
+}
+
+/// Rule J-6: what a joiner is given is no news to others, and hot news waits for the state.
+#[test]
+fn a_joiner_neither_pulls_nor_tells_what_its_state_brings() {
+    let mut node = joiner();
+    let news = record("b", 0, "r");
+    let content = news.record();
+    let update = mesh_gossip_proto::wire::message::Update::new(
+        content.id,
+        content.incarnation,
+        State::Alive,
+        news.hash(),
+    );
+    let pulls = node.stats().pulls;
+    tell_body(&mut node, at(2), "s", &update);
+    let stranger = u64::from(node.stats().pulls > pulls);
+    assert!(stranger <= 1, "at most the record of the seed itself");
+    tell_body(&mut node, at(3), "s", &granted());
+    node.handle_sync(at(4), id("s"), &entry(State::Alive, &news));
+    node.handle_stream_closed(true);
+    assert!(node.is_joined() && node.member(id("b")).is_some());
+    let told = |bytes: &[u8]| {
+        Messages::new(bytes)
+            .any(|message| matches!(message, Ok(Message::Update(update)) if update.id == id("b").0))
+    };
+    let mut sent = drain(&mut node, at(4));
+    while let Some((due, _)) = node.poll_timeout().filter(|(due, _)| *due < at(3_000)) {
+        node.handle_timeout(due);
+        sent.extend(drain(&mut node, due));
+    }
+    assert!(!sent.iter().any(|(_, bytes)| told(bytes)));
+}
