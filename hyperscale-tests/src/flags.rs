@@ -272,6 +272,7 @@ mod tests {
             "--scenario lifeguard-interval --cell coma --impaired 32 --detector swim",
             "--scenario wan --interval 500ms --ping-timeout 250ms --grace 1s --warmup-s 12.5",
             "--scenario anti-entropy --nodes 1000 --differ 100 --impaired 3",
+            "--scenario join-storm --nodes 200 --loss 5%",
             "--scenario threshold --block 64s --duration 5m --loss 0.3",
             "--scenario churn --nodes 1000 --words 100",
         ] {
@@ -285,7 +286,6 @@ mod tests {
     #[test]
     fn bad_flags_are_refused_with_what_is_allowed() {
         for (arguments, hint) in [
-            ("--scenario anti-entropy", "not in this build"),
             ("--scenario nonsense", "rolling-restart"),
             ("--loss 1.0", "below 1"),
             ("--loss 5", "below 1"),

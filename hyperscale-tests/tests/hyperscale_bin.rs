@@ -148,7 +148,6 @@ fn a_sweep_runs_its_seeds() {
 #[test]
 fn what_cannot_be_is_refused_in_words() {
     for (arguments, hint) in [
-        ("sim --scenario join-storm", "not in this build"),
         ("sim --scenario nonsense", "steady"),
         ("sim --nodes 3 --crash 3", "at most 2 of 3"),
         ("sim --loss 2", "below 1"),
