@@ -219,6 +219,9 @@ fn a_renewal_that_fails_is_tried_again_and_told_louder() {
     });
 }
 
+/// Where a certificate is, and where its key is unless it is there too.
+type Place = (Material, Option<Material>);
+
 /// A certificate is renewed where it is: in one file with its key, in a PKCS#12 store, or in the
 /// host's own memory.
 #[test]
@@ -229,7 +232,7 @@ fn every_kind_of_place_is_renewed() {
         let (one, store) = (home.join("one.pem"), home.join("store.pfx"));
         let bytes = |text: &str| Material::Bytes(text.as_bytes().to_vec().into());
         // A node of its own for each: they live one after the other, and a certificate not long.
-        let live = |name: &str, put: &dyn Fn(&str, &str) -> (Material, Option<Material>)| {
+        let live = |name: &str, put: &dyn Fn(&str, &str) -> Place| {
             let (files, _) = office.join(name, Duration::from_secs(20));
             let [chain, key, bundle] = files.read().unwrap();
             let (certificate, place_of_key) = put(&chain, &key);

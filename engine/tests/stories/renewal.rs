@@ -98,14 +98,23 @@ fn leaf(issued: &Issued) -> Vec<u8> {
     CertificateDer::from_pem_slice(issued.chain_pem.as_bytes()).unwrap().to_vec()
 }
 
+/// What one host counted of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Losses {
+    refused: BTreeMap<&'static str, u64>,
+    unsent: u64,
+    fallen: u64,
+}
+
 /// What must stay as it is while certificates change: datagrams of a session that were refused, those
 /// that could not be sent, and sessions that fell. Other refusals are of handshakes whose datagrams
 /// came twice or late, as on a busy machine they do.
-fn losses(town: &Town) -> Vec<(BTreeMap<&'static str, u64>, u64, u64)> {
+fn losses(town: &Town) -> Vec<Losses> {
     let of = |host: &Host| {
         let mut links = host.inspect().links;
         links.dropped.retain(|reason, _| SEALED.contains(reason));
-        (links.dropped, links.unsent, links.fallen.values().sum())
+        let fallen = links.fallen.values().sum();
+        Losses { refused: links.dropped, unsent: links.unsent, fallen }
     };
     town.trio.hosts.iter().map(of).collect()
 }
