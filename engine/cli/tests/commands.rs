@@ -134,7 +134,7 @@ fn peers_exits_with_2_when_the_answer_does_not_come_in_time() -> Outcome {
     let output = omnirelay(&["mesh", "peers", "-u", &url, "--timeout", "200ms"])?;
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(stderr(&output).contains("--timeout"), "{}", stderr(&output));
-    assert!(asked.elapsed() < Duration::from_secs(5));
+    assert!(asked.elapsed() < Duration::from_secs(9));
     Ok(())
 }
 
@@ -201,7 +201,8 @@ fn a_demo_that_cannot_start_still_ends_on_the_json_line() -> Outcome {
 
 #[test]
 fn a_demo_that_is_over_ends_well_and_an_assertion_cut_short_does_not() -> Outcome {
-    let output = omnirelay(&["mesh", "demo", "--json", "--duration", "3s"])?;
+    // Longer than a mesh gets to converge: on a busy machine that takes its time.
+    let output = omnirelay(&["mesh", "demo", "--json", "--duration", "12s"])?;
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
     let events: Vec<serde_json::Value> =

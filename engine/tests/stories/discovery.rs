@@ -14,8 +14,13 @@ fn three_hosts_with_one_seed_find_each_other() {
         for host in trio.all() {
             until("it is joined", || host.agent.is_joined());
             peers_are_listed_in_order(host);
-            for metrics in [host.metrics(), Metrics::read(&host.get("/metrics"))] {
-                assert_eq!(metrics.members("alive"), 3);
+            let own = || host.metrics();
+            let scraped = || Metrics::read(&host.get("/metrics"));
+            for look in [&own as &dyn Fn() -> Metrics, &scraped] {
+                // Somebody may be doubted for a moment on a busy machine.
+                let metrics = eventually("three are alive", || {
+                    Some(look()).filter(|metrics| metrics.members("alive") == 3)
+                });
                 assert_eq!((metrics.members("suspect"), metrics.members("left")), (0, 0));
                 assert_eq!(metrics.sum("mesh_gossip_view_size", &[]), 3);
             }
@@ -46,7 +51,13 @@ fn a_fifth_of_all_datagrams_may_get_lost() {
 
 /// Ourselves first, then by name; with the metadata that each was started with.
 fn peers_are_listed_in_order(host: &Host) {
-    let document = host.peers();
+    let document = eventually("all are listed alive", || {
+        let alive = |peer: &serde_json::Value| peer["status"] == "Alive";
+        let all = |document: &serde_json::Value| {
+            document["peers"].as_array().is_some_and(|peers| peers.iter().all(alive))
+        };
+        Some(host.peers()).filter(all)
+    });
     assert_eq!(document["schemaVersion"], "v1");
     assert_eq!(document["localNodeId"], host.name());
     let peers = document["peers"].as_array().expect("a list");
@@ -59,7 +70,6 @@ fn peers_are_listed_in_order(host: &Host) {
         let name = peer["nodeId"].as_str().unwrap();
         let (_, role) = PEOPLE.into_iter().find(|(known, _)| *known == name).unwrap();
         let metadata = &peer["metadata"];
-        assert_eq!(peer["status"], "Alive", "{peer}");
         assert_eq!(metadata["role"], role);
         assert_eq!(metadata["clusterId"], CLUSTER);
         assert_eq!(metadata["region"], format!("region-of-{name}"));

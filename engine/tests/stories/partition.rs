@@ -7,7 +7,9 @@ use mesh_gossip::proto::{Detector, State};
 
 use crate::mesh::log::{Line, event_id};
 use crate::mesh::trio::CLUSTER;
-use crate::mesh::{Authority, Host, Trio, everyone_alive, on_both_backends, until};
+use crate::mesh::{
+    Authority, Host, Trio, everyone_alive, no_doubt_follows_the_departure, on_both_backends, until,
+};
 
 /// Longer than the suspicion interval: whoever is not vouched for has left by then.
 const LONG_ENOUGH: Duration = Duration::from_millis(6_500);
@@ -31,7 +33,8 @@ fn a_third_one_vouches_for_whom_it_hears() {
             assert!(seer.log.about(event_id::LEFT, seen.name()).is_empty(), "{}", seer.name());
         }
         for host in [alpha, zulu] {
-            assert_eq!(mike.sees(host.name()), Some(State::Alive), "a doubt is told to nobody");
+            let alive = || mike.sees(host.name()) == Some(State::Alive);
+            until("mike holds it alive: their doubt is told to nobody", alive);
         }
         assert_eq!(total(mike, "mesh_gossip_declared_dead_total"), 0);
         trio.network.heal();
@@ -98,19 +101,28 @@ fn a_member_that_is_cut_off_leaves_and_comes_back_by_itself() {
             departure_is_told_once(host);
             let peer = host.peer("zulu");
             assert_eq!((&peer["status"], &peer["reason"]), (&"Left".into(), &"failed".into()));
+            until("two are alive and one has left", || {
+                let metrics = host.metrics();
+                (metrics.members("alive"), metrics.members("left")) == (2, 1)
+            });
             let metrics = host.metrics();
-            assert_eq!((metrics.members("alive"), metrics.members("left")), (2, 1));
-            assert_eq!(metrics.transitions("suspected"), 1);
+            assert!(metrics.transitions("suspected") >= 1);
             assert_eq!(metrics.transitions("failed"), 1);
         }
-        assert!(everyone_alive(&[mike, alpha]) || mike.alive() == 2, "the majority stays whole");
+        until("the majority stays whole", || everyone_alive(&[mike, alpha]));
 
         trio.network.heal();
         let took = trio.wait_until_whole();
         println!("{:?}: whole {} ms after the heal", stage.backend, took.as_millis());
         for host in majority {
-            until("the return is told", || !told(host, event_id::RECOVERED).is_empty());
-            let lines = told(host, event_id::RECOVERED);
+            // A doubt that was refuted is told by the same event.
+            let returns = || {
+                let mut lines = told(host, event_id::RECOVERED);
+                lines.retain(|line| line.field("PreviousStatus") == "Left");
+                lines
+            };
+            until("the return is told", || !returns().is_empty());
+            let lines = returns();
             assert_eq!(lines.len(), 1, "{lines:?}");
             for (field, value) in
                 [("PreviousStatus", "Left"), ("ClusterId", CLUSTER), ("Role", "worker")]
@@ -119,7 +131,7 @@ fn a_member_that_is_cut_off_leaves_and_comes_back_by_itself() {
             }
             assert_eq!(told(host, event_id::JOINED).len(), 1, "a return is no second join");
             assert_eq!(host.metrics().transitions("returned"), 1);
-            assert_eq!(host.peer("zulu")["status"], "Alive");
+            until("it is listed alive", || host.peer("zulu")["status"] == "Alive");
         }
         // The two never lost sight of each other, whatever the third one had come to think.
         for (seer, seen) in [(mike, alpha), (alpha, mike)] {
@@ -136,7 +148,9 @@ fn told(host: &Host, event: &str) -> Vec<Line> {
 
 fn departure_is_told_once(host: &Host) {
     let (suspect, left) = (told(host, event_id::SUSPECT), told(host, event_id::LEFT));
-    assert_eq!((suspect.len(), left.len()), (1, 1), "{suspect:?} {left:?}");
+    // Doubted once at least: a busy machine may have raised a doubt before, which was refuted.
+    assert_eq!((suspect.is_empty(), left.len()), (false, 1), "{suspect:?} {left:?}");
+    no_doubt_follows_the_departure(host, "zulu");
     for (line, fields) in [
         (&suspect[0], [("ClusterId", CLUSTER), ("Role", "worker")].as_slice()),
         (&left[0], &[("ClusterId", CLUSTER), ("Role", "worker"), ("Reason", "failed")]),

@@ -1,14 +1,17 @@
 //! What a host may count on when it calls: a change that is reported done is done, an event is
 //! about what the view shows, and whoever asks twice is answered twice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_gossip::HostEvent;
 use mesh_gossip::options::Delivery;
 use mesh_gossip::proto::{Event, State};
 
 use crate::mesh::host::ANSWER;
-use crate::mesh::{Authority, Spec, Trio, on_both_backends, until};
+use crate::mesh::{Authority, Spec, Trio, eventually, on_both_backends, until};
+
+/// Members that join within this are told as one piece of news.
+const TOGETHER: Duration = Duration::from_millis(800);
 
 /// One after the other, and from two threads at once: no update is lost (rule R-6).
 #[test]
@@ -81,7 +84,9 @@ fn an_event_is_about_what_the_view_shows() {
                 for HostEvent { event, .. } in host.agent.next_events(ANSWER).expect("it joins") {
                     let Event::Joined(record) = event else { continue };
                     let view = host.agent.view();
-                    assert_eq!(view.view.state(record.record().id), Some(State::Alive));
+                    // There it is, although a busy machine may have had it doubted already.
+                    let state = view.view.state(record.record().id);
+                    assert!(state.is_some_and(State::is_present), "{state:?}");
                     told = record.record().metadata.node_id == name;
                 }
             }
@@ -98,10 +103,16 @@ fn members_that_join_together_are_told_together() {
         let authority = Authority::of("promises");
         let host = Spec::new(authority.options("alpha", "worker")).start(stage.backend);
         let seed = host.agent.local_address();
-        let _joiners = ["beta", "gamma", "delta"].map(|name| {
-            Spec::new(authority.options(name, "worker")).seed(seed).start(stage.backend)
+        let joiners = ["beta", "gamma", "delta"]
+            .map(|name| Spec::new(authority.options(name, "worker")).seed(seed));
+        let begun = Instant::now();
+        let _joiners = std::thread::scope(|scope| {
+            joiners
+                .map(|joiner| scope.spawn(|| joiner.start(stage.backend)))
+                .map(|starting| starting.join().unwrap())
         });
         until("the view has all", || host.alive() == 4);
+        let took = begun.elapsed();
         let mut batches = Vec::new();
         while batches.iter().sum::<usize>() < 3 {
             let batch = host.agent.next_events(ANSWER).expect("they joined");
@@ -109,8 +120,10 @@ fn members_that_join_together_are_told_together() {
             batches.push(batch.iter().filter(joined).count());
         }
         batches.retain(|joined| *joined > 0);
-        // Of a busy machine one may come late.
-        assert!(batches.len() <= 2, "{batches:?}");
+        assert_eq!(batches.iter().sum::<usize>(), 3, "{batches:?}");
+        // On a busy machine they do not join together; and of those that do one may come late.
+        println!("{:?}: told in {batches:?} after {took:?}", stage.backend);
+        assert!(batches.len() <= 2 || took > TOGETHER, "{batches:?} after {took:?}");
     });
 }
 
@@ -121,13 +134,24 @@ fn a_seed_that_is_ourselves_is_struck() {
         let authority = Authority::of("promises");
         let mut options = authority.options("alpha", "worker");
         options.bind = ([0, 0, 0, 0], 0).into();
-        let (_, streams) = mesh_gossip::io::bind_pair(options.bind).unwrap();
-        let port = streams.local_addr().unwrap().port();
-        drop(streams);
-        options.bind.set_port(port);
         // Advertised is another address of this machine than the one that the seed names.
         options.advertise.host = Some("127.0.0.2".into());
-        let host = Spec::new(options).seed(([127, 0, 0, 1], port).into()).start(stage.backend);
+        // A port that was free a moment ago may be somebody's by now.
+        let mut attempts = 5;
+        let host = eventually("a port that stays free", || {
+            let (_, streams) = mesh_gossip::io::bind_pair(options.bind).unwrap();
+            let port = streams.local_addr().unwrap().port();
+            drop(streams);
+            let mut options = options.clone();
+            options.bind.set_port(port);
+            let spec = Spec::new(options).seed(([127, 0, 0, 1], port).into());
+            attempts -= 1;
+            match spec.try_start(stage.backend) {
+                Ok(host) => Some(host),
+                Err(error) if error.is_port_busy() && attempts > 0 => None,
+                Err(error) => panic!("{error}"),
+            }
+        });
         until("it knows that there is nobody to wait for", || host.agent.is_joined());
         let failures = host.inspect().links.handshake_failures;
         assert!(failures.contains_key("own-id"), "{failures:?}");

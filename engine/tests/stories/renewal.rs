@@ -1,5 +1,6 @@
 //! Certificates, authorities and revocation lists that change while the mesh runs.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
@@ -13,9 +14,10 @@ use mesh_gossip::tls::revocation::ListError;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::mesh::log::event_id;
 use crate::mesh::trio::{CLUSTER, PEOPLE};
-use crate::mesh::{Authority, Host, Spec, Stage, Trio, everyone_alive, on_both_backends, until};
+use crate::mesh::{
+    Authority, Host, Spec, Stage, Trio, everyone_alive, nobody_was_lost, on_both_backends, until,
+};
 use crate::papers::{Content, Papers, list};
 
 /// How often files are looked at.
@@ -25,7 +27,10 @@ const A_WHILE: Duration = Duration::from_secs(3);
 
 /// An address of these stories alone: on the common one a port may have been somebody's whose peers
 /// have not noticed yet, and what they send is refused, which is counted.
-const APART: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)), 0);
+const APART: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 78, 0, 1)), 0);
+
+/// Why a datagram of a session is refused.
+const SEALED: [&str; 4] = ["replayed", "forged", "unknown-session", "untrusted"];
 
 /// Three hosts whose certificates are files.
 struct Town {
@@ -47,7 +52,8 @@ impl Town {
             let at = PEOPLE.iter().position(|(name, _)| *name == options.node_id).unwrap();
             AgentOptions { bind: APART, ..papers[at].in_place_of(options, LOOK) }
         };
-        let trio = Trio::certified(stage, stage.network(), authority, &with_files);
+        let network = stage.network().on(APART.ip());
+        let trio = Trio::certified(stage, network, authority, &with_files);
         trio.wait_until_whole();
         Self { trio, papers, contents, serials }
     }
@@ -77,12 +83,8 @@ impl Town {
         });
     }
 
-    fn nobody_was_doubted(&self) {
-        for (seer, seen) in self.trio.pairs() {
-            let lines = seer.log.about(event_id::SUSPECT, seen.name());
-            assert!(lines.is_empty(), "{}: {lines:?}", seer.name());
-            assert_eq!(seer.sees(seen.name()), Some(State::Alive));
-        }
+    fn nobody_was_lost(&self) {
+        nobody_was_lost(self.trio.pairs());
     }
 }
 
@@ -96,19 +98,37 @@ fn leaf(issued: &Issued) -> Vec<u8> {
     CertificateDer::from_pem_slice(issued.chain_pem.as_bytes()).unwrap().to_vec()
 }
 
-/// Datagrams that a host refused, whatever the reason.
-fn refused(town: &Town) -> Vec<u64> {
-    let of = |host: &Host| host.inspect().links.dropped.values().sum();
+/// What one host counted of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Losses {
+    refused: BTreeMap<&'static str, u64>,
+    unsent: u64,
+    fallen: u64,
+}
+
+/// What must stay as it is while certificates change: datagrams of a session that were refused, those
+/// that could not be sent, and sessions that fell. Other refusals are of handshakes whose datagrams
+/// came twice or late, as on a busy machine they do.
+fn losses(town: &Town) -> Vec<Losses> {
+    let of = |host: &Host| {
+        let mut links = host.inspect().links;
+        links.dropped.retain(|reason, _| SEALED.contains(reason));
+        let fallen = links.fallen.values().sum();
+        Losses { refused: links.dropped, unsent: links.unsent, fallen }
+    };
     town.trio.hosts.iter().map(of).collect()
 }
 
-/// Rule S-15: leaf certificates are exchanged again and again under probing; nobody is doubted, no
+/// Rule S-15: leaf certificates are exchanged again and again under probing; nobody is lost, no
 /// datagram is refused, and every session is succeeded.
 #[test]
 fn leaves_are_rotated_under_probing_and_nobody_notices() {
     on_both_backends(|stage| {
         let mut town = Town::together(stage);
-        let before = refused(&town);
+        until("all handshakes are over", || {
+            town.trio.hosts.iter().all(|host| host.inspect().links.half_open == 0)
+        });
+        let before = losses(&town);
         for round in 1..=3 {
             let issued = PEOPLE.map(|(name, role)| town.trio.authority.issue(name, role));
             for (at, issued) in issued.iter().enumerate() {
@@ -127,8 +147,8 @@ fn leaves_are_rotated_under_probing_and_nobody_notices() {
             town.trio.hosts.iter().all(|host| host.inspect().links.sessions == 2)
         });
         sleep(A_WHILE);
-        town.nobody_was_doubted();
-        assert_eq!(refused(&town), before, "not one datagram was refused");
+        town.nobody_was_lost();
+        assert_eq!(losses(&town), before, "not one datagram was refused");
         let fallen: usize = town.trio.hosts.iter().map(|h| h.inspect().links.fallen.len()).sum();
         assert_eq!(fallen, 0);
     });
@@ -164,7 +184,7 @@ fn an_authority_is_rotated_and_nobody_notices() {
             content.list.clone_from(&lists);
         });
         sleep(A_WHILE);
-        town.nobody_was_doubted();
+        town.nobody_was_lost();
 
         // Whoever comes with a certificate of the old authority comes too late.
         let mut options = town.trio.authority.options("late", "worker");
@@ -208,10 +228,7 @@ fn a_revoked_member_is_out_and_cannot_return() {
         sleep(A_WHILE);
         assert!(out());
         until("its handshakes are refused", || mike.metrics().handshakes_failed("revoked") > 0);
-        for (seer, seen) in [(mike, alpha), (alpha, mike)] {
-            assert_eq!(seer.sees(seen.name()), Some(State::Alive));
-            assert!(seer.log.about(event_id::SUSPECT, seen.name()).is_empty());
-        }
+        nobody_was_lost([(mike, alpha), (alpha, mike)]);
 
         // A restart under the same certificate helps as little.
         let Trio { authority, hosts: [mike, alpha, zulu], doors, network } = town.trio;
@@ -314,8 +331,7 @@ fn a_pin_that_goes_ends_sessions_and_lets_nobody_back() {
         until("its handshakes are refused", || mike.metrics().handshakes_failed("pin") > 0);
         sleep(A_WHILE);
         assert!(gone());
-        assert_eq!(mike.sees("alpha"), Some(State::Alive));
-        assert_eq!(alpha.sees("mike"), Some(State::Alive));
+        nobody_was_lost([(mike, alpha), (alpha, mike)]);
     });
 }
 
@@ -341,7 +357,7 @@ fn a_broken_file_changes_nothing_and_is_told_once() {
         town.certify(1, &issued);
         let mike = &town.trio.hosts[0];
         until("the next one is taken up", || shows(mike, "alpha") == leaf(&issued));
-        town.nobody_was_doubted();
+        town.nobody_was_lost();
     });
 }
 
@@ -352,7 +368,7 @@ fn expiry_is_told_twice_and_makes_no_storm() {
     on_both_backends(|stage| {
         let authority = Authority::of(CLUSTER);
         // Issued a minute in the past: three quarters of its life are over at once.
-        let soon = Duration::from_secs(10);
+        let soon = Duration::from_secs(20);
         let subject = Subject::new("zulu", "worker");
         let short = authority.0.issue(&subject, SystemTime::now(), soon).unwrap();
         let certify = |mut options: AgentOptions| {
@@ -372,6 +388,9 @@ fn expiry_is_told_twice_and_makes_no_storm() {
         }
         let [mike, alpha, zulu] = &hosts[..] else { unreachable!("three people") };
         until("all are there", || everyone_alive(&[mike, alpha, zulu]));
+        until("everybody talks with everybody", || {
+            hosts.iter().all(|host| host.inspect().links.sessions >= 2)
+        });
         let told = |part: &str| {
             let lines = zulu.log.lines();
             lines.iter().filter(|line| line.field("message").contains(part)).count()

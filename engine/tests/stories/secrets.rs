@@ -87,7 +87,7 @@ impl Office {
 
     /// Joins with a token, and once more with the token used up.
     fn join(&self, told: &Told, secrets: &mut Vec<String>) -> (Obtained, NodeKey) {
-        let life = Duration::from_secs(20);
+        let life = Duration::from_secs(30);
         let token = self.registrar.token("a", "worker", HOUR, life, wall()).unwrap();
         secrets.push(token.text().rsplit('.').next().unwrap().to_owned());
         let key = NodeKey::generate().unwrap();

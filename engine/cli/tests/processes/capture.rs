@@ -8,7 +8,7 @@
 use std::io::{ErrorKind, Read};
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -73,12 +73,14 @@ impl Frame {
 /// A thread that records.
 struct Capture {
     stop: Arc<AtomicBool>,
+    /// Frames recorded so far that went to the control port.
+    controls: Arc<AtomicUsize>,
     recording: JoinHandle<std::io::Result<Vec<Frame>>>,
 }
 
 impl Capture {
     /// Begins; `None` where this process may not listen to an interface.
-    fn start() -> Outcome<Option<Self>> {
+    fn start(control_port: u16) -> Outcome<Option<Self>> {
         let all = Protocol::from(i32::from(ETH_P_ALL.to_be()));
         let socket = match Socket::new(Domain::PACKET, Type::RAW, Some(all)) {
             Ok(socket) => socket,
@@ -91,9 +93,26 @@ impl Capture {
         let _ = socket.set_recv_buffer_size(8 * 1_024 * 1_024);
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let stop = Arc::new(AtomicBool::new(false));
-        let asked = stop.clone();
-        let recording = thread::spawn(move || record(&socket, &asked));
-        Ok(Some(Self { stop, recording }))
+        let controls = Arc::new(AtomicUsize::new(0));
+        let (asked, counted) = (stop.clone(), controls.clone());
+        let recording = thread::spawn(move || {
+            record(&socket, &asked, |frame| {
+                let is_control =
+                    frame.ports().is_some_and(|(p, _, to)| (p, to) == (UDP, control_port));
+                counted.fetch_add(usize::from(is_control), Ordering::Relaxed);
+            })
+        });
+        Ok(Some(Self { stop, controls, recording }))
+    }
+
+    /// Says `plain` to `control` itself until that is recorded: on a busy machine a frame may be missed.
+    fn show(&self, control: &UdpSocket, plain: &[u8]) -> Outcome {
+        let before = self.controls.load(Ordering::Relaxed);
+        until("what is said in clear is recorded", || {
+            control.send_to(plain, control.local_addr()?)?;
+            thread::sleep(Duration::from_millis(20));
+            Ok((self.controls.load(Ordering::Relaxed) > before).then_some(()))
+        })
     }
 
     fn end(self) -> Outcome<Vec<Frame>> {
@@ -104,7 +123,11 @@ impl Capture {
 
 /// Ends with the first silence after it was asked to, so that nothing sent before is missed; other
 /// tests may never fall silent, so that it also ends some time after.
-fn record(mut socket: &Socket, stop: &AtomicBool) -> std::io::Result<Vec<Frame>> {
+fn record(
+    mut socket: &Socket,
+    stop: &AtomicBool,
+    note: impl Fn(&Frame),
+) -> std::io::Result<Vec<Frame>> {
     let mut frames = Vec::new();
     let mut buffer = vec![0; FRAME_BYTES];
     let mut end = None;
@@ -113,7 +136,11 @@ fn record(mut socket: &Socket, stop: &AtomicBool) -> std::io::Result<Vec<Frame>>
             end = Some(Instant::now() + LINGER);
         }
         match socket.read(&mut buffer) {
-            Ok(length) => frames.push(Frame(buffer[..length].to_vec())),
+            Ok(length) => {
+                let frame = Frame(buffer[..length].to_vec());
+                note(&frame);
+                frames.push(frame);
+            }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 if end.is_some() {
                     break;
@@ -179,16 +206,16 @@ fn live(stage: &Stage) -> Outcome<([u16; 3], Process)> {
 
 #[test]
 fn a_recording_of_a_whole_life_names_nobody() -> Outcome {
-    let Some(capture) = Capture::start()? else { return Ok(()) };
     let needles = needles();
     // A plaintext that must be found, before and after, proves that the recording misses nothing.
     let control = UdpSocket::bind("127.0.0.1:0")?;
     let control_port = control.local_addr()?.port();
+    let Some(capture) = Capture::start(control_port)? else { return Ok(()) };
     let plain = needles.concat();
-    control.send_to(&plain, control.local_addr()?)?;
+    capture.show(&control, &plain)?;
     let stage = Stage::new(CLUSTER, TRUST_DOMAIN)?;
     let lived = live(&stage);
-    control.send_to(&plain, control.local_addr()?)?;
+    capture.show(&control, &plain)?;
     let mut frames = capture.end()?;
     let (ports, survivor) = lived?;
     let heard = survivor.peer(NODES[2])?.ok_or("not listed")?;

@@ -17,8 +17,11 @@ fn assert_verdict(io: &str) -> Outcome {
         return Ok(());
     }
 
+    // The views are looked at now and then: the doubt before it may fall between two looks.
     let gone = text.lines().any(|line| {
-        line.starts_with("demo-3: Suspect -> Left ") && line.ends_with("(Alive in 0 of 2 views)")
+        line.starts_with("demo-3: ")
+            && line.contains(" -> Left ")
+            && line.ends_with("(Alive in 0 of 2 views)")
     });
     assert!(gone, "the change that ends the wait is told too: {text}");
 
@@ -50,8 +53,9 @@ fn the_verdict_on_mmsg_keeps_its_contract() -> Outcome {
 #[test]
 fn off_a_terminal_the_demo_speaks_plain_lines() -> Outcome {
     let home = tempfile::tempdir()?;
+    // Longer than a mesh gets to converge: on a busy machine that takes its time.
     let output = omnirelay(home.path())
-        .args(["mesh", "demo", "--duration", "3s", "--nodes", "4"])
+        .args(["mesh", "demo", "--duration", "12s", "--nodes", "4"])
         .output()?;
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let control = |byte: &u8| byte.is_ascii_control() && *byte != b'\n';
