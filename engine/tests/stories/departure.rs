@@ -67,14 +67,26 @@ fn an_operator_sends_a_member_away() {
             operator.force_leave(subject, of, issued, Duration::from_secs(60)).unwrap()
         };
         let life = incarnation(mike, "zulu");
-        assert!(mike.agent.force_leave(order(life.next())).is_err(), "no such life");
+        // Of a later start, so that no refutation of a doubt leads there.
+        let never = Incarnation { generation: life.generation + 1, ..life };
+        assert!(mike.agent.force_leave(order(never)).is_err(), "no such life");
         assert!(mike.agent.force_leave(order(life)[1..].to_vec()).is_err(), "no order");
-        mike.agent.force_leave(order(life)).unwrap();
-        let gone = || [mike, alpha].iter().all(|host| host.sees("zulu") == Some(State::Left));
-        until("it is gone from every view", gone);
+        // An order is about one life: who refutes a doubt meanwhile, as on a busy machine somebody
+        // may, lives on under another and takes another order.
+        let mut orders = 0;
+        until("it is gone from every view", || {
+            if mike.sees("zulu").is_some_and(State::is_present) {
+                let taken = mike.agent.force_leave(order(incarnation(mike, "zulu")));
+                orders += u64::from(taken.is_ok());
+            }
+            [mike, alpha].iter().all(|host| host.sees("zulu") == Some(State::Left))
+        });
         let told = [("mesh_alarm", "ordered-out")];
         let alarms = |host: &Host| host.metrics().sum("mesh_gossip_alarms_total", &told);
-        until("all were told, itself as well", || trio.hosts.iter().all(|host| alarms(host) == 1));
+        until("all were told, itself as well", || trio.hosts.iter().all(|host| alarms(host) >= 1));
+        for host in &trio.hosts {
+            assert!(alarms(host) <= orders, "{} of {orders} orders: once each", host.name());
+        }
         no_doubt_follows_the_departure(mike, "zulu");
     });
 }

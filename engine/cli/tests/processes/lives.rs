@@ -39,6 +39,12 @@ fn position(process: &Process, known: usize, event: u32, peer: &str) -> Option<u
     lines.iter().position(|line| line["EventId"] == event && line["PeerId"] == peer)
 }
 
+/// Of the whole log: what was doubted when it died may have been doubted before that.
+fn last(process: &Process, event: u32, peer: &str) -> Option<usize> {
+    let lines = process.log();
+    lines.iter().rposition(|line| line["EventId"] == event && line["PeerId"] == peer)
+}
+
 fn everyone_alive(process: &Process) -> Outcome<Option<()>> {
     let peers = process.peers()?;
     let alive = peers.iter().filter(|peer| peer["status"] == "Alive").count();
@@ -123,10 +129,11 @@ fn the_dead_are_removed(survivors: [&Process; 2], victim: Process) -> Outcome {
         }
         // The log is written by another thread than the one that publishes the view.
         until("the departure is logged", || Ok(position(survivor, known, LEFT, node)))?;
-        let suspected = told(survivor, known, SUSPECT, node);
+        // Once at least: a busy machine may have raised a doubt before, which was refuted.
+        let suspected = told(survivor, 0, SUSPECT, node);
         let left = told(survivor, known, LEFT, node);
-        assert_eq!((suspected.len(), left.len()), (1, 1), "{suspected:?} {left:?}");
-        assert!(position(survivor, known, SUSPECT, node) < position(survivor, known, LEFT, node));
+        assert_eq!((suspected.is_empty(), left.len()), (false, 1), "{suspected:?} {left:?}");
+        assert!(last(survivor, SUSPECT, node) < last(survivor, LEFT, node), "doubted, then gone");
         for line in suspected.iter().chain(&left) {
             assert_eq!(line["level"], "WARN");
             assert_eq!(line["ClusterId"], CLUSTER);

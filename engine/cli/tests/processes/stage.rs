@@ -19,7 +19,7 @@ use tempfile::TempDir;
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// Nothing that works takes so long, not even on a machine with other things to do.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Below the range that the kernel hands out by itself: nobody is given one of these between our
 /// look at it and its use.
