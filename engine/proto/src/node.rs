@@ -300,7 +300,10 @@ impl<T: MemberTable> Node<T> {
         if seed {
             self.joining.seed_is(address, peer);
         }
-        self.ask_for_state(now, Peer { id: peer, address });
+        // A ticket is asked for once the session carries datagrams, or it would begin another one.
+        if !self.config.parts().extras {
+            self.ask_for_state(now, Peer { id: peer, address });
+        }
         if let Some((sequence, acked)) = self.probes.proven(peer) {
             self.probe_answered(sequence, acked);
         }
