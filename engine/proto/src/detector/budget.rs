@@ -55,28 +55,24 @@ impl Bucket {
     }
 }
 
-/// Members whose buckets are remembered; full ones are dropped first.
-const REMEMBERED: usize = 1_024;
+/// Members in debt that are remembered: as many as may join at one instant (rule J-3).
+pub const REMEMBERED: usize = 16_384;
+/// With fewer buckets full ones are not looked for.
+const FEW: usize = 1_024;
 
 /// A bucket a member: nobody uses up what is there for all.
 #[derive(Clone, Debug)]
 pub struct Budgets {
     fresh: Bucket,
     buckets: IdMap<Bucket>,
-    remembered: usize,
+    /// With so many buckets those that are full are dropped.
+    sweep_at: usize,
 }
 
 impl Budgets {
     /// Full buckets for everybody.
     pub fn new(burst: u32, every: Duration) -> Self {
-        let fresh = Bucket::new(burst, every);
-        Self { fresh, buckets: IdMap::default(), remembered: REMEMBERED }
-    }
-
-    /// The same, for so many members in debt at a time.
-    #[must_use]
-    pub fn remembering(self, remembered: usize) -> Self {
-        Self { remembered, ..self }
+        Self { fresh: Bucket::new(burst, every), buckets: IdMap::default(), sweep_at: FEW }
     }
 
     /// Takes a token of `id` if there is one. Where too many are in debt there is none for others.
@@ -86,9 +82,10 @@ impl Budgets {
 
     /// Takes so many tokens of `id`, or none.
     pub fn take_some(&mut self, now: Instant, id: MemberId, tokens: u32) -> bool {
-        if self.buckets.len() >= self.remembered && !self.buckets.contains_key(&id) {
+        if self.buckets.len() >= self.sweep_at && !self.buckets.contains_key(&id) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
-            if self.buckets.len() >= self.remembered {
+            self.sweep_at = (2 * self.buckets.len()).clamp(FEW, REMEMBERED);
+            if self.buckets.len() >= REMEMBERED {
                 return false;
             }
         }
@@ -122,9 +119,9 @@ mod tests {
         let id = |n: u32| MemberId(core::array::from_fn(|i| n.to_le_bytes()[i % 4]));
         let mut budgets = Budgets::new(1, Duration::from_millis(100));
         assert!(budgets.take(at(0), id(0)) && !budgets.take(at(0), id(0)));
-        assert!((1..1_024).all(|n| budgets.take(at(0), id(n))));
-        assert!(!budgets.take(at(99), id(5_000)), "bounded");
-        assert!(budgets.take(at(100), id(5_000)), "whoever owes nothing is forgotten");
+        assert!((1..REMEMBERED as u32).all(|n| budgets.take(at(0), id(n))));
+        assert!(!budgets.take(at(99), id(50_000)), "bounded");
+        assert!(budgets.take(at(100), id(50_000)), "whoever owes nothing is forgotten");
         assert_eq!(budgets.buckets.len(), 1);
     }
 }

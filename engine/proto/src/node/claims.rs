@@ -15,6 +15,7 @@ use crate::dissemination::queue::Claim;
 use crate::error::PeerError;
 use crate::event::{Alarm, Event, LeftReason, Timer};
 use crate::member::{Incarnation, Lifecycle, MemberId, Precedence, State};
+use crate::membership::digest;
 use crate::membership::record::{self, RecordHash, SignedRecord};
 use crate::membership::table::{Member, MemberTable};
 use crate::time::Instant;
@@ -73,6 +74,7 @@ impl<T: MemberTable> Node<T> {
                 return None;
             }
         };
+        self.reconciler.came(digest::share(id, hash));
         if let Some(member) = self.table.get(id) {
             let known = member.incarnation();
             let left = member.record.record().lifecycle == Lifecycle::Leaving;

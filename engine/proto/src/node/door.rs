@@ -12,7 +12,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::detector::budget::Bucket;
+use crate::detector::budget::{Bucket, REMEMBERED};
 use crate::member::MemberId;
 use crate::membership::table::IdMap;
 use crate::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub(super) const NAMED: usize = 3;
 /// Whoever was granted a state and asks again within this time has lost the answer.
 const LOST: Duration = Duration::from_secs(5);
 /// Joiners that stand in line; a further one is served at once.
-pub(super) const LINE: usize = 16_384;
+const LINE: usize = REMEMBERED;
 /// After so long without anybody a joiner is served at once.
 const CALM: Duration = Duration::from_secs(1);
 /// A rush is over after so long without another joiner ...

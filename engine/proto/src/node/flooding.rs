@@ -7,7 +7,6 @@
 use alloc::sync::Arc;
 
 use super::Node;
-use super::door::LINE;
 use crate::detector::budget::Budgets;
 use crate::event::Timer;
 use crate::member::{MemberId, State};
@@ -73,7 +72,7 @@ impl Default for Flooding {
             sketches: budgets(SKETCHES),
             bodies: budgets(RECORDS),
             tellings: budgets(TELLINGS),
-            tickets: budgets(TICKETS).remembering(LINE),
+            tickets: budgets(TICKETS),
         }
     }
 }

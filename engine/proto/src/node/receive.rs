@@ -329,6 +329,9 @@ impl<T: MemberTable> Node<T> {
         if self.joining.is_under_way() {
             return false;
         }
+        if self.reconciler.lost(now) {
+            self.agreement.was_lost();
+        }
         let lasting = self.agreement.differed(now, self.table.digest(), digest);
         if lasting && self.config.parts().extras {
             self.reconcile(now, from);

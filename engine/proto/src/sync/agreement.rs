@@ -31,6 +31,8 @@ pub struct Agreement {
     settling: Option<(u64, u64)>,
     /// They were those of the round before.
     again: bool,
+    /// Something of the last round was lost.
+    lost: bool,
 }
 
 impl Default for Agreement {
@@ -42,6 +44,7 @@ impl Default for Agreement {
             pause: PAUSE,
             settling: None,
             again: false,
+            lost: false,
         }
     }
 }
@@ -56,13 +59,15 @@ impl Agreement {
     pub fn differed(&mut self, now: Instant, ours: u64, theirs: u64) -> bool {
         let since = *self.differs_since.get_or_insert(now);
         let rest = self.last_round.map(|last| now.since(last));
-        if now.since(since) < LASTING || rest.is_some_and(|rest| rest < self.pause) {
+        let pause = if self.lost { PAUSE } else { self.pause };
+        if now.since(since) < LASTING || rest.is_some_and(|rest| rest < pause) {
             return false;
         }
         if rest.is_some_and(|rest| rest >= FORGOTTEN) {
             self.pause = PAUSE;
         }
-        self.again = self.settling == Some((ours, theirs));
+        self.again = self.settling == Some((ours, theirs)) && !self.lost;
+        self.lost = false;
         if self.again {
             self.lengthen();
         }
@@ -86,6 +91,12 @@ impl Agreement {
         if !self.again {
             self.lengthen();
         }
+    }
+
+    /// Something of the round was lost on its way: the next one need not wait, and the same two
+    /// digests again say nothing.
+    pub fn was_lost(&mut self) {
+        self.lost = true;
     }
 
     /// The round found what nobody else would have told.
@@ -162,5 +173,15 @@ mod tests {
         assert!(!agreement.differed(at(64_000), 0, 5));
         assert!(agreement.differed(at(200_000), 0, 6) && !agreement.again);
         assert_eq!(agreement.pause, PAUSE, "long ago");
+
+        // Loss is no reason to wait, nor to forget how long the pause was.
+        let mut agreement = Agreement::default();
+        rounds(&mut agreement, 0, |second| second + 1);
+        let begun = (64..96).filter(|second| {
+            agreement.was_lost();
+            agreement.differed(at(second * 1_000), 0, 5)
+        });
+        assert_eq!(begun.count(), 32);
+        assert!(!agreement.differed(at(96_000), 0, 6) && agreement.differed(at(111_000), 0, 6));
     }
 }

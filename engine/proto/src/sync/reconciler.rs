@@ -116,6 +116,8 @@ pub struct Reconciler {
     round: Option<Round>,
     asked: BTreeMap<u64, Instant>,
     unanswered: u32,
+    /// What was asked for did not come in time.
+    missing: bool,
     walked: Option<Instant>,
 }
 
@@ -207,12 +209,30 @@ impl Reconciler {
             return false;
         }
         if self.asked.len() >= MOST_ASKED {
-            self.asked.retain(|_, at| now.since(*at) < ASKED);
+            self.expire(now);
         }
         if self.asked.len() < MOST_ASKED {
             self.asked.insert(share, now);
         }
         true
+    }
+
+    /// The record of this share came.
+    pub fn came(&mut self, share: u64) {
+        self.asked.remove(&share);
+    }
+
+    /// Whether an answer, or a record that was asked for, is overdue since this was asked last.
+    pub fn lost(&mut self, now: Instant) -> bool {
+        self.expire(now);
+        let stalled = self.round.is_some_and(|round| now.since(round.moved) >= STALLED);
+        core::mem::take(&mut self.missing) || stalled
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let before = self.asked.len();
+        self.asked.retain(|_, at| now.since(*at) < ASKED);
+        self.missing |= self.asked.len() < before;
     }
 
     /// When the next walk is due, if anything waits for one.
@@ -231,7 +251,7 @@ impl Reconciler {
     pub fn begin_walk(&mut self, now: Instant) -> Walk {
         self.walked = Some(now);
         // Nothing is remembered of a mesh that agrees.
-        self.asked.retain(|_, at| now.since(*at) < ASKED);
+        self.expire(now);
         let mut walk = Walk { lookups: core::mem::take(&mut self.lookups), ..Walk::default() };
         walk.lookups.sort_unstable();
         walk.lookups.dedup();

@@ -49,6 +49,29 @@ fn an_answer_counts_once_and_from_whom_was_asked() {
     assert_eq!(reconciler.answered(at(1), id(1), &answer(7, 0, 1)), Answered::Unasked);
 }
 
+/// Rule A-6: loss is told from a round that came to nothing.
+#[test]
+fn an_answer_or_a_record_that_never_came_was_lost() {
+    let mut reconciler = Reconciler::default();
+    assert!(!reconciler.lost(at(0)));
+    reconciler.begin(at(0), id(1), 7, at(0));
+    reconciler.begin_walk(at(0));
+    assert!(!reconciler.lost(at(999)), "under way");
+    assert!(reconciler.lost(at(1_000)), "no answer");
+
+    reconciler.begin(at(1_000), id(1), 8, at(1_000));
+    reconciler.begin_walk(at(1_000));
+    assert_eq!(reconciler.answered(at(1_001), id(1), &answer(8, 0, 1)), Answered::Ends);
+    assert!(reconciler.wants(at(1_001), 5) && reconciler.wants(at(1_001), 6));
+    reconciler.came(5);
+    assert!(!reconciler.lost(at(1_900)), "under way");
+    assert!(reconciler.wants(at(1_950), 7));
+    reconciler.begin_walk(at(2_100));
+    reconciler.came(7);
+    assert!(reconciler.lost(at(2_200)), "one record never came, and a walk forgot it");
+    assert!(!reconciler.lost(at(2_300)), "told once");
+}
+
 /// Rule A-4: of two that find a difference at once the one that is asked first asks no more.
 #[test]
 fn whoever_is_asked_does_not_ask() {
