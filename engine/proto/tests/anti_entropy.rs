@@ -65,11 +65,15 @@ impl Pair {
         // The first exchange, with whoever is heard first, is over (rule J-1).
         for n in 0..2 {
             pair.ping(n);
-            assert!(pair.nodes[n].poll_stream().is_some());
-            pair.nodes[n].handle_stream_closed(true);
         }
         pair.drain();
-        pair
+        assert_eq!(pair.streams.len(), 2);
+        for node in &mut pair.nodes {
+            node.handle_stream_closed(true);
+        }
+        pair.drain();
+        let (said, bytes, streams) = (BTreeMap::new(), 0, Vec::new());
+        Self { said, bytes, streams, ..pair }
     }
 
     /// As [`Pair::of`], both of which know `common`.

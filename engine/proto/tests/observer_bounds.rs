@@ -258,6 +258,7 @@ fn hearsay_of_one_leaves_room_for_another() {
 #[test]
 fn a_flood_of_hints_leaves_room_for_others() {
     let mut stage = settled(25);
+    stage.node.handle_stream_closed(true);
     let hint = |name: &str| Update::new(id(name), incarnation(0), State::Alive, RecordHash(9));
     for n in 0..2_000 {
         stage.say("c", &hint(&format!("unknown {n}")));

@@ -18,8 +18,8 @@ use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{Ack, Body, Message, Messages, Packet, kind};
 use mesh_gossip_proto::wire::parts::split;
 use mesh_gossip_proto::{
-    Broadcast, Command, Config, Destination, Detector, Duration, Incarnation, Instant, Lifecycle,
-    Limits, MemberId, MemberTable, Metadata, Node, SignedRecord, State, WallTime,
+    Broadcast, Command, Config, Destination, Detector, Duration, Event, Incarnation, Instant,
+    Lifecycle, Limits, MemberId, MemberTable, Metadata, Node, SignedRecord, State, WallTime,
 };
 use zerocopy::IntoBytes;
 
@@ -210,8 +210,9 @@ impl Stage {
             bend,
         };
         // The last values: what was found before these were said keeps its meaning.
-        let (kind, body) = match if choice < 253 { choice % 28 } else { choice } {
+        let (kind, body) = match if choice < 251 { choice % 28 } else { choice } {
             choice @ 253.. => topic.of_views(choice, input),
+            choice @ 251.. => topic.of_joins(choice, input),
             choice @ 0..17 => topic.said(choice, input),
             17 => {
                 let proof = proof(subject, at, self.round, input);
@@ -376,11 +377,14 @@ impl Stage {
         let stats = self.node.stats();
         assert!(self.node.table().len() <= LIMITS.members, "{} members", self.node.table().len());
         assert!(stats.queue_depth <= LIMITS.queue_entries as u64);
-        let mut events = 0;
-        while self.node.poll_event().is_some() {
-            events += 1;
+        let (mut events, mut words) = (0, 0);
+        while let Some(event) = self.node.poll_event() {
+            let speech =
+                matches!(event, Event::Broadcast { .. } | Event::Message { .. } | Event::Missed(_));
+            *if speech { &mut words } else { &mut events } += 1;
         }
         assert!(events <= LIMITS.events + 1, "{events} events");
+        assert!(words <= LIMITS.events + 1, "{words} words of hosts");
     }
 
     fn check_words(&self, own: &SignedRecord) {

@@ -1,11 +1,13 @@
 //! What a member can say in one message, its fields chosen so that they mean something.
 
+use std::net::Ipv4Addr;
+
 use mesh_gossip_proto::membership::digest;
 use mesh_gossip_proto::sync::sketch::Sketch;
 use mesh_gossip_proto::wire::message::{
     Ack, Body, Death, DifferenceHeader, Hint, LeaveAck, Nack, Notice, Ping, PingRequest, ProofPull,
-    RecordByStream, RecordPull, RelayedAck, SketchHeader, Suspicion, Update, Verify, Vote,
-    WireIncarnation, kind,
+    RecordByStream, RecordPull, RelayedAck, SketchHeader, Suspicion, TicketHeader, TicketPeer,
+    TicketPull, Update, Verify, Vote, WireIncarnation, kind,
 };
 use mesh_gossip_proto::{Incarnation, MemberId, RecordHash, State};
 use zerocopy::IntoBytes;
@@ -77,6 +79,23 @@ impl Topic {
             }
             _ => (kind::WANT, [share.to_le_bytes(), [self.bend; 8]].concat()),
         }
+    }
+
+    /// A ticket, or the wish for one.
+    pub(super) fn of_joins(&self, choice: u8, input: &mut Input<'_>) -> Said {
+        if choice == 251 {
+            return said(&TicketPull { pointed: self.bend & 1, reserved: [0; 3] });
+        }
+        let named: Vec<TicketPeer> = (0..input.below(6) as u16)
+            .map(|n| TicketPeer {
+                id: if n & 1 == 0 { self.about.0 } else { self.whose.0 },
+                address: Ipv4Addr::LOCALHOST.to_ipv6_mapped().octets(),
+                port: (n * u16::from(self.bend)).into(),
+            })
+            .collect();
+        let (granted, count) = (self.bend & 1, named.len() as u8);
+        let header = TicketHeader { granted, count, reserved: [0; 2] };
+        (kind::TICKET, [header.as_bytes(), named.as_bytes()].concat())
     }
 
     fn of_probes(&self, choice: u8, input: &mut Input<'_>) -> Said {

@@ -1,6 +1,7 @@
 //! Many agents in one process.
 
-use std::thread::sleep;
+use std::sync::Mutex;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use mesh_gossip::options::{Delivery, EngineOptions};
@@ -38,6 +39,62 @@ fn thirty_two_agents_on_one_engine_never_lose_each_other() {
             let told = Tally { doubted: 0, ..tally(agent) };
             assert_eq!(told, Tally::default(), "{}: nothing happens", agent.node_id());
         }
+    });
+}
+
+/// So many start at one moment and know the seed alone.
+const STORM: usize = 128;
+/// What starts them.
+const STARTERS: usize = 4;
+/// Rule J-4: states that a member grants at once, and in each second after that.
+const GRANTS: (u64, u64) = (8, 4);
+
+/// Rules J-3 and J-4, ringpop-node#168 and ringpop-node#143: everybody sees all, and the seed gave its
+/// state to few. How long it took is printed; on two cores it is less than five seconds.
+#[test]
+fn a_hundred_and_twenty_eight_join_through_one_seed() {
+    alone_on_both_backends(|stage| {
+        let authority = Authority::of("storm");
+        let options = EngineOptions { backend: stage.backend, shards: Some(2), pin: false };
+        let engine = Engine::start(options).unwrap();
+        let papers = |number: usize| {
+            let mut options = authority.options(&format!("member-{number}"), "worker");
+            options.control = None;
+            options
+        };
+        let seed = Agent::start(&engine, papers(0)).unwrap();
+        let mut joiners: Vec<_> = (1..STORM).map(papers).collect();
+        for options in &mut joiners {
+            options.seeds = vec![seed.local_address().to_string()];
+        }
+
+        let begun = Instant::now();
+        let (engine, joiners) = (&engine, Mutex::new(joiners));
+        let next = || joiners.lock().unwrap().pop();
+        let started = || {
+            let options = std::iter::from_fn(next);
+            options.map(|options| Agent::start(engine, options).unwrap()).collect::<Vec<_>>()
+        };
+        let mut agents: Vec<Agent> = thread::scope(|scope| {
+            let starters = [(); STARTERS].map(|()| scope.spawn(started));
+            starters.into_iter().flat_map(|starter| starter.join().unwrap()).collect()
+        });
+        let all = begun.elapsed();
+        agents.push(seed);
+        until("all see all", || agents.iter().all(|agent| sees(agent, STORM)));
+        let took = begun.elapsed();
+
+        let (seed, joiners) = agents.split_last().unwrap();
+        let (seed, granted) = (stats(seed), |agent: &Agent| stats(agent).states_granted);
+        let others: u64 = joiners.iter().map(granted).sum();
+        println!(
+            "{:?}: {STORM} started within {all:?} and saw each other after {took:?}; the seed \
+             answered {} times and gave its state {} times, the others theirs {others} times",
+            stage.backend, seed.tickets, seed.states_granted
+        );
+        assert!(seed.tickets >= seed.states_granted && seed.states_granted > 0, "{seed:?}");
+        assert!(seed.states_granted <= GRANTS.0 + GRANTS.1 * (took.as_secs() + 1), "{seed:?}");
+        assert!(others > 0, "joiners serve joiners");
     });
 }
 

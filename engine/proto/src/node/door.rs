@@ -240,7 +240,7 @@ mod tests {
         assert!(below.values().all(|count| *count <= BRANCHES));
     }
 
-    /// Rule J-4: states are granted at a pace, however many ask; whoever lost the answer gets it again.
+    /// Rule J-4, ringpop-node#168: states are granted at a pace, however many ask; whoever lost the answer gets it again.
     #[test]
     fn states_are_granted_at_a_pace() {
         let mut door = Door::default();

@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 /// Void rounds so long ago say nothing about this one.
 const FORGOTTEN: Duration = Duration::from_secs(60);
+/// A round of which something was lost is repeated at once, so many times in a row.
+const REPEATS: u32 = 3;
 /// A stream may follow after one pause, and one more for so many members: its bytes grow with them.
 const MEMBERS_PER_PAUSE: usize = 64;
 
@@ -33,6 +35,8 @@ pub struct Agreement {
     again: bool,
     /// Something of the last round was lost.
     lost: bool,
+    /// Rounds in a row of which something was lost.
+    losses: u32,
 }
 
 impl Default for Agreement {
@@ -45,6 +49,7 @@ impl Default for Agreement {
             settling: None,
             again: false,
             lost: false,
+            losses: 0,
         }
     }
 }
@@ -59,14 +64,16 @@ impl Agreement {
     pub fn differed(&mut self, now: Instant, ours: u64, theirs: u64) -> bool {
         let since = *self.differs_since.get_or_insert(now);
         let rest = self.last_round.map(|last| now.since(last));
-        let pause = if self.lost { PAUSE } else { self.pause };
+        let repeats = self.lost && self.losses < REPEATS;
+        let pause = if repeats { PAUSE } else { self.pause };
         if now.since(since) < LASTING || rest.is_some_and(|rest| rest < pause) {
             return false;
         }
         if rest.is_some_and(|rest| rest >= FORGOTTEN) {
             self.pause = PAUSE;
         }
-        self.again = self.settling == Some((ours, theirs)) && !self.lost;
+        self.again = self.settling == Some((ours, theirs)) && !repeats;
+        self.losses = if self.lost { self.losses + 1 } else { 0 };
         self.lost = false;
         if self.again {
             self.lengthen();
@@ -174,14 +181,14 @@ mod tests {
         assert!(agreement.differed(at(200_000), 0, 6) && !agreement.again);
         assert_eq!(agreement.pause, PAUSE, "long ago");
 
-        // Loss is no reason to wait, nor to forget how long the pause was.
+        // Loss is no reason to wait, a few times, nor to forget how long the pause was.
         let mut agreement = Agreement::default();
         rounds(&mut agreement, 0, |second| second + 1);
         let begun = (64..96).filter(|second| {
             agreement.was_lost();
             agreement.differed(at(second * 1_000), 0, 5)
         });
-        assert_eq!(begun.count(), 32);
-        assert!(!agreement.differed(at(96_000), 0, 6) && agreement.differed(at(111_000), 0, 6));
+        assert_eq!(begun.collect::<Vec<_>>(), [64, 65, 66, 82]);
+        assert!(agreement.differed(at(98_000), 0, 6) && !agreement.differed(at(99_000), 0, 6));
     }
 }

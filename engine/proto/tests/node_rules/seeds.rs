@@ -8,6 +8,7 @@ fn absent_seeds_are_dialled_for_ever() {
     let mut node = node("a");
     node.handle_command(at(0), Command::Join(vec![address("s")])).unwrap();
     node.handle_peer_proven(at(1), id("s"), address("s"), true);
+    tell_body(&mut node, at(1), "s", &Nack { sequence: 0.into() });
     tell_body(&mut node, at(1), "s", &granted());
     assert!(node.poll_stream().is_some());
     node.handle_stream_closed(true);

@@ -36,6 +36,8 @@ fn joiner() -> Node {
     let mut node = node("a");
     node.handle_command(at(0), Command::Join(vec![address("s")])).unwrap();
     node.handle_peer_proven(at(1), id("s"), address("s"), true);
+    assert_eq!(asked(&mut node, at(1)), [], "there is no session yet");
+    tell_body(&mut node, at(1), "s", &Nack { sequence: 0.into() });
     assert_eq!(asked(&mut node, at(1)), [(Destination::Member(id("s")), 0)]);
     assert_eq!(node.poll_stream(), None, "nobody streams unasked");
     node
