@@ -12,8 +12,9 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::address::{Family, RawAddress};
-use super::mmsg_batch::{BATCH_MAX_DATAGRAMS, ReceiveTray, SendTray};
+use super::mmsg_batch::{BATCH_MAX_DATAGRAMS, ReceiveTray};
 use super::poll::PollSet;
+use super::sends::{Call, SendQueue, is_refusal_to_cut};
 use super::table::Table;
 use super::waker::Parking;
 use super::{
@@ -25,7 +26,7 @@ pub struct Mmsg {
     poll: PollSet,
     parking: Parking,
     sockets: Table<Socket>,
-    sends: SendTray,
+    sends: SendQueue,
     arrivals: ReceiveTray,
     /// Readable sockets that may have more; kept for its memory.
     readable: Vec<SocketId>,
@@ -49,7 +50,7 @@ impl Mmsg {
             poll,
             parking,
             sockets: Table::new(),
-            sends: SendTray::new(),
+            sends: SendQueue::new(),
             arrivals: ReceiveTray::new(),
             readable: Vec::with_capacity(TURN_MAX_DATAGRAMS),
             stats: IoStats::default(),
@@ -57,31 +58,42 @@ impl Mmsg {
         })
     }
 
+    pub(super) fn queue(&mut self) -> &mut SendQueue {
+        &mut self.sends
+    }
+
     fn flush(&mut self) {
         self.sends.sort();
         let mut at = 0;
-        while let Some((id, run)) = self.sends.run(at) {
-            let socket = &self.sockets.get(id).expect("closing sends first").socket;
+        while let Some(call) = self.sends.point_call(at) {
             self.stats.syscalls += 1;
-            match self.sends.send(socket.as_raw_fd(), run.clone()) {
-                Ok(sent) => {
-                    self.stats.sent += sent as u64;
-                    at += sent;
+            at += match self.sends.send(call) {
+                Ok(messages) => {
+                    let runs = self.sends.taken(messages);
+                    runs.map(|len| self.stats.count_run(len)).sum()
                 }
-                Err(error) => {
-                    let refused = match error.raw_os_error() {
-                        Some(libc::EINTR) => 0,
-                        // The socket is full: so it is for the rest of the run.
-                        Some(libc::EAGAIN | libc::ENOBUFS) => run.len(),
-                        _ => 1,
-                    };
-                    self.stats.sent += refused as u64;
-                    self.stats.send_failed += refused as u64;
-                    at += refused;
-                }
-            }
+                Err(error) => self.refused(call, error.raw_os_error().unwrap_or(0)),
+            };
         }
         self.sends.clear();
+    }
+
+    /// The first run of a call was refused; returns how many datagrams that settles.
+    fn refused(&mut self, call: Call, errno: i32) -> usize {
+        let lost = match errno {
+            libc::EINTR => 0,
+            // The socket is full: so it is for the rest of its datagrams.
+            libc::EAGAIN | libc::ENOBUFS => call.datagrams,
+            _ if call.first.len > 1 && is_refusal_to_cut(errno) => {
+                let outcome = self.sends.send_one_by_one(call.first, errno);
+                self.stats.count_one_by_one(outcome);
+                return call.first.len;
+            }
+            _ => call.first.len,
+        };
+        self.stats.sent += lost as u64;
+        self.stats.send_failed += lost as u64;
+        lost
     }
 
     /// Takes a share from each readable socket until the turn is full or all are empty.
@@ -161,15 +173,17 @@ impl Datagrams for Mmsg {
 
     fn send(&mut self, id: SocketId, to: SocketAddr, bytes: &[u8]) {
         assert!(bytes.len() <= DATAGRAM_MAX_BYTES, "{} bytes in a datagram", bytes.len());
-        let family = self.sockets.get(id).map(|socket| socket.family);
-        let Some(to) = family.and_then(|family| RawAddress::encode(to, family)) else {
+        let place = self.sockets.get(id).and_then(|Socket { family, socket }| {
+            Some((socket.as_raw_fd(), RawAddress::encode(to, *family)?))
+        });
+        let Some((fd, to)) = place else {
             self.stats.send_failed += 1;
             return;
         };
         if self.sends.is_full() {
             self.flush();
         }
-        self.sends.queue(id, to, bytes);
+        self.sends.queue(id, fd, to, bytes);
     }
 
     fn turn(

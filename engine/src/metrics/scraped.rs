@@ -112,6 +112,9 @@ impl Scraped {
             ("sent", io.sent),
             ("send_failed", io.send_failed),
             ("truncated", io.truncated),
+            ("runs", io.runs),
+            ("run_datagrams", io.run_datagrams),
+            ("runs_refused", io.runs_refused),
             ("syscalls", io.syscalls),
             ("out_of_buffers", io.out_of_buffers),
         ] {
