@@ -6,6 +6,7 @@ use mesh_gossip_proto::{Stats, View};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::families::{counter, counters, gauge, gauges, raise, raise_by, real_gauge};
+use super::shard::Shard;
 use crate::io::IoStats;
 use crate::link::stats::LinkStats;
 use crate::orders::Inspection;
@@ -24,6 +25,7 @@ pub(super) struct Scraped {
     hosts: Hosts,
     links: Links,
     io: IntCounterVec,
+    shard: Shard,
 }
 
 impl Scraped {
@@ -65,6 +67,7 @@ impl Scraped {
                 "The shard's datagram counters; agents of one shard share them.",
                 &["mesh_io"],
             ),
+            shard: Shard::new(r),
         }
     }
 
@@ -92,6 +95,7 @@ impl Scraped {
         self.links.copy(&inspection.links);
         self.copy_messages(&inspection.links, &inspection.io);
         self.copy_io(&inspection.io);
+        self.shard.copy(&inspection.recorded);
     }
 
     fn copy_messages(&self, links: &LinkStats, io: &IoStats) {
