@@ -122,6 +122,8 @@ pub struct Inspection {
     pub links: LinkStats,
     /// The shard's datagram counters.
     pub io: IoStats,
+    /// Datagrams that the kernel dropped because the agent's socket was full.
+    pub receive_drops: u64,
     /// How the shard kept time of late.
     pub recorded: Recorded,
     /// Whether the first full exchange with the mesh is done.

@@ -372,9 +372,15 @@ impl Shard {
     }
 
     fn inspect(&mut self, agent: AgentId, reply: Reply<Inspection>) {
-        let (now, wall, stats) = (self.clock.now(), clock::wall(), self.io.stats());
-        let recorded = self.records.recorded();
-        let inspection = self.with(agent, |seat| seat.inspect(now, wall, stats, recorded));
+        let (now, wall) = (self.clock.now(), clock::wall());
+        let inspection = self.with(agent, |seat| (seat.socket(), seat.inspect(now, wall))).map(
+            |(socket, seat)| Inspection {
+                io: self.io.stats(),
+                receive_drops: self.io.receive_drops(socket),
+                recorded: self.records.recorded(),
+                ..seat
+            },
+        );
         // Whoever asks about an agent that is gone learns it from the closed channel.
         if let Some(inspection) = inspection {
             reply(inspection);

@@ -122,6 +122,7 @@ pub(crate) fn inspection() -> Inspection {
         contacts: Vec::new(),
         links: LinkStats::default(),
         io: IoStats::default(),
+        receive_drops: 0,
         recorded: Recorded::default(),
         joined: true,
         queue_age: Duration::from_millis(1_500),

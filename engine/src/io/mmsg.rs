@@ -8,13 +8,14 @@
 use std::io;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 use super::address::{Family, RawAddress};
 use super::mmsg_batch::{BATCH_MAX_DATAGRAMS, ReceiveTray};
 use super::poll::PollSet;
 use super::sends::{Call, SendQueue, is_refusal_to_cut};
+use super::spin::Spin;
 use super::table::Table;
 use super::waker::Parking;
 use super::{
@@ -30,6 +31,7 @@ pub struct Mmsg {
     arrivals: ReceiveTray,
     /// Readable sockets that may have more; kept for its memory.
     readable: Vec<SocketId>,
+    spin: Spin,
     stats: IoStats,
     /// One thread only, as its sibling.
     _thread: PhantomData<*const ()>,
@@ -53,6 +55,7 @@ impl Mmsg {
             sends: SendQueue::new(),
             arrivals: ReceiveTray::new(),
             readable: Vec::with_capacity(TURN_MAX_DATAGRAMS),
+            spin: Spin::default(),
             stats: IoStats::default(),
             _thread: PhantomData,
         })
@@ -60,6 +63,28 @@ impl Mmsg {
 
     pub(super) fn queue(&mut self) -> &mut SendQueue {
         &mut self.sends
+    }
+
+    pub(super) fn spin(&mut self, most: Duration) {
+        self.spin.set(most);
+    }
+
+    pub(super) fn descriptor(&self, id: SocketId) -> Option<RawFd> {
+        self.sockets.get(id).map(|socket| socket.socket.as_raw_fd())
+    }
+
+    /// Looks for something to do; whether there is.
+    fn look(&mut self, most: Duration) -> io::Result<bool> {
+        self.stats.spins += 1;
+        let begun = Instant::now();
+        let mut found = false;
+        while !found && begun.elapsed() < most {
+            self.stats.syscalls += self.poll.wait(Some(Duration::ZERO))?;
+            found = self.poll.has_found() || self.parking.is_rung();
+        }
+        self.stats.spins_paid += u64::from(found);
+        self.spin.looked(found);
+        Ok(found)
     }
 
     fn flush(&mut self) {
@@ -192,6 +217,12 @@ impl Datagrams for Mmsg {
         receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
     ) -> io::Result<usize> {
         self.flush();
+        if let Some(most) = self.spin.before(timeout.unwrap_or(Duration::MAX))
+            && self.look(most)?
+        {
+            self.parking.unpark();
+            return Ok(self.take(receive));
+        }
         let may_wait = timeout != Some(Duration::ZERO) && self.parking.park();
         let waited = self.poll.wait(if may_wait { timeout } else { Some(Duration::ZERO) });
         self.parking.unpark();

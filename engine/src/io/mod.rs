@@ -24,6 +24,7 @@ mod probe;
 mod sends;
 pub mod signals;
 mod socket;
+mod spin;
 mod table;
 mod uring;
 mod uring_buffers;
@@ -38,6 +39,8 @@ mod tests;
 mod refusal_tests;
 #[cfg(test)]
 mod run_tests;
+#[cfg(test)]
+mod trouble_tests;
 
 pub use probe::{Refusal, Step};
 use sends::{OneByOne, SendQueue};
@@ -52,6 +55,9 @@ pub const DATAGRAM_MAX_BYTES: usize = 2_000;
 
 /// Datagrams that one turn hands out, so that timers and orders are never far away.
 pub const TURN_MAX_DATAGRAMS: usize = 64;
+
+/// Longest time that a loop looks for something to do before it sleeps.
+pub const SPIN_MAX: Duration = Duration::from_millis(1);
 
 /// The backend in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +105,13 @@ pub struct IoStats {
     pub syscalls: u64,
     /// Times the receive buffers ran out (`uring`).
     pub out_of_buffers: u64,
+    /// Turns in which the kernel had more completions than the ring has room for (`uring`); it
+    /// keeps them.
+    pub overflows: u64,
+    /// Looks before a sleep, where spinning is switched on.
+    pub spins: u64,
+    /// Those that found something.
+    pub spins_paid: u64,
 }
 
 impl IoStats {
@@ -279,6 +292,25 @@ impl AnyDatagrams {
     /// until it refuses.
     pub fn makes_runs(&mut self) -> bool {
         self.queue().makes_runs()
+    }
+
+    /// Looks for something to do for so long before each sleep, [`SPIN_MAX`] at most, as long as
+    /// that pays; zero sleeps at once.
+    pub fn spin(&mut self, most: Duration) {
+        match self {
+            Self::Uring(io) => io.spin(most),
+            Self::Mmsg(io) => io.spin(most),
+        }
+    }
+
+    /// Datagrams that the kernel dropped because nobody read a socket in time; none where it does
+    /// not tell, or for a closed socket.
+    pub fn receive_drops(&self, id: SocketId) -> u64 {
+        let fd = match self {
+            Self::Uring(io) => io.descriptor(id),
+            Self::Mmsg(io) => io.descriptor(id),
+        };
+        fd.and_then(socket::receive_drops).unwrap_or(0)
     }
 
     /// Hands every datagram over by itself from here on, or no longer.

@@ -10,14 +10,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use super::address::{ADDRESS_BYTES, Family, RawAddress};
 use super::sends::{QUEUE_MAX_DATAGRAMS, Run, SendQueue, is_refusal_to_cut};
+use super::spin::Spin;
 use super::table::Table;
 use super::uring_buffers::{BufferRing, GROUP};
 use super::uring_sends::{self, SendCall};
@@ -67,6 +68,7 @@ pub struct Uring {
     wait_flags: u32,
     /// An error of a submission outside `turn`, for the next one to return.
     broken: Option<io::Error>,
+    spin: Spin,
     stats: IoStats,
 }
 
@@ -94,8 +96,12 @@ enum Wait {
 impl Uring {
     /// Makes a ring for the calling thread.
     pub(crate) fn new() -> Result<Self, (Step, io::Error)> {
+        Self::with_completions(CQ_ENTRIES)
+    }
+
+    pub(super) fn with_completions(entries: u32) -> Result<Self, (Step, io::Error)> {
         let ring = IoUring::builder()
-            .setup_cqsize(CQ_ENTRIES)
+            .setup_cqsize(entries)
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
@@ -129,6 +135,7 @@ impl Uring {
             waker_armed: false,
             wait_flags,
             broken: None,
+            spin: Spin::default(),
             stats: IoStats::default(),
         })
     }
@@ -146,6 +153,40 @@ impl Uring {
     /// Counts from zero again: what the probe moved is not the shard's.
     pub(crate) fn forget_stats(&mut self) {
         self.stats = IoStats::default();
+    }
+
+    pub(super) fn spin(&mut self, most: Duration) {
+        self.spin.set(most);
+    }
+
+    pub(super) fn descriptor(&self, id: SocketId) -> Option<RawFd> {
+        match &self.sockets.get(id)?.phase {
+            Phase::Unarmed(socket) | Phase::Armed(socket) => Some(socket.as_raw_fd()),
+            Phase::Closing => None,
+        }
+    }
+
+    /// Looks for something to do, having submitted what is queued; whether there is. The ring says
+    /// so without a system call.
+    fn look(&mut self, most: Duration) -> io::Result<bool> {
+        if self.has_kernel_work() {
+            self.enter(Wait::No)?;
+        }
+        self.stats.spins += 1;
+        let begun = Instant::now();
+        let found = loop {
+            let rung = self.parking.is_rung();
+            if rung || self.has_kernel_work() || !self.ring.completion().is_empty() {
+                break true;
+            }
+            if begun.elapsed() >= most {
+                break false;
+            }
+            std::hint::spin_loop();
+        };
+        self.stats.spins_paid += u64::from(found);
+        self.spin.looked(found);
+        Ok(found)
     }
 
     pub(super) fn queue(&mut self) -> &mut SendQueue {
@@ -329,7 +370,7 @@ impl Uring {
     /// Whether an enter that does not wait would change anything.
     fn has_kernel_work(&mut self) -> bool {
         let queue = self.ring.submission();
-        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || self.sends.is_waiting()
     }
 
     /// Takes one completion; whether a datagram was handed out.
@@ -483,11 +524,16 @@ impl Datagrams for Uring {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
+        self.stats.overflows += u64::from(self.ring.submission().cq_overflow());
         // First, while there is room for certain.
         self.stage_sends();
         self.arm();
         let wait = timeout.unwrap_or(WAIT_MAX).min(WAIT_MAX);
-        let entered = if !wait.is_zero() && !self.is_busy() && self.parking.park() {
+        let mut may_wait = !wait.is_zero() && !self.is_busy();
+        if may_wait && let Some(most) = self.spin.before(wait) {
+            may_wait = !self.look(most)?;
+        }
+        let entered = if may_wait && self.parking.park() {
             self.enter(Wait::For(wait))
         } else if self.has_kernel_work() {
             self.enter(Wait::No)
@@ -526,37 +572,5 @@ impl Drop for Uring {
             let _ = self.enter(Wait::For(QUIESCE_STEP));
         }
         self.buffers.leak();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Kernels before the address in SEND.
-    #[test]
-    fn sendmsg_serves_where_send_takes_no_address() {
-        let Ok(mut io) = Uring::new() else {
-            println!("skipped: no io_uring");
-            return;
-        };
-        io.send_without_address();
-        assert_eq!(io.send_call(), SendCall::SendMsg);
-        let socket = super::super::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let addr = socket.local_addr().unwrap();
-        let id = io.open(socket).unwrap();
-        let mut numbers = Vec::new();
-        for number in 0..100_u8 {
-            io.send(id, addr, &[number; 100]);
-        }
-        for _ in 0..10 {
-            io.turn(Some(Duration::from_millis(50)), &mut |_, from, bytes| {
-                assert_eq!((from, &*bytes), (addr, &[bytes[0]; 100][..]));
-                numbers.push(bytes[0]);
-            })
-            .unwrap();
-        }
-        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
-        assert_eq!(io.stats().send_failed, 0);
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct Scraped {
     hosts: Hosts,
     links: Links,
     io: IntCounterVec,
+    receive_drops: IntCounter,
     shard: Shard,
 }
 
@@ -67,6 +68,11 @@ impl Scraped {
                 "The shard's datagram counters; agents of one shard share them.",
                 &["mesh_io"],
             ),
+            receive_drops: counter(
+                r,
+                "mesh_gossip_receive_drops_total",
+                "Datagrams that the kernel dropped because our socket's buffer was full.",
+            ),
             shard: Shard::new(r),
         }
     }
@@ -95,6 +101,7 @@ impl Scraped {
         self.links.copy(&inspection.links);
         self.copy_messages(&inspection.links, &inspection.io);
         self.copy_io(&inspection.io);
+        raise(&self.receive_drops, inspection.receive_drops);
         self.shard.copy(&inspection.recorded);
     }
 
@@ -121,6 +128,9 @@ impl Scraped {
             ("runs_refused", io.runs_refused),
             ("syscalls", io.syscalls),
             ("out_of_buffers", io.out_of_buffers),
+            ("overflows", io.overflows),
+            ("spins", io.spins),
+            ("spins_paid", io.spins_paid),
         ] {
             raise(&self.io.with_label_values(&[name]), total);
         }

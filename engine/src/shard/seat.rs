@@ -171,21 +171,17 @@ impl Seat {
         self.links.drop_all();
     }
 
-    pub(super) fn inspect(
-        &self,
-        now: Instant,
-        wall: WallTime,
-        io: IoStats,
-        recorded: Recorded,
-    ) -> Inspection {
+    /// How the agent is; the shard fills in what is its own.
+    pub(super) fn inspect(&self, now: Instant, wall: WallTime) -> Inspection {
         Inspection {
             now,
             wall,
             stats: self.node.stats(),
             contacts: self.node.contacts().collect(),
             links: self.links.stats(),
-            io,
-            recorded,
+            io: IoStats::default(),
+            receive_drops: 0,
+            recorded: Recorded::default(),
             joined: self.shared.is_joined(),
             queue_age: self.node.queue_age(now),
             agrees: self.node.agrees(),

@@ -44,7 +44,8 @@ fn thirty_two_agents_on_one_engine_never_lose_each_other() {
 /// Agents on two shards; the first two are everybody's seeds.
 fn crowd(stage: &Stage) -> Vec<Agent> {
     let authority = Authority::of("crowd");
-    let options = EngineOptions { backend: stage.backend, shards: Some(2), pin: false };
+    let options =
+        EngineOptions { backend: stage.backend, shards: Some(2), ..EngineOptions::default() };
     let engine = Engine::start(options).unwrap();
     let mut agents: Vec<Agent> = Vec::new();
     for number in 0..AGENTS {
