@@ -44,9 +44,16 @@ struct Inner {
     clock: Clock,
     startup: Startup,
     next_agent: AtomicU32,
-    pin: bool,
+    how: How,
     /// Shards grow with the agents up to so many.
     most_shards: usize,
+}
+
+/// How shards run.
+#[derive(Clone, Copy)]
+struct How {
+    pin: bool,
+    spin: Duration,
 }
 
 struct Running {
@@ -77,16 +84,17 @@ impl Engine {
     /// # Errors
     /// [`StartError`] when the chosen backend is not usable or a thread cannot be had.
     pub fn start(options: EngineOptions) -> Result<Self, StartError> {
-        let EngineOptions { backend, shards, pin } = options;
+        let EngineOptions { backend, shards, pin, spin } = options;
         let clock = Clock::start();
         let most_shards = shards.unwrap_or_else(cores).clamp(1, MOST_SHARDS);
         let count = shards.map_or(1, |_| most_shards);
-        let first = Self::prepare(clock, backend, 0, pin)?;
+        let how = How { pin, spin };
+        let first = Self::prepare(clock, backend, 0, how)?;
         // The others follow the first: one engine, one backend.
         let choice = same_again(first.startup.backend);
         let mut prepared = vec![first];
         for number in 1..count {
-            prepared.push(Self::prepare(clock, choice, number, pin)?);
+            prepared.push(Self::prepare(clock, choice, number, how)?);
         }
         let startup = prepared[0].startup;
         let control = Control::start(startup.backend, MESSAGES).map_err(StartError::Thread)?;
@@ -105,7 +113,7 @@ impl Engine {
             clock,
             startup,
             next_agent: AtomicU32::new(0),
-            pin,
+            how,
             most_shards,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -115,7 +123,7 @@ impl Engine {
         clock: Clock,
         backend: BackendChoice,
         number: usize,
-        pin: bool,
+        how: How,
     ) -> Result<Prepared, StartError> {
         let orders = Arc::new(Orders::new(ORDERS));
         let (ready, started) = mpsc::sync_channel(1);
@@ -124,11 +132,12 @@ impl Engine {
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let body = move || {
             let _log = trace::follow(&dispatch);
-            let io = prepare_thread(number, pin)
+            let io = prepare_thread(number, how.pin)
                 .map_err(StartError::Thread)
                 .and_then(|()| datagrams::start(backend).map_err(StartError::Io));
             match io {
-                Ok((io, startup)) => {
+                Ok((mut io, startup)) => {
+                    io.spin(how.spin);
                     let _ = ready.send(Ok((startup, io.waker())));
                     // An engine that fails to start hangs up instead.
                     if let Ok(control) = control.recv() {
@@ -175,12 +184,12 @@ impl Engine {
     /// The shard of this agent: a new one while there are fewer than agents and cores, else each
     /// in turn.
     pub(crate) fn shard_of(&self, agent: AgentId) -> ShardHandle {
-        let Inner { shards, control, clock, startup, pin, most_shards, .. } = &*self.inner;
+        let Inner { shards, control, clock, startup, how, most_shards, .. } = &*self.inner;
         let mut shards = shards.lock().unwrap_or_else(PoisonError::into_inner);
         let number = agent.0 as usize;
         if number >= shards.len() && shards.len() < *most_shards {
             let choice = same_again(startup.backend);
-            match Self::prepare(*clock, choice, shards.len(), *pin) {
+            match Self::prepare(*clock, choice, shards.len(), *how) {
                 Ok(shard) => shards.push(shard.run(control.handle())),
                 // Another ring may exceed a limit; the shards that run can host one more.
                 Err(error) => tracing::warn!(

@@ -37,6 +37,7 @@ pub use error::{AgentError, StartError};
 pub use leaders::LeaderWatch;
 pub use options::{AgentOptions, EngineOptions};
 pub use orders::{Inspection, Refused};
+pub use shard::records::{Quantiles, Recorded};
 pub use state::StateError;
 pub use upkeep::{RenewError, Renewed};
 

@@ -18,6 +18,7 @@ use crate::tls::trust::Trust;
 mod families;
 mod round_trips;
 mod scraped;
+mod shard;
 
 use families::{counter, counters, gauge, gauges};
 pub(crate) use round_trips::RoundTrips;

@@ -31,6 +31,9 @@ pub struct EngineOptions {
     pub shards: Option<usize>,
     /// Pin each shard to a core of its own.
     pub pin: bool,
+    /// How long a shard may look for something to do before it sleeps,
+    /// [`SPIN_MAX`](crate::io::SPIN_MAX) at most; zero: it sleeps at once.
+    pub spin: Duration,
 }
 
 /// Parameters of an [`Agent`](crate::Agent).

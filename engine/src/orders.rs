@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::io::{IoStats, Waker};
 use crate::link::LinkEvent;
 use crate::link::stats::LinkStats;
+use crate::shard::records::Recorded;
 use crate::tls::authority::MeshAuthority;
 
 /// An agent within its engine.
@@ -121,6 +122,10 @@ pub struct Inspection {
     pub links: LinkStats,
     /// The shard's datagram counters.
     pub io: IoStats,
+    /// Datagrams that the kernel dropped because the agent's socket was full.
+    pub receive_drops: u64,
+    /// How the shard kept time of late.
+    pub recorded: Recorded,
     /// Whether the first full exchange with the mesh is done.
     pub joined: bool,
     /// Whether the last digest heard equals ours.

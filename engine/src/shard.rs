@@ -27,8 +27,10 @@ use crate::link::{HotKeys, Links, MOST_HOT};
 use crate::orders::{AgentId, Inspection, Order, Orders, Refused, Reply};
 use crate::shared::Shared;
 
+pub(crate) mod records;
 mod seat;
 
+use records::Records;
 use seat::{Outside, Seat};
 
 /// Orders taken before datagrams get their turn again.
@@ -65,6 +67,7 @@ pub(crate) struct Shard {
     /// Room for the expanded keys of all agents' sessions.
     keys: Arc<HotKeys>,
     clones: CloneSignal,
+    records: Records,
 }
 
 /// Closes the orders of a shard whose thread ends, by a panic too.
@@ -104,6 +107,7 @@ impl Shard {
             touched: Vec::new(),
             keys: Arc::new(HotKeys::of(MOST_HOT)),
             clones: CloneSignal::new(now, clock::wall(), clock::boot_id()),
+            records: Records::new(now),
         }
     }
 
@@ -172,9 +176,10 @@ impl Shard {
     }
 
     fn turn(&mut self, patience: Option<Duration>) -> io::Result<usize> {
-        let Self { clock, io, seats, by_socket, touched, .. } = self;
+        let Self { clock, io, seats, by_socket, touched, records, .. } = self;
         let mut read_at = None;
-        io.turn(patience, &mut |socket, from, datagram| {
+        records.turn_begins(|| clock.now());
+        let received = io.turn(patience, &mut |socket, from, datagram| {
             // One reading of the clock serves the batch: it arrived together.
             let now = *read_at.get_or_insert_with(|| clock.now());
             let Some(index) = by_socket.get(&socket) else { return };
@@ -183,12 +188,19 @@ impl Shard {
             if seat.touch() {
                 touched.push(*index);
             }
-        })
+        })?;
+        if let Some(at) = read_at {
+            records.turn_read(at, received);
+        }
+        Ok(received)
     }
 
     fn fire_deadlines(&mut self) {
         let now = self.clock.now();
-        while let Some(index) = self.deadlines.pop_due(now) {
+        self.records.forget(now);
+        while let Some((at, _)) = self.deadlines.next().filter(|(at, _)| *at <= now) {
+            let Some(index) = self.deadlines.pop_due(now) else { break };
+            self.records.late(now.since(at));
             if let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) {
                 seat.fire(now);
                 if seat.touch() {
@@ -218,7 +230,8 @@ impl Shard {
         for index in touched.drain(..) {
             let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) else { continue };
             let behind = !self.unsent.is_empty();
-            let mut outside = Outside { io: &mut self.io, control: &self.control, behind };
+            let Self { io, control, records, .. } = self;
+            let mut outside = Outside { io, control, records, behind };
             match seat.drain(now, &mut outside) {
                 Some(at) => self.deadlines.set(index, at),
                 None => drop(self.deadlines.cancel(index)),
@@ -359,8 +372,15 @@ impl Shard {
     }
 
     fn inspect(&mut self, agent: AgentId, reply: Reply<Inspection>) {
-        let (now, wall, stats) = (self.clock.now(), clock::wall(), self.io.stats());
-        let inspection = self.with(agent, |seat| seat.inspect(now, wall, stats));
+        let (now, wall) = (self.clock.now(), clock::wall());
+        let inspection = self.with(agent, |seat| (seat.socket(), seat.inspect(now, wall))).map(
+            |(socket, seat)| Inspection {
+                io: self.io.stats(),
+                receive_drops: self.io.receive_drops(socket),
+                recorded: self.records.recorded(),
+                ..seat
+            },
+        );
         // Whoever asks about an agent that is gone learns it from the closed channel.
         if let Some(inspection) = inspection {
             reply(inspection);

@@ -21,6 +21,8 @@ mod leaders;
 mod lists;
 #[path = "stories/metadata.rs"]
 mod metadata;
+#[path = "stories/neighbours.rs"]
+mod neighbours;
 #[path = "stories/papers.rs"]
 mod papers;
 #[path = "stories/partition.rs"]

@@ -186,7 +186,8 @@ fn measure(args: &Args) -> Result<Measured, IdleError> {
         Io::Uring => BackendChoice::Uring,
         Io::Mmsg => BackendChoice::Mmsg,
     };
-    let options = EngineOptions { backend, shards: Some(args.shards.into()), pin: false };
+    let options =
+        EngineOptions { backend, shards: Some(args.shards.into()), ..EngineOptions::default() };
     let engine = Engine::start(options).map_err(IdleError::Start)?;
     let with_engine = rss_bytes()?;
 

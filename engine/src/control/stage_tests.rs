@@ -31,6 +31,7 @@ use crate::link::stats::LinkStats;
 use crate::metrics::Metrics;
 use crate::options::{Delivery, PeerLabels};
 use crate::orders::{AgentId, Inspection, Order, Orders, ShardHandle, Work};
+use crate::shard::records::Recorded;
 use crate::snapshot::Published;
 use crate::tls::revocation::RevocationList;
 
@@ -121,6 +122,8 @@ pub(crate) fn inspection() -> Inspection {
         contacts: Vec::new(),
         links: LinkStats::default(),
         io: IoStats::default(),
+        receive_drops: 0,
+        recorded: Recorded::default(),
         joined: true,
         queue_age: Duration::from_millis(1_500),
         agrees: false,

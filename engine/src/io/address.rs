@@ -35,7 +35,7 @@ impl Family {
 }
 
 /// A `sockaddr` in the kernel's layout.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub(crate) struct RawAddress {
     bytes: [u8; ADDRESS_BYTES],
@@ -95,6 +95,15 @@ impl RawAddress {
     /// How long it is.
     pub(crate) fn len(&self) -> u32 {
         self.len
+    }
+
+    /// Equal for equal addresses.
+    pub(crate) fn hash(&self) -> u32 {
+        let (words, _) = self.bytes.as_chunks::<8>();
+        let mix = |hash: u64, word: &[u8; 8]| {
+            (hash.rotate_left(5) ^ u64::from_ne_bytes(*word)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        };
+        (words.iter().fold(0, mix) >> 32) as u32
     }
 
     /// All of its room.

@@ -8,12 +8,14 @@
 use std::io;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 use super::address::{Family, RawAddress};
-use super::mmsg_batch::{BATCH_MAX_DATAGRAMS, ReceiveTray, SendTray};
+use super::mmsg_batch::{BATCH_MAX_DATAGRAMS, ReceiveTray};
 use super::poll::PollSet;
+use super::sends::{Call, SendQueue, is_refusal_to_cut};
+use super::spin::Spin;
 use super::table::Table;
 use super::waker::Parking;
 use super::{
@@ -25,10 +27,11 @@ pub struct Mmsg {
     poll: PollSet,
     parking: Parking,
     sockets: Table<Socket>,
-    sends: SendTray,
+    sends: SendQueue,
     arrivals: ReceiveTray,
     /// Readable sockets that may have more; kept for its memory.
     readable: Vec<SocketId>,
+    spin: Spin,
     stats: IoStats,
     /// One thread only, as its sibling.
     _thread: PhantomData<*const ()>,
@@ -49,39 +52,73 @@ impl Mmsg {
             poll,
             parking,
             sockets: Table::new(),
-            sends: SendTray::new(),
+            sends: SendQueue::new(),
             arrivals: ReceiveTray::new(),
             readable: Vec::with_capacity(TURN_MAX_DATAGRAMS),
+            spin: Spin::default(),
             stats: IoStats::default(),
             _thread: PhantomData,
         })
     }
 
+    pub(super) fn queue(&mut self) -> &mut SendQueue {
+        &mut self.sends
+    }
+
+    pub(super) fn spin(&mut self, most: Duration) {
+        self.spin.set(most);
+    }
+
+    pub(super) fn descriptor(&self, id: SocketId) -> Option<RawFd> {
+        self.sockets.get(id).map(|socket| socket.socket.as_raw_fd())
+    }
+
+    /// Looks for something to do; whether there is.
+    fn look(&mut self, most: Duration) -> io::Result<bool> {
+        self.stats.spins += 1;
+        let begun = Instant::now();
+        let mut found = false;
+        while !found && begun.elapsed() < most {
+            self.stats.syscalls += self.poll.wait(Some(Duration::ZERO))?;
+            found = self.poll.has_found() || self.parking.is_rung();
+        }
+        self.stats.spins_paid += u64::from(found);
+        self.spin.looked(found);
+        Ok(found)
+    }
+
     fn flush(&mut self) {
         self.sends.sort();
         let mut at = 0;
-        while let Some((id, run)) = self.sends.run(at) {
-            let socket = &self.sockets.get(id).expect("closing sends first").socket;
+        while let Some(call) = self.sends.point_call(at) {
             self.stats.syscalls += 1;
-            match self.sends.send(socket.as_raw_fd(), run.clone()) {
-                Ok(sent) => {
-                    self.stats.sent += sent as u64;
-                    at += sent;
+            at += match self.sends.send(call) {
+                Ok(messages) => {
+                    let runs = self.sends.taken(messages);
+                    runs.map(|len| self.stats.count_run(len)).sum()
                 }
-                Err(error) => {
-                    let refused = match error.raw_os_error() {
-                        Some(libc::EINTR) => 0,
-                        // The socket is full: so it is for the rest of the run.
-                        Some(libc::EAGAIN | libc::ENOBUFS) => run.len(),
-                        _ => 1,
-                    };
-                    self.stats.sent += refused as u64;
-                    self.stats.send_failed += refused as u64;
-                    at += refused;
-                }
-            }
+                Err(error) => self.refused(call, error.raw_os_error().unwrap_or(0)),
+            };
         }
         self.sends.clear();
+    }
+
+    /// The first run of a call was refused; returns how many datagrams that settles.
+    fn refused(&mut self, call: Call, errno: i32) -> usize {
+        let lost = match errno {
+            libc::EINTR => 0,
+            // The socket is full: so it is for the rest of its datagrams.
+            libc::EAGAIN | libc::ENOBUFS => call.datagrams,
+            _ if call.first.len > 1 && is_refusal_to_cut(errno) => {
+                let outcome = self.sends.send_one_by_one(call.first, errno);
+                self.stats.count_one_by_one(outcome);
+                return call.first.len;
+            }
+            _ => call.first.len,
+        };
+        self.stats.sent += lost as u64;
+        self.stats.send_failed += lost as u64;
+        lost
     }
 
     /// Takes a share from each readable socket until the turn is full or all are empty.
@@ -161,15 +198,17 @@ impl Datagrams for Mmsg {
 
     fn send(&mut self, id: SocketId, to: SocketAddr, bytes: &[u8]) {
         assert!(bytes.len() <= DATAGRAM_MAX_BYTES, "{} bytes in a datagram", bytes.len());
-        let family = self.sockets.get(id).map(|socket| socket.family);
-        let Some(to) = family.and_then(|family| RawAddress::encode(to, family)) else {
+        let place = self.sockets.get(id).and_then(|Socket { family, socket }| {
+            Some((socket.as_raw_fd(), RawAddress::encode(to, *family)?))
+        });
+        let Some((fd, to)) = place else {
             self.stats.send_failed += 1;
             return;
         };
         if self.sends.is_full() {
             self.flush();
         }
-        self.sends.queue(id, to, bytes);
+        self.sends.queue(id, fd, to, bytes);
     }
 
     fn turn(
@@ -178,6 +217,12 @@ impl Datagrams for Mmsg {
         receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
     ) -> io::Result<usize> {
         self.flush();
+        if let Some(most) = self.spin.before(timeout.unwrap_or(Duration::MAX))
+            && self.look(most)?
+        {
+            self.parking.unpark();
+            return Ok(self.take(receive));
+        }
         let may_wait = timeout != Some(Duration::ZERO) && self.parking.park();
         let waited = self.poll.wait(if may_wait { timeout } else { Some(Duration::ZERO) });
         self.parking.unpark();

@@ -21,20 +21,29 @@ mod mmsg;
 mod mmsg_batch;
 mod poll;
 mod probe;
+mod sends;
 pub mod signals;
 mod socket;
+mod spin;
 mod table;
 mod uring;
 mod uring_buffers;
 mod uring_sends;
+mod uring_tags;
 mod waker;
 
 #[cfg(test)]
+#[macro_use]
+mod tests;
+#[cfg(test)]
 mod refusal_tests;
 #[cfg(test)]
-mod tests;
+mod run_tests;
+#[cfg(test)]
+mod trouble_tests;
 
 pub use probe::{Refusal, Step};
+use sends::{OneByOne, SendQueue};
 pub use socket::{bind, bind_pair};
 pub use waker::Waker;
 
@@ -46,6 +55,9 @@ pub const DATAGRAM_MAX_BYTES: usize = 2_000;
 
 /// Datagrams that one turn hands out, so that timers and orders are never far away.
 pub const TURN_MAX_DATAGRAMS: usize = 64;
+
+/// Longest time that a loop looks for something to do before it sleeps.
+pub const SPIN_MAX: Duration = Duration::from_millis(1);
 
 /// The backend in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +95,43 @@ pub struct IoStats {
     pub send_failed: u64,
     /// Datagrams longer than a buffer, dropped.
     pub truncated: u64,
+    /// Sends that carried several datagrams to one peer, for the kernel to cut (GSO).
+    pub runs: u64,
+    /// Datagrams in them.
+    pub run_datagrams: u64,
+    /// Runs that the kernel would not cut; their datagrams were sent one by one.
+    pub runs_refused: u64,
     /// System calls.
     pub syscalls: u64,
     /// Times the receive buffers ran out (`uring`).
     pub out_of_buffers: u64,
+    /// Turns in which the kernel had more completions than the ring has room for (`uring`); it
+    /// keeps them.
+    pub overflows: u64,
+    /// Looks before a sleep, where spinning is switched on.
+    pub spins: u64,
+    /// Those that found something.
+    pub spins_paid: u64,
+}
+
+impl IoStats {
+    /// So many datagrams were handed to the kernel as one.
+    fn count_run(&mut self, len: usize) -> usize {
+        self.sent += len as u64;
+        if len > 1 {
+            self.runs += 1;
+            self.run_datagrams += len as u64;
+        }
+        len
+    }
+
+    /// A run was refused and its datagrams were sent one by one.
+    fn count_one_by_one(&mut self, outcome: OneByOne) {
+        self.runs_refused += 1;
+        self.syscalls += (outcome.sent + outcome.failed) as u64;
+        self.sent += (outcome.sent + outcome.failed) as u64;
+        self.send_failed += outcome.failed as u64;
+    }
 }
 
 /// Sends and receives datagrams for the sockets of one shard.
@@ -232,6 +277,45 @@ impl AnyDatagrams {
     fn of_mmsg(fallback: Option<Refusal>) -> Result<(Self, Startup), IoError> {
         let mmsg = mmsg::Mmsg::new().map_err(IoError::Mmsg)?;
         Ok((Self::Mmsg(Box::new(mmsg)), Startup { backend: Backend::Mmsg, fallback }))
+    }
+}
+
+impl AnyDatagrams {
+    fn queue(&mut self) -> &mut SendQueue {
+        match self {
+            Self::Uring(io) => io.queue(),
+            Self::Mmsg(io) => io.queue(),
+        }
+    }
+
+    /// Whether datagrams to one peer are handed to the kernel in runs, which it cuts. They are
+    /// until it refuses.
+    pub fn makes_runs(&mut self) -> bool {
+        self.queue().makes_runs()
+    }
+
+    /// Looks for something to do for so long before each sleep, [`SPIN_MAX`] at most, as long as
+    /// that pays; zero sleeps at once.
+    pub fn spin(&mut self, most: Duration) {
+        match self {
+            Self::Uring(io) => io.spin(most),
+            Self::Mmsg(io) => io.spin(most),
+        }
+    }
+
+    /// Datagrams that the kernel dropped because nobody read a socket in time; none where it does
+    /// not tell, or for a closed socket.
+    pub fn receive_drops(&self, id: SocketId) -> u64 {
+        let fd = match self {
+            Self::Uring(io) => io.descriptor(id),
+            Self::Mmsg(io) => io.descriptor(id),
+        };
+        fd.and_then(socket::receive_drops).unwrap_or(0)
+    }
+
+    /// Hands every datagram over by itself from here on, or no longer.
+    pub fn make_runs(&mut self, wanted: bool) {
+        self.queue().make_runs(wanted);
     }
 }
 

@@ -91,6 +91,11 @@ impl PollSet {
         Ok(2)
     }
 
+    /// Whether the last wait found anything.
+    pub(crate) fn has_found(&self) -> bool {
+        self.ready > 0
+    }
+
     /// The sockets that the last wait found readable, the waker left out.
     pub(crate) fn readable(&self) -> impl Iterator<Item = SocketId> {
         let ready = self.events[..self.ready].iter();

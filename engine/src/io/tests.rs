@@ -12,8 +12,10 @@ use super::{
 };
 use crate::options::BackendChoice;
 
+/// Set, a backend that is not usable here is a failure and not a reason to skip its tests.
+const BOTH: &str = "MESH_GOSSIP_BOTH_BACKENDS";
 /// A turn that finds nothing for this long is one too many.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 /// Empty turns that a story may contain: a turn may end early.
 const EMPTY_MAX_TURNS: usize = 40;
 
@@ -33,7 +35,7 @@ macro_rules! both {
     };
 }
 
-fn backend(choice: BackendChoice) -> Option<AnyDatagrams> {
+pub(super) fn backend(choice: BackendChoice) -> Option<AnyDatagrams> {
     match start(choice) {
         Ok((io, startup)) => {
             assert_eq!(startup.backend, io.backend());
@@ -41,27 +43,28 @@ fn backend(choice: BackendChoice) -> Option<AnyDatagrams> {
             Some(io)
         }
         Err(error) => {
+            assert!(std::env::var_os(BOTH).is_none(), "{BOTH} is set: {error}");
             println!("skipped: {error}");
             None
         }
     }
 }
 
-fn loopback() -> SocketAddr {
+pub(super) fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
 /// A socket of the backend with its address.
-fn opened(io: &mut AnyDatagrams) -> (SocketId, SocketAddr) {
+pub(super) fn opened(io: &mut AnyDatagrams) -> (SocketId, SocketAddr) {
     let socket = bind(loopback()).unwrap();
     let addr = socket.local_addr().unwrap();
     (io.open(socket).unwrap(), addr)
 }
 
-type Heard = Vec<(SocketId, SocketAddr, Vec<u8>)>;
+pub(super) type Heard = Vec<(SocketId, SocketAddr, Vec<u8>)>;
 
 /// Takes turns until `count` datagrams were heard, or too many turns found nothing.
-fn hear(io: &mut AnyDatagrams, count: usize) -> Heard {
+pub(super) fn hear(io: &mut AnyDatagrams, count: usize) -> Heard {
     let mut heard = Heard::new();
     let mut empty = 0;
     while heard.len() < count && empty < EMPTY_MAX_TURNS {
@@ -77,13 +80,13 @@ fn hear(io: &mut AnyDatagrams, count: usize) -> Heard {
 }
 
 /// Takes turns until one that waited found nothing.
-fn settle(io: &mut AnyDatagrams) {
+pub(super) fn settle(io: &mut AnyDatagrams) {
     for _ in 0..5 {
         io.turn(Some(Duration::from_millis(1)), &mut |_, _, _| {}).unwrap();
     }
 }
 
-fn pattern(len: usize) -> Vec<u8> {
+pub(super) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 31 + len) as u8).collect()
 }
 

@@ -10,16 +10,19 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use super::address::{ADDRESS_BYTES, Family, RawAddress};
+use super::sends::{QUEUE_MAX_DATAGRAMS, Run, SendQueue, is_refusal_to_cut};
+use super::spin::Spin;
 use super::table::Table;
 use super::uring_buffers::{BufferRing, GROUP};
-use super::uring_sends::{SendCall, Sends};
+use super::uring_sends::{self, SendCall};
+use super::uring_tags::Tag;
 use super::waker::Parking;
 use super::{
     Arrival, Backend, DATAGRAM_MAX_BYTES, Datagrams, IoStats, SocketId, Step, TURN_MAX_DATAGRAMS,
@@ -30,6 +33,8 @@ use super::{
 const SQ_ENTRIES: u32 = 256;
 /// Room for every socket of a shard to complete at once; beyond it the kernel keeps them itself.
 const CQ_ENTRIES: u32 = 4_096;
+/// More completions than this in one turn are rare, and cost an allocation once.
+const SIFTED_ROOM: usize = 1_024;
 /// Receives re-armed in a turn. There is one buffer for each, so that more would only fail again.
 const TURN_MAX_ARMS: usize = TURN_MAX_DATAGRAMS;
 /// A wait for ever is a wait for this long, again and again: what the kernel's clock can hold.
@@ -43,7 +48,12 @@ pub struct Uring {
     // Declared before the memory that it writes to, so that it is dropped first.
     ring: IoUring,
     buffers: BufferRing,
-    sends: Sends,
+    sends: SendQueue,
+    send_call: SendCall,
+    /// Completions taken from the ring while refused runs were looked for among them.
+    sifted: VecDeque<cqueue::Entry>,
+    /// Requests in the submission queue carry runs.
+    has_runs: bool,
     /// What every receive is submitted with: room for the sender's address, nothing else.
     receive_shape: Box<libc::msghdr>,
     sockets: Table<Socket>,
@@ -58,6 +68,7 @@ pub struct Uring {
     wait_flags: u32,
     /// An error of a submission outside `turn`, for the next one to return.
     broken: Option<io::Error>,
+    spin: Spin,
     stats: IoStats,
 }
 
@@ -75,42 +86,6 @@ enum Phase {
     Closing,
 }
 
-/// What a completion belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tag {
-    Receive(SocketId),
-    Cancel(SocketId),
-    Send,
-    Wake,
-}
-
-impl Tag {
-    const SEND: u64 = 1 << 32;
-    const WAKE: u64 = 2 << 32;
-    const RECEIVE: u64 = 3 << 32;
-    const CANCEL: u64 = 4 << 32;
-
-    fn to_user_data(self) -> u64 {
-        match self {
-            Self::Send => Self::SEND,
-            Self::Wake => Self::WAKE,
-            Self::Receive(id) => Self::RECEIVE | u64::from(id.0),
-            Self::Cancel(id) => Self::CANCEL | u64::from(id.0),
-        }
-    }
-
-    fn from_user_data(data: u64) -> Option<Self> {
-        let id = SocketId(data as u32);
-        match data & !u64::from(u32::MAX) {
-            Self::SEND => Some(Self::Send),
-            Self::WAKE => Some(Self::Wake),
-            Self::RECEIVE => Some(Self::Receive(id)),
-            Self::CANCEL => Some(Self::Cancel(id)),
-            _ => None,
-        }
-    }
-}
-
 /// How an enter waits.
 #[derive(Clone, Copy)]
 enum Wait {
@@ -121,8 +96,12 @@ enum Wait {
 impl Uring {
     /// Makes a ring for the calling thread.
     pub(crate) fn new() -> Result<Self, (Step, io::Error)> {
+        Self::with_completions(CQ_ENTRIES)
+    }
+
+    pub(super) fn with_completions(entries: u32) -> Result<Self, (Step, io::Error)> {
         let ring = IoUring::builder()
-            .setup_cqsize(CQ_ENTRIES)
+            .setup_cqsize(entries)
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
@@ -143,7 +122,10 @@ impl Uring {
         Ok(Self {
             ring,
             buffers,
-            sends: Sends::new(),
+            sends: SendQueue::new(),
+            send_call: SendCall::Send,
+            sifted: VecDeque::with_capacity(SIFTED_ROOM),
+            has_runs: false,
             receive_shape,
             sockets: Table::new(),
             unarmed: VecDeque::new(),
@@ -153,23 +135,62 @@ impl Uring {
             waker_armed: false,
             wait_flags,
             broken: None,
+            spin: Spin::default(),
             stats: IoStats::default(),
         })
     }
 
     /// How datagrams are sent.
     pub(crate) fn send_call(&self) -> SendCall {
-        self.sends.call()
+        self.send_call
     }
 
     /// Sends with SENDMSG: the kernel's SEND takes no address.
     pub(crate) fn send_without_address(&mut self) {
-        self.sends.without_address();
+        self.send_call = SendCall::SendMsg;
     }
 
     /// Counts from zero again: what the probe moved is not the shard's.
     pub(crate) fn forget_stats(&mut self) {
         self.stats = IoStats::default();
+    }
+
+    pub(super) fn spin(&mut self, most: Duration) {
+        self.spin.set(most);
+    }
+
+    pub(super) fn descriptor(&self, id: SocketId) -> Option<RawFd> {
+        match &self.sockets.get(id)?.phase {
+            Phase::Unarmed(socket) | Phase::Armed(socket) => Some(socket.as_raw_fd()),
+            Phase::Closing => None,
+        }
+    }
+
+    /// Looks for something to do, having submitted what is queued; whether there is. The ring says
+    /// so without a system call.
+    fn look(&mut self, most: Duration) -> io::Result<bool> {
+        if self.has_kernel_work() {
+            self.enter(Wait::No)?;
+        }
+        self.stats.spins += 1;
+        let begun = Instant::now();
+        let found = loop {
+            let rung = self.parking.is_rung();
+            if rung || self.has_kernel_work() || !self.ring.completion().is_empty() {
+                break true;
+            }
+            if begun.elapsed() >= most {
+                break false;
+            }
+            std::hint::spin_loop();
+        };
+        self.stats.spins_paid += u64::from(found);
+        self.spin.looked(found);
+        Ok(found)
+    }
+
+    pub(super) fn queue(&mut self) -> &mut SendQueue {
+        &mut self.sends
     }
 
     /// Queues an SQE, submitting first when there is no room.
@@ -178,15 +199,33 @@ impl Uring {
             self.flush();
         }
         let mut queue = self.ring.submission();
-        // SAFETY: every pointer in an SQE of ours is to a leased place of `sends` or to
-        // `receive_shape`; both are boxed, owned by `self`, and untouched until the kernel has
+        // SAFETY: every pointer in an SQE of ours is to a place or header of `sends` or to
+        // `receive_shape`; all are boxed, owned by `self`, and untouched until the kernel has
         // taken the SQE; sends are over by then and the shape is only read at that moment.
         // Descriptors stay open as long: `lingering` keeps those of closed sockets.
         unsafe { queue.push(entry) }.is_ok()
     }
 
-    fn has_send_room(&mut self) -> bool {
-        !self.sends.is_full() && !self.ring.submission().is_full()
+    /// Makes requests of what is queued, where the submission queue has room for all of it.
+    fn stage_sends(&mut self) {
+        let queue = self.ring.submission();
+        if !self.sends.is_waiting() || queue.capacity() - queue.len() < QUEUE_MAX_DATAGRAMS {
+            return;
+        }
+        drop(queue);
+        self.sends.sort();
+        let (mut at, generation) = (0, self.sends.generation());
+        while let Some(run) = self.sends.run(at) {
+            at = run.end();
+            self.stats.count_run(run.len);
+            self.has_runs |= run.len > 1;
+            let send = uring_sends::request(&mut self.sends, run, self.send_call)
+                .flags(squeue::Flags::SKIP_SUCCESS)
+                .user_data(Tag::Send(run, generation).to_user_data());
+            let queued = self.push(&send);
+            assert!(queued, "there is room, as seen above");
+        }
+        self.sends.stage();
     }
 
     /// Submits outside a turn; an error waits for the turn.
@@ -197,6 +236,7 @@ impl Uring {
     }
 
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        self.stage_sends();
         self.stats.syscalls += 1;
         let queued = self.ring.submission().len() as u32;
         let submitter = self.ring.submitter();
@@ -217,11 +257,48 @@ impl Uring {
                 _ => return Err(error),
             }
         }
-        if self.ring.submission().is_empty() {
-            self.sends.release_all();
+        if self.ring.submission().is_empty() && !self.sends.is_waiting() {
+            self.sift();
+            self.sends.clear();
             self.lingering.clear();
         }
         Ok(())
+    }
+
+    /// Looks for runs that were refused, while their datagrams are still in the queue: a send is
+    /// over when the kernel has taken it.
+    fn sift(&mut self) {
+        if !std::mem::replace(&mut self.has_runs, false) {
+            return;
+        }
+        loop {
+            let Some(done) = self.ring.completion().next() else { break };
+            match Tag::from_user_data(done.user_data()) {
+                Some(Tag::Send(run, generation)) => self.refused(run, generation, -done.result()),
+                Some(Tag::Receive(_) | Tag::Cancel(_) | Tag::Wake) | None => {
+                    self.sifted.push_back(done);
+                }
+            }
+        }
+    }
+
+    /// The kernel refused a run.
+    fn refused(&mut self, run: Run, generation: u16, errno: i32) {
+        let is_queued = self.sends.generation() == generation;
+        if run.len > 1 && is_refusal_to_cut(errno) && is_queued {
+            // Counted as sent already.
+            self.stats.sent -= run.len as u64;
+            self.stats.runs -= 1;
+            self.stats.run_datagrams -= run.len as u64;
+            let outcome = self.sends.send_one_by_one(run, errno);
+            self.stats.count_one_by_one(outcome);
+        } else {
+            self.stats.send_failed += run.len as u64;
+        }
+    }
+
+    fn completion(&mut self) -> Option<cqueue::Entry> {
+        self.sifted.pop_front().or_else(|| self.ring.completion().next())
     }
 
     /// Gives a receive to sockets that lack one, and cancels what is still to be cancelled.
@@ -285,13 +362,15 @@ impl Uring {
         !self.unarmed.is_empty()
             || !self.uncancelled.is_empty()
             || !self.waker_armed
+            || self.sends.is_waiting()
+            || !self.sifted.is_empty()
             || !self.ring.completion().is_empty()
     }
 
     /// Whether an enter that does not wait would change anything.
     fn has_kernel_work(&mut self) -> bool {
         let queue = self.ring.submission();
-        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || self.sends.is_waiting()
     }
 
     /// Takes one completion; whether a datagram was handed out.
@@ -308,8 +387,8 @@ impl Uring {
                 self.uncancelled.push_back(id);
                 false
             }
-            Tag::Send => {
-                self.stats.send_failed += 1;
+            Tag::Send(run, generation) => {
+                self.refused(run, generation, -done.result());
                 false
             }
             Tag::Wake => {
@@ -370,7 +449,7 @@ impl Uring {
     fn reap(&mut self, receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8])) -> usize {
         let mut handed = 0;
         while handed < TURN_MAX_DATAGRAMS {
-            let Some(done) = self.ring.completion().next() else { break };
+            let Some(done) = self.completion() else { break };
             handed += usize::from(self.complete(&done, receive));
         }
         self.buffers.publish();
@@ -420,28 +499,21 @@ impl Datagrams for Uring {
 
     fn send(&mut self, id: SocketId, to: SocketAddr, bytes: &[u8]) {
         assert!(bytes.len() <= DATAGRAM_MAX_BYTES, "{} bytes in a datagram", bytes.len());
-        // Both, because a flush between leasing a place and queuing its SQE would free the place.
-        if !self.has_send_room() {
-            self.flush();
-        }
-        let descriptor = match self.sockets.get(id) {
+        let place = match self.sockets.get(id) {
             Some(Socket { family, phase: Phase::Unarmed(socket) | Phase::Armed(socket) }) => {
                 RawAddress::encode(to, *family).map(|to| (socket.as_raw_fd(), to))
             }
             Some(Socket { phase: Phase::Closing, .. }) | None => None,
         };
-        let Some((fd, to)) = descriptor.filter(|_| self.has_send_room()) else {
+        if self.sends.is_full() {
+            self.flush();
+        }
+        // It stays full when the kernel would not take what is queued.
+        let Some((fd, to)) = place.filter(|_| !self.sends.is_full()) else {
             self.stats.send_failed += 1;
             return;
         };
-        let send = self
-            .sends
-            .lease(fd, to, bytes)
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(Tag::Send.to_user_data());
-        self.stats.sent += 1;
-        let queued = self.push(&send);
-        assert!(queued, "there is room, as seen above");
+        self.sends.queue(id, fd, to, bytes);
     }
 
     fn turn(
@@ -452,9 +524,16 @@ impl Datagrams for Uring {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
+        self.stats.overflows += u64::from(self.ring.submission().cq_overflow());
+        // First, while there is room for certain.
+        self.stage_sends();
         self.arm();
         let wait = timeout.unwrap_or(WAIT_MAX).min(WAIT_MAX);
-        let entered = if !wait.is_zero() && !self.is_busy() && self.parking.park() {
+        let mut may_wait = !wait.is_zero() && !self.is_busy();
+        if may_wait && let Some(most) = self.spin.before(wait) {
+            may_wait = !self.look(most)?;
+        }
+        let entered = if may_wait && self.parking.park() {
             self.enter(Wait::For(wait))
         } else if self.has_kernel_work() {
             self.enter(Wait::No)
@@ -484,8 +563,7 @@ impl Drop for Uring {
         let _ = self.ring.submitter().register_sync_cancel(Some(limit), CancelBuilder::any());
         for _ in 0..QUIESCE_MAX_STEPS {
             self.flush();
-            loop {
-                let Some(done) = self.ring.completion().next() else { break };
+            while let Some(done) = self.completion() {
                 self.complete(&done, &mut |_, _, _| {});
             }
             if self.is_quiet() {
@@ -494,46 +572,5 @@ impl Drop for Uring {
             let _ = self.enter(Wait::For(QUIESCE_STEP));
         }
         self.buffers.leak();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Kernels before the address in SEND.
-    #[test]
-    fn sendmsg_serves_where_send_takes_no_address() {
-        let Ok(mut io) = Uring::new() else {
-            println!("skipped: no io_uring");
-            return;
-        };
-        io.send_without_address();
-        assert_eq!(io.send_call(), SendCall::SendMsg);
-        let socket = super::super::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let addr = socket.local_addr().unwrap();
-        let id = io.open(socket).unwrap();
-        let mut numbers = Vec::new();
-        for number in 0..100_u8 {
-            io.send(id, addr, &[number; 100]);
-        }
-        for _ in 0..10 {
-            io.turn(Some(Duration::from_millis(50)), &mut |_, from, bytes| {
-                assert_eq!((from, &*bytes), (addr, &[bytes[0]; 100][..]));
-                numbers.push(bytes[0]);
-            })
-            .unwrap();
-        }
-        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
-        assert_eq!(io.stats().send_failed, 0);
-    }
-
-    #[test]
-    fn a_tag_survives_the_kernel() {
-        let id = SocketId(u32::MAX);
-        for tag in [Tag::Send, Tag::Wake, Tag::Receive(id), Tag::Cancel(SocketId(7))] {
-            assert_eq!(Tag::from_user_data(tag.to_user_data()), Some(tag));
-        }
-        assert_eq!(Tag::from_user_data(0), None);
     }
 }

@@ -87,6 +87,11 @@ impl Parking {
         state.compare_exchange(UP, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// Whether somebody has rung since the loop was last up.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.bell.state.load(Ordering::Acquire) == RUNG
+    }
+
     /// The wait is over; the loop answers every ring so far after this.
     pub(crate) fn unpark(&self) {
         self.bell.state.swap(UP, Ordering::AcqRel);

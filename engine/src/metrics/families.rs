@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 const WELL_FORMED: &str = "metric names are well formed and distinct";
 
@@ -21,6 +23,10 @@ pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
 
 pub(super) fn real_gauge(registry: &Registry, name: &str, help: &str) -> Gauge {
     register(registry, Gauge::new(name, help).expect(WELL_FORMED))
+}
+
+pub(super) fn real_gauges(registry: &Registry, name: &str, help: &str, label: &str) -> GaugeVec {
+    register(registry, GaugeVec::new(Opts::new(name, help), &[label]).expect(WELL_FORMED))
 }
 
 pub(super) fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> IntGaugeVec {

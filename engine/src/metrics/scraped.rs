@@ -6,6 +6,7 @@ use mesh_gossip_proto::{Stats, View};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::families::{counter, counters, gauge, gauges, raise, raise_by, real_gauge};
+use super::shard::Shard;
 use crate::io::IoStats;
 use crate::link::stats::LinkStats;
 use crate::orders::Inspection;
@@ -24,6 +25,8 @@ pub(super) struct Scraped {
     hosts: Hosts,
     links: Links,
     io: IntCounterVec,
+    receive_drops: IntCounter,
+    shard: Shard,
 }
 
 impl Scraped {
@@ -65,6 +68,12 @@ impl Scraped {
                 "The shard's datagram counters; agents of one shard share them.",
                 &["mesh_io"],
             ),
+            receive_drops: counter(
+                r,
+                "mesh_gossip_receive_drops_total",
+                "Datagrams that the kernel dropped because our socket's buffer was full.",
+            ),
+            shard: Shard::new(r),
         }
     }
 
@@ -92,6 +101,8 @@ impl Scraped {
         self.links.copy(&inspection.links);
         self.copy_messages(&inspection.links, &inspection.io);
         self.copy_io(&inspection.io);
+        raise(&self.receive_drops, inspection.receive_drops);
+        self.shard.copy(&inspection.recorded);
     }
 
     fn copy_messages(&self, links: &LinkStats, io: &IoStats) {
@@ -112,8 +123,14 @@ impl Scraped {
             ("sent", io.sent),
             ("send_failed", io.send_failed),
             ("truncated", io.truncated),
+            ("runs", io.runs),
+            ("run_datagrams", io.run_datagrams),
+            ("runs_refused", io.runs_refused),
             ("syscalls", io.syscalls),
             ("out_of_buffers", io.out_of_buffers),
+            ("overflows", io.overflows),
+            ("spins", io.spins),
+            ("spins_paid", io.spins_paid),
         ] {
             raise(&self.io.with_label_values(&[name]), total);
         }

@@ -330,3 +330,26 @@ fn revocation_lists_have_an_age_and_an_end() {
         assert!(text.contains(&line), "{line} is missing in {text}");
     }
 }
+
+#[test]
+fn a_scrape_tells_how_the_shard_fares() {
+    let metrics = metrics(PeerLabels::Off);
+    let mut inspection = inspection();
+    inspection.io.runs = 12;
+    inspection.receive_drops = 21;
+    inspection.recorded.lag_us.p99 = 1_500;
+    inspection.recorded.send_to_ack_us.max = 64;
+    inspection.recorded.turn_datagrams.p50 = 9;
+    for _scrape in 0..2 {
+        assert_lines(
+            &metrics.render(&alive(&["me"]), &inspection),
+            &[
+                "mesh_gossip_io_total{mesh_io=\"runs\"} 12",
+                "mesh_gossip_receive_drops_total 21",
+                "mesh_gossip_loop_lag_seconds{mesh_quantile=\"0.99\"} 0.0015",
+                "mesh_gossip_send_to_ack_seconds{mesh_quantile=\"1\"} 0.000064",
+                "mesh_gossip_turn_datagrams{mesh_quantile=\"0.5\"} 9",
+            ],
+        );
+    }
+}

@@ -428,7 +428,7 @@ pub static KEYS: &[Key] = &[
         "io:spin",
         Kind::Span,
         "0s",
-        "How long a shard polls before it sleeps; this build always sleeps.",
+        "How long a shard looks for datagrams before it sleeps, 1ms at most; less often where that finds none.",
     ),
     used("log:format", Kind::Choice(&["text", "json"]), "text", "Form of log lines."),
     used(

@@ -22,6 +22,7 @@ use super::keys::{self, Default, Standing};
 use super::pile::{Part, invalid};
 use super::value::{self, Value};
 use super::{Note, Settings};
+use crate::io::SPIN_MAX;
 use crate::options::{
     Advertise, AgentOptions, BackendChoice, ControlOptions, EngineOptions, Material, PeerLabels,
     RenewalOptions, RevocationOptions, TlsOptions, UpkeepOptions,
@@ -117,11 +118,7 @@ impl Settings {
         note("grace", !observes, NO_GRACE);
         const NO_RELAYS: &str = "without effect: the detector `observers` asks no relays";
         note("indirectPings", observes, NO_RELAYS);
-        note(
-            "io:spin",
-            self.span("io:spin") > Duration::ZERO,
-            "this build does not spin; a shard sleeps at once",
-        );
+        note("io:spin", self.span("io:spin") > SPIN_MAX, "a shard spins for a millisecond at most");
         let (checks, lists) =
             (self.switch("tls:checkCertificateRevocation"), self.entry("tls:crlPath").is_some());
         note(
@@ -208,6 +205,7 @@ impl Settings {
             },
             shards: self.entry("io:shards").map(|_| self.count("io:shards")),
             pin: self.switch("io:pin"),
+            spin: self.span("io:spin").min(SPIN_MAX),
         }
     }
 

@@ -23,6 +23,8 @@ use crate::orders::{AgentId, Inspection, Renewal, Reply, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
 
+use super::records::{Recorded, Records};
+
 /// Failed handshakes that are logged: so many at once, then one each refill. All are counted.
 const FAILURES_AT_ONCE: u32 = 16;
 const FAILURES_REFILL: Duration = Duration::from_secs(1);
@@ -33,6 +35,7 @@ const FALLS_AT_ONCE: u32 = 256;
 pub(super) struct Outside<'a> {
     pub(super) io: &'a mut AnyDatagrams,
     pub(super) control: &'a ControlHandle,
+    pub(super) records: &'a mut Records,
     /// Something waits for room in the control thread's queue; nothing may overtake it.
     pub(super) behind: bool,
 }
@@ -168,14 +171,17 @@ impl Seat {
         self.links.drop_all();
     }
 
-    pub(super) fn inspect(&self, now: Instant, wall: WallTime, io: IoStats) -> Inspection {
+    /// How the agent is; the shard fills in what is its own.
+    pub(super) fn inspect(&self, now: Instant, wall: WallTime) -> Inspection {
         Inspection {
             now,
             wall,
             stats: self.node.stats(),
             contacts: self.node.contacts().collect(),
             links: self.links.stats(),
-            io,
+            io: IoStats::default(),
+            receive_drops: 0,
+            recorded: Recorded::default(),
             joined: self.shared.is_joined(),
             queue_age: self.node.queue_age(now),
             agrees: self.node.agrees(),
@@ -223,6 +229,7 @@ impl Seat {
             let path = self.links.send(now, &transmit, &self.plain, &mut self.sealed);
             if let Some(path) = path {
                 outside.io.send(self.socket, path, &self.sealed);
+                outside.records.queued();
             }
         }
         while let Some((to, datagram)) = self.links.poll_transmit() {
@@ -253,10 +260,13 @@ impl Seat {
         }
     }
 
-    fn take_events(&mut self, now: Instant, outside: &Outside<'_>) {
+    fn take_events(&mut self, now: Instant, outside: &mut Outside<'_>) {
         while let Some(event) = self.node.poll_event() {
             self.shared.metrics.observe(&event);
             self.round_trips.observe(&event);
+            if let Event::RoundTrip { peer: _, rtt } = event {
+                outside.records.acked(rtt);
+            }
             match event {
                 Event::Broadcast { .. } | Event::Message { .. } => {
                     self.pass_on(event, outside);

@@ -101,7 +101,8 @@ fn a_hundred_and_twenty_eight_join_through_one_seed() {
 /// Agents on two shards; the first two are everybody's seeds.
 fn crowd(stage: &Stage) -> Vec<Agent> {
     let authority = Authority::of("crowd");
-    let options = EngineOptions { backend: stage.backend, shards: Some(2), pin: false };
+    let options =
+        EngineOptions { backend: stage.backend, shards: Some(2), ..EngineOptions::default() };
     let engine = Engine::start(options).unwrap();
     let mut agents: Vec<Agent> = Vec::new();
     for number in 0..AGENTS {

@@ -28,6 +28,13 @@ fn three_hosts_with_one_seed_find_each_other() {
             assert_eq!(tls.version, "TLSv1.3");
             assert!(tls.suite.starts_with("TLS13_"), "{}", tls.suite);
         }
+        for host in trio.all() {
+            until("its shard records what it does", || {
+                let recorded = host.inspect().recorded;
+                let all = [recorded.lag_us, recorded.turn_datagrams, recorded.send_to_ack_us];
+                all.iter().all(|quantiles| quantiles.count > 0 && quantiles.max > 0)
+            });
+        }
         for (seer, seen) in trio.pairs() {
             until("the joined line", || !seer.log.about(event_id::JOINED, seen.name()).is_empty());
             joined_is_logged_once(seer, seen);

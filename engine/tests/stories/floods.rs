@@ -111,7 +111,8 @@ static STARTING: Mutex<()> = Mutex::new(());
 
 impl Mesh {
     fn of(stage: &Stage, authority: &Authority) -> Self {
-        let options = EngineOptions { backend: stage.backend, shards: Some(1), pin: false };
+        let options =
+            EngineOptions { backend: stage.backend, shards: Some(1), ..EngineOptions::default() };
         let (engine, alone, thread) = {
             let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
             let engine = Engine::start(options).unwrap();

@@ -37,7 +37,8 @@ pub(crate) fn start_engine(
 ) -> Result<Engine, DemoError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let shards = Some(cores.min(nodes.into()));
-    Engine::start(EngineOptions { backend, shards, pin: false }).map_err(DemoError::Engine)
+    Engine::start(EngineOptions { backend, shards, ..EngineOptions::default() })
+        .map_err(DemoError::Engine)
 }
 
 /// Starts an agent for every identity.
