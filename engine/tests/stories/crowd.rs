@@ -55,7 +55,8 @@ const GRANTS: (u64, u64) = (8, 4);
 fn a_hundred_and_twenty_eight_join_through_one_seed() {
     alone_on_both_backends(|stage| {
         let authority = Authority::of("storm");
-        let options = EngineOptions { backend: stage.backend, shards: Some(2), pin: false };
+        let options =
+            EngineOptions { backend: stage.backend, shards: Some(2), ..EngineOptions::default() };
         let engine = Engine::start(options).unwrap();
         let papers = |number: usize| {
             let mut options = authority.options(&format!("member-{number}"), "worker");
