@@ -18,6 +18,12 @@ use crate::wire::message::{Body, Death, FRAME, Packet, Suspicion, Update};
 
 /// Fewest sends of an update, however small the cluster: half loses coverage.
 pub const LEAST_SENDS: u32 = 8;
+/// While no more wait, headers cost more than updates (rule G-6): such are sent
+const CALM: usize = 24;
+/// so often in datagrams of their own,
+const FEW_ALONE: u32 = 4;
+/// and so often in all.
+const FEW_SENDS: u32 = 8;
 
 /// A claim on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +44,11 @@ pub enum Claim {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     claim: Claim,
+    /// How often it was sent; while few wait, how often others showed that they have it as well.
     sends: u32,
     number: u64,
+    /// Queued while few waited (rule G-6).
+    spared: bool,
     /// The last burst that it went with.
     burst: u64,
     since: Instant,
@@ -53,12 +62,48 @@ impl Entry {
 
 type Key = (u32, Reverse<u64>, MemberId);
 
+/// What a datagram was begun for; it decides which updates go with it while few wait (rule G-6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// For the sake of the updates: its headers are their cost.
+    Alone,
+    /// For something else.
+    Beside,
+    /// It answers a digest that tells which updates its receiver lacks; they are in it.
+    Told,
+}
+
+impl Carrier {
+    /// An update sent or met so often does not go with it any more.
+    fn most(self) -> u32 {
+        match self {
+            Self::Alone => FEW_ALONE,
+            Self::Beside => FEW_SENDS,
+            Self::Told => 0,
+        }
+    }
+}
+
+/// How a datagram is filled.
+#[derive(Clone, Copy, Debug)]
+pub struct Filling {
+    /// Sends after which an update is dropped.
+    pub sends: u32,
+    /// Datagrams of one burst to one target have one number, not 0; what went with a burst does not
+    /// go with it again.
+    pub burst: u64,
+    /// What it was begun for.
+    pub carrier: Carrier,
+}
+
 /// The queue.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     entries: IdMap<Entry>,
     order: BTreeSet<Key>,
     next_number: u64,
+    /// Whether few updates are sent less often (rule G-6).
+    sparing: bool,
 }
 
 /// How often an update is sent in a cluster of `members`: max(least, λ·⌈log10(n+1)⌉).
@@ -67,6 +112,11 @@ pub fn transmit_limit(lambda: u32, members: usize, least: u32) -> u32 {
 }
 
 impl Queue {
+    /// A queue; a sparing one needs somebody who tells whoever was left out (rule G-6).
+    pub fn new(sparing: bool) -> Self {
+        Self { sparing, ..Self::default() }
+    }
+
     /// Updates waiting.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -83,7 +133,13 @@ impl Queue {
         if let Some(previous) = self.entries.remove(&id) {
             self.order.remove(&previous.key(id));
         }
-        let entry = Entry { claim, sends: 0, number: self.next_number, burst: 0, since: now };
+        let spared = self.sparing && self.entries.len() < CALM;
+        if self.entries.len() == CALM {
+            // From here on datagrams are full, and headers no matter.
+            self.entries.values_mut().for_each(|entry| entry.spared = false);
+        }
+        let number = self.next_number;
+        let entry = Entry { claim, sends: 0, number, spared, burst: 0, since: now };
         self.next_number += 1;
         self.order.insert(entry.key(id));
         self.entries.insert(id, entry);
@@ -118,14 +174,53 @@ impl Queue {
         });
     }
 
-    /// Fills what is left of a datagram; returns how many updates went in. Datagrams of one burst to
-    /// one target have one number, not 0; what went with a burst does not go with it again.
+    /// How many members are to have a datagram for the sake of updates alone, of `fanout`.
+    pub fn targets(&self, fanout: usize) -> usize {
+        let wanted = self.entries.values().map(|entry| match entry.spared {
+            true => FEW_ALONE.saturating_sub(entry.sends) as usize,
+            false => fanout,
+        });
+        wanted.max().unwrap_or(0).min(fanout)
+    }
+
+    /// Another brought the claim about `id` that we have: it is known there, and need not be sent as
+    /// often (rule G-6).
+    pub fn heard(&mut self, id: MemberId) {
+        if self.entries.get(&id).is_some_and(|entry| entry.spared) {
+            self.count(id);
+        }
+    }
+
+    /// Another's view equals ours, so it has all that waits here.
+    pub fn agreed(&mut self) {
+        if self.entries.len() > CALM {
+            return;
+        }
+        let spared = self.entries.iter().filter(|(_, entry)| entry.spared);
+        let ids: alloc::vec::Vec<MemberId> = spared.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.count(id);
+        }
+    }
+
+    fn count(&mut self, id: MemberId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        self.order.remove(&entry.key(id));
+        entry.sends += 1;
+        if entry.sends >= FEW_SENDS {
+            self.entries.remove(&id);
+        } else {
+            self.order.insert(entry.key(id));
+        }
+    }
+
+    /// Fills what is left of a datagram; returns how many updates went in.
     pub fn fill(
         &mut self,
         now: Instant,
         packet: &mut Packet,
         limit: usize,
-        (sends, burst): (u32, u64),
+        filling: Filling,
     ) -> usize {
         let mut sent = 0;
         let mut after: Option<Key> = None;
@@ -146,7 +241,10 @@ impl Queue {
             if packet.as_bytes().len() + FRAME + SMALLEST > limit {
                 break;
             }
-            if entry.burst == burst && burst != 0 {
+            if entry.burst == filling.burst && filling.burst != 0 {
+                continue;
+            }
+            if entry.spared && entry.sends >= filling.carrier.most() {
                 continue;
             }
             if write(now, &entry.claim, packet, limit) {
@@ -155,17 +253,18 @@ impl Queue {
             }
         }
         for (key, id) in moved {
-            self.sent(key, id, (sends, burst));
+            self.sent(key, id, filling);
         }
         sent
     }
 
-    fn sent(&mut self, key: Key, id: MemberId, (limit, burst): (u32, u64)) {
+    fn sent(&mut self, key: Key, id: MemberId, filling: Filling) {
         self.order.remove(&key);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.sends += 1;
-        entry.burst = burst;
-        if entry.sends >= limit {
+        entry.burst = filling.burst;
+        let most = if entry.spared { FEW_SENDS.min(filling.sends) } else { filling.sends };
+        if entry.sends >= most {
             self.entries.remove(&id);
         } else {
             let key = entry.key(id);
@@ -203,6 +302,10 @@ mod tests {
         MemberId([n; 16])
     }
 
+    fn filling(sends: u32, burst: u64) -> Filling {
+        Filling { sends, burst, carrier: Carrier::Beside }
+    }
+
     fn update(n: u8, counter: u32) -> Claim {
         let incarnation = Incarnation { generation: 1, counter };
         Claim::Update(Update::new(id(n), incarnation, State::Alive, RecordHash(u64::from(counter))))
@@ -210,7 +313,7 @@ mod tests {
 
     fn take(queue: &mut Queue, limit: usize, sends: u32) -> Vec<(u8, u32)> {
         let mut packet = Packet::default();
-        queue.fill(NOW, &mut packet, limit, (sends, 0));
+        queue.fill(NOW, &mut packet, limit, filling(sends, 0));
         Messages::new(packet.as_bytes())
             .map(|message| match message {
                 Ok(Message::Update(update)) => (update.id[0], update.incarnation.counter.get()),
@@ -276,7 +379,7 @@ mod tests {
             queue.push(NOW, id(n), update(n, 0), 100);
         }
         let fill =
-            |queue: &mut Queue, burst| queue.fill(NOW, &mut Packet::default(), 1_168, (8, burst));
+            |queue: &mut Queue, burst| queue.fill(NOW, &mut Packet::default(), 1_168, filling(8, burst));
         let first: Vec<_> = (0..3).map(|_| fill(&mut queue, 1)).collect();
         assert_eq!(first, [27, 13, 0]);
         assert_eq!(fill(&mut queue, 2), 27, "another target");
@@ -335,7 +438,7 @@ mod tests {
         queue.push(NOW, id(1), Claim::Death { death, since: Instant::ORIGIN }, 10);
         let mut packet = Packet::default();
         let now = Instant::ORIGIN + crate::time::Duration::from_millis(750);
-        assert_eq!(queue.fill(now, &mut packet, 1_168, (8, 0)), 1);
+        assert_eq!(queue.fill(now, &mut packet, 1_168, filling(8, 0)), 1);
         match Messages::new(packet.as_bytes()).next() {
             Some(Ok(Message::Death(death))) => assert_eq!(death.age_ms.get(), 750),
             other => panic!("{other:?}"),

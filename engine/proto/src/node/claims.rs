@@ -44,6 +44,10 @@ impl<T: MemberTable> Node<T> {
         };
         if news && !self.waits(id, hash) {
             self.pull(now, from, id, hash);
+        } else if known.is_some_and(|(known, known_hash)| {
+            known == Precedence(incarnation, state) && known_hash == hash
+        }) {
+            self.queue.heard(id);
         }
     }
 
@@ -400,7 +404,9 @@ impl<T: MemberTable> Node<T> {
         match self.table.get(id).map(Member::incarnation) {
             Some(known) if incarnation > known => self.pull(now, from, id, RecordHash(0)),
             Some(known) if incarnation == known && self.observes() => {
-                if !self.is_departed(id) {
+                if self.is_departed(id) {
+                    self.queue.heard(id);
+                } else {
                     self.hear_of_death(now, from, claim);
                 }
             }
