@@ -141,8 +141,7 @@ impl Purposes {
             self.kinds[usize::from(kind) % KINDS] += length as u64;
             only_updates &= matches!(kind, kind::UPDATE | kind::DEAD | kind::SUSPECT);
         }
-        let headers =
-            if only_updates { &mut self.headers_of_updates } else { &mut self.headers };
+        let headers = if only_updates { &mut self.headers_of_updates } else { &mut self.headers };
         *headers += OVERHEAD;
     }
 

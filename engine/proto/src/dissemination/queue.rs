@@ -49,6 +49,8 @@ struct Entry {
     number: u64,
     /// Queued while few waited (rule G-6).
     spared: bool,
+    /// Some of those who have it, for it came from them.
+    knowing: [Option<MemberId>; 4],
     /// The last burst that it went with.
     burst: u64,
     since: Instant,
@@ -92,8 +94,10 @@ pub struct Filling {
     /// Datagrams of one burst to one target have one number, not 0; what went with a burst does not
     /// go with it again.
     pub burst: u64,
-    /// What it was begun for.
+    /// What it was begun for,
     pub carrier: Carrier,
+    /// and to whom it goes.
+    pub to: MemberId,
 }
 
 /// The queue.
@@ -139,7 +143,8 @@ impl Queue {
             self.entries.values_mut().for_each(|entry| entry.spared = false);
         }
         let number = self.next_number;
-        let entry = Entry { claim, sends: 0, number, spared, burst: 0, since: now };
+        let entry =
+            Entry { claim, sends: 0, number, spared, knowing: [None; 4], burst: 0, since: now };
         self.next_number += 1;
         self.order.insert(entry.key(id));
         self.entries.insert(id, entry);
@@ -185,9 +190,19 @@ impl Queue {
 
     /// Another brought the claim about `id` that we have: it is known there, and need not be sent as
     /// often (rule G-6).
-    pub fn heard(&mut self, id: MemberId) {
+    pub fn heard(&mut self, id: MemberId, from: MemberId) {
         if self.entries.get(&id).is_some_and(|entry| entry.spared) {
+            self.brought(id, from);
             self.count(id);
+        }
+    }
+
+    /// What waits here about `id` has come from there, and need not go back.
+    pub fn brought(&mut self, id: MemberId, from: MemberId) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && let Some(place) = entry.knowing.iter_mut().find(|known| known.is_none())
+        {
+            *place = Some(from);
         }
     }
 
@@ -244,7 +259,8 @@ impl Queue {
             if entry.burst == filling.burst && filling.burst != 0 {
                 continue;
             }
-            if entry.spared && entry.sends >= filling.carrier.most() {
+            let known = entry.knowing.contains(&Some(filling.to));
+            if entry.spared && (known || entry.sends >= filling.carrier.most()) {
                 continue;
             }
             if write(now, &entry.claim, packet, limit) {
@@ -303,7 +319,7 @@ mod tests {
     }
 
     fn filling(sends: u32, burst: u64) -> Filling {
-        Filling { sends, burst, carrier: Carrier::Beside }
+        Filling { sends, burst, carrier: Carrier::Beside, to: id(0) }
     }
 
     fn update(n: u8, counter: u32) -> Claim {
@@ -378,8 +394,9 @@ mod tests {
         for n in 0..40 {
             queue.push(NOW, id(n), update(n, 0), 100);
         }
-        let fill =
-            |queue: &mut Queue, burst| queue.fill(NOW, &mut Packet::default(), 1_168, filling(8, burst));
+        let fill = |queue: &mut Queue, burst| {
+            queue.fill(NOW, &mut Packet::default(), 1_168, filling(8, burst))
+        };
         let first: Vec<_> = (0..3).map(|_| fill(&mut queue, 1)).collect();
         assert_eq!(first, [27, 13, 0]);
         assert_eq!(fill(&mut queue, 2), 27, "another target");

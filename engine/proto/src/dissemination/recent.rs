@@ -44,7 +44,11 @@ impl Recent {
 
     /// About whom somebody has not heard whose digest differs from ours by `difference`: one change,
     /// else two. The other side may also be ahead of us, or differ by more: then none.
-    pub fn explain(&mut self, now: Instant, difference: u64) -> Option<(MemberId, Option<MemberId>)> {
+    pub fn explain(
+        &mut self,
+        now: Instant,
+        difference: u64,
+    ) -> Option<(MemberId, Option<MemberId>)> {
         while self.changes.front().is_some_and(|change| now.since(change.at) > RECENT) {
             self.changes.pop_front();
         }

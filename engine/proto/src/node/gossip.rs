@@ -67,7 +67,14 @@ impl<T: MemberTable> Node<T> {
     fn enqueue_gossip(&mut self, to: Peer, burst: u64) {
         let transmit = Transmit { to: Destination::Member(to.id), address: to.address };
         let packet = Packet::on(self.spare.pop().unwrap_or_default());
-        self.outbox.push_back(Outgoing { transmit, packet, gossip: true, burst, bulk: false, told: false });
+        self.outbox.push_back(Outgoing {
+            transmit,
+            packet,
+            gossip: true,
+            burst,
+            bulk: false,
+            told: false,
+        });
     }
 
     /// Each interval one of the dead is told so, with probability min(½, dead/(5·alive)): if it

@@ -68,7 +68,8 @@ impl<T: MemberTable> Node<T> {
                         0 => self.next_burst(),
                         burst => burst,
                     };
-                    usize::from(notice) + self.fill_with_news(now, &mut packet, (to, burst, carrier))
+                    usize::from(notice)
+                        + self.fill_with_news(now, &mut packet, (to, burst, carrier))
                 }
                 // It waits for a handshake, with nobody perhaps: updates in it would count as sent,
                 // and be yesterday's when it leaves.
@@ -99,11 +100,11 @@ impl<T: MemberTable> Node<T> {
         now: Instant,
         packet: &mut Packet,
         limit: usize,
-        (burst, carrier): (u64, Carrier),
+        (to, burst, carrier): (MemberId, u64, Carrier),
     ) -> usize {
         let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
         let sends = transmit_limit(self.config.retransmit_limit, self.members(), least);
-        let filling = Filling { sends, burst, carrier };
+        let filling = Filling { sends, burst, carrier, to };
         let updates = self.queue.fill(now, packet, limit, filling);
         self.stats.updates_out += updates as u64;
         updates

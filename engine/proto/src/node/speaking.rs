@@ -357,18 +357,18 @@ impl<T: MemberTable> Node<T> {
     ) -> usize {
         let most = self.config.max_payload;
         if self.speaking.queue.is_empty() {
-            return self.fill_with_updates(now, packet, most, (burst, carrier));
+            return self.fill_with_updates(now, packet, most, (to, burst, carrier));
         }
         let free = most.saturating_sub(packet.as_bytes().len());
         let granted = self.speaking.balance.grant(free);
         let waiting = self.queue.len();
-        let mut updates = self.fill_with_updates(now, packet, most - granted, (burst, carrier));
+        let mut updates = self.fill_with_updates(now, packet, most - granted, (to, burst, carrier));
         let room = most.saturating_sub(packet.as_bytes().len());
         let sends = transmit_limit(self.config.retransmit_limit, self.members(), LEAST_SENDS);
         let target = Target { to, burst, sends };
         let share = if updates < waiting { granted } else { room };
         let filled = self.speaking.queue.fill(packet, most, share, target);
-        let further = self.fill_with_updates(now, packet, most, (burst, carrier));
+        let further = self.fill_with_updates(now, packet, most, (to, burst, carrier));
         updates += further;
         let contended = filled.held_back && further > 0;
         self.speaking.balance.settle(free, filled.bytes, contended, most);
