@@ -13,17 +13,52 @@ use core::cmp::Reverse;
 use crate::config::log10_ceil;
 use crate::member::MemberId;
 use crate::membership::table::IdMap;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::message::{Body, Death, FRAME, Packet, Suspicion, Update};
 
 /// Fewest sends of an update, however small the cluster: half loses coverage.
 pub const LEAST_SENDS: u32 = 8;
-/// While no more wait, headers cost more than updates (rule G-6): such are sent
+/// While no more wait, headers cost more than updates: such are sent half as often (rule G-6),
 const CALM: usize = 24;
-/// so often in datagrams of their own,
-const FEW_ALONE: u32 = 4;
-/// and so often in all.
-const FEW_SENDS: u32 = 8;
+/// but so often at least, however small the cluster,
+const LEAST_FEW: u32 = 6;
+/// and so many of that at once, in datagrams of their own.
+const FEW_ALONE: u32 = 3;
+
+/// How often an update is sent or met in all while few wait.
+fn few(sends: u32) -> u32 {
+    sends.div_ceil(2).max(LEAST_FEW)
+}
+
+/// Datagrams for the sake of updates beyond those few: what comes once in a while is told at once, what
+/// comes all the time with what leaves anyway.
+#[derive(Clone, Copy, Debug)]
+struct Purse {
+    left: u32,
+    /// Of the last one that was put in.
+    filled: Instant,
+}
+
+impl Purse {
+    const MOST: u32 = 96;
+    const EVERY: Duration = Duration::from_secs(8);
+
+    fn spend(&mut self, now: Instant, wished: u32) -> u32 {
+        let due = now.since(self.filled).as_nanos() / Self::EVERY.as_nanos();
+        let due = u32::try_from(due).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(due).min(Self::MOST);
+        self.filled = if self.left == Self::MOST { now } else { self.filled + Self::EVERY * due };
+        let spent = self.left.min(wished);
+        self.left -= spent;
+        spent
+    }
+}
+
+impl Default for Purse {
+    fn default() -> Self {
+        Self { left: Self::MOST, filled: Instant::ORIGIN }
+    }
+}
 
 /// A claim on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,23 +102,10 @@ type Key = (u32, Reverse<u64>, MemberId);
 /// What a datagram was begun for; it decides which updates go with it while few wait (rule G-6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
-    /// For the sake of the updates: its headers are their cost.
-    Alone,
-    /// For something else.
-    Beside,
+    /// The updates themselves, or something beside which they travel.
+    Any,
     /// It answers a digest that tells which updates its receiver lacks; they are in it.
     Told,
-}
-
-impl Carrier {
-    /// An update sent or met so often does not go with it any more.
-    fn most(self) -> u32 {
-        match self {
-            Self::Alone => FEW_ALONE,
-            Self::Beside => FEW_SENDS,
-            Self::Told => 0,
-        }
-    }
 }
 
 /// How a datagram is filled.
@@ -108,6 +130,7 @@ pub struct Queue {
     next_number: u64,
     /// Whether few updates are sent less often (rule G-6).
     sparing: bool,
+    purse: Purse,
 }
 
 /// How often an update is sent in a cluster of `members`: max(least, λ·⌈log10(n+1)⌉).
@@ -179,21 +202,27 @@ impl Queue {
         });
     }
 
-    /// How many members are to have a datagram for the sake of updates alone, of `fanout`.
-    pub fn targets(&self, fanout: usize) -> usize {
-        let wanted = self.entries.values().map(|entry| match entry.spared {
-            true => FEW_ALONE.saturating_sub(entry.sends) as usize,
-            false => fanout,
-        });
-        wanted.max().unwrap_or(0).min(fanout)
+    /// How many members are to have a datagram for the sake of updates alone at `now`, of `fanout`:
+    /// few each time, and more while few came of late.
+    pub fn targets(&mut self, now: Instant, fanout: usize, sends: u32) -> usize {
+        if self.entries.values().any(|entry| !entry.spared) {
+            return fanout;
+        }
+        let least = self.entries.values().map(|entry| entry.sends).min();
+        let Some(sent) = least else { return 0 };
+        let due = FEW_ALONE.saturating_sub(sent).min(few(sends));
+        let wished = few(sends).saturating_sub(sent.max(FEW_ALONE));
+        let fanout = u32::try_from(fanout).unwrap_or(u32::MAX);
+        let due = due.min(fanout);
+        (due + self.purse.spend(now, wished.min(fanout - due))) as usize
     }
 
     /// Another brought the claim about `id` that we have: it is known there, and need not be sent as
     /// often (rule G-6).
-    pub fn heard(&mut self, id: MemberId, from: MemberId) {
+    pub fn heard(&mut self, id: MemberId, from: MemberId, sends: u32) {
         if self.entries.get(&id).is_some_and(|entry| entry.spared) {
             self.brought(id, from);
-            self.count(id);
+            self.count(id, sends);
         }
     }
 
@@ -207,22 +236,22 @@ impl Queue {
     }
 
     /// Another's view equals ours, so it has all that waits here.
-    pub fn agreed(&mut self) {
+    pub fn agreed(&mut self, sends: u32) {
         if self.entries.len() > CALM {
             return;
         }
         let spared = self.entries.iter().filter(|(_, entry)| entry.spared);
         let ids: alloc::vec::Vec<MemberId> = spared.map(|(id, _)| *id).collect();
         for id in ids {
-            self.count(id);
+            self.count(id, sends);
         }
     }
 
-    fn count(&mut self, id: MemberId) {
+    fn count(&mut self, id: MemberId, sends: u32) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         self.order.remove(&entry.key(id));
         entry.sends += 1;
-        if entry.sends >= FEW_SENDS {
+        if entry.sends >= few(sends) {
             self.entries.remove(&id);
         } else {
             self.order.insert(entry.key(id));
@@ -260,7 +289,7 @@ impl Queue {
                 continue;
             }
             let known = entry.knowing.contains(&Some(filling.to));
-            if entry.spared && (known || entry.sends >= filling.carrier.most()) {
+            if entry.spared && (known || filling.carrier == Carrier::Told) {
                 continue;
             }
             if write(now, &entry.claim, packet, limit) {
@@ -279,7 +308,7 @@ impl Queue {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.sends += 1;
         entry.burst = filling.burst;
-        let most = if entry.spared { FEW_SENDS.min(filling.sends) } else { filling.sends };
+        let most = if entry.spared { few(filling.sends) } else { filling.sends };
         if entry.sends >= most {
             self.entries.remove(&id);
         } else {
@@ -319,7 +348,7 @@ mod tests {
     }
 
     fn filling(sends: u32, burst: u64) -> Filling {
-        Filling { sends, burst, carrier: Carrier::Beside, to: id(0) }
+        Filling { sends, burst, carrier: Carrier::Any, to: id(0) }
     }
 
     fn update(n: u8, counter: u32) -> Claim {

@@ -49,7 +49,7 @@ impl<T: MemberTable> Node<T> {
         } else if known.is_some_and(|(known, known_hash)| {
             known == Precedence(incarnation, state) && known_hash == hash
         }) {
-            self.queue.heard(id, from.id);
+            self.queue.heard(id, from.id, self.update_sends());
         }
     }
 
@@ -419,7 +419,7 @@ impl<T: MemberTable> Node<T> {
             Some(known) if incarnation > known => self.pull(now, from, id, RecordHash(0)),
             Some(known) if incarnation == known && self.observes() => {
                 if self.is_departed(id) {
-                    self.queue.heard(id, from.id);
+                    self.queue.heard(id, from.id, self.update_sends());
                 } else {
                     self.hear_of_death(now, from, claim);
                 }

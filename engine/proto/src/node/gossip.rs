@@ -22,8 +22,9 @@ impl<T: MemberTable> Node<T> {
             return;
         }
         let fanout = self.fanout_at(now).min(self.config.max_outbound_per_round);
+        let sends = self.update_sends();
         let fanout = match broadcasts == 0 && !self.has_list_news() {
-            true => self.queue.targets(fanout),
+            true => self.queue.targets(now, fanout, sends),
             false => fanout,
         };
         if fanout == 0 {

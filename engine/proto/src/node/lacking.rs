@@ -4,8 +4,6 @@
 //! ping and ack carries a digest, so whoever was left out is found within an interval, by what its
 //! digest differs in.
 
-use alloc::vec::Vec;
-
 use super::{Node, Peer};
 use crate::event::Destination;
 use crate::member::{MemberId, State};
@@ -22,8 +20,10 @@ impl<T: MemberTable> Node<T> {
         }
         let difference = self.table.digest() ^ digest;
         if difference != 0 {
-            let Some((one, other)) = self.recent.explain(now, difference) else { return };
-            let lacking: Vec<MemberId> = [Some(one), other].into_iter().flatten().collect();
+            let lacking = self.recent.explain(now, difference);
+            if lacking.is_empty() {
+                return;
+            }
             for id in lacking {
                 self.tell_the_latest(now, to, id);
             }
@@ -39,6 +39,10 @@ impl<T: MemberTable> Node<T> {
     fn tell_the_latest(&mut self, now: Instant, to: Peer, id: MemberId) {
         let Some(member) = self.table.get(id) else { return };
         match member.state {
+            // It would be asked for.
+            State::Alive | State::Suspect if self.flooding.bodies.take(now, to.id) => {
+                self.send_record(to, id);
+            }
             State::Alive | State::Suspect | State::Left => {
                 let state = if member.state == State::Left { State::Left } else { State::Alive };
                 let update = Update::new(id, member.incarnation(), state, member.record.hash());

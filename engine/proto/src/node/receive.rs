@@ -322,7 +322,7 @@ impl<T: MemberTable> Node<T> {
         if digest == self.table.digest() {
             self.stats.digests_equal += 1;
             self.agreement.agreed();
-            self.queue.agreed();
+            self.queue.agreed(self.update_sends());
             return true;
         }
         self.stats.digests_differ += 1;

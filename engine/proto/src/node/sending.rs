@@ -30,11 +30,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     fn carrier(&self) -> Carrier {
-        match (self.told, self.gossip) {
-            (true, _) => Carrier::Told,
-            (false, true) => Carrier::Alone,
-            (false, false) => Carrier::Beside,
-        }
+        if self.told { Carrier::Told } else { Carrier::Any }
     }
 }
 
@@ -102,12 +98,17 @@ impl<T: MemberTable> Node<T> {
         limit: usize,
         (to, burst, carrier): (MemberId, u64, Carrier),
     ) -> usize {
-        let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
-        let sends = transmit_limit(self.config.retransmit_limit, self.members(), least);
+        let sends = self.update_sends();
         let filling = Filling { sends, burst, carrier, to };
         let updates = self.queue.fill(now, packet, limit, filling);
         self.stats.updates_out += updates as u64;
         updates
+    }
+
+    /// How often an update is sent (rule G-1).
+    pub(super) fn update_sends(&self) -> u32 {
+        let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
+        transmit_limit(self.config.retransmit_limit, self.members(), least)
     }
 
     pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
