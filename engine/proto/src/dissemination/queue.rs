@@ -20,10 +20,8 @@ use crate::wire::message::{Body, Death, FRAME, Packet, Suspicion, Update};
 pub const LEAST_SENDS: u32 = 8;
 /// While no more wait, headers cost more than updates: such are sent half as often (rule G-6),
 const CALM: usize = 24;
-/// but so often at least, however small the cluster,
+/// but so often at least, however small the cluster.
 const LEAST_FEW: u32 = 6;
-/// and so many of that at once, in datagrams of their own.
-const FEW_ALONE: u32 = 3;
 
 /// How often an update is sent or met in all while few wait.
 fn few(sends: u32) -> u32 {
@@ -74,6 +72,17 @@ pub enum Claim {
         /// When the judgement was passed, on our clock.
         since: Instant,
     },
+}
+
+impl Claim {
+    /// How often it is sent in datagrams of their own while few wait, whatever that costs. Who has come
+    /// may be known a little later than who has gone.
+    fn alone(&self) -> u32 {
+        match self {
+            Self::Update(_) => 2,
+            Self::Suspicion(_) | Self::Death { .. } => 3,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -208,10 +217,10 @@ impl Queue {
         if self.entries.values().any(|entry| !entry.spared) {
             return fanout;
         }
+        let due = |entry: &Entry| entry.claim.alone().saturating_sub(entry.sends);
+        let due = self.entries.values().map(due).max().unwrap_or(0);
         let least = self.entries.values().map(|entry| entry.sends).min();
-        let Some(sent) = least else { return 0 };
-        let due = FEW_ALONE.saturating_sub(sent).min(few(sends));
-        let wished = few(sends).saturating_sub(sent.max(FEW_ALONE));
+        let wished = least.map_or(0, |sent| few(sends).saturating_sub(sent)).saturating_sub(due);
         let fanout = u32::try_from(fanout).unwrap_or(u32::MAX);
         let due = due.min(fanout);
         (due + self.purse.spend(now, wished.min(fanout - due))) as usize
