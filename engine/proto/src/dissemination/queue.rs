@@ -140,6 +140,8 @@ pub struct Queue {
     /// Whether few updates are sent less often (rule G-6).
     sparing: bool,
     purse: Purse,
+    /// The last tick had something from the purse: nothing is sent less often.
+    generous: bool,
 }
 
 /// How often an update is sent in a cluster of `members`: max(least, λ·⌈log10(n+1)⌉).
@@ -220,10 +222,12 @@ impl Queue {
         let due = |entry: &Entry| entry.claim.alone().saturating_sub(entry.sends);
         let due = self.entries.values().map(due).max().unwrap_or(0);
         let least = self.entries.values().map(|entry| entry.sends).min();
-        let wished = least.map_or(0, |sent| few(sends).saturating_sub(sent)).saturating_sub(due);
+        let wished = least.map_or(0, |sent| sends.saturating_sub(sent)).saturating_sub(due);
         let fanout = u32::try_from(fanout).unwrap_or(u32::MAX);
         let due = due.min(fanout);
-        (due + self.purse.spend(now, wished.min(fanout - due))) as usize
+        let more = self.purse.spend(now, wished.min(fanout - due));
+        self.generous = more > 0;
+        (due + more) as usize
     }
 
     /// Another brought the claim about `id` that we have: it is known there, and need not be sent as
@@ -256,11 +260,16 @@ impl Queue {
         }
     }
 
+    fn most(&self, sends: u32) -> u32 {
+        if self.generous { sends } else { few(sends) }
+    }
+
     fn count(&mut self, id: MemberId, sends: u32) {
+        let most = self.most(sends);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         self.order.remove(&entry.key(id));
         entry.sends += 1;
-        if entry.sends >= few(sends) {
+        if entry.sends >= most {
             self.entries.remove(&id);
         } else {
             self.order.insert(entry.key(id));
@@ -314,10 +323,11 @@ impl Queue {
 
     fn sent(&mut self, key: Key, id: MemberId, filling: Filling) {
         self.order.remove(&key);
+        let spared_most = self.most(filling.sends);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.sends += 1;
         entry.burst = filling.burst;
-        let most = if entry.spared { few(filling.sends) } else { filling.sends };
+        let most = if entry.spared { spared_most } else { filling.sends };
         if entry.sends >= most {
             self.entries.remove(&id);
         } else {
