@@ -455,7 +455,7 @@ mod tests {
     /// Rule G-5: the age of the queue is that of the oldest update that was never sent.
     #[test]
     fn the_oldest_unsent_is_known() {
-        let at = |ms| NOW + crate::time::Duration::from_millis(ms);
+        let at = |ms| NOW + Duration::from_millis(ms);
         let mut queue = Queue::default();
         assert_eq!(queue.unsent_since(), None);
         for n in 1..=3 {
@@ -468,6 +468,87 @@ mod tests {
         assert_eq!(queue.unsent_since(), Some(at(9)), "a newer claim is as old as itself");
         take(&mut queue, 43, 8);
         assert_eq!(queue.unsent_since(), None);
+    }
+
+    fn death(n: u8) -> Claim {
+        let incarnation = Incarnation::default().into();
+        let (age_ms, proof) = (0.into(), 0.into());
+        let death = Death { id: id(n).0, incarnation, announcer: [0; 16], age_ms, proof };
+        Claim::Death { death, since: NOW }
+    }
+
+    /// Sends what the queue has a datagram of its own for; says to how many.
+    fn tick(queue: &mut Queue, now: Instant) -> usize {
+        let targets = queue.targets(now, 15, 16);
+        for target in 0..targets {
+            let to = id(200 + target as u8);
+            let filling = Filling { sends: 16, burst: 0, carrier: Carrier::Any, to };
+            queue.fill(now, &mut Packet::default(), 1_168, filling);
+        }
+        targets
+    }
+
+    /// Rule G-6: what comes once in a while is told at once, what comes all the time hardly ever in
+    /// datagrams of its own.
+    #[test]
+    fn frequent_updates_have_few_datagrams_of_their_own() {
+        for (claim, alone) in [(update(1, 0), 2), (death(1), 3)] {
+            let mut queue = Queue::new(true);
+            let mut ticks = Vec::new();
+            for second in 0..300 {
+                let now = NOW + Duration::from_secs(second);
+                queue.push(now, id(1), claim, 100);
+                ticks.push(tick(&mut queue, now));
+            }
+            assert_eq!(ticks[..6], [15; 6], "{claim:?}");
+            let late: usize = ticks[100..].iter().sum();
+            assert!((200 * alone..=200 * alone + 26).contains(&late), "{claim:?}: {late}");
+            let rested = NOW + Duration::from_secs(2_000);
+            queue.push(rested, id(1), claim, 100);
+            assert_eq!(tick(&mut queue, rested), 15, "{claim:?}: after a rest");
+        }
+    }
+
+    /// Rule G-6: while many wait each is sent as often as the limit says, heard or not.
+    #[test]
+    fn many_updates_are_sent_as_often_as_ever() {
+        let mut queue = Queue::new(true);
+        for n in 0..=CALM as u8 {
+            queue.push(NOW, id(n), update(n, 0), 100);
+        }
+        (0..=CALM as u8).for_each(|n| queue.heard(id(n), id(99), 16));
+        queue.agreed(16);
+        assert_eq!(queue.targets(NOW, 15, 16), 15);
+        let sent: usize = (0..40).map(|_| take(&mut queue, 1_168, 16).len()).sum();
+        assert_eq!(sent, 16 * (CALM + 1));
+        assert!(queue.is_empty() && queue.order.is_empty());
+    }
+
+    /// Rule G-6: whoever brings what waits here, or agrees, has it; it is sent less often, and not
+    /// back.
+    #[test]
+    fn what_others_have_is_sent_less_often_and_not_back() {
+        let mut queue = Queue::new(true);
+        queue.push(NOW, id(1), death(1), 100);
+        queue.heard(id(1), id(7), 16);
+        let to = |to| Filling { sends: 16, burst: 0, carrier: Carrier::Any, to };
+        let fill =
+            |queue: &mut Queue, filling| queue.fill(NOW, &mut Packet::default(), 1_168, filling);
+        assert_eq!(fill(&mut queue, to(id(7))), 0, "it came from there");
+        let told = Filling { carrier: Carrier::Told, ..to(id(8)) };
+        assert_eq!(fill(&mut queue, told), 0, "nor to whom it was told");
+        assert_eq!(fill(&mut queue, to(id(8))), 1);
+        (0..5).for_each(|_| queue.agreed(16));
+        assert_eq!(queue.len(), 1, "seven of eight");
+        queue.heard(id(1), id(9), 16);
+        assert!(queue.is_empty() && queue.order.is_empty());
+
+        let mut baseline = Queue::default();
+        baseline.push(NOW, id(1), death(1), 100);
+        (0..20).for_each(|_| baseline.heard(id(1), id(7), 16));
+        baseline.agreed(16);
+        let sent = (0..40).filter(|_| fill(&mut baseline, to(id(7))) > 0).count();
+        assert_eq!(sent, 16, "a baseline counts its own sends alone");
     }
 
     /// Rule G-1: a hot update takes 40 bytes, a death 64 with its frame.
@@ -502,7 +583,7 @@ mod tests {
         };
         queue.push(NOW, id(1), Claim::Death { death, since: Instant::ORIGIN }, 10);
         let mut packet = Packet::default();
-        let now = Instant::ORIGIN + crate::time::Duration::from_millis(750);
+        let now = Instant::ORIGIN + Duration::from_millis(750);
         assert_eq!(queue.fill(now, &mut packet, 1_168, filling(8, 0)), 1);
         match Messages::new(packet.as_bytes()).next() {
             Some(Ok(Message::Death(death))) => assert_eq!(death.age_ms.get(), 750),
