@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mesh_gossip_proto::Instant;
 use mesh_gossip_proto::config::SEAL_OVERHEAD;
-use mesh_gossip_proto::wire::message::kind;
+use mesh_gossip_proto::wire::message::{FRAME, kind};
 
 /// Bytes of a UDP and an IPv4 header.
 pub const UDP_IP: u64 = 28;
@@ -78,6 +78,8 @@ pub struct Ledger {
     pub wall: Duration,
     /// Most memory that the whole process held; 0 where the kernel does not tell.
     pub rss_bytes: u64,
+    /// Protocol bytes by what they are for.
+    pub by_purpose: Purposes,
     /// Protocol bytes by the regions of sender and receiver; empty where there is one region.
     pub by_regions: BTreeMap<(u8, u8), u64>,
 }
@@ -114,6 +116,80 @@ pub struct Sessions {
     pub max: usize,
 }
 
+/// Bytes by what they are for: the kinds of messages, frames included, and the headers and seals of
+/// datagrams, those that went for the sake of updates alone apart. The sum is all protocol bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purposes {
+    kinds: [u64; KINDS],
+    headers: u64,
+    headers_of_updates: u64,
+}
+
+/// No kind has a higher number.
+const KINDS: usize = 64;
+
+impl Default for Purposes {
+    fn default() -> Self {
+        Self { kinds: [0; KINDS], headers: 0, headers_of_updates: 0 }
+    }
+}
+
+impl Purposes {
+    fn datagram(&mut self, payload: &[u8]) {
+        let mut only_updates = true;
+        for (kind, length) in messages(payload) {
+            self.kinds[usize::from(kind) % KINDS] += length as u64;
+            only_updates &= matches!(kind, kind::UPDATE | kind::DEAD | kind::SUSPECT);
+        }
+        let headers = if only_updates { &mut self.headers_of_updates } else { &mut self.headers };
+        *headers += OVERHEAD;
+    }
+
+    /// Takes in the bytes of another run.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.kinds.iter_mut().zip(other.kinds) {
+            *mine += theirs;
+        }
+        self.headers += other.headers;
+        self.headers_of_updates += other.headers_of_updates;
+    }
+
+    /// Name and bytes of each purpose that anything was sent for.
+    pub fn named(&self) -> Vec<(String, u64)> {
+        let kinds = (0u8..).zip(self.kinds).map(|(kind, bytes)| (name(kind), bytes));
+        let headers = [
+            ("headers".to_string(), self.headers),
+            ("headers_of_updates_alone".to_string(), self.headers_of_updates),
+        ];
+        kinds.chain(headers).filter(|(_, bytes)| *bytes > 0).collect()
+    }
+}
+
+fn name(kind: u8) -> String {
+    let name = match kind {
+        kind::PING => "ping",
+        kind::ACK => "ack",
+        kind::UPDATE => "update",
+        kind::SUSPECT => "suspect",
+        kind::DEAD => "dead",
+        kind::NOTICE => "notice",
+        kind::RECORD_PULL => "record_pull",
+        kind::RECORD => "record",
+        kind::PART => "part",
+        kind::CERTIFICATE => "certificate",
+        kind::VERIFY => "verify",
+        kind::VOTE => "vote",
+        kind::PROOF_PULL => "proof_pull",
+        kind::PROOF => "proof",
+        kind::SKETCH => "sketch",
+        kind::DIFFERENCE => "difference",
+        kind::WANT => "want",
+        kind::BROADCAST => "broadcast",
+        other => return format!("kind_{other}"),
+    };
+    name.to_string()
+}
+
 /// Keeps the books.
 pub(crate) struct Books {
     since: Instant,
@@ -126,6 +202,7 @@ pub(crate) struct Books {
     second: u64,
     second_bytes: u64,
     peak: u64,
+    by_purpose: Purposes,
     by_regions: BTreeMap<(u8, u8), u64>,
     running: usize,
     running_since: Instant,
@@ -145,6 +222,7 @@ impl Books {
             second: 0,
             second_bytes: 0,
             peak: 0,
+            by_purpose: Purposes::default(),
             by_regions: BTreeMap::new(),
             running: 0,
             running_since: Instant::ORIGIN,
@@ -193,6 +271,7 @@ impl Books {
         spent.datagrams += 1;
         spent.bytes += bytes;
         spent.body_bytes += bodies(payload);
+        self.by_purpose.datagram(payload);
         let second = now.as_nanos() / 1_000_000_000;
         if second != self.second {
             self.peak = self.peak.max(self.second_bytes);
@@ -230,6 +309,7 @@ impl Books {
             events: self.events,
             wall: self.wall,
             rss_bytes: peak_bytes(),
+            by_purpose: self.by_purpose.clone(),
             by_regions: self.by_regions.clone(),
         }
     }
@@ -238,15 +318,21 @@ impl Books {
 /// Bytes of what is signed and pulled rather than gossiped: bodies of records, proofs and
 /// certificates, whole or in parts. Their frames are not among them.
 fn bodies(payload: &[u8]) -> u64 {
-    let (mut rest, mut sum) = (payload, 0);
-    while let [kind, low, high, tail @ ..] = rest {
+    let is_body =
+        |kind| matches!(kind, kind::RECORD | kind::PROOF | kind::CERTIFICATE | kind::PART);
+    let pulled = messages(payload).filter(|(kind, _)| is_body(*kind));
+    pulled.map(|(_, length)| (length - FRAME) as u64).sum()
+}
+
+/// Kind and length of each message of a payload, frames included.
+fn messages(payload: &[u8]) -> impl Iterator<Item = (u8, usize)> {
+    let mut rest = payload;
+    std::iter::from_fn(move || {
+        let [kind, low, high, tail @ ..] = rest else { return None };
         let length = usize::from(u16::from_le_bytes([*low, *high])).min(tail.len());
-        if matches!(*kind, kind::RECORD | kind::PROOF | kind::CERTIFICATE | kind::PART) {
-            sum += length as u64;
-        }
         rest = &tail[length..];
-    }
-    sum
+        Some((*kind, FRAME + length))
+    })
 }
 
 /// Most memory of this process that was ever resident, or since the peak was last
@@ -279,5 +365,30 @@ mod tests {
         assert_eq!(bodies(packet.as_bytes()), 700);
         assert_eq!(bodies(&packet.as_bytes()[..100]), 100 - 16 - 6, "cut short in the record");
         assert_eq!(bodies(&[]), 0);
+    }
+
+    #[test]
+    fn every_byte_has_a_purpose() {
+        let mut books = Books::new();
+        books.enter();
+        let mut carried = Packet::default();
+        for (kind, bytes) in [(kind::PING, 12), (kind::UPDATE, 40), (kind::RECORD, 300)] {
+            assert!(carried.push_raw(1_100, kind, &vec![0; bytes]));
+        }
+        let mut alone = Packet::default();
+        assert!(alone.push_raw(1_100, kind::UPDATE, &[0; 40]));
+        books.datagram(Instant::ORIGIN, 0, carried.as_bytes());
+        books.datagram(Instant::ORIGIN, 0, alone.as_bytes());
+        let ledger = books.ledger(Instant::ORIGIN);
+        let found = ledger.by_purpose.named();
+        let expected = [
+            ("ping", 15),
+            ("update", 86),
+            ("record", 303),
+            ("headers", OVERHEAD),
+            ("headers_of_updates_alone", OVERHEAD),
+        ];
+        assert_eq!(found, expected.map(|(name, bytes)| (name.to_string(), bytes)));
+        assert_eq!(found.iter().map(|(_, bytes)| bytes).sum::<u64>(), ledger.total.bytes);
     }
 }

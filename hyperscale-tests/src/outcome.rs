@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::Settling;
+use crate::ledger::Purposes;
 use crate::measure::{Curve, Findings, Spread, ms};
 use crate::plan::Plan;
 use crate::scenario::criteria::{self, Check};
@@ -23,6 +24,8 @@ pub struct Load {
     pub bytes: u64,
     /// Bodies of records, proofs and certificates, part of `bytes`.
     pub body_bytes: u64,
+    /// What they were for.
+    pub by_purpose: Purposes,
     /// Handshakes started.
     pub handshakes: u64,
     /// Their bytes.
@@ -164,6 +167,11 @@ impl Run {
         all.and_then(|all| all.into_iter().max())
     }
 
+    fn by_purpose(&self) -> BTreeMap<String, f64> {
+        let named = self.load.by_purpose.named().into_iter();
+        named.map(|(name, bytes)| (name, rounded(self.per_node_s(bytes)))).collect()
+    }
+
     /// The JSON object of the run.
     pub fn outcome(&self) -> Outcome {
         let plan = &self.plan;
@@ -201,6 +209,7 @@ impl Run {
             node_hours: rounded(self.node_hours()),
             bytes_per_node_s: rounded(self.per_node_s(self.load.bytes)),
             body_bytes_per_node_s: rounded(self.per_node_s(self.load.body_bytes)),
+            bytes_per_node_s_by_purpose: self.by_purpose(),
             bytes_per_node_s_peak: rounded(self.load.peak()),
             handshake_bytes_per_node_s: rounded(self.per_node_s(self.load.handshake_bytes)),
             handshakes_per_node_min: rounded(self.handshakes_per_node_min()),
@@ -254,6 +263,7 @@ impl Load {
         self.datagrams += other.datagrams;
         self.bytes += other.bytes;
         self.body_bytes += other.body_bytes;
+        self.by_purpose.add(&other.by_purpose);
         self.handshakes += other.handshakes;
         self.handshake_bytes += other.handshake_bytes;
         self.stream_bytes += other.stream_bytes;
@@ -385,6 +395,7 @@ pub struct Outcome {
     pub node_hours: f64,
     pub bytes_per_node_s: f64,
     pub body_bytes_per_node_s: f64,
+    pub bytes_per_node_s_by_purpose: BTreeMap<String, f64>,
     pub bytes_per_node_s_peak: f64,
     pub handshake_bytes_per_node_s: f64,
     pub handshakes_per_node_min: f64,

@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::config::{Config, SOON};
+use crate::config::{Config, Detector, SOON};
 use crate::detector::awareness::Awareness;
 use crate::detector::contacts::{Contact, Contacts};
 use crate::detector::order::ProbeOrder;
@@ -24,6 +24,7 @@ use crate::detector::relay::Relays;
 use crate::detector::suspicion::Suspicion;
 use crate::dissemination::lists::Lists;
 use crate::dissemination::queue::Queue;
+use crate::dissemination::recent::Recent;
 use crate::error::CommandError;
 use crate::event::{Command, Event, Stats, StreamRequest, Timer};
 use crate::member::{Incarnation, MemberId, State};
@@ -53,6 +54,7 @@ mod door;
 mod flooding;
 mod gossip;
 mod joining;
+mod lacking;
 mod leading;
 mod lists;
 mod memberlist;
@@ -123,6 +125,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     suspicions: IdMap<Suspicion>,
     noticed: IdMap<Instant>,
     queue: Queue,
+    recent: Recent,
     lists: Lists,
     pulls: Pulls,
     chains: Chains,
@@ -201,6 +204,7 @@ impl<T: MemberTable> Node<T> {
         let record =
             SignedRecord::author(record, authority.as_ref()).ok_or(CommandError::Signing)?;
         let own = Arc::new(record);
+        let sparing = config.detector == Detector::Observers;
         let mut node = Self {
             rng: fastrand::Rng::with_seed(seed ^ local.prefix()),
             config,
@@ -218,7 +222,8 @@ impl<T: MemberTable> Node<T> {
             observing: Observing::default(),
             suspicions: IdMap::default(),
             noticed: IdMap::default(),
-            queue: Queue::default(),
+            queue: Queue::new(sparing),
+            recent: Recent::default(),
             lists: Lists::default(),
             pulls: Pulls::default(),
             chains: Chains::default(),
@@ -531,7 +536,9 @@ impl<T: MemberTable> Node<T> {
         let before = self.table.get(member.id()).is_some_and(|known| known.state.is_present());
         let moved = before != member.state.is_present();
         self.note_terms(now, &member);
+        let (id, digest) = (member.id(), self.table.digest());
         self.table.put(member);
+        self.recent.changed(now, id, digest ^ self.table.digest());
         if moved && self.observes() {
             self.ring_changed(now);
         }

@@ -76,6 +76,7 @@ impl<'a, T: SimTable> Play<'a, T> {
         self.load.datagrams = closing.datagrams;
         self.load.bytes = closing.bytes;
         self.load.body_bytes = closing.body_bytes;
+        self.load.by_purpose = closing.by_purpose;
         self.load.handshakes = closing.handshakes;
         self.load.handshake_bytes = closing.handshake_bytes;
         self.load.stream_bytes = closing.stream_bytes;

@@ -11,6 +11,7 @@ use mesh_gossip_proto::membership::roster::List;
 use mesh_gossip_proto::sync::snapshot;
 use mesh_gossip_proto::{Instant, Member, MemberId, State};
 
+use crate::ledger::Purposes;
 use crate::measure::{Findings, Measure};
 use crate::outcome::Storm;
 use crate::plan::{Plan, Scenario};
@@ -43,6 +44,7 @@ pub(super) struct Tally {
     pub(super) datagrams: u64,
     pub(super) bytes: u64,
     pub(super) body_bytes: u64,
+    pub(super) by_purpose: Purposes,
     pub(super) handshakes: u64,
     pub(super) handshake_bytes: u64,
     pub(super) stream_bytes: u64,
@@ -233,14 +235,16 @@ impl<T: SimTable> Stage<T> {
 
     pub(super) fn tally(&self) -> Tally {
         let ledger = self.world.ledger();
+        let cross_region_bytes = ledger.cross_region_bytes();
         Tally {
             datagrams: ledger.total.datagrams,
             bytes: ledger.total.bytes,
             body_bytes: ledger.total.body_bytes,
+            by_purpose: ledger.by_purpose,
             handshakes: ledger.total.handshakes,
             handshake_bytes: ledger.total.handshake_bytes,
             stream_bytes: ledger.total.stream_bytes,
-            cross_region_bytes: ledger.cross_region_bytes(),
+            cross_region_bytes,
             events: ledger.events,
         }
     }

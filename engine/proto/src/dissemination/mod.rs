@@ -5,3 +5,4 @@ pub mod broadcasts;
 pub mod lists;
 pub mod origins;
 pub mod queue;
+pub mod recent;

@@ -13,11 +13,50 @@ use core::cmp::Reverse;
 use crate::config::log10_ceil;
 use crate::member::MemberId;
 use crate::membership::table::IdMap;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::message::{Body, Death, FRAME, Packet, Suspicion, Update};
 
 /// Fewest sends of an update, however small the cluster: half loses coverage.
 pub const LEAST_SENDS: u32 = 8;
+/// While no more wait, headers cost more than updates: such are sent half as often (rule G-6),
+const CALM: usize = 24;
+/// but so often at least, however small the cluster.
+const LEAST_FEW: u32 = 6;
+
+/// How often an update is sent or met in all while few wait.
+fn few(sends: u32) -> u32 {
+    sends.div_ceil(2).max(LEAST_FEW)
+}
+
+/// Datagrams for the sake of updates beyond those few: what comes once in a while is told at once, what
+/// comes all the time with what leaves anyway.
+#[derive(Clone, Copy, Debug)]
+struct Purse {
+    left: u32,
+    /// Of the last one that was put in.
+    filled: Instant,
+}
+
+impl Purse {
+    const MOST: u32 = 96;
+    const EVERY: Duration = Duration::from_secs(8);
+
+    fn spend(&mut self, now: Instant, wished: u32) -> u32 {
+        let due = now.since(self.filled).as_nanos() / Self::EVERY.as_nanos();
+        let due = u32::try_from(due).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(due).min(Self::MOST);
+        self.filled = if self.left == Self::MOST { now } else { self.filled + Self::EVERY * due };
+        let spent = self.left.min(wished);
+        self.left -= spent;
+        spent
+    }
+}
+
+impl Default for Purse {
+    fn default() -> Self {
+        Self { left: Self::MOST, filled: Instant::ORIGIN }
+    }
+}
 
 /// A claim on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +74,27 @@ pub enum Claim {
     },
 }
 
+impl Claim {
+    /// How often it is sent in datagrams of their own while few wait, whatever that costs. Who has come
+    /// may be known a little later than who has gone.
+    fn alone(&self) -> u32 {
+        match self {
+            Self::Update(_) => 2,
+            Self::Suspicion(_) | Self::Death { .. } => 3,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     claim: Claim,
+    /// How often it was sent; while few wait, how often others showed that they have it as well.
     sends: u32,
     number: u64,
+    /// Queued while few waited (rule G-6).
+    spared: bool,
+    /// Some of those who have it, for it came from them.
+    knowing: [Option<MemberId>; 4],
     /// The last burst that it went with.
     burst: u64,
     since: Instant,
@@ -53,12 +108,40 @@ impl Entry {
 
 type Key = (u32, Reverse<u64>, MemberId);
 
+/// What a datagram was begun for; it decides which updates go with it while few wait (rule G-6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// The updates themselves, or something beside which they travel.
+    Any,
+    /// It answers a digest that tells which updates its receiver lacks; they are in it.
+    Told,
+}
+
+/// How a datagram is filled.
+#[derive(Clone, Copy, Debug)]
+pub struct Filling {
+    /// Sends after which an update is dropped.
+    pub sends: u32,
+    /// Datagrams of one burst to one target have one number, not 0; what went with a burst does not
+    /// go with it again.
+    pub burst: u64,
+    /// What it was begun for,
+    pub carrier: Carrier,
+    /// and to whom it goes.
+    pub to: MemberId,
+}
+
 /// The queue.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     entries: IdMap<Entry>,
     order: BTreeSet<Key>,
     next_number: u64,
+    /// Whether few updates are sent less often (rule G-6).
+    sparing: bool,
+    purse: Purse,
+    /// The last tick had something from the purse: nothing is sent less often.
+    generous: bool,
 }
 
 /// How often an update is sent in a cluster of `members`: max(least, λ·⌈log10(n+1)⌉).
@@ -67,6 +150,11 @@ pub fn transmit_limit(lambda: u32, members: usize, least: u32) -> u32 {
 }
 
 impl Queue {
+    /// A queue; a sparing one needs somebody who tells whoever was left out (rule G-6).
+    pub fn new(sparing: bool) -> Self {
+        Self { sparing, ..Self::default() }
+    }
+
     /// Updates waiting.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -83,7 +171,14 @@ impl Queue {
         if let Some(previous) = self.entries.remove(&id) {
             self.order.remove(&previous.key(id));
         }
-        let entry = Entry { claim, sends: 0, number: self.next_number, burst: 0, since: now };
+        let spared = self.sparing && self.entries.len() < CALM;
+        if self.entries.len() == CALM {
+            // From here on datagrams are full, and headers no matter.
+            self.entries.values_mut().for_each(|entry| entry.spared = false);
+        }
+        let number = self.next_number;
+        let entry =
+            Entry { claim, sends: 0, number, spared, knowing: [None; 4], burst: 0, since: now };
         self.next_number += 1;
         self.order.insert(entry.key(id));
         self.entries.insert(id, entry);
@@ -118,14 +213,76 @@ impl Queue {
         });
     }
 
-    /// Fills what is left of a datagram; returns how many updates went in. Datagrams of one burst to
-    /// one target have one number, not 0; what went with a burst does not go with it again.
+    /// How many members are to have a datagram for the sake of updates alone at `now`, of `fanout`:
+    /// few each time, and more while few came of late.
+    pub fn targets(&mut self, now: Instant, fanout: usize, sends: u32) -> usize {
+        if self.entries.values().any(|entry| !entry.spared) {
+            return fanout;
+        }
+        let due = |entry: &Entry| entry.claim.alone().saturating_sub(entry.sends);
+        let due = self.entries.values().map(due).max().unwrap_or(0);
+        let least = self.entries.values().map(|entry| entry.sends).min();
+        let wished = least.map_or(0, |sent| sends.saturating_sub(sent)).saturating_sub(due);
+        let fanout = u32::try_from(fanout).unwrap_or(u32::MAX);
+        let due = due.min(fanout);
+        let more = self.purse.spend(now, wished.min(fanout - due));
+        self.generous = more > 0;
+        (due + more) as usize
+    }
+
+    /// Another brought the claim about `id` that we have: it is known there, and need not be sent as
+    /// often (rule G-6).
+    pub fn heard(&mut self, id: MemberId, from: MemberId, sends: u32) {
+        if self.entries.get(&id).is_some_and(|entry| entry.spared) {
+            self.brought(id, from);
+            self.count(id, sends);
+        }
+    }
+
+    /// What waits here about `id` has come from there, and need not go back.
+    pub fn brought(&mut self, id: MemberId, from: MemberId) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && let Some(place) = entry.knowing.iter_mut().find(|known| known.is_none())
+        {
+            *place = Some(from);
+        }
+    }
+
+    /// Another's view equals ours, so it has all that waits here.
+    pub fn agreed(&mut self, sends: u32) {
+        if self.entries.len() > CALM {
+            return;
+        }
+        let spared = self.entries.iter().filter(|(_, entry)| entry.spared);
+        let ids: alloc::vec::Vec<MemberId> = spared.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.count(id, sends);
+        }
+    }
+
+    fn most(&self, sends: u32) -> u32 {
+        if self.generous { sends } else { few(sends) }
+    }
+
+    fn count(&mut self, id: MemberId, sends: u32) {
+        let most = self.most(sends);
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        self.order.remove(&entry.key(id));
+        entry.sends += 1;
+        if entry.sends >= most {
+            self.entries.remove(&id);
+        } else {
+            self.order.insert(entry.key(id));
+        }
+    }
+
+    /// Fills what is left of a datagram; returns how many updates went in.
     pub fn fill(
         &mut self,
         now: Instant,
         packet: &mut Packet,
         limit: usize,
-        (sends, burst): (u32, u64),
+        filling: Filling,
     ) -> usize {
         let mut sent = 0;
         let mut after: Option<Key> = None;
@@ -146,7 +303,11 @@ impl Queue {
             if packet.as_bytes().len() + FRAME + SMALLEST > limit {
                 break;
             }
-            if entry.burst == burst && burst != 0 {
+            if entry.burst == filling.burst && filling.burst != 0 {
+                continue;
+            }
+            let known = entry.knowing.contains(&Some(filling.to));
+            if entry.spared && (known || filling.carrier == Carrier::Told) {
                 continue;
             }
             if write(now, &entry.claim, packet, limit) {
@@ -155,17 +316,19 @@ impl Queue {
             }
         }
         for (key, id) in moved {
-            self.sent(key, id, (sends, burst));
+            self.sent(key, id, filling);
         }
         sent
     }
 
-    fn sent(&mut self, key: Key, id: MemberId, (limit, burst): (u32, u64)) {
+    fn sent(&mut self, key: Key, id: MemberId, filling: Filling) {
         self.order.remove(&key);
+        let spared_most = self.most(filling.sends);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.sends += 1;
-        entry.burst = burst;
-        if entry.sends >= limit {
+        entry.burst = filling.burst;
+        let most = if entry.spared { spared_most } else { filling.sends };
+        if entry.sends >= most {
             self.entries.remove(&id);
         } else {
             let key = entry.key(id);
@@ -203,6 +366,10 @@ mod tests {
         MemberId([n; 16])
     }
 
+    fn filling(sends: u32, burst: u64) -> Filling {
+        Filling { sends, burst, carrier: Carrier::Any, to: id(0) }
+    }
+
     fn update(n: u8, counter: u32) -> Claim {
         let incarnation = Incarnation { generation: 1, counter };
         Claim::Update(Update::new(id(n), incarnation, State::Alive, RecordHash(u64::from(counter))))
@@ -210,7 +377,7 @@ mod tests {
 
     fn take(queue: &mut Queue, limit: usize, sends: u32) -> Vec<(u8, u32)> {
         let mut packet = Packet::default();
-        queue.fill(NOW, &mut packet, limit, (sends, 0));
+        queue.fill(NOW, &mut packet, limit, filling(sends, 0));
         Messages::new(packet.as_bytes())
             .map(|message| match message {
                 Ok(Message::Update(update)) => (update.id[0], update.incarnation.counter.get()),
@@ -275,8 +442,9 @@ mod tests {
         for n in 0..40 {
             queue.push(NOW, id(n), update(n, 0), 100);
         }
-        let fill =
-            |queue: &mut Queue, burst| queue.fill(NOW, &mut Packet::default(), 1_168, (8, burst));
+        let fill = |queue: &mut Queue, burst| {
+            queue.fill(NOW, &mut Packet::default(), 1_168, filling(8, burst))
+        };
         let first: Vec<_> = (0..3).map(|_| fill(&mut queue, 1)).collect();
         assert_eq!(first, [27, 13, 0]);
         assert_eq!(fill(&mut queue, 2), 27, "another target");
@@ -287,7 +455,7 @@ mod tests {
     /// Rule G-5: the age of the queue is that of the oldest update that was never sent.
     #[test]
     fn the_oldest_unsent_is_known() {
-        let at = |ms| NOW + crate::time::Duration::from_millis(ms);
+        let at = |ms| NOW + Duration::from_millis(ms);
         let mut queue = Queue::default();
         assert_eq!(queue.unsent_since(), None);
         for n in 1..=3 {
@@ -300,6 +468,87 @@ mod tests {
         assert_eq!(queue.unsent_since(), Some(at(9)), "a newer claim is as old as itself");
         take(&mut queue, 43, 8);
         assert_eq!(queue.unsent_since(), None);
+    }
+
+    fn death(n: u8) -> Claim {
+        let incarnation = Incarnation::default().into();
+        let (age_ms, proof) = (0.into(), 0.into());
+        let death = Death { id: id(n).0, incarnation, announcer: [0; 16], age_ms, proof };
+        Claim::Death { death, since: NOW }
+    }
+
+    /// Sends what the queue has a datagram of its own for; says to how many.
+    fn tick(queue: &mut Queue, now: Instant) -> usize {
+        let targets = queue.targets(now, 15, 16);
+        for target in 0..targets {
+            let to = id(200 + target as u8);
+            let filling = Filling { sends: 16, burst: 0, carrier: Carrier::Any, to };
+            queue.fill(now, &mut Packet::default(), 1_168, filling);
+        }
+        targets
+    }
+
+    /// Rule G-6: what comes once in a while is told at once, what comes all the time hardly ever in
+    /// datagrams of its own.
+    #[test]
+    fn frequent_updates_have_few_datagrams_of_their_own() {
+        for (claim, alone) in [(update(1, 0), 2), (death(1), 3)] {
+            let mut queue = Queue::new(true);
+            let mut ticks = Vec::new();
+            for second in 0..300 {
+                let now = NOW + Duration::from_secs(second);
+                queue.push(now, id(1), claim, 100);
+                ticks.push(tick(&mut queue, now));
+            }
+            assert_eq!(ticks[..6], [15; 6], "{claim:?}");
+            let late: usize = ticks[100..].iter().sum();
+            assert!((200 * alone..=200 * alone + 26).contains(&late), "{claim:?}: {late}");
+            let rested = NOW + Duration::from_secs(2_000);
+            queue.push(rested, id(1), claim, 100);
+            assert_eq!(tick(&mut queue, rested), 15, "{claim:?}: after a rest");
+        }
+    }
+
+    /// Rule G-6: while many wait each is sent as often as the limit says, heard or not.
+    #[test]
+    fn many_updates_are_sent_as_often_as_ever() {
+        let mut queue = Queue::new(true);
+        for n in 0..=CALM as u8 {
+            queue.push(NOW, id(n), update(n, 0), 100);
+        }
+        (0..=CALM as u8).for_each(|n| queue.heard(id(n), id(99), 16));
+        queue.agreed(16);
+        assert_eq!(queue.targets(NOW, 15, 16), 15);
+        let sent: usize = (0..40).map(|_| take(&mut queue, 1_168, 16).len()).sum();
+        assert_eq!(sent, 16 * (CALM + 1));
+        assert!(queue.is_empty() && queue.order.is_empty());
+    }
+
+    /// Rule G-6: whoever brings what waits here, or agrees, has it; it is sent less often, and not
+    /// back.
+    #[test]
+    fn what_others_have_is_sent_less_often_and_not_back() {
+        let mut queue = Queue::new(true);
+        queue.push(NOW, id(1), death(1), 100);
+        queue.heard(id(1), id(7), 16);
+        let to = |to| Filling { sends: 16, burst: 0, carrier: Carrier::Any, to };
+        let fill =
+            |queue: &mut Queue, filling| queue.fill(NOW, &mut Packet::default(), 1_168, filling);
+        assert_eq!(fill(&mut queue, to(id(7))), 0, "it came from there");
+        let told = Filling { carrier: Carrier::Told, ..to(id(8)) };
+        assert_eq!(fill(&mut queue, told), 0, "nor to whom it was told");
+        assert_eq!(fill(&mut queue, to(id(8))), 1);
+        (0..5).for_each(|_| queue.agreed(16));
+        assert_eq!(queue.len(), 1, "seven of eight");
+        queue.heard(id(1), id(9), 16);
+        assert!(queue.is_empty() && queue.order.is_empty());
+
+        let mut baseline = Queue::default();
+        baseline.push(NOW, id(1), death(1), 100);
+        (0..20).for_each(|_| baseline.heard(id(1), id(7), 16));
+        baseline.agreed(16);
+        let sent = (0..40).filter(|_| fill(&mut baseline, to(id(7))) > 0).count();
+        assert_eq!(sent, 16, "a baseline counts its own sends alone");
     }
 
     /// Rule G-1: a hot update takes 40 bytes, a death 64 with its frame.
@@ -334,8 +583,8 @@ mod tests {
         };
         queue.push(NOW, id(1), Claim::Death { death, since: Instant::ORIGIN }, 10);
         let mut packet = Packet::default();
-        let now = Instant::ORIGIN + crate::time::Duration::from_millis(750);
-        assert_eq!(queue.fill(now, &mut packet, 1_168, (8, 0)), 1);
+        let now = Instant::ORIGIN + Duration::from_millis(750);
+        assert_eq!(queue.fill(now, &mut packet, 1_168, filling(8, 0)), 1);
         match Messages::new(packet.as_bytes()).next() {
             Some(Ok(Message::Death(death))) => assert_eq!(death.age_ms.get(), 750),
             other => panic!("{other:?}"),

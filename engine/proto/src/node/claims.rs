@@ -23,6 +23,8 @@ use crate::wire::message::{self, Death, LeaveAck, Update};
 
 /// With so few updates queued a new one need not wait for the tick.
 const FEW: usize = 8;
+/// A life that began so long ago has been told of (rule G-7).
+const OLD_LIFE_MS: u64 = 15_000;
 
 impl<T: MemberTable> Node<T> {
     /// A member's newest record goes by `hash`.
@@ -47,12 +49,19 @@ impl<T: MemberTable> Node<T> {
         let comes = known.is_none() && self.joining.is_under_way();
         if news && !comes && !self.waits(id, hash) {
             self.pull(now, from, id, hash);
+        } else if known.is_some_and(|(known, known_hash)| {
+            known == Precedence(incarnation, state) && known_hash == hash
+        }) {
+            self.queue.heard(id, from.id, self.update_sends());
         }
     }
 
     /// A record arrived, unverified.
     pub(super) fn on_record(&mut self, now: Instant, from: Peer, envelope: &[u8]) {
         let leave = self.take_record(now, from.id, envelope);
+        if let Ok((id, _, _)) = record::peek(envelope) {
+            self.queue.brought(id, from.id);
+        }
         if let Some((author, incarnation)) = leave
             && author == from.id
         {
@@ -168,7 +177,7 @@ impl<T: MemberTable> Node<T> {
         }
         self.noticed.remove(&id);
         self.put(now, Member { record: record.clone(), state, since: now });
-        if !self.mute {
+        if !self.mute && (before.is_some() || !self.is_old_news(now, incarnation)) {
             self.announce(now, &record, state);
         }
         // Whoever was present has its turn already.
@@ -181,6 +190,13 @@ impl<T: MemberTable> Node<T> {
         self.tell_transition(before, record, state);
         self.obey_an_order_about(now, id);
         self.hear_held(now, id);
+    }
+
+    /// A newcomer learns of members that all others know: whoever showed it that state has told of
+    /// them long ago, and telling of all again would cost a mesh as much as all of them joining.
+    fn is_old_news(&self, now: Instant, incarnation: Incarnation) -> bool {
+        let age = self.clocks.wall(now).0.saturating_sub(incarnation.generation);
+        self.observes() && !self.joining.is_done() && age > OLD_LIFE_MS
     }
 
     /// Tells what somebody has to look at.
@@ -406,7 +422,9 @@ impl<T: MemberTable> Node<T> {
         match self.table.get(id).map(Member::incarnation) {
             Some(known) if incarnation > known => self.pull(now, from, id, RecordHash(0)),
             Some(known) if incarnation == known && self.observes() => {
-                if !self.is_departed(id) {
+                if self.is_departed(id) {
+                    self.queue.heard(id, from.id, self.update_sends());
+                } else {
                     self.hear_of_death(now, from, claim);
                 }
             }

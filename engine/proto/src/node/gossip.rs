@@ -21,8 +21,16 @@ impl<T: MemberTable> Node<T> {
         if self.queue.is_empty() && broadcasts == 0 && !self.has_list_news() {
             return;
         }
-        self.timers.set(Timer::Gossip, now + self.config.gossip_interval);
         let fanout = self.fanout_at(now).min(self.config.max_outbound_per_round);
+        let sends = self.update_sends();
+        let fanout = match broadcasts == 0 && !self.has_list_news() {
+            true => self.queue.targets(now, fanout, sends),
+            false => fanout,
+        };
+        if fanout == 0 {
+            return;
+        }
+        self.timers.set(Timer::Gossip, now + self.config.gossip_interval);
         let a_datagram = self.config.max_payload / 43;
         let backlog = self.queue.len() / a_datagram + bytes.div_ceil(self.config.max_payload) + 1;
         let (targets, datagrams) = if self.config.parts().extras {
@@ -60,7 +68,14 @@ impl<T: MemberTable> Node<T> {
     fn enqueue_gossip(&mut self, to: Peer, burst: u64) {
         let transmit = Transmit { to: Destination::Member(to.id), address: to.address };
         let packet = Packet::on(self.spare.pop().unwrap_or_default());
-        self.outbox.push_back(Outgoing { transmit, packet, gossip: true, burst, bulk: false });
+        self.outbox.push_back(Outgoing {
+            transmit,
+            packet,
+            gossip: true,
+            burst,
+            bulk: false,
+            told: false,
+        });
     }
 
     /// Each interval one of the dead is told so, with probability min(½, dead/(5·alive)): if it

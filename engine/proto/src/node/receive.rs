@@ -159,6 +159,7 @@ impl<T: MemberTable> Node<T> {
         };
         self.send(from, &ack);
         self.compare_digest(now, from, ping.digest.get());
+        self.tell_what_is_lacking(now, from, ping.digest.get());
     }
 
     fn on_ack(&mut self, now: Instant, from: Peer, ack: &Ack) {
@@ -177,6 +178,7 @@ impl<T: MemberTable> Node<T> {
             }
         }
         // Equal digests mean equal records, its own among them.
+        self.tell_what_is_lacking(now, from, ack.digest.get());
         if !self.compare_digest(now, from, ack.digest.get()) {
             self.notice_newer(now, from, ack.incarnation.into());
         }
@@ -322,6 +324,7 @@ impl<T: MemberTable> Node<T> {
         if digest == self.table.digest() {
             self.stats.digests_equal += 1;
             self.agreement.agreed();
+            self.queue.agreed(self.update_sends());
             return true;
         }
         self.stats.digests_differ += 1;

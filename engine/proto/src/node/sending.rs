@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::{Node, clock};
-use crate::dissemination::queue::{LEAST_SENDS, transmit_limit};
+use crate::dissemination::queue::{Carrier, Filling, LEAST_SENDS, transmit_limit};
 use crate::event::{Destination, Transmit};
 use crate::member::MemberId;
 use crate::membership::table::MemberTable;
@@ -24,6 +24,14 @@ pub(super) struct Outgoing {
     /// Begun for a body of some size that was asked for: whoever asks for a proof has heard the
     /// news, and an update that travels beside it is one that somebody else does not get.
     pub(super) bulk: bool,
+    /// Its receiver's digest told which updates it lacks, and they are in it (rule G-6).
+    pub(super) told: bool,
+}
+
+impl Outgoing {
+    fn carrier(&self) -> Carrier {
+        if self.told { Carrier::Told } else { Carrier::Any }
+    }
 }
 
 /// The authenticated sender of a datagram and where it came from.
@@ -42,6 +50,7 @@ impl<T: MemberTable> Node<T> {
                 self.outbox.clear();
                 return None;
             };
+            let carrier = outgoing.carrier();
             let mut packet = outgoing.packet;
             if self.is_silent() && !clock::is_about_time(packet.as_bytes()) {
                 self.recycle(packet.into_bytes());
@@ -55,7 +64,8 @@ impl<T: MemberTable> Node<T> {
                         0 => self.next_burst(),
                         burst => burst,
                     };
-                    usize::from(notice) + self.fill_with_news(now, &mut packet, (to, burst))
+                    usize::from(notice)
+                        + self.fill_with_news(now, &mut packet, (to, burst, carrier))
                 }
                 // It waits for a handshake, with nobody perhaps: updates in it would count as sent,
                 // and be yesterday's when it leaves.
@@ -85,13 +95,20 @@ impl<T: MemberTable> Node<T> {
         &mut self,
         now: Instant,
         packet: &mut Packet,
-        (limit, burst): (usize, u64),
+        limit: usize,
+        (to, burst, carrier): (MemberId, u64, Carrier),
     ) -> usize {
-        let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
-        let sends = transmit_limit(self.config.retransmit_limit, self.members(), least);
-        let updates = self.queue.fill(now, packet, limit, (sends, burst));
+        let sends = self.update_sends();
+        let filling = Filling { sends, burst, carrier, to };
+        let updates = self.queue.fill(now, packet, limit, filling);
         self.stats.updates_out += updates as u64;
         updates
+    }
+
+    /// How often an update is sent (rule G-1).
+    pub(super) fn update_sends(&self) -> u32 {
+        let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
+        transmit_limit(self.config.retransmit_limit, self.members(), least)
     }
 
     pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
@@ -130,7 +147,9 @@ impl<T: MemberTable> Node<T> {
         let fits = packet.push_raw(limit, kind, body);
         if fits {
             let bulk = matches!(kind, kind::PROOF | kind::PART | kind::CERTIFICATE);
-            self.outbox.push_back(Outgoing { transmit, packet, gossip: false, burst: 0, bulk });
+            let outgoing =
+                Outgoing { transmit, packet, gossip: false, burst: 0, bulk, told: false };
+            self.outbox.push_back(outgoing);
         }
         fits
     }

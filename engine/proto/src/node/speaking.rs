@@ -17,7 +17,7 @@ use crate::detector::budget::{Bucket, Budgets};
 use crate::dissemination::balance::Balance;
 use crate::dissemination::broadcasts::{Broadcasts, LEAST_SENDS, Queued, Target, Waiting};
 use crate::dissemination::origins::{self, LIFETIME, Origins, Verdict};
-use crate::dissemination::queue::transmit_limit;
+use crate::dissemination::queue::{Carrier, transmit_limit};
 use crate::error::{CommandError, PeerError};
 use crate::event::{Event, Timer};
 use crate::member::MemberId;
@@ -353,22 +353,22 @@ impl<T: MemberTable> Node<T> {
         &mut self,
         now: Instant,
         packet: &mut Packet,
-        (to, burst): (MemberId, u64),
+        (to, burst, carrier): (MemberId, u64, Carrier),
     ) -> usize {
         let most = self.config.max_payload;
         if self.speaking.queue.is_empty() {
-            return self.fill_with_updates(now, packet, (most, burst));
+            return self.fill_with_updates(now, packet, most, (to, burst, carrier));
         }
         let free = most.saturating_sub(packet.as_bytes().len());
         let granted = self.speaking.balance.grant(free);
         let waiting = self.queue.len();
-        let mut updates = self.fill_with_updates(now, packet, (most - granted, burst));
+        let mut updates = self.fill_with_updates(now, packet, most - granted, (to, burst, carrier));
         let room = most.saturating_sub(packet.as_bytes().len());
         let sends = transmit_limit(self.config.retransmit_limit, self.members(), LEAST_SENDS);
         let target = Target { to, burst, sends };
         let share = if updates < waiting { granted } else { room };
         let filled = self.speaking.queue.fill(packet, most, share, target);
-        let further = self.fill_with_updates(now, packet, (most, burst));
+        let further = self.fill_with_updates(now, packet, most, (to, burst, carrier));
         updates += further;
         let contended = filled.held_back && further > 0;
         self.speaking.balance.settle(free, filled.bytes, contended, most);

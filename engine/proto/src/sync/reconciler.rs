@@ -21,9 +21,9 @@ use crate::time::{Duration, Instant};
 use crate::wire::message::{DifferenceHeader, MOST_PARTS, SketchHeader};
 
 /// Least time between walks.
-const WALK_PAUSE: Duration = Duration::from_millis(100);
+const WALK_PAUSE: Duration = Duration::from_millis(200);
 /// Work of one walk, in tables of all members: those of parts count by their part.
-const FULL_TABLES: u32 = 4;
+const FULL_TABLES: u32 = 2;
 /// Sketches of others that wait, and those of one of them.
 const MOST_QUESTIONS: usize = 96;
 const QUESTIONS_OF_ONE: usize = WINDOW as usize;
@@ -174,10 +174,13 @@ impl Reconciler {
         self.round = Some(Round { peer, salt, parts, next: 0, open: 0, moved, starts });
     }
 
-    /// Most differences that are worth a round among so many members: the state of all is better
-    /// streamed than told in pieces.
+    /// Most differences, as a sketch that failed tells them, that are worth a round among so many
+    /// members: beyond a quarter the state of all is better streamed than told in pieces, and what a
+    /// sketch tells may be half as much again as there are.
     pub fn worthwhile(members: usize) -> u32 {
-        (u32::from(MOST_PARTS) * A_PART).min(u32::try_from(members / 4).unwrap_or(u32::MAX))
+        let quarter = members / 4;
+        let told = u32::try_from(quarter + quarter / 2).unwrap_or(u32::MAX);
+        (u32::from(MOST_PARTS) * A_PART).min(told)
     }
 
     /// A sketch came; says whether there is room for it.

@@ -2,7 +2,9 @@
 
 use super::*;
 
-use mesh_gossip_proto::wire::message::Ack;
+use mesh_gossip_proto::WallTime;
+use mesh_gossip_proto::membership::table::MemberTable;
+use mesh_gossip_proto::wire::message::{Ack, Ping};
 
 /// Rule H-2: one dead among thousands that left is found by every redial.
 #[test]
@@ -110,5 +112,75 @@ fn fan_out_pace_and_retransmit_limit_follow_the_configuration() {
             })
             .collect();
         assert_eq!(ticks, expected, "fan-out {fanout}, every {gossip_ms} ms");
+    }
+}
+
+fn kinds_to(node: &mut Node, now: Instant, member: &str) -> Vec<u8> {
+    let sent = drain(node, now).into_iter();
+    let to_it = sent.filter(|(transmit, _)| transmit.to == Destination::Member(id(member)));
+    let datagrams: Vec<Vec<u8>> = to_it.map(|(_, bytes)| bytes).collect();
+    assert!(datagrams.len() <= 1, "all in one datagram");
+    let mut kinds = Vec::new();
+    for bytes in datagrams {
+        let mut rest = bytes.as_slice();
+        while let [kind, low, high, tail @ ..] = rest {
+            kinds.push(*kind);
+            rest = &tail[usize::from(u16::from_le_bytes([*low, *high]))..];
+        }
+    }
+    kinds
+}
+
+/// Rule G-6: a digest tells what its sender has not heard of, and it is told that and nothing else.
+#[test]
+fn a_digest_is_answered_with_what_its_sender_lacks() {
+    let mut node = acquainted(&["b", "c", "d", "e"]);
+    let before = node.table().digest();
+    tell(&mut node, at(10), "b", kind::RECORD, record("b", 1, "r").envelope());
+    let between = node.table().digest();
+    tell(&mut node, at(20), "e", kind::RECORD, record("e", 1, "r").envelope());
+    drain(&mut node, at(20));
+    let ping = |digest: u64| Ping { sequence: 1.into(), digest: digest.into() };
+    for (digest, expected) in [
+        (before, vec![kind::ACK, kind::RECORD, kind::RECORD]),
+        (between, vec![kind::ACK, kind::RECORD]),
+        (node.table().digest(), vec![kind::ACK]),
+    ] {
+        tell_body(&mut node, at(30), "c", &ping(digest));
+        assert_eq!(kinds_to(&mut node, at(30), "c"), expected);
+    }
+    tell_body(&mut node, at(40), "d", &ping(before ^ 1));
+    let blindly = kinds_to(&mut node, at(40), "d");
+    assert!(blindly.contains(&kind::UPDATE) && !blindly.contains(&kind::RECORD), "{blindly:?}");
+    // Nobody asked: an ack that shows as much has a datagram for it.
+    let ack = Ack {
+        sequence: 77.into(),
+        incarnation: wire(0),
+        digest: between.into(),
+        baseline: u16::MAX.into(),
+        phase_error: 0.into(),
+    };
+    tell_body(&mut node, at(50), "c", &ack);
+    assert_eq!(kinds_to(&mut node, at(50), "c"), [kind::RECORD]);
+    // Long afterwards it is for a sketch to tell.
+    tell_body(&mut node, at(11_000), "c", &ping(between));
+    assert!(!kinds_to(&mut node, at(11_000), "c").contains(&kind::RECORD));
+}
+
+/// Rule G-7: a newcomer does not tell a mesh of all its members again.
+#[test]
+fn a_newcomer_tells_of_young_lives_alone() {
+    for (later_ms, expected) in [(1_000, 4), (60_000, 1)] {
+        let born = Birth { born: WallTime(BORN + later_ms), ..birth("a") };
+        let mut node: Node = Node::new(at(0), born).unwrap();
+        node.handle_command(at(0), Command::Join(vec![address("b")])).unwrap();
+        let state: Vec<u8> =
+            ["b", "c", "d"].iter().flat_map(|n| entry(State::Alive, &record(n, 0, "r"))).collect();
+        node.handle_sync(at(1), id("b"), &state);
+        assert_eq!(node.table().counts().present(), 4);
+        assert_eq!(node.stats().queue_depth, expected, "{later_ms} ms after the others");
+        node.handle_stream_closed(true);
+        tell(&mut node, at(2), "b", kind::RECORD, record("e", 0, "r").envelope());
+        assert_eq!(node.stats().queue_depth, expected + 1, "once it has joined all is news");
     }
 }
