@@ -178,6 +178,11 @@ impl Books {
         self.wall += wall;
     }
 
+    /// What a node has sent.
+    pub(crate) fn sent_by(&self, index: usize) -> &Spent {
+        &self.by_node[index]
+    }
+
     pub(crate) fn node(&mut self, index: usize) -> &mut Spent {
         &mut self.by_node[index]
     }

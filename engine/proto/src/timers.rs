@@ -95,6 +95,16 @@ impl<K: Ord + Copy + Hash> Timers<K> {
         }
     }
 
+    /// Where the earliest deadlines stand in memory.
+    pub fn at(&self) -> *const u8 {
+        match &self.0 {
+            Kept::Few(list) => {
+                list.last().map_or(core::ptr::null(), |last| (&raw const *last).cast())
+            }
+            Kept::Many(many) => many.heap.as_slice().as_ptr().cast(),
+        }
+    }
+
     /// Takes the earliest deadline that has come at `now`.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
         let (at, key) = self.next()?;
