@@ -1,6 +1,7 @@
 //! The one instruction that asks for memory before it is needed.
 
 /// Has the processor fetch the line at this address, and goes on at once. Any address will do.
+#[inline]
 pub(crate) fn fetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {

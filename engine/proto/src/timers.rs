@@ -55,7 +55,9 @@ impl<K: Ord + Copy + Hash> Timers<K> {
                 if let Some(place) = place_of(list, key) {
                     list.remove(place);
                 }
-                let later = list.partition_point(|other| *other > (at, key));
+                // Keys count only where deadlines are equal, which is seldom.
+                let is_later = |(other, k): &(Instant, K)| *other > at || (*other == at && *k > key);
+                let later = list.partition_point(is_later);
                 list.insert(later, (at, key));
                 if list.len() > FEW {
                     self.0 = Kept::Many(Many::of(list));

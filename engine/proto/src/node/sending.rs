@@ -87,6 +87,9 @@ impl<T: MemberTable> Node<T> {
         packet: &mut Packet,
         (limit, burst): (usize, u64),
     ) -> usize {
+        if self.queue.is_empty() {
+            return 0;
+        }
         let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
         let sends = transmit_limit(self.config.retransmit_limit, self.members(), least);
         let updates = self.queue.fill(now, packet, limit, (sends, burst));

@@ -44,7 +44,8 @@ impl<T: MemberTable> Node<T> {
         tell(self.timers.at());
         tell((&raw const *self.own).cast());
         tell(self.joining.at());
-        tell(self.outbox.as_slices().0.as_ptr().cast());
+        let outbox: *const u8 = self.outbox.as_slices().0.as_ptr().cast();
+        [outbox, outbox.wrapping_add(LINE)].into_iter().for_each(&mut tell);
         tell(self.events.as_slices().0.as_ptr().cast());
         tell(self.spare.last().map_or(core::ptr::null(), |last| (&raw const *last).cast()));
     }
