@@ -56,7 +56,8 @@ impl<K: Ord + Copy + Hash> Timers<K> {
                     list.remove(place);
                 }
                 // Keys count only where deadlines are equal, which is seldom.
-                let is_later = |(other, k): &(Instant, K)| *other > at || (*other == at && *k > key);
+                let is_later =
+                    |(other, k): &(Instant, K)| *other > at || (*other == at && *k > key);
                 let later = list.partition_point(is_later);
                 list.insert(later, (at, key));
                 if list.len() > FEW {

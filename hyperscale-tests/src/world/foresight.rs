@@ -14,10 +14,10 @@ use crate::fetch::fetch;
 use crate::pool::Buffer;
 use crate::table::SimTable;
 
-/// So many happenings are looked ahead.
-const AHEAD: usize = 16;
+/// So many happenings are looked ahead: farther ahead lines would push each other out again.
+const AHEAD: usize = 12;
 /// Looks at one happening are so many others apart.
-const PAUSE: usize = 4;
+const PAUSE: usize = 2;
 const LINE: usize = 64;
 
 /// A node that something is to happen to.

@@ -31,8 +31,9 @@ impl<T: MemberTable> Node<T> {
     pub fn lines(&self, mut tell: impl FnMut(*const u8)) {
         let first = self.speaking.first_needed();
         let last = self.observing.last_needed();
-        for at in (first.addr()..=last.addr()).step_by(LINE) {
-            tell(first.with_addr(at));
+        let lines = (last.addr() - first.addr()) / LINE;
+        for line in 0..=lines {
+            tell(first.wrapping_add(line * LINE));
         }
         tell((&raw const self.stats).cast());
     }
@@ -40,14 +41,21 @@ impl<T: MemberTable> Node<T> {
     /// Tells the lines behind its pointers. For a node whose own lines were fetched some steps
     /// before.
     pub fn deeper_lines(&self, mut tell: impl FnMut(*const u8)) {
-        self.observing.pointed_at().into_iter().for_each(&mut tell);
-        tell(self.timers.at());
-        tell((&raw const *self.own).cast());
-        tell(self.joining.at());
-        let outbox: *const u8 = self.outbox.as_slices().0.as_ptr().cast();
-        [outbox, outbox.wrapping_add(LINE)].into_iter().for_each(&mut tell);
-        tell(self.events.as_slices().0.as_ptr().cast());
-        tell(self.spare.last().map_or(core::ptr::null(), |last| (&raw const *last).cast()));
+        let mut span = |first: *const u8, lines: usize| {
+            (0..lines).for_each(|line| tell(first.wrapping_add(line * LINE)));
+        };
+        let [observers, turns, pings, sample] = self.observing.pointed_at();
+        span(observers, 2);
+        span(turns, 3);
+        span(pings, 1);
+        span(sample, 1);
+        // The earliest deadline stands last.
+        span(self.timers.at().wrapping_sub(LINE), 2);
+        span((&raw const self.own.record().incarnation).cast(), 1);
+        span(self.joining.at(), 1);
+        span(self.outbox.as_slices().0.as_ptr().cast(), 2);
+        span(self.events.as_slices().0.as_ptr().cast(), 1);
+        span(self.spare.last().map_or(core::ptr::null(), |last| (&raw const *last).cast()), 1);
     }
 
     /// What our own exchanges with `peer` showed.
