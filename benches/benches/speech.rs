@@ -18,7 +18,7 @@ use mesh_gossip::tls::credentials::Credentials;
 use mesh_gossip_benches::population::metadata;
 use mesh_gossip_proto::dissemination::balance::Balance;
 use mesh_gossip_proto::dissemination::broadcasts::{Broadcasts, Target, Waiting};
-use mesh_gossip_proto::dissemination::queue::{Claim, Queue};
+use mesh_gossip_proto::dissemination::queue::{Carrier, Claim, Filling, Queue};
 use mesh_gossip_proto::membership::broadcast::{BroadcastId, Spoken};
 use mesh_gossip_proto::membership::record::first_record;
 use mesh_gossip_proto::wire::message::{Packet, Update};
@@ -62,13 +62,14 @@ impl Queues {
     /// As a node does; returns how many of each went in.
     fn fill(&mut self, packet: &mut Packet, speaking: bool) -> (usize, usize) {
         self.burst += 1;
-        let endless = (u32::MAX, self.burst);
+        let to = MemberId([0xff; 16]);
+        let endless = Filling { sends: u32::MAX, burst: self.burst, carrier: Carrier::Any, to };
         if !speaking {
             return (self.updates.fill(Instant::ORIGIN, packet, LIMIT, endless), 0);
         }
         let granted = self.balance.grant(LIMIT);
         let updates = self.updates.fill(Instant::ORIGIN, packet, LIMIT - granted, endless);
-        let target = Target { to: MemberId([0xff; 16]), burst: self.burst, sends: u32::MAX };
+        let target = Target { to, burst: self.burst, sends: u32::MAX };
         let filled = self.broadcasts.fill(packet, LIMIT, granted, target);
         let more = self.updates.fill(Instant::ORIGIN, packet, LIMIT, endless);
         self.balance.settle(LIMIT, filled.bytes, filled.held_back && more > 0, LIMIT);

@@ -256,8 +256,9 @@ impl Books {
         self.wall += wall;
     }
 
-    pub(crate) fn spent(&self, index: usize) -> Spent {
-        self.by_node[index]
+    /// What a node has sent.
+    pub(crate) fn sent_by(&self, index: usize) -> &Spent {
+        &self.by_node[index]
     }
 
     pub(crate) fn node(&mut self, index: usize) -> &mut Spent {

@@ -6,6 +6,7 @@
 mod authority;
 pub mod checkers;
 pub mod fault;
+mod fetch;
 pub mod flags;
 mod hash;
 pub mod ledger;

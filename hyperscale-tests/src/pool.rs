@@ -21,6 +21,16 @@ impl Pool {
         buffer
     }
 
+    /// Where the buffer is kept.
+    pub(crate) fn place(&self, buffer: Buffer) -> *const u8 {
+        (&raw const self.buffers[buffer as usize]).cast()
+    }
+
+    /// Where its bytes are.
+    pub(crate) fn bytes(&self, buffer: Buffer) -> *const u8 {
+        self.buffers[buffer as usize].as_ptr()
+    }
+
     /// What the buffer holds. It has to be [given back](Pool::give_back).
     pub(crate) fn take(&mut self, buffer: Buffer) -> Vec<u8> {
         std::mem::take(&mut self.buffers[buffer as usize])

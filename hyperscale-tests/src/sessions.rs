@@ -297,6 +297,11 @@ impl Links {
         Some(*session)
     }
 
+    /// When the session with `peer` was used last: a read that fetches what the next send needs.
+    pub(crate) fn touch(&self, peer: u32) -> u64 {
+        self.sessions.get(&peer).map_or(0, |session| session.used_ms.into())
+    }
+
     /// A datagram of `peer` came.
     pub(crate) fn heard(&mut self, now: Instant, peer: u32) {
         if let Some(session) = self.sessions.get_mut(&peer) {

@@ -3,8 +3,12 @@
 //! An event is put into a slot without comparing it with any other; only the events of the slot
 //! that is due are sorted. That is what makes a million events a second possible.
 //!
+//! Whoever handles events may look ahead: a scout runs before the cursor and tells what it meets,
+//! each event at most once and before its turn, in no order that matters.
+//!
 //! Invariants: events come out in order of (time, number); `current` holds every event of slots up
-//! to the cursor, `near` those of the cursor's group, `far` and `later` those of later groups.
+//! to the cursor, `near` those of the cursor's group, `far` and `later` those of later groups; the
+//! scout stands in the cursor's group, and `within` events are left up to it.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -86,9 +90,14 @@ pub(crate) struct Wheel<E> {
     far: Ring<E>,
     later: BTreeMap<u64, Vec<Entry<E>>>,
     next_number: u64,
+    /// The slot up to which the scout has come.
+    scout: u64,
+    within: usize,
+    /// What it has met, or what was put behind it, and has not told.
+    untold: Vec<E>,
 }
 
-impl<E> Wheel<E> {
+impl<E: Copy> Wheel<E> {
     pub(crate) fn new() -> Self {
         Self {
             current: BinaryHeap::new(),
@@ -97,6 +106,9 @@ impl<E> Wheel<E> {
             far: Ring::new(),
             later: BTreeMap::new(),
             next_number: 0,
+            scout: 0,
+            within: 0,
+            untold: Vec::new(),
         }
     }
 
@@ -110,6 +122,10 @@ impl<E> Wheel<E> {
     fn place(&mut self, entry: Entry<E>) {
         let slot = entry.at >> SLOT_SHIFT;
         let (group, present) = (slot >> WIDTH_SHIFT, self.cursor >> WIDTH_SHIFT);
+        if slot <= self.scout {
+            self.within += 1;
+            self.untold.push(entry.event);
+        }
         if slot <= self.cursor {
             self.current.push(entry);
         } else if group == present {
@@ -132,7 +148,26 @@ impl<E> Wheel<E> {
     /// Takes the next event.
     pub(crate) fn pop(&mut self) -> Option<(Instant, E)> {
         self.next_time()?;
-        self.current.pop().map(|entry| (Instant::from_nanos(entry.at), entry.event))
+        let entry = self.current.pop()?;
+        self.within -= 1;
+        Some((Instant::from_nanos(entry.at), entry.event))
+    }
+
+    /// One of the next events, as long as fewer than `most` lie between the cursor and the scout.
+    /// It may have been taken already.
+    pub(crate) fn foresee(&mut self, most: usize) -> Option<E> {
+        while self.untold.is_empty() {
+            if self.within >= most {
+                return None;
+            }
+            let stands = (self.scout % WIDTH as u64) as usize;
+            let slot = self.near.next(stands + 1)?;
+            self.scout += (slot - stands) as u64;
+            let met = &self.near.slots[slot];
+            self.within += met.len();
+            self.untold.extend(met.iter().rev().map(|entry| entry.event));
+        }
+        self.untold.pop()
     }
 
     /// Moves the cursor to the next occupied slot or group; `None` when nothing is to come.
@@ -141,6 +176,11 @@ impl<E> Wheel<E> {
         if let Some(slot) = self.near.next(within) {
             self.cursor += (slot - within) as u64;
             self.near.clear_bit(slot);
+            if self.cursor > self.scout {
+                // Overtaken: what is due now need not be foreseen.
+                self.scout = self.cursor;
+                self.within = self.near.slots[slot].len();
+            }
             self.current.extend(self.near.slots[slot].drain(..));
             return Some(());
         }
@@ -153,6 +193,8 @@ impl<E> Wheel<E> {
         let later = self.later.keys().next().copied();
         let group = [far, later].into_iter().flatten().min()?;
         self.cursor = group << WIDTH_SHIFT;
+        (self.scout, self.within) = (self.cursor, 0);
+        self.untold.clear();
         if far == Some(group) {
             let slot = group as usize % WIDTH;
             self.far.clear_bit(slot);
@@ -174,6 +216,36 @@ mod tests {
     use proptest::prelude::*;
     use std::cmp::Reverse;
 
+    /// Every event is foreseen once, in time, whether it stood there or was put behind the scout.
+    #[test]
+    fn what_is_next_is_foreseen() {
+        let slot = 1 << SLOT_SHIFT;
+        let mut wheel = Wheel::new();
+        for number in 0..40 {
+            wheel.push(Instant::from_nanos(number * slot / 2), number);
+        }
+        let foreseen = |wheel: &mut Wheel<u64>| {
+            let mut met: Vec<u64> = std::iter::from_fn(|| wheel.foresee(8)).collect();
+            met.sort_unstable();
+            met
+        };
+        // Two in a slot, and slot 0 is the cursor's.
+        assert_eq!(foreseen(&mut wheel), (0..8).collect::<Vec<_>>());
+        assert!(foreseen(&mut wheel).is_empty());
+        wheel.push(Instant::from_nanos(slot + 1), 100);
+        assert_eq!(foreseen(&mut wheel), vec![100]);
+        wheel.push(Instant::from_nanos(30 * slot), 101);
+        assert!(foreseen(&mut wheel).is_empty(), "it stands beyond the scout");
+        let mut taken = 0;
+        let mut met = 9;
+        while wheel.pop().is_some() {
+            taken += 1;
+            met += foreseen(&mut wheel).len();
+            assert!(met >= (taken + 8).min(42), "{met} foreseen when {taken} were taken");
+        }
+        assert_eq!((taken, met), (42, 42));
+    }
+
     proptest! {
         /// Against a heap: any mixture of puts and takes agrees, whatever the distances.
         #[test]
@@ -189,6 +261,7 @@ mod tests {
                     let found = wheel.pop().map(|(at, event)| (at.as_nanos(), event));
                     prop_assert_eq!(found, expected);
                     now = found.map_or(now, |(at, _)| at);
+                    wheel.foresee(usize::from(magnitude as u8));
                 } else {
                     let at = now + (offset << magnitude.saturating_sub(5));
                     wheel.push(Instant::from_nanos(at), number);

@@ -26,6 +26,7 @@ use crate::trace::{Kind, Trace};
 use crate::watch::{Roll, Told, Watch};
 use crate::wheel::Wheel;
 use certificates::Papers;
+use foresight::Foresight;
 use views::Views;
 pub use views::{Behind, Settling};
 
@@ -33,6 +34,7 @@ mod certificates;
 mod checking;
 mod driving;
 mod faults;
+mod foresight;
 mod handshakes;
 mod streams;
 mod tracing;
@@ -147,6 +149,7 @@ pub struct World<T: SimTable = DenseTable> {
     is_seed: Vec<bool>,
     roll: Roll,
     wheel: Wheel<What>,
+    foresight: Foresight,
     pool: Pool,
     wishes: Vec<Vec<MemberId>>,
     spare_wishes: Vec<u32>,
@@ -186,6 +189,7 @@ impl<T: SimTable> World<T> {
             is_seed: Vec::new(),
             roll: Roll::default(),
             wheel: Wheel::new(),
+            foresight: Foresight::default(),
             pool: Pool::default(),
             wishes: Vec::new(),
             spare_wishes: Vec::new(),
@@ -469,7 +473,7 @@ impl<T: SimTable> World<T> {
 
     /// What one node sent since the books were last opened.
     pub fn spent(&self, index: usize) -> crate::ledger::Spent {
-        self.books.spent(index)
+        *self.books.sent_by(index)
     }
 
     /// The measured window begins.

@@ -69,6 +69,7 @@ mod room;
 mod sending;
 mod speaking;
 mod tickets;
+mod touching;
 
 use departure::Departure;
 use door::Door;
@@ -106,50 +107,67 @@ pub struct Birth {
 }
 
 /// One member. Generic over its table so that a simulation can share members between nodes.
+///
+/// The fields stand in memory as they stand here: what nearly every datagram and deadline reads side by
+/// side, from the end of `speaking` to the beginning of `observing`, and the rest around it. A node that
+/// has fallen out of the processor's caches meanwhile is back with fewer of their lines.
+#[repr(C)]
 pub struct Node<T: MemberTable = DenseTable> {
-    config: Arc<Config>,
-    authority: Arc<dyn Authority>,
+    speaking: Speaking,
+    // From here on what is read all the time.
+    timers: Timers<Timer>,
+    outbox: VecDeque<Outgoing>,
+    spare: Vec<Vec<u8>>,
+    /// Bursts so far.
+    bursts: u64,
+    events: VecDeque<Event>,
+    overflow: u64,
+    streams: VecDeque<StreamRequest>,
     rng: fastrand::Rng,
     local: MemberId,
+    config: Arc<Config>,
     /// Our newest record, the one in the table: every ack names its incarnation.
     own: Arc<SignedRecord>,
-    table: T,
     version: u64,
-    timers: Timers<Timer>,
-    order: ProbeOrder,
-    probes: Probes,
-    relays: Relays,
     awareness: Awareness,
+    /// Whether we hold our tongue because of our clock (rule S-12).
+    silent: bool,
+    /// A signed record of ours above our own has been seen.
+    superseded: bool,
     contacts: Contacts,
+    probes: Probes,
+    clocks: Clocks,
+    joining: Joining,
+    departure: Departure,
+    lists: Lists,
+    queue: Queue,
+    agreement: Agreement,
+    table: T,
     observing: Observing,
+    // From here on what is seldom read, but for the first counters.
+    stats: Stats,
+    authority: Arc<dyn Authority>,
+    order: ProbeOrder,
+    relays: Relays,
     suspicions: IdMap<Suspicion>,
     noticed: IdMap<Instant>,
-    queue: Queue,
-    recent: Recent,
-    lists: Lists,
     pulls: Pulls,
     chains: Chains,
     parts: Parts,
     early: Early,
-    clocks: Clocks,
-    /// Whether we hold our tongue because of our clock (rule S-12).
-    silent: bool,
     tombstones: Tombstones,
     signers: Signers,
     orders: Orders,
-    agreement: Agreement,
+    recent: Recent,
     reconciler: Reconciler,
     push_pull: PushPull,
     flooding: Flooding,
-    speaking: Speaking,
-    joining: Joining,
     leading: Leading,
     door: Door,
     /// When a state, or a piece of one, came last.
     merged: Instant,
     /// What is applied is not told on: it comes with a state that we join by.
     mute: bool,
-    departure: Departure,
     /// When we last forgot contacts that are no members.
     tidied: Instant,
     /// When the departed were last looked through.
@@ -158,19 +176,9 @@ pub struct Node<T: MemberTable = DenseTable> {
     held: Option<NodeRecord>,
     /// When we were last told that we had been buried (rule H-3).
     corrected: Option<Instant>,
-    /// A signed record of ours above our own has been seen.
-    superseded: bool,
-    outbox: VecDeque<Outgoing>,
-    /// Bursts so far.
-    bursts: u64,
-    spare: Vec<Vec<u8>>,
-    events: VecDeque<Event>,
-    overflow: u64,
-    streams: VecDeque<StreamRequest>,
     list_wishes: VecDeque<StreamRequest>,
     /// Whose ping is late and where they should listen.
     late: VecDeque<Peer>,
-    stats: Stats,
 }
 
 impl<T: MemberTable> Node<T> {

@@ -55,7 +55,10 @@ impl<K: Ord + Copy + Hash> Timers<K> {
                 if let Some(place) = place_of(list, key) {
                     list.remove(place);
                 }
-                let later = list.partition_point(|other| *other > (at, key));
+                // Keys count only where deadlines are equal, which is seldom.
+                let is_later =
+                    |(other, k): &(Instant, K)| *other > at || (*other == at && *k > key);
+                let later = list.partition_point(is_later);
                 list.insert(later, (at, key));
                 if list.len() > FEW {
                     self.0 = Kept::Many(Many::of(list));
@@ -92,6 +95,16 @@ impl<K: Ord + Copy + Hash> Timers<K> {
         match &self.0 {
             Kept::Few(list) => list.last().copied(),
             Kept::Many(many) => many.heap.peek().map(|Reverse(first)| *first),
+        }
+    }
+
+    /// Where the earliest deadlines stand in memory.
+    pub fn at(&self) -> *const u8 {
+        match &self.0 {
+            Kept::Few(list) => {
+                list.last().map_or(core::ptr::null(), |last| (&raw const *last).cast())
+            }
+            Kept::Many(many) => many.heap.as_slice().as_ptr().cast(),
         }
     }
 

@@ -119,6 +119,7 @@ impl<T: SimTable> World<T> {
     pub(super) fn step(&mut self) {
         let Some((at, what)) = self.wheel.pop() else { return };
         self.now = at;
+        self.look_ahead();
         self.handle(what);
     }
 

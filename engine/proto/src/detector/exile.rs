@@ -61,6 +61,11 @@ impl Exile {
         self.evicted.is_some()
     }
 
+    /// Where the last of those pings stands in memory.
+    pub fn at(&self) -> *const u8 {
+        self.pings.back().map_or(core::ptr::null(), |last| (&raw const *last).cast())
+    }
+
     /// A regular ping left.
     pub fn pinged(&mut self, sequence: u32) {
         if self.pings.len() == SAMPLE {

@@ -75,6 +75,11 @@ impl Pings {
         self.in_flight.remove(place).map(|(_, ping)| ping)
     }
 
+    /// Where they stand in memory.
+    pub fn at(&self) -> *const u8 {
+        self.in_flight.as_slices().0.as_ptr().cast()
+    }
+
     /// A ping, if it is still unanswered.
     pub fn get(&self, sequence: u32) -> Option<&Ping> {
         self.place_of(sequence).map(|place| &self.in_flight[place].1)

@@ -79,6 +79,11 @@ impl Watch {
         }
     }
 
+    /// Where the turns stand in memory.
+    pub fn at(&self) -> *const u8 {
+        self.turns.as_ptr().cast()
+    }
+
     /// The next turn.
     pub fn next(&self) -> Option<Instant> {
         self.turns.iter().map(|turn| turn.at).min()

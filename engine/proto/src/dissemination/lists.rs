@@ -66,6 +66,11 @@ impl Lists {
         news
     }
 
+    /// Whether none is in force.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Whether a notice has been sent fewer than `limit` times.
     pub fn is_waiting(&self, limit: u32) -> bool {
         self.held.iter().any(|held| held.sends < limit)

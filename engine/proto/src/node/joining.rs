@@ -98,6 +98,11 @@ impl Joining {
         }
     }
 
+    /// Where the seeds stand in memory.
+    pub(super) fn at(&self) -> *const u8 {
+        self.seeds.as_ptr().cast()
+    }
+
     /// Whether this member answered at a seed's address.
     pub(super) fn is_seed(&self, id: MemberId) -> bool {
         self.seeds.iter().any(|seed| seed.id == Some(id))

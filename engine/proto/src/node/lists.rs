@@ -44,6 +44,9 @@ impl<T: MemberTable> Node<T> {
 
     /// Says whether a notice went in.
     pub(super) fn fill_with_a_list(&mut self, packet: &mut Packet) -> bool {
+        if self.lists.is_empty() {
+            return false;
+        }
         let sends = self.list_sends();
         self.lists.fill(packet, self.config.max_payload, sends)
     }

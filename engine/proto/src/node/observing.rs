@@ -81,9 +81,12 @@ pub(super) const LATE: Duration = crate::config::LATE_WAKE_UP;
 /// Announcers remembered for NOTICEs.
 const ANNOUNCERS: usize = 4_096;
 
-/// State of the detector.
+/// State of the detector; the fields stand in memory as they stand here (see [`Node`]).
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(super) struct Observing {
+    // What is read all the time comes first.
+    baseline: Baseline,
     watch: Watch,
     /// Who observes us, in slot order.
     observers: Vec<MemberId>,
@@ -91,23 +94,22 @@ pub(super) struct Observing {
     anchor: Duration,
     /// Until then every subject is pinged each interval.
     settling: Option<Instant>,
+    pings: Pings,
+    tests: BTreeMap<MemberId, Test>,
+    unreachable: BTreeSet<MemberId>,
+    heard: Heard,
+    exile: Exile,
     /// When the ring changed first since we looked at it.
     changed: Option<Instant>,
-    pings: Pings,
-    baseline: Baseline,
-    tests: BTreeMap<MemberId, Test>,
     cases: BTreeMap<MemberId, Case>,
     acquitted: Acquittals,
     proofs: Proofs,
     /// Whom we show as Suspect.
     doubted: BTreeSet<MemberId>,
-    unreachable: BTreeSet<MemberId>,
-    exile: Exile,
     testimony: Testimony,
     acquaintances: Acquaintances,
     /// Whom gossip goes to, shuffled; the next one stands last.
     active: Vec<MemberId>,
-    heard: Heard,
     verifies: Bucket,
     asked: Budgets,
     controlled: Budgets,
@@ -150,6 +152,18 @@ impl Default for Observing {
             signed: Budgets::new(SIGNED.0, SIGNED.1),
             announcers: VecDeque::new(),
         }
+    }
+}
+
+impl Observing {
+    /// Where lists begin that pings and acks need; the last field that they need itself.
+    pub(super) fn pointed_at(&self) -> [*const u8; 4] {
+        let observers = self.observers.as_ptr().cast();
+        [observers, self.watch.at(), self.pings.at(), self.exile.at()]
+    }
+
+    pub(super) fn last_needed(&self) -> *const u8 {
+        (&raw const self.exile).cast()
     }
 }
 

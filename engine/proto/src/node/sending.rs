@@ -98,6 +98,9 @@ impl<T: MemberTable> Node<T> {
         limit: usize,
         (to, burst, carrier): (MemberId, u64, Carrier),
     ) -> usize {
+        if self.queue.is_empty() {
+            return 0;
+        }
         let sends = self.update_sends();
         let filling = Filling { sends, burst, carrier, to };
         let updates = self.queue.fill(now, packet, limit, filling);

@@ -54,10 +54,10 @@ struct Held {
     body: Arc<[u8]>,
 }
 
-/// The state of all that.
+/// The state of all that; the fields stand in memory as they stand here (see [`Node`]).
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Speaking {
-    queue: Broadcasts,
     balance: Balance,
     origins: Origins,
     held: VecDeque<Held>,
@@ -67,9 +67,11 @@ pub(super) struct Speaking {
     checked: Budgets,
     taken: Budgets,
     messages: Budgets,
+    // What is read all the time comes last.
+    queue: Broadcasts,
     /// What the host has not taken yet, and how much it has missed.
-    heard: VecDeque<Event>,
     missed: u64,
+    heard: VecDeque<Event>,
 }
 
 impl Default for Speaking {
@@ -99,6 +101,11 @@ impl Speaking {
             return Some(Event::Missed(core::mem::take(&mut self.missed)));
         }
         self.heard.pop_front()
+    }
+
+    /// Where the fields begin that are read all the time.
+    pub(super) fn first_needed(&self) -> *const u8 {
+        (&raw const self.queue).cast()
     }
 
     /// Broadcasts that wait, and their bytes.

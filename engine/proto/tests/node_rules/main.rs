@@ -2,6 +2,7 @@
 
 mod floods;
 mod gossip;
+mod lines;
 mod seeds;
 mod speaking;
 #[path = "../stage/mod.rs"]

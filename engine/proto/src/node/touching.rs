@@ -1,0 +1,65 @@
+//! Which memory is needed next.
+//!
+//! Whoever drives one node has it in the processor's cache. Whoever drives thousands waits for
+//! memory at every step, one line after the other, although it knows long before which node is next.
+//! A node tells which lines a datagram or a deadline will need, so that its driver can have them
+//! fetched some steps ahead.
+//!
+//! Invariant: telling changes nothing. The addresses are hints, not to be read from: what stands
+//! there may be gone or never have been written.
+
+use core::mem::offset_of;
+
+use super::Node;
+use crate::detector::contacts::Contact;
+use crate::member::MemberId;
+use crate::membership::table::{DenseTable, MemberTable};
+
+/// Bytes that a processor fetches at once.
+const LINE: usize = 64;
+
+// What is read all the time stands together: a fifth of the node, whose fields Rust would scatter.
+const _: () = {
+    let first = offset_of!(Node<DenseTable>, timers);
+    let last = offset_of!(Node<DenseTable>, observing);
+    assert!(first < last && last - first <= 16 * LINE);
+    assert!(size_of::<Node<DenseTable>>() > 4 * (last - first));
+};
+
+impl<T: MemberTable> Node<T> {
+    /// Tells the lines of the node itself.
+    pub fn lines(&self, mut tell: impl FnMut(*const u8)) {
+        let first = self.speaking.first_needed();
+        let last = self.observing.last_needed();
+        let lines = (last.addr() - first.addr()) / LINE;
+        for line in 0..=lines {
+            tell(first.wrapping_add(line * LINE));
+        }
+        tell((&raw const self.stats).cast());
+    }
+
+    /// Tells the lines behind its pointers. For a node whose own lines were fetched some steps
+    /// before.
+    pub fn deeper_lines(&self, mut tell: impl FnMut(*const u8)) {
+        let mut span = |first: *const u8, lines: usize| {
+            (0..lines).for_each(|line| tell(first.wrapping_add(line * LINE)));
+        };
+        let [observers, turns, pings, sample] = self.observing.pointed_at();
+        span(observers, 2);
+        span(turns, 3);
+        span(pings, 1);
+        span(sample, 1);
+        // The earliest deadline stands last.
+        span(self.timers.at().wrapping_sub(LINE), 2);
+        span((&raw const self.own.record().incarnation).cast(), 1);
+        span(self.joining.at(), 1);
+        span(self.outbox.as_slices().0.as_ptr().cast(), 2);
+        span(self.events.as_slices().0.as_ptr().cast(), 1);
+        span(self.spare.last().map_or(core::ptr::null(), |last| (&raw const *last).cast()), 1);
+    }
+
+    /// What our own exchanges with `peer` showed.
+    pub fn contact(&self, peer: MemberId) -> Option<Contact> {
+        self.contacts.of(peer)
+    }
+}
