@@ -4,8 +4,6 @@
 //! member with as many updates waiting (foca has no broadcasts of the host here). Its datagram is of
 //! 1,168 bytes as well. memberlist's queue cannot be reached without its runtime.
 
-mod peers;
-
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +23,7 @@ use mesh_gossip_proto::wire::message::{Packet, Update};
 use mesh_gossip_proto::{
     Broadcast, Incarnation, Instant, MemberId, RecordHash, SignedRecord, State, WallTime,
 };
-use peers::swim_foca;
+use mesh_gossip_benches::peers::swim_foca;
 
 const CLUSTER: &str = "bench";
 const LIMIT: usize = 1_168;

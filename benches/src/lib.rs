@@ -16,4 +16,5 @@
 //! Figures hold for the machine that they were measured on; compare only figures of one run.
 
 pub mod meeting;
+pub mod peers;
 pub mod population;
