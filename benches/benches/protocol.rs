@@ -10,9 +10,9 @@
 //! for what its figure includes.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mesh_gossip_benches::population::{member, members};
 use mesh_gossip_benches::peers::ours::{Ours, record_datagram, update_of};
 use mesh_gossip_benches::peers::{swim_foca, swim_memberlist, timed};
+use mesh_gossip_benches::population::{member, members};
 
 const MEMBERS: u32 = 1_000;
 const UPDATES: u32 = 16;

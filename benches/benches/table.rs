@@ -15,10 +15,10 @@ use criterion::measurement::WallTime;
 use criterion::{
     BatchSize, BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main,
 };
+use mesh_gossip_benches::peers::{swim_foca, swim_memberlist};
 use mesh_gossip_benches::population::{CLUSTER, members};
 use mesh_gossip_proto::membership::roster::List;
 use mesh_gossip_proto::{DenseTable, Instant, Member, MemberTable, State};
-use mesh_gossip_benches::peers::{swim_foca, swim_memberlist};
 
 const SIZES: [u32; 3] = [1_000, 10_000, 100_000];
 const RINGS: u8 = 8;

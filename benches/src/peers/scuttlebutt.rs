@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use chitchat::transport::ChannelTransport;
 use chitchat::{
-    ChitchatConfig, ChitchatHandle, ChitchatId, DeletionStatus, FailureDetectorConfig, ProtocolVersion,
-    VersionedValue, spawn_chitchat,
+    ChitchatConfig, ChitchatHandle, ChitchatId, DeletionStatus, FailureDetectorConfig,
+    ProtocolVersion, VersionedValue, spawn_chitchat,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -71,7 +71,8 @@ impl Pair {
         let Self { runtime, author, members, .. } = self;
         runtime.block_on(author.with_chitchat(|chitchat| {
             for number in about {
-                let value = VersionedValue { value: "alive".into(), version, status: DeletionStatus::Set };
+                let value =
+                    VersionedValue { value: "alive".into(), version, status: DeletionStatus::Set };
                 let news = iter::once(("state".to_string(), value));
                 chitchat.reset_node_state_if_update(&members[*number as usize], news, version, 0);
             }

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+use crate::population::address;
 use bytes::BufMut;
 use foca::{
     Codec, Config, Foca, Header, Identity, Incarnation, Member, Message, NoCustomBroadcast,
     Notification, PostcardCodec, Runtime, State, Timer,
 };
-use crate::population::address;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};

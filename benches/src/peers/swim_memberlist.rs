@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::population::address;
 use agnostic_lite::tokio::TokioRuntime;
 use bytes::Bytes;
 use memberlist_core::delegate::{AliveDelegate, CompositeDelegate};
@@ -22,7 +23,6 @@ use memberlist_core::transport::{
     Transport, TransportError, packet_stream, promised_stream,
 };
 use memberlist_core::{Memberlist, Options};
-use crate::population::address;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 

@@ -14,7 +14,8 @@ use bytes::{Bytes, BytesMut};
 use mesh_gossip::tls::credentials::Credentials;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, ServerConfig,
+    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig,
+    ServerConfig,
 };
 
 use crate::crowd::{Crowd, Shape, until_served};

@@ -73,8 +73,7 @@ impl Batches {
     pub(crate) fn send_all(&mut self, datagrams: &[(SocketAddr, Vec<u8>)]) -> usize {
         let mut left = 0;
         for datagrams in datagrams.chunks(BATCH) {
-            let parts: Vec<_> =
-                datagrams.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
+            let parts: Vec<_> = datagrams.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
             let addresses: Vec<_> = datagrams.iter().map(|(to, _)| v4(*to)).collect();
             left += send(&self.socket, &mut self.sent, &parts, &addresses);
         }
@@ -132,9 +131,12 @@ impl Alternative for Raw<'_> {
 
     fn serve(&mut self) -> usize {
         let Self { batches, .. } = self;
-        until_served(self.shape.batch(), || {
-            if batches.receive() == 0 { 0 } else { batches.answer() }
-        })
+        until_served(
+            self.shape.batch(),
+            || {
+                if batches.receive() == 0 { 0 } else { batches.answer() }
+            },
+        )
     }
 
     fn collect(&mut self) -> Result<(), Mistake> {

@@ -147,11 +147,9 @@ impl Picture {
                 let corners = [(left(group), 0.0), (left(group) + 0.9, rates[place].median)];
                 Rectangle::new(corners, colour.filled())
             });
-            chart
-                .draw_series(bars)
-                .map_err(|error| error.to_string())?
-                .label(*name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(6)));
+            chart.draw_series(bars).map_err(|error| error.to_string())?.label(*name).legend(
+                move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(6)),
+            );
             let spreads = self.groups.iter().enumerate().map(|(group, (_, rates))| {
                 let middle = left(group) + 0.45;
                 PathElement::new([(middle, rates[place].min), (middle, rates[place].max)], BLACK)

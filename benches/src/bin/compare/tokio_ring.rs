@@ -101,9 +101,9 @@ impl Alternative for TokioRing<'_> {
         let desk = &self.desk;
         desk.served.set(0);
         // Ends early when something was lost; what was served until then counts.
-        let _ = self.runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, desk.complete.notified()).await
-        });
+        let _ = self
+            .runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, desk.complete.notified()).await });
         desk.served.get()
     }
 

@@ -4,10 +4,15 @@
 //! slices of a few milliseconds they disturb every alternative alike. So only ratios of one run are
 //! compared, and a run yields the ratio of two medians.
 //!
+//! A batch in which the kernel took the core away is not counted either, or a machine with other work
+//! would measure that work.
+//!
 //! Invariant: the clock runs only while an alternative serves. What its peers do before and after
 //! is not counted, and is the same for all but for how they seal.
 
 use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
 
 /// How long an alternative serves before the next one does.
 const SLICE: Duration = Duration::from_millis(4);
@@ -57,7 +62,11 @@ impl Spread {
 
 fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    }
 }
 
 /// What several runs found: nanoseconds for one, by alternative and run.
@@ -113,7 +122,7 @@ pub(crate) fn take_turns(
     for _ in 0..plan.runs {
         let ends = Instant::now() + plan.run;
         let mut slices = vec![Vec::new(); alternatives.len()];
-        // An odd number of rounds and at least three, so that a median is one of them.
+        // A median of fewer than three would be a single look.
         while Instant::now() < ends || slices[0].len() < 3 {
             for (slices, alternative) in slices.iter_mut().zip(alternatives.iter_mut()) {
                 slices.push(slice(alternative.as_mut())?);
@@ -126,15 +135,24 @@ pub(crate) fn take_turns(
     Ok(Found { names: alternatives.iter().map(|alternative| alternative.name()).collect(), ns })
 }
 
+/// How often the core was taken away from this thread.
+fn interruptions() -> i64 {
+    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.involuntary_context_switches())
+}
+
 /// One slice; nanoseconds for one that was answered.
 fn slice(alternative: &mut dyn Alternative) -> Result<f64, Mistake> {
-    let (mut spent, mut served, mut expected) = (Duration::ZERO, 0, 0);
+    let (mut spent, mut counted, mut served, mut expected) = (Duration::ZERO, 0, 0, 0);
     for _ in 0..SLICE_MAX_BATCHES {
         expected += alternative.prepare();
-        let begun = Instant::now();
+        let (before, begun) = (interruptions(), Instant::now());
         let answered = alternative.serve();
-        spent += begun.elapsed();
+        let took = begun.elapsed();
         served += answered;
+        if interruptions() == before {
+            spent += took;
+            counted += answered;
+        }
         alternative.collect()?;
         if spent >= SLICE {
             break;
@@ -144,7 +162,10 @@ fn slice(alternative: &mut dyn Alternative) -> Result<f64, Mistake> {
     if served * 100 < expected * 98 {
         return Err(Mistake("it answers fewer datagrams than it was sent"));
     }
-    Ok(spent.as_secs_f64() * 1e9 / served as f64)
+    if counted == 0 {
+        return Err(Mistake("the machine is too busy: no batch ran undisturbed"));
+    }
+    Ok(spent.as_secs_f64() * 1e9 / counted as f64)
 }
 
 #[cfg(test)]

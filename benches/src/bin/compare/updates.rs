@@ -52,12 +52,14 @@ pub(crate) fn run() -> Result<Value, Trouble> {
         let rate = |ns: f64| count as f64 * 1e9 / ns;
         Spread { min: rate(ns.max), median: rate(ns.median), max: rate(ns.min) }
     };
-    let (packed, alone) =
-        (a_second(found.ns(own), count), a_second(found.ns("tokio, sealed"), 1));
+    let (packed, alone) = (a_second(found.ns(own), count), a_second(found.ns("tokio, sealed"), 1));
     println!("{own}, {count} updates in a datagram: {} updates/s", number(packed, 0));
     println!("tokio, sealed, one in {single} bytes: {} updates/s", number(alone, 0));
     let reached = times(found.ratio(own, "tokio, sealed"), count as f64);
-    println!("{}", Goal { what: "times one update a datagram", size: 1_200, wanted: WANTED, reached });
+    println!(
+        "{}",
+        Goal { what: "times one update a datagram", size: 1_200, wanted: WANTED, reached }
+    );
     Ok(json!({ "updates_vs_single": spread_json(reached) }))
 }
 
