@@ -258,4 +258,9 @@ impl Peer {
     pub fn answers(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
+
+    /// Members as it hands them out: a copy of the list, behind its lock.
+    pub fn members(&self) -> usize {
+        self.runtime.block_on(self.list.members()).len()
+    }
 }

@@ -12,6 +12,7 @@ use mesh_gossip::tls::credentials::Credentials;
 use mesh_gossip_benches::meeting::Notary;
 use serde_json::{Value, json};
 
+use crate::bare::Bare;
 use crate::crowd::{Crowd, Shape};
 use crate::ours::{Ours, Party};
 use crate::quic::Quic;
@@ -119,11 +120,13 @@ fn alternatives<'a>(
     match own(BackendChoice::Uring) {
         Ok(uring) => {
             all.push(Box::new(uring));
+            all.push(Box::new(Bare::new(crowd, shape, BackendChoice::Uring, size)?));
             all.push(Box::new(TokioRing::new(crowd, shape, size)?));
         }
         Err(error) => eprintln!("without io_uring: {error}"),
     }
     all.push(Box::new(own(BackendChoice::Mmsg)?));
+    all.push(Box::new(Bare::new(crowd, shape, BackendChoice::Mmsg, size)?));
     all.push(Box::new(Quic::new(crowd, shape, &party, size)?));
     Ok(all)
 }
@@ -167,6 +170,7 @@ pub(crate) fn full(plot: Option<&std::path::Path>) -> Result<Value, Trouble> {
             println!("{}", Table::new(&title, "datagrams/s", found, ["raw", "tokio, sealed"]));
         }
     }
+    parts(own, &different);
     goals(own, &different, &bursts);
     if let Some(path) = plot {
         let title = "Datagrams a second and core, 64 different peers";
@@ -185,6 +189,25 @@ pub(crate) fn full(plot: Option<&std::path::Path>) -> Result<Value, Trouble> {
         );
     }
     Ok(json!({ "datagram": sizes }))
+}
+
+/// Where the time of one datagram goes, by what is left when something is left out.
+fn parts(own: &str, different: &BTreeMap<usize, Found>) {
+    let bare = match own {
+        "mesh-gossip, uring" => "uring, unsealed",
+        _ => "mmsg, unsealed",
+    };
+    println!("ns of one datagram by part, medians of {own}");
+    for (size, found) in different {
+        let ns = |name| found.ns(name).median;
+        let (kernel, loops) = (ns("raw"), ns(bare) - ns("raw"));
+        let aead = ns("tokio, sealed") - ns("tokio");
+        let session = ns(own) - ns(bare) - aead;
+        println!(
+            "  {size:>5} bytes: raw calls {kernel:.0}, loop and copies {loops:+.0}, \
+             AEAD {aead:+.0}, sessions and messages {session:+.0}"
+        );
+    }
 }
 
 /// What was aimed at, and what came of it.

@@ -6,6 +6,7 @@
 //!
 //! Invariant: only ratios of one run are compared; with `--json` the last line is one object.
 
+mod bare;
 mod crowd;
 mod datagram;
 mod ours;

@@ -13,7 +13,7 @@ use crate::turns::{Found, Spread};
 
 const SIZE: (u32, u32) = (900, 480);
 /// Told apart by people who see colours differently (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 8] = [
+const COLOURS: [RGBColor; 9] = [
     RGBColor(0, 0, 0),
     RGBColor(213, 94, 0),
     RGBColor(230, 159, 0),
@@ -21,6 +21,7 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(204, 121, 167),
     RGBColor(86, 180, 233),
     RGBColor(0, 158, 115),
+    RGBColor(240, 228, 66),
     RGBColor(153, 153, 153),
 ];
 
