@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mesh_gossip::io::{DATAGRAM_MAX_BYTES, bind};
 
 /// Loopback delivers in the sender's call; a core that is busy elsewhere may need a moment.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Who talks to an alternative, and how much at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

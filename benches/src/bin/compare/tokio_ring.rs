@@ -18,7 +18,7 @@ use crate::plain::{Keys, Way};
 use crate::raw::Chatter;
 use crate::turns::{Alternative, Mistake};
 
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What the tasks share.
 struct Desk {

@@ -15,7 +15,7 @@ use crate::raw::Chatter;
 use crate::turns::{Alternative, Mistake};
 
 /// A batch of which something was lost is given up.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// An echo, sealed or not.
 pub(crate) struct Tokio<'a> {
