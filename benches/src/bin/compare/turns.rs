@@ -162,6 +162,7 @@ fn slice(alternative: &mut dyn Alternative) -> Result<f64, Mistake> {
     }
     // Loopback loses next to nothing; whoever answers half as much would look twice as good.
     if served * 10 < expected * 9 {
+        eprintln!("{}: {served} answers to {expected} datagrams", alternative.name());
         return Err(Mistake("it answers fewer datagrams than it was sent"));
     }
     if counted == 0 {
