@@ -9,91 +9,13 @@
 //! out of all three. memberlist cannot be driven without a runtime: see `peers/swim_memberlist.rs`
 //! for what its figure includes.
 
-mod peers;
-
-use std::sync::Arc;
-
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mesh_gossip_benches::population::{CLUSTER, Trusting, address, member, members, metadata};
-use mesh_gossip_proto::node::Birth;
-use mesh_gossip_proto::wire::message::{Packet, Ping, Update, kind};
-use mesh_gossip_proto::{
-    Config, DenseTable, Duration, Instant, Member, MemberTable, Node, SignedRecord, State, WallTime,
-};
-use peers::{swim_foca, swim_memberlist, timed};
-use zerocopy::byteorder::little_endian::{U32, U64};
+use mesh_gossip_benches::peers::ours::{Ours, record_datagram, update_of};
+use mesh_gossip_benches::peers::{swim_foca, swim_memberlist, timed};
+use mesh_gossip_benches::population::{member, members};
 
 const MEMBERS: u32 = 1_000;
 const UPDATES: u32 = 16;
-
-/// One node of ours, and its peer, member 0.
-struct Ours {
-    node: Node,
-    now: Instant,
-    buffer: Vec<u8>,
-    answers: u64,
-    limit: usize,
-}
-
-impl Ours {
-    fn knowing(members: &[Member]) -> Self {
-        let config = Config::new(CLUSTER);
-        let mut table = DenseTable::for_cluster(CLUSTER, config.rings);
-        for member in members {
-            table.put(member.clone());
-        }
-        let (local, limit) = (members.len() as u32, config.max_payload);
-        let birth = Birth {
-            config: Arc::new(config),
-            metadata: metadata(local),
-            addresses: vec![address(local)],
-            born: WallTime(1_700_000_000_000),
-            least_generation: 0,
-            authority: Arc::new(Trusting),
-            seed: 1,
-        };
-        let now = Instant::ORIGIN;
-        let node = Node::on_table(now, birth, table).expect("the node is born");
-        let mut ours = Self { node, now, buffer: Vec::new(), answers: 0, limit };
-        ours.drain();
-        ours
-    }
-
-    fn datagram(&self, updates: impl Iterator<Item = Update>) -> Vec<u8> {
-        let mut packet = Packet::default();
-        let digest = U64::new(self.node.table().digest());
-        assert!(packet.push(self.limit, &Ping { sequence: U32::new(1), digest }));
-        for update in updates {
-            assert!(packet.push(self.limit, &update), "sixteen updates fit");
-        }
-        packet.into_bytes()
-    }
-
-    fn handle(&mut self, from: &Member, datagram: &[u8]) {
-        self.now += Duration::from_millis(1);
-        self.node.handle_datagram(self.now, from.id(), address(0), datagram);
-        self.drain();
-    }
-
-    fn drain(&mut self) {
-        while self.node.poll_transmit(self.now, &mut self.buffer).is_some() {
-            self.answers += 1;
-        }
-        while self.node.poll_event().is_some() {}
-        while self.node.poll_stream().is_some() {}
-    }
-}
-
-fn update_of(record: &SignedRecord) -> Update {
-    let content = record.record();
-    Update::new(content.id, content.incarnation, State::Alive, record.hash())
-}
-
-fn record_datagram(record: &SignedRecord) -> Vec<u8> {
-    let mut packet = Packet::default();
-    assert!(packet.push_raw(usize::from(u16::MAX), kind::RECORD, record.envelope()));
-    packet.into_bytes()
-}
 
 /// Sixteen members in turn, and how often all have had their turn.
 #[derive(Default)]

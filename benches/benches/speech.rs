@@ -4,8 +4,6 @@
 //! member with as many updates waiting (foca has no broadcasts of the host here). Its datagram is of
 //! 1,168 bytes as well. memberlist's queue cannot be reached without its runtime.
 
-mod peers;
-
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +13,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Subject};
 use mesh_gossip::tls::authority::{Intermediates, MeshAuthority};
 use mesh_gossip::tls::credentials::Credentials;
+use mesh_gossip_benches::peers::swim_foca;
 use mesh_gossip_benches::population::metadata;
 use mesh_gossip_proto::dissemination::balance::Balance;
 use mesh_gossip_proto::dissemination::broadcasts::{Broadcasts, Target, Waiting};
@@ -25,7 +24,6 @@ use mesh_gossip_proto::wire::message::{Packet, Update};
 use mesh_gossip_proto::{
     Broadcast, Incarnation, Instant, MemberId, RecordHash, SignedRecord, State, WallTime,
 };
-use peers::swim_foca;
 
 const CLUSTER: &str = "bench";
 const LIMIT: usize = 1_168;

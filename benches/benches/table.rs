@@ -9,18 +9,16 @@
 //! publishes views, knows rings or draws by content; memberlist applies updates only by way of
 //! its tasks, which `protocol.rs` measures. A record of ours is shared, theirs is copied.
 
-mod peers;
-
 use std::hint::black_box;
 
 use criterion::measurement::WallTime;
 use criterion::{
     BatchSize, BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main,
 };
+use mesh_gossip_benches::peers::{swim_foca, swim_memberlist};
 use mesh_gossip_benches::population::{CLUSTER, members};
 use mesh_gossip_proto::membership::roster::List;
 use mesh_gossip_proto::{DenseTable, Instant, Member, MemberTable, State};
-use peers::{swim_foca, swim_memberlist};
 
 const SIZES: [u32; 3] = [1_000, 10_000, 100_000];
 const RINGS: u8 = 8;

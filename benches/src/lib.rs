@@ -10,10 +10,16 @@
 //! `… --bench sessions` measures handshakes, sealed datagrams and the memory of sessions, beside
 //! quinn-proto and both AEAD providers.
 //!
+//! `… --bench snapshot` measures what a reader of a view pays while a writer changes it.
+//!
+//! `cargo run --release -p mesh-gossip-benches --bin compare -- datagram` compares the datagram path
+//! with raw calls and other sockets, in turns on one core; docs/performance.md has the figures.
+//!
 //! `cargo run --release -p mesh-gossip-benches --bin idle` measures what an agent costs that has
 //! nothing to do, on real sockets: datagrams, bytes, processor, memory.
 //!
 //! Figures hold for the machine that they were measured on; compare only figures of one run.
 
 pub mod meeting;
+pub mod peers;
 pub mod population;

@@ -65,6 +65,12 @@ pub struct End {
 impl End {
     /// Links over `credentials`, at an address of their own.
     pub fn new(credentials: Arc<Credentials>, number: u32) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + number), 17_421));
+        Self::at(credentials, number, address)
+    }
+
+    /// Links at `address`; `number` seeds what they draw.
+    pub fn at(credentials: Arc<Credentials>, number: u32, address: SocketAddr) -> Self {
         let id = credentials.member_id();
         let authority = MeshAuthority::new(credentials, Arc::new(Intermediates::default()));
         let links = Links::new(LinkOptions {
@@ -74,8 +80,12 @@ impl End {
             seed: u64::from(number),
             linger: Duration::from_secs(5),
         });
-        let address = SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + number), 17_421));
         Self { links, id, address }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Sends `payload` to `peer`; returns the sealed datagram, or none while it waits for a

@@ -215,6 +215,12 @@ impl Agent {
         self.shared.snapshot.load()
     }
 
+    /// Looks at the newest view without keeping it: the cheapest read there is. Whoever looks for
+    /// longer than a moment takes [`Agent::view`] instead.
+    pub fn with_view<R>(&self, look: impl FnOnce(&Published) -> R) -> R {
+        self.shared.snapshot.with(look)
+    }
+
     /// Whether the agent's shard has ended, which only a failure of the datagram backend or a
     /// defect can cause: the agent is deaf then and has to be started anew.
     pub fn has_ended(&self) -> bool {

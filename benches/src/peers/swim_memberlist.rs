@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::population::address;
 use agnostic_lite::tokio::TokioRuntime;
 use bytes::Bytes;
 use memberlist_core::delegate::{AliveDelegate, CompositeDelegate};
@@ -22,14 +23,13 @@ use memberlist_core::transport::{
     Transport, TransportError, packet_stream, promised_stream,
 };
 use memberlist_core::{Memberlist, Options};
-use mesh_gossip_benches::population::address;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 const DATAGRAM_BYTES: usize = 1_400;
 
 /// The id of member `number`.
-pub(crate) fn who(number: u32) -> NodeId {
+pub fn who(number: u32) -> NodeId {
     NodeId::new(format!("node-{number:06}")).expect("the name is short")
 }
 
@@ -39,7 +39,7 @@ fn node(number: u32) -> Node<NodeId, SocketAddr> {
 
 /// Nothing goes wrong on a channel.
 #[derive(Debug)]
-pub(crate) struct Broken(String);
+pub struct Broken(String);
 
 impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -66,14 +66,14 @@ impl TransportError for Broken {
 }
 
 /// What a transport is made of.
-pub(crate) struct Ends {
+pub struct Ends {
     local: u32,
     packets: PacketSubscriber<SocketAddr, Instant>,
     sent: Arc<AtomicU64>,
 }
 
 /// Datagrams in by a channel, datagrams out counted.
-pub(crate) struct Channel {
+pub struct Channel {
     id: NodeId,
     address: SocketAddr,
     packets: PacketSubscriber<SocketAddr, Instant>,
@@ -166,7 +166,7 @@ impl Transport for Channel {
 }
 
 /// Counts the updates that have come as far as the member table.
-pub(crate) struct Counting(Arc<AtomicU64>);
+pub struct Counting(Arc<AtomicU64>);
 
 impl AliveDelegate for Counting {
     type Id = NodeId;
@@ -185,7 +185,7 @@ impl AliveDelegate for Counting {
 type Delegates = CompositeDelegate<NodeId, SocketAddr, Counting>;
 
 /// One memberlist that knows members.
-pub(crate) struct Peer {
+pub struct Peer {
     runtime: Runtime,
     list: Memberlist<Channel, Delegates>,
     packets: PacketProducer<SocketAddr, Instant>,
@@ -197,7 +197,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// One that knows the first `members` members; it is none of them.
-    pub(crate) fn knowing(members: u32) -> Self {
+    pub fn knowing(members: u32) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime starts");
         let (packets, subscriber) = packet_stream::<Channel>(64);
         let (applied, sent) = (Arc::default(), Arc::default());
@@ -224,7 +224,7 @@ impl Peer {
     }
 
     /// A ping by member 0 with updates.
-    pub(crate) fn datagram(&mut self, about: &[u32], incarnation: u32) -> Bytes {
+    pub fn datagram(&mut self, about: &[u32], incarnation: u32) -> Bytes {
         self.sequence = self.sequence.wrapping_add(1);
         let ping = Ping::new(self.sequence, node(0), node(self.local));
         let updates = about.iter().map(|number| Alive::new(incarnation, node(*number)).into());
@@ -238,7 +238,7 @@ impl Peer {
     }
 
     /// Handles a datagram with so many updates.
-    pub(crate) fn handle(&mut self, datagram: Bytes, updates: usize) {
+    pub fn handle(&mut self, datagram: Bytes, updates: usize) {
         let until = self.applied.load(Ordering::Relaxed) + updates as u64;
         self.runtime.block_on(async {
             let packet = Packet::new(address(0), Instant::now(), datagram);
@@ -250,12 +250,17 @@ impl Peer {
     }
 
     /// Whether a member is known.
-    pub(crate) fn knows(&self, id: &NodeId) -> bool {
+    pub fn knows(&self, id: &NodeId) -> bool {
         self.runtime.block_on(self.list.by_id(id)).is_some()
     }
 
     /// Datagrams sent so far.
-    pub(crate) fn answers(&self) -> u64 {
+    pub fn answers(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Members as it hands them out: a copy of the list, behind its lock.
+    pub fn members(&self) -> usize {
+        self.runtime.block_on(self.list.members()).len()
     }
 }

@@ -5,19 +5,19 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+use crate::population::address;
 use bytes::BufMut;
 use foca::{
     Codec, Config, Foca, Header, Identity, Incarnation, Member, Message, NoCustomBroadcast,
     Notification, PostcardCodec, Runtime, State, Timer,
 };
-use mesh_gossip_benches::population::address;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 /// Who a member is: where it listens and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Who {
+pub struct Who {
     address: SocketAddr,
     generation: u64,
 }
@@ -61,7 +61,7 @@ impl Runtime<Who> for &mut Outbox {
 }
 
 /// One foca that knows members.
-pub(crate) struct Peer {
+pub struct Peer {
     foca: Foca<Who, PostcardCodec, Xoshiro256PlusPlus, NoCustomBroadcast>,
     outbox: Outbox,
     probe: u8,
@@ -69,7 +69,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// One that knows the first `members` members; it is none of them.
-    pub(crate) fn knowing(members: u32) -> Self {
+    pub fn knowing(members: u32) -> Self {
         Self::configured(members, Self::local(members))
     }
 
@@ -88,7 +88,7 @@ impl Peer {
     }
 
     /// One that tells one member at a time, in datagrams of this size.
-    pub(crate) fn gossiping(members: u32, datagram: usize) -> Self {
+    pub fn gossiping(members: u32, datagram: usize) -> Self {
         let config = Config {
             num_indirect_probes: NonZeroUsize::MIN,
             max_packet_size: NonZeroUsize::new(datagram).expect("a datagram has bytes"),
@@ -99,7 +99,7 @@ impl Peer {
     }
 
     /// Sees that at least so many updates wait, with news of the next incarnation if need be.
-    pub(crate) fn keep_waiting(&mut self, updates: u32, incarnation: &mut Incarnation) {
+    pub fn keep_waiting(&mut self, updates: u32, incarnation: &mut Incarnation) {
         if self.foca.updates_backlog() < updates as usize {
             *incarnation += 1;
             let next = *incarnation;
@@ -109,21 +109,21 @@ impl Peer {
     }
 
     /// Fills a datagram to one member; returns its bytes.
-    pub(crate) fn gossip(&mut self) -> u64 {
+    pub fn gossip(&mut self) -> u64 {
         let before = self.outbox.bytes;
         self.foca.gossip(&mut self.outbox).expect("it gossips");
         self.outbox.bytes - before
     }
 
     /// Applies one update, not passed on: what `MemberTable::put` does here.
-    pub(crate) fn apply(&mut self, number: u32, incarnation: Incarnation) {
+    pub fn apply(&mut self, number: u32, incarnation: Incarnation) {
         let update = Member::new(who(number), incarnation, State::Alive);
         let applied = self.foca.apply_many(iter::once(update), false, &mut self.outbox);
         applied.expect("an update is applied");
     }
 
     /// A ping by member 0 with updates.
-    pub(crate) fn datagram(&mut self, about: &[u32], incarnation: Incarnation) -> Vec<u8> {
+    pub fn datagram(&mut self, about: &[u32], incarnation: Incarnation) -> Vec<u8> {
         self.probe = self.probe.wrapping_add(1);
         let header = Header {
             src: who(0),
@@ -143,12 +143,12 @@ impl Peer {
     }
 
     /// Handles a datagram; whatever it answers is taken.
-    pub(crate) fn handle(&mut self, datagram: &[u8]) {
+    pub fn handle(&mut self, datagram: &[u8]) {
         self.foca.handle_data(datagram, &mut self.outbox).expect("a datagram is handled");
     }
 
     /// Datagrams sent so far.
-    pub(crate) fn answers(&self) -> u64 {
+    pub fn answers(&self) -> u64 {
         self.outbox.datagrams
     }
 }

@@ -1,15 +1,14 @@
 //! Other implementations of SWIM, driven for the same operations as ours.
 
-// Each bench drives what it compares.
-#![allow(dead_code)]
-
-pub(crate) mod swim_foca;
-pub(crate) mod swim_memberlist;
+pub mod ours;
+pub mod scuttlebutt;
+pub mod swim_foca;
+pub mod swim_memberlist;
 
 use std::time::{Duration, Instant};
 
 /// Measures `operation` alone: what it works on is prepared in batches, off the clock.
-pub(crate) fn timed<T>(
+pub fn timed<T>(
     iterations: u64,
     mut prepare: impl FnMut() -> T,
     mut operation: impl FnMut(T),
