@@ -10,6 +10,8 @@
 //! `… --bench sessions` measures handshakes, sealed datagrams and the memory of sessions, beside
 //! quinn-proto and both AEAD providers.
 //!
+//! `… --bench snapshot` measures what a reader of a view pays while a writer changes it.
+//!
 //! `cargo run --release -p mesh-gossip-benches --bin compare -- datagram` compares the datagram path
 //! with raw calls and other sockets, in turns on one core; docs/performance.md has the figures.
 //!
