@@ -197,7 +197,8 @@ impl<'a, T: SimTable> Play<'a, T> {
     }
 
     fn watch_agreement(&mut self, now: Duration, healed: Duration) {
-        let share = self.stage.agreement();
+        let storm = self.plan.scenario == Scenario::JoinStorm;
+        let share = if storm { self.stage.gathered() } else { self.stage.agreement() };
         self.agreement.push(((now - healed).as_secs_f64(), share));
         if share < 1.0 {
             self.disagreed = Some(now + AGREEMENT);

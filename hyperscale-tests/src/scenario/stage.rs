@@ -291,6 +291,15 @@ impl<T: SimTable> Stage<T> {
         most as f64 / running.len().max(1) as f64
     }
 
+    /// Share of the running nodes that hold all of them present, whatever they doubt: who joined has
+    /// joined.
+    pub(super) fn gathered(&self) -> f64 {
+        let running = self.world.running();
+        let present = |node: &&usize| self.world.node(**node).table().counts().present();
+        let whole = running.iter().filter(|node| present(node) == running.len()).count();
+        whole as f64 / running.len().max(1) as f64
+    }
+
     /// What node 0 sent in the measured window, in all, and what it takes to send its state once.
     pub(super) fn storm(&self) -> Storm {
         let spent = self.world.spent(0);
