@@ -127,7 +127,7 @@ fn alternatives<'a>(
     }
     all.push(Box::new(own(BackendChoice::Mmsg)?));
     all.push(Box::new(Bare::new(crowd, shape, BackendChoice::Mmsg, size)?));
-    // Its pacing and its window of congestion spread a burst over time, which is its purpose.
+    // On a busy machine batches of its bursts stay without any answer; why is not known.
     if shape.depth == 1 {
         all.push(Box::new(Quic::new(crowd, shape, &party, size)?));
     }

@@ -1,9 +1,10 @@
 //! One round of gossip with the same content: news of sixteen members to somebody who knows a
-//! thousand, in memory and without encryption, from the wire format of each to its table.
+//! thousand, in memory, without encryption and without any check of signatures.
 //!
 //! Not the same work, and no ranking of protocols: foca and memberlist believe whoever tells it and
-//! are done with one datagram; here an update names a signed record that is asked for and hashed;
-//! chitchat exchanges digests that name every member before it sends anything.
+//! are done with one datagram; here an update names a signed record that is asked for and hashed,
+//! and whose signature would be most of its price; chitchat exchanges digests that name every
+//! member before it sends anything. Datagrams of the first three are written off the clock.
 
 use std::time::Duration;
 
