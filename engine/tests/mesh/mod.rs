@@ -139,13 +139,18 @@ fn uring_refusal() -> Option<StartError> {
 }
 
 /// Waits for a value that is bound to come; `what` says what did not.
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, look)
+}
+
+/// The same for what may take longer on a busy machine.
+pub(crate) fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "within {PATIENCE:?} it did not come about: {what}");
+        assert!(Instant::now() < deadline, "within {patience:?} it did not come about: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
