@@ -212,8 +212,8 @@ impl<T: MemberTable> Node<T> {
         let record =
             SignedRecord::author(record, authority.as_ref()).ok_or(CommandError::Signing)?;
         let own = Arc::new(record);
-        let sparing = config.detector == Detector::Observers;
         let mut node = Self {
+            queue: Queue::new(config.detector == Detector::Observers),
             rng: fastrand::Rng::with_seed(seed ^ local.prefix()),
             config,
             authority,
@@ -230,7 +230,6 @@ impl<T: MemberTable> Node<T> {
             observing: Observing::default(),
             suspicions: IdMap::default(),
             noticed: IdMap::default(),
-            queue: Queue::new(sparing),
             recent: Recent::default(),
             lists: Lists::default(),
             pulls: Pulls::default(),
