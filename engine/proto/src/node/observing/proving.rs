@@ -281,8 +281,9 @@ impl<T: MemberTable> Node<T> {
         }
         let weight = self.weigh(now, from, &claim, since, &proof);
         if let Weight::Open = weight {
-            // It is asked for again, and what was found by then is remembered.
-            return;
+            // It moves nothing for now: it is asked for again, and what was found by then is
+            // remembered.
+            return self.stats.reject("proof-open");
         }
         let Some(waiting) = self.observing.proofs.take_waiting(hash, id) else { return };
         match weight {
