@@ -172,6 +172,11 @@ impl Run {
         named.map(|(name, bytes)| (name, rounded(self.per_node_s(bytes)))).collect()
     }
 
+    fn cross_region_share(&self) -> Option<f64> {
+        let bytes = self.load.cross_region_bytes?;
+        Some(rounded(bytes as f64 / self.load.bytes.max(1) as f64))
+    }
+
     /// The JSON object of the run.
     pub fn outcome(&self) -> Outcome {
         let plan = &self.plan;
@@ -215,10 +220,7 @@ impl Run {
             handshakes_per_node_min: rounded(self.handshakes_per_node_min()),
             stream_bytes_per_node_s: rounded(self.per_node_s(self.load.stream_bytes)),
             messages_per_node_s: rounded(self.per_node_s(self.load.datagrams)),
-            cross_region_share: self
-                .load
-                .cross_region_bytes
-                .map(|bytes| rounded(bytes as f64 / self.load.bytes.max(1) as f64)),
+            cross_region_share: self.cross_region_share(),
             settling_bytes: self.load.settling.map(|spent| spent.bytes),
             settling_sketches: self.load.settling.map(|spent| spent.sketches),
             sessions_per_node: Sessions { p50: self.load.sessions.0, max: self.load.sessions.1 },
