@@ -184,6 +184,8 @@ fn name(kind: u8) -> String {
         kind::SKETCH => "sketch",
         kind::DIFFERENCE => "difference",
         kind::WANT => "want",
+        kind::TICKET_PULL => "ticket_pull",
+        kind::TICKET => "ticket",
         kind::BROADCAST => "broadcast",
         other => return format!("kind_{other}"),
     };

@@ -336,6 +336,7 @@ impl<T: MemberTable> Node<T> {
             return 0;
         }
         self.merged = now;
+        self.joining.piece_came(now, from);
         self.merge(now, from, entries)
     }
 

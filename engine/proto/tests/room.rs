@@ -175,7 +175,10 @@ fn a_full_queue_drops_and_counts() {
 fn a_pull_without_room_is_counted() {
     let limits = Limits { pulls: 1, ..Limits::default() };
     let mut stage = Stage::knowing(limited(limits), &["b"]);
+    // Nobody gives a ticket, so a state is asked for, and comes.
+    stage.until(3_000);
     stage.node.handle_stream_closed(true);
+    stage.sent.clear();
     for name in ["x", "y"] {
         stage.say("b", &Update::new(id(name), incarnation(0), State::Alive, RecordHash(1)));
     }

@@ -175,8 +175,9 @@ impl Uring {
         self.stats.spins += 1;
         let begun = Instant::now();
         let found = loop {
-            let rung = self.parking.is_rung();
-            if rung || self.has_kernel_work() || !self.ring.completion().is_empty() {
+            // What was looked through for runs waits to be taken, and sleeps through no wait.
+            let came = !self.sifted.is_empty() || !self.ring.completion().is_empty();
+            if came || self.parking.is_rung() || self.has_kernel_work() {
                 break true;
             }
             if begun.elapsed() >= most {

@@ -97,8 +97,12 @@ fn a_hundred_and_twenty_eight_join_through_one_seed() {
             stage.backend, seed.tickets, seed.states_granted
         );
         assert!(seed.tickets >= seed.states_granted && seed.states_granted > 0, "{seed:?}");
-        assert!(seed.states_granted <= GRANTS.0 + GRANTS.1 * (took.as_secs() + 1), "{seed:?}");
-        assert!(others > 0, "joiners serve joiners");
+        // Whoever lost an answer gets it again, beyond the bucket.
+        let joiners = STORM as u64 - 1;
+        let again = seed.tickets.saturating_sub(joiners);
+        let most = GRANTS.0 + GRANTS.1 * (took.as_secs() + 1) + again;
+        assert!(seed.states_granted <= most, "{seed:?}");
+        assert!(others > 0 || most >= joiners, "joiners serve joiners");
     });
 }
 

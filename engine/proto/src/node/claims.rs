@@ -59,8 +59,12 @@ impl<T: MemberTable> Node<T> {
     /// A record arrived, unverified.
     pub(super) fn on_record(&mut self, now: Instant, from: Peer, envelope: &[u8]) {
         let leave = self.take_record(now, from.id, envelope);
-        if let Ok((id, _, _)) = record::peek(envelope) {
-            self.queue.brought(id, from.id);
+        // Whoever brings what we hold knows it; an older record, or one of the dead, says nothing.
+        if let Ok((id, _, hash)) = record::peek(envelope) {
+            let held = self.table.get(id);
+            if held.is_some_and(|m| m.record.hash() == hash && m.state != State::Dead) {
+                self.queue.brought(id, from.id);
+            }
         }
         if let Some((author, incarnation)) = leave
             && author == from.id

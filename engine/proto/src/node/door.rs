@@ -103,8 +103,8 @@ impl Door {
             (Host::Ready, true) => now,
             (Host::Ready, false) if calm || full => now,
             (Host::Ready, false) => (first + RUSH).min(now + LULL),
+            (Host::Joining, _) if full => now,
             (Host::Joining, false) => first + RUSH,
-            (Host::Joining, true) if full => now,
             (Host::Joining, true) => first + HOLD,
         };
         self.due = Some(match (self.due, host, pointed) {

@@ -3,6 +3,7 @@
 //!
 //! Invariant: at most one full exchange for the sake of joining is under way.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -23,6 +24,9 @@ const AGAIN: Duration = Duration::from_millis(300);
 const TIMES: u8 = 4;
 /// From ticket to ticket at most so many members, then back to the first.
 const HOPS: u8 = 8;
+/// Tickets that lead nowhere for so long are not followed any more: somebody else is asked, and
+/// whoever was asked first is left alone for as long.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// A seed that seemed to be ourselves is asked again after so long: an address changes hands, and
 /// a shared one leads elsewhere the next time.
@@ -50,6 +54,7 @@ struct Asking {
     rest: Vec<Peer>,
     /// The first member in touch.
     first: Peer,
+    began: Instant,
     /// Whether anybody gave a ticket: builds before them do not.
     heard: bool,
 }
@@ -58,7 +63,7 @@ struct Asking {
 enum Progress {
     #[default]
     Alone,
-    Asking(Asking),
+    Asking(Box<Asking>),
     Taking {
         since: Instant,
         from: MemberId,
@@ -78,6 +83,8 @@ enum Step {
 pub(super) struct Joining {
     seeds: Vec<Seed>,
     progress: Progress,
+    /// Whose tickets led nowhere, and when that was seen.
+    misled: Option<(MemberId, Instant)>,
 }
 
 impl Joining {
@@ -156,9 +163,13 @@ impl Joining {
     /// An exchange ended; says whether that completed the join.
     pub(super) fn exchange_ended(&mut self, complete: bool) -> bool {
         let before = core::mem::take(&mut self.progress);
-        if matches!(before, Progress::Done) {
-            self.progress = before;
-            return false;
+        match before {
+            // Records alone were fetched: while we ask for a state none is on its way.
+            Progress::Done | Progress::Asking(_) => {
+                self.progress = before;
+                return false;
+            }
+            Progress::Alone | Progress::Taking { .. } => {}
         }
         if complete {
             self.progress = Progress::Done;
@@ -173,13 +184,30 @@ impl Joining {
             Progress::Taking { since, .. } => now.since(since) >= PATIENCE,
             Progress::Asking(_) | Progress::Done => false,
         };
-        if idle {
-            let (times, hops, rest) = (1, 0, Vec::new());
-            let asking =
-                Asking { of: peer, asked: now, times, hops, rest, first: peer, heard: false };
-            self.progress = Progress::Asking(asking);
+        let misled = |(id, at): (MemberId, Instant)| id == peer.id && now.since(at) < LONGEST;
+        let begins = idle && !self.misled.is_some_and(misled);
+        if begins {
+            self.progress = Progress::Asking(Box::new(Asking {
+                of: peer,
+                asked: now,
+                times: 1,
+                hops: 0,
+                rest: Vec::new(),
+                first: peer,
+                began: now,
+                heard: false,
+            }));
         }
-        idle
+        begins
+    }
+
+    /// A piece of a state came.
+    pub(super) fn piece_came(&mut self, now: Instant, of: MemberId) {
+        if let Progress::Taking { since, from } = &mut self.progress
+            && *from == of
+        {
+            *since = now;
+        }
     }
 
     fn take(&mut self, now: Instant, from: Peer) {
@@ -218,6 +246,11 @@ impl Joining {
     fn late(&mut self, now: Instant) -> Option<Step> {
         let Progress::Asking(asking) = &mut self.progress else { return None };
         if now < asking.asked + AGAIN {
+            return None;
+        }
+        if now >= asking.began + LONGEST {
+            self.misled = Some((asking.first.id, now));
+            self.progress = Progress::Alone;
             return None;
         }
         if asking.times < TIMES {
