@@ -32,6 +32,7 @@ pub use mesh_gossip_proto as proto;
 
 pub use agent::Agent;
 pub use control::HostEvent;
+pub use control::peers::peers_json;
 pub use engine::Engine;
 pub use error::{AgentError, StartError};
 pub use leaders::LeaderWatch;

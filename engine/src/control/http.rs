@@ -7,15 +7,16 @@
 //! Invariant: a request reaches a handler only if it is a GET or HEAD, for a loopback name, and
 //! from no page.
 
+mod listener;
+mod members;
+
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::pin::Pin;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, RawQuery, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -23,21 +24,19 @@ use axum::routing::get;
 use axum::{Json, Router};
 use mesh_gossip_proto::{Lifecycle, State as MemberState};
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::Desk;
 use super::agents::listen;
 use super::leaders::leaders_document;
-use super::peers::peers_document;
+use listener::BoundedListener;
 
 /// A request is answered by then, if only to say that it cannot be.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// A connection on which no answer moved for so long is closed: it holds one of few places. Below
-/// the usual scrape interval of 15 s, so that a scraper never races with the end of its own.
-const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
+/// Long answers made at a time, each on a thread of its own.
+const BUILDERS: usize = 2;
 /// Connections at a time; further ones wait in the kernel's backlog.
 const MOST_CONNECTIONS: usize = 64;
 /// The text format that Prometheus scrapes.
@@ -75,18 +74,40 @@ pub(super) fn serve(desk: Arc<Desk>, listener: TcpListener) -> io::Result<HttpSe
     let (open, closed) = oneshot::channel();
     let listener = BoundedListener { listener: listen(listener)?, places, _open: open };
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(listener, routes(desk)).with_graceful_shutdown(async {
-        // The sender is never used: it is dropped.
-        let _ = stopped.await;
-    });
+    let server =
+        axum::serve(listener, routes(Arc::new(Front::new(desk)))).with_graceful_shutdown(async {
+            // The sender is never used: it is dropped.
+            let _ = stopped.await;
+        });
     tokio::spawn(server.into_future());
     Ok(HttpServer { stop, closed })
 }
 
-fn routes(desk: Arc<Desk>) -> Router {
+/// What the handlers share.
+struct Front {
+    desk: Arc<Desk>,
+    builders: Semaphore,
+}
+
+impl Front {
+    fn new(desk: Arc<Desk>) -> Self {
+        Self { desk, builders: Semaphore::new(BUILDERS) }
+    }
+
+    /// Does what takes milliseconds where nobody waits for it: this thread also carries bulk sync.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let _turn = self.builders.acquire().await.ok()?;
+        spawn_blocking(work).await.ok()
+    }
+}
+
+fn routes(front: Arc<Front>) -> Router {
     Router::new()
-        .route("/control/peers", get(peers))
-        .route("/omnirelay/control/peers", get(peers))
+        .route("/control/peers", get(members::peers))
+        .route("/omnirelay/control/peers", get(members::peers))
         .route("/control/leaders", get(leaders))
         .route("/omnirelay/control/leaders", get(leaders))
         .route("/metrics", get(metrics))
@@ -95,24 +116,12 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/readyz", get(readyz))
         .fallback(async || refusal(StatusCode::NOT_FOUND, "unknown path"))
         .layer(middleware::from_fn(guard))
-        .with_state(desk)
-}
-
-async fn peers(State(desk): State<Arc<Desk>>, RawQuery(query): RawQuery) -> Response {
-    if query.is_some_and(|query| !query.is_empty()) {
-        // Silence would pass everybody off as the selection that was asked for.
-        return refusal(StatusCode::BAD_REQUEST, "filters are not supported by this version");
-    }
-    let Some(inspection) = desk.inspect().await else { return unwell() };
-    let published = desk.site.published();
-    let is_revoked = |envelope: &[u8]| desk.site.is_revoked(envelope);
-    let document = peers_document(&published.view, &inspection, inspection.wall, is_revoked);
-    Json(document).into_response()
+        .with_state(front)
 }
 
 /// Of all scopes, or of the one that `scope` names.
 async fn leaders(
-    State(desk): State<Arc<Desk>>,
+    State(front): State<Arc<Front>>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
     let bad = |why: &str| refusal(StatusCode::BAD_REQUEST, why);
@@ -122,38 +131,38 @@ async fn leaders(
         [(name, scope)] if name == "scope" && !scope.is_empty() => Some(scope.as_str()),
         _ => return bad("the only filter is scope=NAME, once"),
     };
-    let Some(inspection) = desk.inspect().await else { return unwell() };
-    let published = desk.site.published();
+    let Some(inspection) = front.desk.inspect().await else { return unwell() };
+    let published = front.desk.site.published();
     match leaders_document(&published.view, scope, inspection.wall) {
         Ok(document) => Json(document).into_response(),
         Err(unknown) => refusal(StatusCode::NOT_FOUND, &unknown.to_string()),
     }
 }
 
-async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
-    let Some(inspection) = desk.inspect().await else { return unwell() };
-    let text = desk.site.metrics().render(&desk.site.published().view, &inspection);
+async fn metrics(State(front): State<Arc<Front>>) -> Response {
+    let Some(inspection) = front.desk.inspect().await else { return unwell() };
+    let text = front.desk.site.metrics().render(&front.desk.site.published().view, &inspection);
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
 /// Healthy: the shard answers.
-async fn healthz(State(desk): State<Arc<Desk>>) -> Response {
-    match desk.inspect().await {
+async fn healthz(State(front): State<Arc<Front>>) -> Response {
+    match front.desk.inspect().await {
         Some(_) => Json(json!({"status": "healthy"})).into_response(),
         None => unwell(),
     }
 }
 
 /// Ready: joined, present in its own view, and not handing its work over.
-async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
-    if desk.inspect().await.is_none() {
+async fn readyz(State(front): State<Arc<Front>>) -> Response {
+    if front.desk.inspect().await.is_none() {
         return unwell();
     }
     let not_ready = |why| refusal(StatusCode::SERVICE_UNAVAILABLE, why);
-    if !desk.site.is_joined() {
+    if !front.desk.site.is_joined() {
         return not_ready("not joined");
     }
-    let published = desk.site.published();
+    let published = front.desk.site.published();
     let Some(local) = published.view.member(published.view.local()) else {
         return not_ready("stopped");
     };
@@ -220,93 +229,6 @@ fn is_loopback_name(host: &str) -> bool {
 
 fn is_port(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Accepts while there are places.
-struct BoundedListener {
-    listener: tokio::net::TcpListener,
-    places: Arc<Semaphore>,
-    /// Declared after the listener and dropped after it.
-    _open: oneshot::Sender<()>,
-}
-
-impl axum::serve::Listener for BoundedListener {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                // Nobody closes the semaphore; if somebody did, there are no places any more.
-                std::future::pending::<()>().await;
-                continue;
-            };
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    let deadline = Box::pin(sleep(CONNECTION_PATIENCE));
-                    return (Connection { stream, deadline, _place: place }, address);
-                }
-                // Out of descriptors, most likely: accepting at once again would spin.
-                Err(_) => sleep(Duration::from_millis(100)).await,
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that gives its place back when no answer moves on it.
-struct Connection {
-    stream: TcpStream,
-    deadline: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        ready!(self.deadline.as_mut().poll(context));
-        Poll::Ready(io::ErrorKind::TimedOut.into())
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => self.poll_patience(context).map(Err),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(context, bytes) {
-            Poll::Ready(outcome) => {
-                let next = Instant::now() + CONNECTION_PATIENCE;
-                self.deadline.set(sleep_until(next));
-                Poll::Ready(outcome)
-            }
-            Poll::Pending => self.poll_patience(context).map(Err),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }
 
 #[cfg(test)]

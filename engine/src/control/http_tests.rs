@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 
 use mesh_gossip_proto::State;
 
-use super::stage_tests::{Person, Setting, Stage, TestMesh, inspection, led_by, published};
+use super::stage_tests::{
+    Person, Setting, Stage, TestMesh, inspection, led_by, published, view_at, view_of,
+};
 use crate::io::Backend;
 
 fn stage(backend: Backend) -> Stage {
@@ -103,7 +105,7 @@ fn web_pages_foreign_names_and_changes_are_refused() {
         ("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n", 200),
         ("GET /healthz HTTP/1.1\r\nHost: localhost:8080\r\n", 200),
         ("HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n", 200),
-        ("GET /control/peers?status=Left HTTP/1.1\r\nHost: localhost\r\n", 400),
+        ("GET /control/peers?colour=red HTTP/1.1\r\nHost: localhost\r\n", 400),
         ("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n", 403),
         ("GET /healthz HTTP/1.1\r\nHost: localhost.evil.example\r\n", 403),
         ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n", 403),
@@ -142,4 +144,76 @@ fn leaders_are_told_under_both_paths_and_by_scope() {
     for query in ["scope=", "scope=a&scope=b", "role=worker", "scope"] {
         assert_eq!(get(&stage, &format!("/control/leaders?{query}")).0, 400, "{query}");
     }
+}
+
+/// Status, tag and body of a question with headers.
+fn ask(stage: &Stage, path: &str, headers: &[(&str, &str)]) -> (u16, Option<String>, String) {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut request = agent.get(format!("http://{}{path}", stage.http));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut response = request.call().unwrap();
+    let tag = response.headers().get("etag").map(|tag| tag.to_str().unwrap().to_owned());
+    (response.status().as_u16(), tag, response.body_mut().read_to_string().unwrap())
+}
+
+fn names(body: &str) -> Vec<String> {
+    let document: serde_json::Value = serde_json::from_str(body).unwrap();
+    let peers = document["peers"].as_array().unwrap();
+    peers.iter().map(|peer| peer["nodeId"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn peers_are_filtered_and_paged_and_bad_queries_name_the_key() {
+    let stage =
+        Stage::set(Setting::new(Backend::Mmsg, &["me", "b", "a"]), TestMesh::new().certify("me"));
+    let _shard = stage.attend(inspection());
+    let (status, _, body) = ask(&stage, "/control/peers?limit=2&region=eu&label.rack=r1", &[]);
+    assert_eq!((status, names(&body)), (200, vec!["me".to_owned(), "a".to_owned()]));
+    assert!(body.ends_with(r#"],"next":"a"}"#), "{body}");
+    let (_, _, body) = ask(&stage, "/control/peers?limit=2&after=a", &[]);
+    assert_eq!(names(&body), ["b"]);
+    let (_, _, body) = ask(&stage, "/control/peers?status=Suspect", &[]);
+    assert!(body.ends_with(r#""localNodeId":"me","peers":[]}"#), "{body}");
+    let (status, _, body) = ask(&stage, "/control/peers?stats=Left", &[]);
+    assert_eq!(status, 400);
+    assert_eq!(body, r#"{"error":"unknown query key \"stats\"; did you mean \"status\"?"}"#);
+    assert_eq!(ask(&stage, "/control/peers?status=Gone", &[]).0, 400);
+}
+
+#[test]
+fn an_unchanged_view_is_not_told_twice() {
+    let stage = stage(Backend::Mmsg);
+    let shard = stage.attend(inspection());
+    let path = "/control/peers?status=Alive";
+    let (status, tag, _) = ask(&stage, path, &[]);
+    let tag = tag.unwrap();
+    assert_eq!((status, tag.as_str()), (200, "\"3e8-1\""));
+    for held in [tag.as_str(), "W/\"3e8-1\"", "\"x\", \"3e8-1\"", "*"] {
+        let (status, again, body) = ask(&stage, path, &[("If-None-Match", held)]);
+        assert_eq!((status, again.as_deref(), body.as_str()), (304, Some(&*tag), ""), "{held}");
+    }
+    drop(shard);
+    let (status, _, _) = ask(&stage, path, &[("If-None-Match", &tag)]);
+    assert_eq!(status, 304, "the shard is not asked for it");
+    let _shard = stage.attend(inspection());
+    stage.publish(view_at(&["me", "peer"], 2));
+    let (status, next, _) = ask(&stage, path, &[("If-None-Match", &tag)]);
+    assert_eq!((status, next.as_deref()), (200, Some("\"3e8-2\"")));
+}
+
+/// Ten thousand members are told, and not by the thread that carries everybody's bulk sync.
+#[test]
+fn a_large_answer_is_made_beside_the_control_thread() {
+    let stage = stage(Backend::Mmsg);
+    let _shard = stage.attend(inspection());
+    let mut people = vec![("me".to_owned(), State::Alive), ("revoked".to_owned(), State::Dead)];
+    people.extend((0..9_998).map(|number| (format!("node-{number:05}"), State::Alive)));
+    stage.publish(view_of(&people, 2));
+    let (status, _, body) = ask(&stage, "/control/peers", &[]);
+    assert_eq!((status, names(&body).len()), (200, 10_000));
+    assert!(stage.site.judged_aside.load(Ordering::Acquire), "the records were looked at");
+    assert!(!stage.site.judged_in_control.load(Ordering::Acquire));
 }

@@ -19,6 +19,7 @@ pub(crate) mod refresh;
 mod renewals;
 pub(crate) mod runtime;
 mod seeds;
+pub(crate) mod selection;
 mod stream;
 pub(crate) mod sync;
 mod watch;

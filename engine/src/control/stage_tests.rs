@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::post::{Mailbox, letter_box};
-use super::runtime::Control;
+use super::runtime::{Control, is_control_thread};
 use super::sync::{Judge, PROTOCOL, Side, SyncLimits, Terms};
 use super::{AgentPort, ControlMessage, Site};
 use crate::io::{Backend, IoStats, Waker};
@@ -87,12 +87,25 @@ pub(crate) fn record(name: &str) -> Arc<SignedRecord> {
 
 /// A view whose owner is the first person.
 pub(crate) fn view(people: &[Person]) -> View {
+    let people: Vec<_> =
+        people.iter().map(|person| (person.name.to_owned(), person.state)).collect();
+    view_of(&people, 1)
+}
+
+/// The view of these members, all alive, at `version`; the first is the local one.
+pub(crate) fn view_at(names: &[&str], version: u64) -> View {
+    let people: Vec<_> = names.iter().map(|name| ((*name).to_owned(), State::Alive)).collect();
+    view_of(&people, version)
+}
+
+/// The view of these members at `version`; the first is the local one.
+pub(crate) fn view_of(people: &[(String, State)], version: u64) -> View {
     let mut table = DenseTable::for_cluster("c", 1);
-    for person in people {
-        let record = record(person.name);
-        table.put(Member { record, state: person.state, since: Instant::ORIGIN });
+    for (name, state) in people {
+        let record = record(name);
+        table.put(Member { record, state: *state, since: Instant::ORIGIN });
     }
-    table.view(id(people[0].name), 1, inspection().now)
+    table.view(id(&people[0].0), version, inspection().now)
 }
 
 /// A view in which `leader` leads one scope, and nobody the other.
@@ -318,6 +331,8 @@ impl Stage {
             published: Mutex::new(Arc::new(published(&people))),
             metrics: Metrics::new(backend, PeerLabels::Auto),
             joined: AtomicBool::new(true),
+            judged_in_control: AtomicBool::new(false),
+            judged_aside: AtomicBool::new(false),
             certified,
             trust: Arc::new(StageTrust {
                 revoked: Mutex::new(Vec::new()),
@@ -343,6 +358,12 @@ impl Stage {
         };
         add(&control, port).unwrap();
         Self { control, orders, site, sync, http, events }
+    }
+
+    /// Puts this view in the place of the last one.
+    pub(crate) fn publish(&self, view: View) {
+        let published = Published { view, at: inspection().wall };
+        *self.site.published.lock().unwrap() = Arc::new(published);
     }
 
     /// Adds another agent that differs by where it serves HTTP.
@@ -421,6 +442,9 @@ pub(crate) struct StageSite {
     pub(crate) published: Mutex<Arc<Published>>,
     pub(crate) metrics: Metrics,
     pub(crate) joined: AtomicBool,
+    /// Whether records were asked about on the control thread, and beside it.
+    pub(crate) judged_in_control: AtomicBool,
+    pub(crate) judged_aside: AtomicBool,
     certified: Certified,
     pub(crate) trust: Arc<StageTrust>,
 }
@@ -452,6 +476,9 @@ impl Site for StageSite {
     }
 
     fn is_revoked(&self, _envelope: &[u8]) -> bool {
+        let by_control = is_control_thread();
+        let judged = if by_control { &self.judged_in_control } else { &self.judged_aside };
+        judged.store(true, Ordering::Release);
         false
     }
 
