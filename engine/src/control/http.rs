@@ -9,6 +9,7 @@
 
 mod listener;
 mod members;
+mod watch;
 
 use std::io;
 use std::net::{IpAddr, TcpListener};
@@ -24,12 +25,13 @@ use axum::routing::get;
 use axum::{Json, Router};
 use mesh_gossip_proto::{Lifecycle, State as MemberState};
 use serde_json::json;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch as watch_channel};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Desk;
 use super::agents::listen;
+use super::changes::History;
 use super::leaders::leaders_document;
 use listener::BoundedListener;
 
@@ -44,7 +46,7 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A running server; it ends when this is dropped.
 pub(super) struct HttpServer {
-    stop: oneshot::Sender<()>,
+    stop: watch_channel::Sender<()>,
     /// Ends when the listener is closed.
     closed: oneshot::Receiver<()>,
 }
@@ -72,13 +74,15 @@ pub(super) fn serve(desk: Arc<Desk>, listener: TcpListener) -> io::Result<HttpSe
     }
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let (open, closed) = oneshot::channel();
-    let listener = BoundedListener { listener: listen(listener)?, places, _open: open };
-    let (stop, stopped) = oneshot::channel::<()>();
-    let server =
-        axum::serve(listener, routes(Arc::new(Front::new(desk)))).with_graceful_shutdown(async {
-            // The sender is never used: it is dropped.
-            let _ = stopped.await;
-        });
+    let site = Arc::clone(&desk.site);
+    let listener = BoundedListener { listener: listen(listener)?, places, site, _open: open };
+    let (stop, stopped) = watch_channel::channel(());
+    let front = Arc::new(Front::new(desk, stopped.clone()));
+    let server = axum::serve(listener, routes(front)).with_graceful_shutdown(async move {
+        let mut stopped = stopped;
+        // Nothing is ever sent: the sender is dropped.
+        let _ = stopped.changed().await;
+    });
     tokio::spawn(server.into_future());
     Ok(HttpServer { stop, closed })
 }
@@ -87,11 +91,17 @@ pub(super) fn serve(desk: Arc<Desk>, listener: TcpListener) -> io::Result<HttpSe
 struct Front {
     desk: Arc<Desk>,
     builders: Semaphore,
+    watchers: Arc<Semaphore>,
+    history: History,
+    /// Closed when the server ends.
+    stopped: watch_channel::Receiver<()>,
 }
 
 impl Front {
-    fn new(desk: Arc<Desk>) -> Self {
-        Self { desk, builders: Semaphore::new(BUILDERS) }
+    fn new(desk: Arc<Desk>, stopped: watch_channel::Receiver<()>) -> Self {
+        let (builders, watchers) = (Semaphore::new(BUILDERS), Semaphore::new(watch::WATCHERS));
+        let (watchers, history) = (Arc::new(watchers), History::default());
+        Self { desk, builders, watchers, history, stopped }
     }
 
     /// Does what takes milliseconds where nobody waits for it: this thread also carries bulk sync.
@@ -108,6 +118,8 @@ fn routes(front: Arc<Front>) -> Router {
     Router::new()
         .route("/control/peers", get(members::peers))
         .route("/omnirelay/control/peers", get(members::peers))
+        .route("/control/peers/watch", get(watch::watch))
+        .route("/omnirelay/control/peers/watch", get(watch::watch))
         .route("/control/leaders", get(leaders))
         .route("/omnirelay/control/leaders", get(leaders))
         .route("/metrics", get(metrics))

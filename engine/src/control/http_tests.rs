@@ -217,3 +217,113 @@ fn a_large_answer_is_made_beside_the_control_thread() {
     assert!(stage.site.judged_aside.load(Ordering::Acquire), "the records were looked at");
     assert!(!stage.site.judged_in_control.load(Ordering::Acquire));
 }
+
+/// An event stream, read by hand.
+struct Events(std::io::BufReader<TcpStream>);
+
+/// One event: name, id and data.
+type Told = (String, String, serde_json::Value);
+
+impl Events {
+    fn open(stage: &Stage, query: &str, last: Option<&str>) -> Self {
+        let mut stream = TcpStream::connect(stage.http).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        let resume = last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+        // HTTP/1.0: the body is what comes until the end.
+        let request =
+            format!("GET /control/peers/watch{query} HTTP/1.0\r\nHost: localhost\r\n{resume}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut events = Self(std::io::BufReader::new(stream));
+        let head: Vec<String> = events.lines();
+        assert!(head[0].contains(" 200 "), "{head:?}");
+        assert!(head.iter().any(|line| line == "content-type: text/event-stream"), "{head:?}");
+        events
+    }
+
+    /// The lines up to an empty one, or to the end.
+    fn lines(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut self.0, &mut line).unwrap();
+            let line = line.trim_end();
+            if line.is_empty() {
+                return lines;
+            }
+            lines.push(line.to_owned());
+        }
+    }
+
+    fn next(&mut self) -> Told {
+        let lines = self.lines();
+        let field = |name: &str| {
+            let found = lines.iter().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+            found.unwrap_or_else(|| panic!("{lines:?} lack {name}")).to_owned()
+        };
+        (field("event"), field("id"), serde_json::from_str(&field("data")).unwrap())
+    }
+}
+
+fn peers_of(document: &serde_json::Value) -> Vec<&str> {
+    let peers = document["peers"].as_array().unwrap();
+    peers.iter().map(|peer| peer["nodeId"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_watcher_is_told_all_and_then_what_changes_and_resumes() {
+    let stage = stage(Backend::Mmsg);
+    let _shard = stage.attend(inspection());
+    let mut events = Events::open(&stage, "", None);
+    let (name, id, document) = events.next();
+    assert_eq!((name.as_str(), id.as_str()), ("snapshot", "3e8-1"));
+    assert_eq!(document["localNodeId"], "me");
+    assert_eq!(peers_of(&document), ["me", "peer"]);
+    stage.publish(view_at(&["me", "new"], 2));
+    let (name, id, document) = events.next();
+    assert_eq!((name.as_str(), id.as_str()), ("changes", "3e8-2"));
+    assert_eq!(peers_of(&document), ["new"]);
+    assert_eq!(document["removed"], serde_json::json!(["peer"]));
+    drop(events);
+    stage.publish(view_at(&["me", "new", "newer"], 3));
+    let (name, id, document) = Events::open(&stage, "", Some("3e8-1")).next();
+    assert_eq!((name.as_str(), id.as_str()), ("changes", "3e8-3"));
+    assert_eq!(peers_of(&document), ["new", "newer"], "both steps at once");
+    let (name, _, document) = Events::open(&stage, "?region=eu", Some("3e7-1")).next();
+    assert_eq!(name, "snapshot", "of another life");
+    assert_eq!(peers_of(&document).len(), 3);
+}
+
+#[test]
+fn a_quiet_watch_shows_life_and_unselected_changes_are_not_told() {
+    let stage = stage(Backend::Uring);
+    let _shard = stage.attend(inspection());
+    let mut events = Events::open(&stage, "?status=Left", None);
+    assert_eq!(peers_of(&events.next().2), Vec::<&str>::new());
+    stage.publish(view_at(&["me", "peer", "new"], 2));
+    assert_eq!(events.lines(), [": still here"]);
+    let people = [("me".to_owned(), State::Alive), ("peer".to_owned(), State::Left)];
+    stage.publish(view_of(&people, 3));
+    let (name, id, document) = events.next();
+    assert_eq!((name.as_str(), id.as_str()), ("changes", "3e8-3"));
+    assert_eq!(peers_of(&document), ["peer"]);
+}
+
+#[test]
+fn watchers_are_few_and_end_with_the_server() {
+    let stage = stage(Backend::Mmsg);
+    let _shard = stage.attend(inspection());
+    let mut watchers: Vec<_> = (0..16).map(|_| Events::open(&stage, "", None)).collect();
+    for watcher in &mut watchers {
+        assert_eq!(watcher.next().0, "snapshot");
+    }
+    let (status, _, body) = ask(&stage, "/control/peers/watch", &[]);
+    assert_eq!((status, body.as_str()), (503, r#"{"error":"too many watchers"}"#));
+    let (_, _, metrics) = get(&stage, "/metrics");
+    assert!(metrics.contains("\nmesh_gossip_control_watchers 16\n"), "{metrics}");
+    assert!(metrics.contains(r#"mesh_gossip_control_dropped_total{mesh_reason="watchers"} 1"#));
+    assert_eq!(ask(&stage, "/control/peers/watch?limit=1", &[]).0, 400, "a watch has no pages");
+    stage.remove();
+    for watcher in &mut watchers {
+        assert_eq!(watcher.lines(), Vec::<String>::new(), "the end");
+    }
+}

@@ -7,6 +7,7 @@
 //! Invariants: no queue between the threads is unbounded, and nothing here makes a shard wait.
 
 mod agents;
+mod changes;
 mod crowd;
 pub(crate) mod frames;
 mod http;

@@ -383,6 +383,15 @@ impl Stage {
         add(&self.control, port)
     }
 
+    /// Takes the agent away; returns once its listeners are closed.
+    pub(crate) fn remove(&self) {
+        let (sender, gone) = std::sync::mpsc::channel();
+        let done = Box::new(move |()| sender.send(()).unwrap());
+        let message = ControlMessage::RemoveAgent { agent: AGENT, done };
+        self.control.handle().try_send(message).unwrap();
+        gone.recv().unwrap();
+    }
+
     /// Hands the control thread some work.
     pub(crate) fn work(&self, work: Work) {
         self.control.handle().try_send(ControlMessage::Work(work)).unwrap();

@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use crate::control::Site;
+
 /// A connection on which no answer moved for so long is closed: it holds one of few places. Below
 /// the usual scrape interval of 15 s, so that a scraper never races with the end of its own.
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
@@ -22,6 +24,7 @@ const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct BoundedListener {
     pub(super) listener: tokio::net::TcpListener,
     pub(super) places: Arc<Semaphore>,
+    pub(super) site: Arc<dyn Site>,
     /// Declared after the listener and dropped after it.
     pub(super) _open: oneshot::Sender<()>,
 }
@@ -39,8 +42,8 @@ impl axum::serve::Listener for BoundedListener {
             };
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    let deadline = Box::pin(sleep(CONNECTION_PATIENCE));
-                    return (Connection { stream, deadline, _place: place }, address);
+                    let site = Arc::clone(&self.site);
+                    return (Connection::new(stream, CONNECTION_PATIENCE, site, place), address);
                 }
                 // Out of descriptors, most likely: accepting at once again would spin.
                 Err(_) => sleep(Duration::from_millis(100)).await,
@@ -56,13 +59,29 @@ impl axum::serve::Listener for BoundedListener {
 /// A connection that gives its place back when no answer moves on it.
 pub(super) struct Connection {
     stream: TcpStream,
+    patience: Duration,
     deadline: Pin<Box<Sleep>>,
+    /// Whether the kernel takes no more bytes of an answer: its reader is slow.
+    is_blocked: bool,
+    site: Arc<dyn Site>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
+    fn new(
+        stream: TcpStream,
+        patience: Duration,
+        site: Arc<dyn Site>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let deadline = Box::pin(sleep(patience));
+        Self { stream, patience, deadline, is_blocked: false, site, _place: place }
+    }
+
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         ready!(self.deadline.as_mut().poll(context));
+        let why = if self.is_blocked { "slow" } else { "idle" };
+        self.site.metrics().control_dropped(why);
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 }
@@ -88,11 +107,15 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
             Poll::Ready(outcome) => {
-                let next = Instant::now() + CONNECTION_PATIENCE;
+                let next = Instant::now() + self.patience;
                 self.deadline.set(sleep_until(next));
+                self.is_blocked = false;
                 Poll::Ready(outcome)
             }
-            Poll::Pending => self.poll_patience(context).map(Err),
+            Poll::Pending => {
+                self.is_blocked = true;
+                self.poll_patience(context).map(Err)
+            }
         }
     }
 
@@ -102,5 +125,44 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::control::stage_tests::{Setting, Stage, TestMesh, inspection};
+    use crate::io::Backend;
+
+    async fn connected(patience: Duration, site: Arc<dyn Site>) -> (Connection, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        (Connection::new(stream, patience, site, place), client)
+    }
+
+    #[tokio::test]
+    async fn who_reads_nothing_and_who_says_nothing_are_told_apart() {
+        let stage = Stage::set(Setting::new(Backend::Mmsg, &["me"]), TestMesh::new().certify("me"));
+        let patience = Duration::from_millis(20);
+        let site = || Arc::clone(&stage.site) as Arc<dyn Site>;
+        let (mut slow, _client) = connected(patience, site()).await;
+        let written = loop {
+            if let Err(error) = slow.write_all(&[0; 65_536]).await {
+                break error;
+            }
+        };
+        assert_eq!(written.kind(), io::ErrorKind::TimedOut);
+        let (mut idle, _client) = connected(patience, site()).await;
+        let read = idle.read(&mut [0; 1]).await.unwrap_err();
+        assert_eq!(read.kind(), io::ErrorKind::TimedOut);
+        let text = stage.site.metrics.render(&stage.site.published().view, &inspection());
+        for reason in ["slow", "idle"] {
+            let line = format!("mesh_gossip_control_dropped_total{{mesh_reason=\"{reason}\"}} 1");
+            assert!(text.contains(&line), "{text}");
+        }
     }
 }
