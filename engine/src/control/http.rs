@@ -1,14 +1,17 @@
 //! The control HTTP server of one agent (rule S-20).
 //!
-//! It listens on loopback and only tells: whoever may open a socket on this machine may read, and
-//! nobody may change anything. A browser is kept out by two headers that it cannot help sending:
+//! On loopback it only tells: whoever may open a socket on this machine may read, and nobody may
+//! change anything. Through the Unix socket its owner changes things as well. A browser is kept out by two headers that it cannot help sending:
 //! the name that it looked up (`Host`) and the page that asked (`Origin`).
 //!
-//! Invariant: a request reaches a handler only if it is a GET or HEAD, for a loopback name, and
-//! from no page.
+//! Invariant: a request over TCP reaches a handler only if it is a GET or HEAD, for a loopback name;
+//! and none does from a page.
 
+mod leave;
 mod listener;
 mod members;
+pub(super) mod socket;
+mod upgrade;
 mod watch;
 
 use std::io;
@@ -17,11 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use mesh_gossip_proto::{Lifecycle, State as MemberState};
 use serde_json::json;
@@ -30,10 +33,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Desk;
-use super::agents::listen;
 use super::changes::History;
 use super::leaders::leaders_document;
-use listener::BoundedListener;
+use listener::{BoundedListener, Door};
+use socket::OwnerSocket;
 
 /// A request is answered by then, if only to say that it cannot be.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -41,49 +44,79 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const BUILDERS: usize = 2;
 /// Connections at a time; further ones wait in the kernel's backlog.
 const MOST_CONNECTIONS: usize = 64;
+/// Bytes of a request's body, at most: an operator's order with its chain fits.
+const MOST_BODY: usize = 64 * 1_024;
 /// The text format that Prometheus scrapes.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A running server; it ends when this is dropped.
 pub(super) struct HttpServer {
     stop: watch_channel::Sender<()>,
-    /// Ends when the listener is closed.
-    closed: oneshot::Receiver<()>,
+    /// Each ends when its listener is closed.
+    closed: Vec<oneshot::Receiver<()>>,
 }
 
 impl HttpServer {
     /// Ends the server; returns once its port is free. Answers under way are still given.
     pub(super) async fn stop(self) {
         drop(self.stop);
-        // The other end is never used: it goes with the listener.
-        let _ = self.closed.await;
+        for closed in self.closed {
+            // The other end is never used: it goes with the listener.
+            let _ = closed.await;
+        }
     }
 }
 
-/// Serves until the returned server is dropped.
+/// What whoever comes through a door may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rights {
+    /// Read.
+    Tell,
+    /// Read, and change this agent.
+    Change,
+}
+
+/// Serves until the returned server is dropped: reading on `tcp`, everything on `socket`.
 ///
 /// # Errors
 /// The listener is not bound to a loopback address, or this runtime cannot take it.
-pub(super) fn serve(desk: Arc<Desk>, listener: TcpListener) -> io::Result<HttpServer> {
-    let address = listener.local_addr()?;
-    if !address.ip().is_loopback() {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("control HTTP without TLS is served on loopback only, not on {address}"),
-        ));
+pub(super) fn serve(
+    desk: Arc<Desk>,
+    tcp: Option<TcpListener>,
+    socket: Option<OwnerSocket>,
+) -> io::Result<HttpServer> {
+    let mut doors = Vec::new();
+    if let Some(tcp) = tcp {
+        let address = tcp.local_addr()?;
+        if !address.ip().is_loopback() {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("control HTTP without TLS is served on loopback only, not on {address}"),
+            ));
+        }
+        doors.push((Door::loopback(tcp)?, Rights::Tell));
     }
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let (open, closed) = oneshot::channel();
-    let site = Arc::clone(&desk.site);
-    let listener = BoundedListener { listener: listen(listener)?, places, site, _open: open };
+    if let Some(socket) = socket {
+        doors.push((Door::socket(socket)?, Rights::Change));
+    }
     let (stop, stopped) = watch_channel::channel(());
     let front = Arc::new(Front::new(desk, stopped.clone()));
-    let server = axum::serve(listener, routes(front)).with_graceful_shutdown(async move {
-        let mut stopped = stopped;
-        // Nothing is ever sent: the sender is dropped.
-        let _ = stopped.changed().await;
-    });
-    tokio::spawn(server.into_future());
+    let mut closed = Vec::new();
+    for (door, rights) in doors {
+        // Of its own: a crowd at one door does not lock the other.
+        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let (open, closes) = oneshot::channel();
+        let site = Arc::clone(&front.desk.site);
+        let listener = BoundedListener { door, places, site, _open: open };
+        let mut stopped = stopped.clone();
+        let routes = routes(Arc::clone(&front), rights);
+        let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
+            // Nothing is ever sent: the sender is dropped.
+            let _ = stopped.changed().await;
+        });
+        tokio::spawn(server.into_future());
+        closed.push(closes);
+    }
     Ok(HttpServer { stop, closed })
 }
 
@@ -114,7 +147,7 @@ impl Front {
     }
 }
 
-fn routes(front: Arc<Front>) -> Router {
+fn routes(front: Arc<Front>, rights: Rights) -> Router {
     Router::new()
         .route("/control/peers", get(members::peers))
         .route("/omnirelay/control/peers", get(members::peers))
@@ -122,12 +155,23 @@ fn routes(front: Arc<Front>) -> Router {
         .route("/omnirelay/control/peers/watch", get(watch::watch))
         .route("/control/leaders", get(leaders))
         .route("/omnirelay/control/leaders", get(leaders))
+        .route("/control/upgrade", get(upgrade::status))
+        .route("/control/upgrade/drain", post(upgrade::drain))
+        .route("/control/upgrade/resume", post(upgrade::resume))
+        .route("/control/cordon", post(upgrade::cordon))
+        .route("/control/uncordon", post(upgrade::uncordon))
+        .route("/control/leave", post(leave::leave))
+        .route("/control/force-leave", post(leave::force_leave))
         .route("/metrics", get(metrics))
         .route("/omnirelay/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(async || refusal(StatusCode::NOT_FOUND, "unknown path"))
-        .layer(middleware::from_fn(guard))
+        .method_not_allowed_fallback(async || {
+            refusal(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+        })
+        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(middleware::from_fn_with_state(rights, guard))
         .with_state(front)
 }
 
@@ -182,7 +226,8 @@ async fn readyz(State(front): State<Arc<Front>>) -> Response {
         MemberState::Alive | MemberState::Suspect => {}
         MemberState::Dead | MemberState::Left => return not_ready("stopped"),
     }
-    match local.record.record().lifecycle {
+    // What was asked of us holds at once; the view may be a moment behind.
+    match local.record.record().lifecycle.max(front.desk.upgrade.lifecycle()) {
         // A cordoned member takes no new work of the mesh; it serves what it has.
         Lifecycle::Active | Lifecycle::Cordoned => Json(json!({"status": "ready"})).into_response(),
         Lifecycle::Draining | Lifecycle::Drained => not_ready("draining"),
@@ -199,16 +244,19 @@ fn refusal(status: StatusCode, why: &str) -> Response {
 }
 
 /// Who may ask, and for how long.
-async fn guard(request: Request, next: Next) -> Response {
+async fn guard(State(rights): State<Rights>, request: Request, next: Next) -> Response {
     let forbidden = |why| refusal(StatusCode::FORBIDDEN, why);
-    if !is_local(request.uri(), request.headers()) {
+    if rights == Rights::Tell && !is_local(request.uri(), request.headers()) {
         return forbidden("the Host header names no loopback address");
     }
     if request.headers().contains_key(header::ORIGIN) {
         return forbidden("requests of web pages are refused");
     }
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        return forbidden("this port only tells; changes need the control socket");
+    let tells = request.method() == Method::GET || request.method() == Method::HEAD;
+    if rights == Rights::Tell && !tells {
+        return forbidden(
+            "this port only tells; changes need the control socket (mesh:gossip:control:socket)",
+        );
     }
     match timeout(ANSWER_WITHIN, next.run(request)).await {
         Ok(response) => response,

@@ -23,6 +23,7 @@ mod seeds;
 pub(crate) mod selection;
 mod stream;
 pub(crate) mod sync;
+pub(crate) mod upgrade;
 mod watch;
 
 #[cfg(test)]
@@ -33,6 +34,8 @@ mod runtime_tests;
 pub(crate) mod stage_tests;
 #[cfg(test)]
 mod sync_tests;
+#[cfg(test)]
+mod upgrade_tests;
 
 use std::io;
 use std::net::TcpListener;
@@ -54,10 +57,12 @@ use crate::tls::authority::{MeshAuthority, RevokedSteps};
 use crate::tls::credentials::server_name;
 use crate::tls::revocation::RevocationList;
 use crate::upkeep::Keeper;
+pub(crate) use http::socket::OwnerSocket;
 use post::Outbox;
 use refresh::MetadataSource;
 use stream::Driver;
 use sync::{Judge, SyncLimits, Terms};
+use upgrade::Upgrade;
 
 /// A shard that has not answered by then is not well, and its askers are told so.
 const INSPECTION_PATIENCE: Duration = Duration::from_secs(2);
@@ -100,6 +105,10 @@ pub(crate) struct AgentPort {
     pub(crate) sync_listener: TcpListener,
     /// Where HTTP is served; loopback only.
     pub(crate) http: Option<TcpListener>,
+    /// Where its owner may change it.
+    pub(crate) socket: Option<OwnerSocket>,
+    /// Its lifecycle, and the parts of the host that hand over work.
+    pub(crate) upgrade: Arc<Upgrade>,
     /// `host:port` of members to find the mesh through.
     pub(crate) seeds: Vec<String>,
     /// A file of more seeds.
@@ -176,6 +185,7 @@ struct Desk {
     agent: AgentId,
     shard: ShardHandle,
     site: Arc<dyn Site>,
+    upgrade: Arc<Upgrade>,
     driver: Driver,
     limits: SyncLimits,
     /// Who was given revocation lists of late.

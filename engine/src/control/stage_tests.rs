@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use mesh_gossip_proto::membership::record::{Authority, Claim, first_record};
 use mesh_gossip_proto::{
-    DenseTable, Incarnation, Instant, Leader, Member, MemberId, MemberTable, Metadata, PeerError,
-    Scope, Signature, SignedRecord, State, Stats, View, WallTime,
+    Command, DenseTable, Incarnation, Instant, Leader, Lifecycle, Member, MemberId, MemberTable,
+    Metadata, PeerError, Scope, Signature, SignedRecord, State, Stats, View, WallTime,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
@@ -25,7 +26,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::post::{Mailbox, letter_box};
 use super::runtime::{Control, is_control_thread};
 use super::sync::{Judge, PROTOCOL, Side, SyncLimits, Terms};
-use super::{AgentPort, ControlMessage, Site};
+use super::upgrade::Upgrade;
+use super::{AgentPort, ControlMessage, OwnerSocket, Site};
 use crate::io::{Backend, IoStats, Waker};
 use crate::link::stats::LinkStats;
 use crate::metrics::Metrics;
@@ -292,7 +294,12 @@ pub(crate) struct Stage {
     pub(crate) site: Arc<StageSite>,
     pub(crate) sync: SocketAddr,
     pub(crate) http: SocketAddr,
+    pub(crate) socket: PathBuf,
+    pub(crate) upgrade: Arc<Upgrade>,
+    /// What the agent was told to publish, while somebody attends.
+    pub(crate) lifecycles: Arc<Mutex<Vec<Lifecycle>>>,
     pub(crate) events: Mailbox,
+    _home: tempfile::TempDir,
 }
 
 /// How a [`Stage`] is set.
@@ -344,6 +351,9 @@ impl Stage {
         let control = Control::start_within(backend, 64, limits).unwrap();
         let (sync_listener, sync) = bound();
         let (http_listener, http) = bound();
+        let home = tempfile::tempdir().unwrap();
+        let socket = home.path().join("me.sock");
+        let upgrade = Arc::new(Upgrade::new(AGENT, shard(&orders)));
         let port = AgentPort {
             agent: AGENT,
             shard: shard(&orders),
@@ -352,12 +362,15 @@ impl Stage {
             renewal: None,
             sync_listener,
             http: Some(http_listener),
+            socket: Some(OwnerSocket::bind(&socket).unwrap()),
+            upgrade: Arc::clone(&upgrade),
             seeds,
             seed_file: None,
             events: outbox,
         };
         add(&control, port).unwrap();
-        Self { control, orders, site, sync, http, events }
+        let lifecycles = Arc::default();
+        Self { control, orders, site, sync, http, socket, upgrade, lifecycles, events, _home: home }
     }
 
     /// Puts this view in the place of the last one.
@@ -376,6 +389,8 @@ impl Stage {
             renewal: None,
             sync_listener: bound().0,
             http: Some(http),
+            socket: None,
+            upgrade: Arc::clone(&self.upgrade),
             seeds: Vec::new(),
             seed_file: None,
             events: letter_box(1, Delivery::Immediate).0,
@@ -415,7 +430,7 @@ impl Stage {
     /// Answers inspections until the guard is dropped, as a shard would.
     pub(crate) fn attend(&self, inspection: Inspection) -> Attendant {
         let (orders, done) = (Arc::clone(&self.orders), Arc::new(AtomicBool::new(false)));
-        let ended = Arc::clone(&done);
+        let (ended, lifecycles) = (Arc::clone(&done), Arc::clone(&self.lifecycles));
         let thread = thread::spawn(move || {
             while !ended.load(Ordering::Acquire) {
                 match orders.pop() {
@@ -423,6 +438,11 @@ impl Stage {
                         assert_eq!(agent, AGENT);
                         reply(inspection.clone());
                     }
+                    Some(Order::Command { command: Command::SetLifecycle(to), reply, .. }) => {
+                        lifecycles.lock().unwrap().push(to);
+                        reply(Ok(()));
+                    }
+                    Some(Order::Leave { reply, .. }) => reply(Ok(2)),
                     Some(_) => {}
                     None => thread::sleep(Duration::from_millis(1)),
                 }

@@ -3,26 +3,75 @@
 //! Invariant: a connection on which nothing moves gives its place back.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::UnixListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::socket::{OwnerSocket, SocketFile};
 use crate::control::Site;
+use crate::control::agents::listen;
 
 /// A connection on which no answer moved for so long is closed: it holds one of few places. Below
 /// the usual scrape interval of 15 s, so that a scraper never races with the end of its own.
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where connections come from.
+pub(super) enum Door {
+    /// Anybody on this machine.
+    Loopback(tokio::net::TcpListener),
+    /// Its owner.
+    Socket(OwnersDoor),
+}
+
+/// See [`OwnerSocket`].
+pub(super) struct OwnersDoor {
+    _file: SocketFile,
+    listener: UnixListener,
+    owner: u32,
+}
+
+impl Door {
+    /// A listener on loopback, on this runtime.
+    pub(super) fn loopback(listener: std::net::TcpListener) -> io::Result<Self> {
+        listen(listener).map(Self::Loopback)
+    }
+
+    /// A socket of its owner, on this runtime.
+    pub(super) fn socket(socket: OwnerSocket) -> io::Result<Self> {
+        let OwnerSocket { file, listener, owner } = socket;
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        Ok(Self::Socket(OwnersDoor { _file: file, listener, owner }))
+    }
+
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Loopback(listener) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Socket(door) => loop {
+                let (stream, _) = door.listener.accept().await?;
+                // Root may do what it likes in any case.
+                if [door.owner, 0].contains(&stream.peer_cred()?.uid()) {
+                    return Ok(Box::new(stream));
+                }
+            },
+        }
+    }
+}
+
+/// Bytes both ways.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// Accepts while there are places.
 pub(super) struct BoundedListener {
-    pub(super) listener: tokio::net::TcpListener,
+    pub(super) door: Door,
     pub(super) places: Arc<Semaphore>,
     pub(super) site: Arc<dyn Site>,
     /// Declared after the listener and dropped after it.
@@ -31,19 +80,19 @@ pub(super) struct BoundedListener {
 
 impl axum::serve::Listener for BoundedListener {
     type Io = Connection;
-    type Addr = SocketAddr;
+    type Addr = ();
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (Connection, ()) {
         loop {
             let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
                 // Nobody closes the semaphore; if somebody did, there are no places any more.
                 std::future::pending::<()>().await;
                 continue;
             };
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
+            match self.door.accept().await {
+                Ok(stream) => {
                     let site = Arc::clone(&self.site);
-                    return (Connection::new(stream, CONNECTION_PATIENCE, site, place), address);
+                    return (Connection::new(stream, CONNECTION_PATIENCE, site, place), ());
                 }
                 // Out of descriptors, most likely: accepting at once again would spin.
                 Err(_) => sleep(Duration::from_millis(100)).await,
@@ -51,14 +100,14 @@ impl axum::serve::Listener for BoundedListener {
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// A connection that gives its place back when no answer moves on it.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     patience: Duration,
     deadline: Pin<Box<Sleep>>,
     /// Whether the kernel takes no more bytes of an answer: its reader is slow.
@@ -69,7 +118,7 @@ pub(super) struct Connection {
 
 impl Connection {
     fn new(
-        stream: TcpStream,
+        stream: Box<dyn Stream>,
         patience: Duration,
         site: Arc<dyn Site>,
         place: OwnedSemaphorePermit,
@@ -131,6 +180,7 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::control::stage_tests::{Setting, Stage, TestMesh, inspection};
@@ -141,7 +191,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        (Connection::new(stream, patience, site, place), client)
+        (Connection::new(Box::new(stream), patience, site, place), client)
     }
 
     #[tokio::test]
