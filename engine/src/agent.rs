@@ -19,6 +19,7 @@ use mesh_gossip_proto::{
 use rustls::time_provider::DefaultTimeProvider;
 
 use crate::clock;
+use crate::control::leases::Leases;
 use crate::control::post::{Mailbox, letter_box};
 use crate::control::runtime;
 use crate::control::upgrade::Upgrade;
@@ -56,6 +57,7 @@ pub struct Agent {
     shared: Arc<Shared>,
     keeper: Arc<Keeper>,
     upgrade: Arc<Upgrade>,
+    leases: Arc<Leases>,
     local: SocketAddr,
     control: Option<SocketAddr>,
     events: Mailbox,
@@ -153,6 +155,7 @@ impl Agent {
         let keeper = Keeper::new(id, shard.clone(), shared.clone(), held, state, engine.clock());
         let keeper = Arc::new(keeper);
         let upgrade = Arc::new(Upgrade::new(id, shard.clone()));
+        let leases = Arc::<Leases>::default();
         let port = AgentPort {
             agent: id,
             shard: shard.clone(),
@@ -164,6 +167,7 @@ impl Agent {
             http,
             socket,
             upgrade: upgrade.clone(),
+            leases: leases.clone(),
             seeds: options.seeds,
             seed_file: options.seed_file,
             events: outbox,
@@ -177,6 +181,7 @@ impl Agent {
             shared,
             keeper,
             upgrade,
+            leases,
             local,
             control,
             events,

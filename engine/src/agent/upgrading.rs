@@ -1,4 +1,4 @@
-//! Cordon, drain and resume from the host's side.
+//! Cordon, drain, resume and leases from the host's side.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use mesh_gossip_proto::Lifecycle;
 
 use super::Agent;
+use crate::control::leases::{LeaseError, LeaseReport};
 use crate::control::upgrade::{DrainParticipant, DrainRegistration, UpgradeError, UpgradeStatus};
 use crate::error::AgentError;
 
@@ -67,5 +68,14 @@ impl Agent {
     /// [`AgentError`] says why nothing changed.
     pub fn set_lifecycle(&self, lifecycle: Lifecycle) -> Result<(), AgentError> {
         self.upgrade.set(lifecycle)
+    }
+
+    /// Tells what the host knows of the work of a peer, in the place of what it told before; it
+    /// stands in `GET /omnirelay/control/lease-health` of this agent, and nowhere else.
+    ///
+    /// # Errors
+    /// [`LeaseError`] at a limit; then nothing changed.
+    pub fn report_leases(&self, node_id: &str, report: LeaseReport) -> Result<(), LeaseError> {
+        self.leases.report(node_id, report)
     }
 }

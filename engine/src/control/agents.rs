@@ -150,6 +150,7 @@ impl Agent {
             shard: port.shard,
             site: port.site,
             upgrade: port.upgrade,
+            leases: port.leases,
             driver,
             limits,
             served: Paces::new(),

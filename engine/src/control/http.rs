@@ -7,6 +7,7 @@
 //! Invariant: a request over TCP reaches a handler only if it is a GET or HEAD, for a loopback name;
 //! and none does from a page.
 
+mod leases;
 mod leave;
 mod listener;
 mod members;
@@ -155,6 +156,8 @@ fn routes(front: Arc<Front>, rights: Rights) -> Router {
         .route("/omnirelay/control/peers/watch", get(watch::watch))
         .route("/control/leaders", get(leaders))
         .route("/omnirelay/control/leaders", get(leaders))
+        .route("/control/lease-health", get(leases::lease_health))
+        .route("/omnirelay/control/lease-health", get(leases::lease_health))
         .route("/control/upgrade", get(upgrade::status))
         .route("/control/upgrade/drain", post(upgrade::drain))
         .route("/control/upgrade/resume", post(upgrade::resume))

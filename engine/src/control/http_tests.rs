@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use mesh_gossip_proto::State;
 
+use super::leases::{Lease, LeaseReport};
 use super::stage_tests::{
     Person, Setting, Stage, TestMesh, inspection, led_by, published, view_at, view_of,
 };
@@ -326,4 +327,54 @@ fn watchers_are_few_and_end_with_the_server() {
     for watcher in &mut watchers {
         assert_eq!(watcher.lines(), Vec::<String>::new(), "the end");
     }
+}
+
+#[test]
+fn lease_health_follows_gossip_and_carries_the_hosts_reports() {
+    let stage = stage(Backend::Mmsg);
+    let _shard = stage.attend(inspection());
+    let report = |pending| LeaseReport {
+        active_assignments: 1,
+        pending_reassignments: pending,
+        active_leases: vec![Lease { sequence_id: 7, attempt: 2, lease_id: "l-7".into() }],
+    };
+    stage.leases.report("peer", report(2)).unwrap();
+    stage.leases.report("stranger", report(1)).unwrap();
+    let health = || -> serde_json::Value {
+        let (status, kind, body) = get(&stage, "/omnirelay/control/lease-health");
+        assert_eq!((status, kind.as_str()), (200, "application/json"));
+        serde_json::from_str(&body).unwrap()
+    };
+    let document = health();
+    assert_eq!(document["peers"][0]["peerId"], "me");
+    let expected = serde_json::json!({
+        "peerId": "peer", "lastHeartbeat": "2024-05-01T12:00:00.250+00:00", "isHealthy": true,
+        "activeAssignments": 1, "pendingReassignments": 2,
+        "activeLeases": [{"sequenceId": 7, "attempt": 2, "leaseId": "l-7"}],
+        "metadata": {"label.rack": "r1", "mesh.cluster": "test", "mesh.http3": "true",
+            "mesh.lifecycle": "active", "mesh.region": "eu", "mesh.role": "worker",
+            "mesh.version": "1.0"},
+    });
+    assert_eq!(document["peers"][1], expected);
+    assert_eq!(document["peers"][2]["metadata"]["disconnect.reason"], "gossip-unknown");
+    let summary = |eligible, unhealthy| {
+        serde_json::json!({
+            "eligiblePeers": eligible, "unhealthyPeers": unhealthy, "pendingReassignments": 3
+        })
+    };
+    assert_eq!(document["summary"], summary(2, 1));
+    let people = |state| [("me".to_owned(), State::Alive), ("peer".to_owned(), state)];
+    for (state, why) in [(State::Suspect, "gossip-suspect"), (State::Dead, "gossip-left")] {
+        stage.publish(view_of(&people(state), 2));
+        let document = health();
+        let peer = &document["peers"][1];
+        assert_eq!(
+            (&peer["isHealthy"], &peer["metadata"]["disconnect.reason"]),
+            (&false.into(), &why.into())
+        );
+        assert_eq!(peer["lastDisconnect"], "2024-05-01T11:59:00.250+00:00");
+        assert_eq!(document["summary"], summary(1, 2));
+    }
+    stage.publish(view_of(&people(State::Alive), 3));
+    assert_eq!(health()["peers"][1], expected, "it came back");
 }

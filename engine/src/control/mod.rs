@@ -12,6 +12,7 @@ mod crowd;
 pub(crate) mod frames;
 mod http;
 mod leaders;
+pub(crate) mod leases;
 mod lists;
 pub(crate) mod peers;
 pub(crate) mod post;
@@ -58,6 +59,7 @@ use crate::tls::credentials::server_name;
 use crate::tls::revocation::RevocationList;
 use crate::upkeep::Keeper;
 pub(crate) use http::socket::OwnerSocket;
+use leases::Leases;
 use post::Outbox;
 use refresh::MetadataSource;
 use stream::Driver;
@@ -109,6 +111,8 @@ pub(crate) struct AgentPort {
     pub(crate) socket: Option<OwnerSocket>,
     /// Its lifecycle, and the parts of the host that hand over work.
     pub(crate) upgrade: Arc<Upgrade>,
+    /// What the host reports of others' work.
+    pub(crate) leases: Arc<Leases>,
     /// `host:port` of members to find the mesh through.
     pub(crate) seeds: Vec<String>,
     /// A file of more seeds.
@@ -186,6 +190,7 @@ struct Desk {
     shard: ShardHandle,
     site: Arc<dyn Site>,
     upgrade: Arc<Upgrade>,
+    leases: Arc<Leases>,
     driver: Driver,
     limits: SyncLimits,
     /// Who was given revocation lists of late.

@@ -23,6 +23,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::sync::watch;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::leases::Leases;
 use super::post::{Mailbox, letter_box};
 use super::runtime::{Control, is_control_thread};
 use super::sync::{Judge, PROTOCOL, Side, SyncLimits, Terms};
@@ -296,6 +297,7 @@ pub(crate) struct Stage {
     pub(crate) http: SocketAddr,
     pub(crate) socket: PathBuf,
     pub(crate) upgrade: Arc<Upgrade>,
+    pub(crate) leases: Arc<Leases>,
     /// What the agent was told to publish, while somebody attends.
     pub(crate) lifecycles: Arc<Mutex<Vec<Lifecycle>>>,
     pub(crate) events: Mailbox,
@@ -354,6 +356,7 @@ impl Stage {
         let home = tempfile::tempdir().unwrap();
         let socket = home.path().join("me.sock");
         let upgrade = Arc::new(Upgrade::new(AGENT, shard(&orders)));
+        let leases = Arc::<Leases>::default();
         let port = AgentPort {
             agent: AGENT,
             shard: shard(&orders),
@@ -364,13 +367,26 @@ impl Stage {
             http: Some(http_listener),
             socket: Some(OwnerSocket::bind(&socket).unwrap()),
             upgrade: Arc::clone(&upgrade),
+            leases: Arc::clone(&leases),
             seeds,
             seed_file: None,
             events: outbox,
         };
         add(&control, port).unwrap();
         let lifecycles = Arc::default();
-        Self { control, orders, site, sync, http, socket, upgrade, lifecycles, events, _home: home }
+        Self {
+            control,
+            orders,
+            site,
+            sync,
+            http,
+            socket,
+            upgrade,
+            leases,
+            lifecycles,
+            events,
+            _home: home,
+        }
     }
 
     /// Puts this view in the place of the last one.
@@ -391,6 +407,7 @@ impl Stage {
             http: Some(http),
             socket: None,
             upgrade: Arc::clone(&self.upgrade),
+            leases: Arc::default(),
             seeds: Vec::new(),
             seed_file: None,
             events: letter_box(1, Delivery::Immediate).0,
