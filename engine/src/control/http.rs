@@ -12,6 +12,7 @@ mod leave;
 mod listener;
 mod members;
 pub(super) mod socket;
+mod table;
 mod upgrade;
 mod watch;
 
@@ -25,7 +26,6 @@ use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use mesh_gossip_proto::{Lifecycle, State as MemberState};
 use serde_json::json;
@@ -38,6 +38,7 @@ use super::changes::History;
 use super::leaders::leaders_document;
 use listener::{BoundedListener, Door};
 use socket::OwnerSocket;
+use table::ROUTES;
 
 /// A request is answered by then, if only to say that it cannot be.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -149,32 +150,19 @@ impl Front {
 }
 
 fn routes(front: Arc<Front>, rights: Rights) -> Router {
-    Router::new()
-        .route("/control/peers", get(members::peers))
-        .route("/omnirelay/control/peers", get(members::peers))
-        .route("/control/peers/watch", get(watch::watch))
-        .route("/omnirelay/control/peers/watch", get(watch::watch))
-        .route("/control/leaders", get(leaders))
-        .route("/omnirelay/control/leaders", get(leaders))
-        .route("/control/lease-health", get(leases::lease_health))
-        .route("/omnirelay/control/lease-health", get(leases::lease_health))
-        .route("/control/upgrade", get(upgrade::status))
-        .route("/control/upgrade/drain", post(upgrade::drain))
-        .route("/control/upgrade/resume", post(upgrade::resume))
-        .route("/control/cordon", post(upgrade::cordon))
-        .route("/control/uncordon", post(upgrade::uncordon))
-        .route("/control/leave", post(leave::leave))
-        .route("/control/force-leave", post(leave::force_leave))
-        .route("/metrics", get(metrics))
-        .route("/omnirelay/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+    let mut router = Router::new();
+    for route in ROUTES {
+        for path in route.paths() {
+            router = router.route(&path, route.what.handler());
+        }
+    }
+    router
         .fallback(async || refusal(StatusCode::NOT_FOUND, "unknown path"))
         .method_not_allowed_fallback(async || {
             refusal(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
         })
         .layer(DefaultBodyLimit::max(MOST_BODY))
-        .layer(middleware::from_fn_with_state(rights, guard))
+        .layer(middleware::from_fn_with_state((Arc::clone(&front), rights), guard))
         .with_state(front)
 }
 
@@ -247,24 +235,42 @@ fn refusal(status: StatusCode, why: &str) -> Response {
 }
 
 /// Who may ask, and for how long.
-async fn guard(State(rights): State<Rights>, request: Request, next: Next) -> Response {
-    let forbidden = |why| refusal(StatusCode::FORBIDDEN, why);
-    if rights == Rights::Tell && !is_local(request.uri(), request.headers()) {
-        return forbidden("the Host header names no loopback address");
-    }
-    if request.headers().contains_key(header::ORIGIN) {
-        return forbidden("requests of web pages are refused");
-    }
-    let tells = request.method() == Method::GET || request.method() == Method::HEAD;
-    if rights == Rights::Tell && !tells {
-        return forbidden(
-            "this port only tells; changes need the control socket (mesh:gossip:control:socket)",
-        );
+async fn guard(
+    State((front, rights)): State<(Arc<Front>, Rights)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let dropped = |why| front.desk.site.metrics().control_dropped(why);
+    if let Some(why) = forbidden(&request, rights) {
+        dropped("forbidden");
+        return refusal(StatusCode::FORBIDDEN, why);
     }
     match timeout(ANSWER_WITHIN, next.run(request)).await {
-        Ok(response) => response,
-        Err(_elapsed) => refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time"),
+        Ok(response) => {
+            if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                dropped("large");
+            }
+            response
+        }
+        Err(_elapsed) => {
+            dropped("late");
+            refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time")
+        }
     }
+}
+
+/// Why this may not be asked here, if so.
+fn forbidden(request: &Request, rights: Rights) -> Option<&'static str> {
+    if rights == Rights::Tell && !is_local(request.uri(), request.headers()) {
+        return Some("the Host header names no loopback address");
+    }
+    if request.headers().contains_key(header::ORIGIN) {
+        return Some("requests of web pages are refused");
+    }
+    let tells = request.method() == Method::GET || request.method() == Method::HEAD;
+    (rights == Rights::Tell && !tells).then_some(
+        "this port only tells; changes need the control socket (mesh:gossip:control:socket)",
+    )
 }
 
 /// Exactly one Host header, of a loopback name; an absolute target must agree.

@@ -1,16 +1,19 @@
 //! Cordon, drain and resume through the control socket, with participants that behave and that do not.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use mesh_gossip_proto::Lifecycle;
+use mesh_gossip_proto::detector::contacts::Contact;
+use mesh_gossip_proto::{Lifecycle, State};
 use serde_json::Value;
 
-use super::stage_tests::{Setting, Stage, TestMesh, eventually, inspection};
+use super::Site as _;
+use super::leases::{Lease, LeaseReport};
+use super::stage_tests::{Setting, Stage, TestMesh, eventually, id, inspection, view_of};
 use super::upgrade::{DrainOrder, DrainParticipant};
 use crate::io::Backend;
 
@@ -233,4 +236,104 @@ fn loopback_changes_nothing_and_a_leave_through_the_socket_is_told() {
     assert_eq!(post(&stage, "/control/upgrade/drain", "").0, 409, "it leaves");
     stage.remove();
     assert!(!stage.socket.exists());
+}
+
+/// The status of a request whose answer may never end.
+fn status(stage: &Stage, method: &str, path: &str) -> u16 {
+    let mut stream = UnixStream::connect(&stage.socket).unwrap();
+    write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_openapi_document_names_every_route_and_nothing_else() {
+    let stage = stage();
+    let _shard = stage.attend(inspection());
+    let (_, document) = ask(&stage, "GET", "/openapi.json", "");
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 15, "{paths:?}");
+    for (path, methods) in paths {
+        for method in methods.as_object().unwrap().keys() {
+            let told = status(&stage, &method.to_uppercase(), path);
+            assert!(![404, 405].contains(&told), "{method} {path}: {told}");
+        }
+        let other = if methods.get("get").is_some() { "POST" } else { "GET" };
+        assert_eq!(status(&stage, other, path), 405, "{other} {path}");
+    }
+    // Whatever the tests of this crate ask for is in it.
+    for path in ["/control/peers", "/omnirelay/control/peers/watch", "/omnirelay/metrics"] {
+        assert!(paths.contains_key(path), "{path}");
+    }
+}
+
+/// What is answered has no field that the schema lacks.
+fn is_described(schema: &Value, answer: &Value, at: &str) {
+    match answer {
+        Value::Object(fields) if schema.get("additionalProperties").is_none() => {
+            for (name, value) in fields {
+                let described = &schema["properties"][name];
+                assert!(described.is_object(), "{at}.{name} is not in the document");
+                is_described(described, value, &format!("{at}.{name}"));
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                is_described(&schema["items"], item, at);
+            }
+        }
+        Value::Object(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn answers_are_as_the_openapi_document_says() {
+    let stage = stage();
+    let mut inspection = inspection();
+    let mut contact = Contact::new(inspection.now);
+    contact.measured(Duration::from_millis(1));
+    inspection.contacts.push((id("peer"), contact));
+    let _shard = stage.attend(inspection);
+    let (clerk, _lead) = clerk();
+    let _clerk = stage.upgrade.register("clerk", Duration::ZERO, Arc::new(clerk));
+    post(&stage, "/control/upgrade/drain", KERNEL);
+    is_state(&stage, "failed");
+    let people = [("me".to_owned(), State::Alive), ("peer".to_owned(), State::Dead)];
+    stage.publish(view_of(&people, 2));
+    let lease = Lease { sequence_id: 1, attempt: 1, lease_id: "l".into() };
+    let report = LeaseReport { active_leases: vec![lease], ..LeaseReport::default() };
+    stage.leases.report("peer", report).unwrap();
+    let (_, document) = ask(&stage, "GET", "/openapi.json", "");
+    for path in
+        ["/control/peers", "/control/peers?limit=1", "/control/upgrade", "/control/lease-health"]
+    {
+        let (status, answer) = ask(&stage, "GET", path, "");
+        assert_eq!(status, 200);
+        let bare = path.split('?').next().unwrap();
+        let success = &document["paths"][bare]["get"]["responses"]["200"];
+        let name = success["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
+        let schema = &document["components"]["schemas"][name.rsplit('/').next().unwrap()];
+        is_described(schema, &answer, path);
+    }
+}
+
+#[test]
+fn what_is_refused_is_counted() {
+    let stage = stage();
+    let _shard = stage.attend(inspection());
+    post(&stage, "/control/upgrade/drain", &" ".repeat(70_000));
+    let answer = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .new_agent()
+        .post(format!("http://{}/control/leave", stage.http))
+        .send_empty()
+        .unwrap();
+    assert_eq!(answer.status().as_u16(), 403);
+    let text = stage.site.metrics.render(&stage.site.published().view, &inspection());
+    for reason in ["large", "forbidden"] {
+        let line = format!("mesh_gossip_control_dropped_total{{mesh_reason=\"{reason}\"}} 1\n");
+        assert!(text.contains(&line), "{line}: {text}");
+    }
 }
