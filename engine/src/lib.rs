@@ -32,6 +32,11 @@ pub use mesh_gossip_proto as proto;
 
 pub use agent::Agent;
 pub use control::HostEvent;
+pub use control::leases::{Lease, LeaseError, LeaseReport};
+pub use control::peers::peers_json;
+pub use control::upgrade::{
+    DrainOrder, DrainParticipant, DrainRegistration, ParticipantStatus, UpgradeError, UpgradeStatus,
+};
 pub use engine::Engine;
 pub use error::{AgentError, StartError};
 pub use leaders::LeaderWatch;

@@ -101,11 +101,16 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     let agent = Agent::start(&engine, agent_options).map_err(AgentError::Start)?;
     announce(&engine, &agent, log.format).map_err(AgentError::Process)?;
     wait(&stop, &hangup, &agent, args);
+    let was_sent_away = has_left(&agent);
     tracing::debug!("leaving; a second signal ends the process at once");
     // The one line at info about the departure: the engine's own may be lost at shutdown.
     match agent.leave(GOODBYE) {
         Ok(acknowledged) => {
             tracing::info!(NodeId = agent.node_id(), Acknowledged = acknowledged, "left the mesh");
+        }
+        // What there was to say has been said.
+        Err(_) if was_sent_away => {
+            tracing::info!(NodeId = agent.node_id(), "left the mesh, as its owner asked");
         }
         Err(error) => tracing::warn!(%error, "left without a full goodbye"),
     }
@@ -116,12 +121,17 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
 
 /// Returns when the process was asked to end; SIGHUPs are answered meanwhile.
 fn wait(stop: &Stop, hangup: &Hangup, agent: &Agent, args: &AgentArgs) {
-    while !stop.is_asked() {
+    while !stop.is_asked() && !has_left(agent) {
         if hangup.take() {
             reload(agent, args);
         }
         stop.wait_until(Some(Instant::now() + HANGUP_LOOK));
     }
+}
+
+/// Its owner sent it away.
+fn has_left(agent: &Agent) -> bool {
+    agent.upgrade_status().state == "leaving"
 }
 
 /// Reads the settings again and takes over what can change: all of it, or nothing.

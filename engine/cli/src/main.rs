@@ -6,6 +6,7 @@
 
 mod agent;
 mod bootstrap;
+mod control;
 mod demo;
 mod duration;
 mod force_leave;
@@ -14,6 +15,7 @@ mod logging;
 mod peers;
 mod signals;
 mod table;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -56,6 +58,17 @@ enum Verb {
     Leaders(leaders::LeadersArgs),
     Bootstrap(bootstrap::BootstrapArgs),
     ForceLeave(force_leave::ForceLeaveArgs),
+    /// Lets a node take no new work of the mesh.
+    Cordon(upgrade::ReasonArgs),
+    /// Lets it take new work again.
+    Uncordon(upgrade::StatusArgs),
+    /// Lets a node hand its work over.
+    Drain(upgrade::DrainArgs),
+    /// Ends a drain, or calls it off.
+    Resume(upgrade::StatusArgs),
+    /// Lets a node say goodbye to the mesh.
+    Leave(upgrade::StatusArgs),
+    Upgrade(upgrade::UpgradeArgs),
 }
 
 /// Why a command failed, by the verb that was asked.
@@ -67,6 +80,7 @@ enum Failure {
     Leaders(peers::PeersError),
     Bootstrap(bootstrap::BootstrapError),
     ForceLeave(force_leave::ForceLeaveError),
+    Control(control::ControlError),
 }
 
 impl Failure {
@@ -77,6 +91,7 @@ impl Failure {
             | Self::Peers(_)
             | Self::Leaders(_)
             | Self::Bootstrap(_)
+            | Self::Control(_)
             | Self::ForceLeave(_) => false,
         }
     }
@@ -85,11 +100,13 @@ impl Failure {
         match self {
             Self::Peers(error) | Self::Leaders(error) if error.is_timeout() => 2,
             Self::Bootstrap(error) if error.is_timeout() => 2,
+            Self::Control(error) if error.is_timeout() => 2,
             Self::Demo(_)
             | Self::Agent(_)
             | Self::Peers(_)
             | Self::Leaders(_)
             | Self::Bootstrap(_)
+            | Self::Control(_)
             | Self::ForceLeave(_) => 1,
         }
     }
@@ -103,6 +120,7 @@ impl std::fmt::Display for Failure {
             Self::Peers(error) | Self::Leaders(error) => error.fmt(f),
             Self::Bootstrap(error) => error.fmt(f),
             Self::ForceLeave(error) => error.fmt(f),
+            Self::Control(error) => error.fmt(f),
         }
     }
 }
@@ -125,6 +143,12 @@ fn main() -> ExitCode {
         Verb::Leaders(args) => leaders::run(&args).map_err(Failure::Leaders),
         Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
         Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
+        Verb::Cordon(args) => upgrade::cordon(&args).map_err(Failure::Control),
+        Verb::Uncordon(args) => upgrade::uncordon(&args).map_err(Failure::Control),
+        Verb::Drain(args) => upgrade::drain(&args).map_err(Failure::Control),
+        Verb::Resume(args) => upgrade::resume(&args).map_err(Failure::Control),
+        Verb::Leave(args) => upgrade::leave(&args).map_err(Failure::Control),
+        Verb::Upgrade(args) => upgrade::run(&args).map_err(Failure::Control),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

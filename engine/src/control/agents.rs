@@ -149,6 +149,8 @@ impl Agent {
             agent: port.agent,
             shard: port.shard,
             site: port.site,
+            upgrade: port.upgrade,
+            leases: port.leases,
             driver,
             limits,
             served: Paces::new(),
@@ -168,9 +170,9 @@ impl Agent {
         if let Some(keeper) = port.keeper {
             tasks.spawn_local(watch::keep_fresh(keeper, Arc::clone(&shared.readers)));
         }
-        let http = match port.http {
-            Some(listener) => Some(http::serve(Arc::clone(&desk), listener)?),
-            None => None,
+        let http = match (port.http, port.socket) {
+            (None, None) => None,
+            (tcp, socket) => Some(http::serve(Arc::clone(&desk), tcp, socket)?),
         };
         let tracer = Tracer::new(desk.site.node_id());
         let outbound = Arc::new(Semaphore::new(desk.limits.outbound));

@@ -382,14 +382,11 @@ pub static KEYS: &[Key] = &[
         "8080",
         "Port of the control HTTP server; 0 takes any free one.",
     ),
-    noted(
-        derived(
-            "control:socket",
-            Kind::Path,
-            "`$XDG_RUNTIME_DIR/mesh-gossip/<nodeId>.sock`",
-            "Local socket for changing commands; not served by this build.",
-        ),
-        "the local control socket is not served by this build",
+    derived(
+        "control:socket",
+        Kind::Path,
+        "`$XDG_RUNTIME_DIR/mesh-gossip/<nodeId>.sock`",
+        "Unix socket through which the agent's owner may change it.",
     ),
     refused(
         unset(

@@ -10,5 +10,6 @@ mod capture;
 mod demo;
 mod environment;
 mod lives;
+mod owner;
 mod signals;
 mod stage;
