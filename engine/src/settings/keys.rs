@@ -164,7 +164,6 @@ const COUNT: Kind = Kind::Count { least: 0, most: COUNT_MAX };
 const LIMIT: Kind = Kind::Count { least: 1, most: 16_777_216 };
 const LISTENING_PORT: Kind = Kind::Count { least: 0, most: 65_535 };
 
-
 const fn used(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
     Key { name, kind, default: Default::Is(default), standing: Standing::Used, doc }
 }
@@ -186,8 +185,7 @@ const fn refused(key: Key, why: &'static str) -> Key {
 }
 
 /// The tables of the topics, in the order of the documentation.
-const TOPICS: [&[Key]; 5] =
-    [node::KEYS, protocol::KEYS, tls::KEYS, process::KEYS, limits::KEYS];
+const TOPICS: [&[Key]; 5] = [node::KEYS, protocol::KEYS, tls::KEYS, process::KEYS, limits::KEYS];
 
 static ALL: [Key; count(&TOPICS)] = joined(&TOPICS);
 

@@ -3,6 +3,8 @@
 mod claims;
 mod documents;
 mod every_key;
+mod mistakes;
+mod schemas;
 
 use super::{Described, Settings, SettingsErrors, Sources};
 
