@@ -6,6 +6,7 @@
 
 mod agent;
 mod bootstrap;
+mod config;
 mod demo;
 mod duration;
 mod force_leave;
@@ -54,6 +55,8 @@ enum Verb {
     Peers(peers::PeersArgs),
     /// Shows who leads what; advice, and no lock.
     Leaders(leaders::LeadersArgs),
+    /// Shows and checks settings, and prints their schema.
+    Config(config::ConfigArgs),
     Bootstrap(bootstrap::BootstrapArgs),
     ForceLeave(force_leave::ForceLeaveArgs),
 }
@@ -65,6 +68,7 @@ enum Failure {
     Agent(agent::AgentError),
     Peers(peers::PeersError),
     Leaders(peers::PeersError),
+    Config(config::ConfigError),
     Bootstrap(bootstrap::BootstrapError),
     ForceLeave(force_leave::ForceLeaveError),
 }
@@ -76,6 +80,7 @@ impl Failure {
             Self::Agent(_)
             | Self::Peers(_)
             | Self::Leaders(_)
+            | Self::Config(_)
             | Self::Bootstrap(_)
             | Self::ForceLeave(_) => false,
         }
@@ -89,6 +94,7 @@ impl Failure {
             | Self::Agent(_)
             | Self::Peers(_)
             | Self::Leaders(_)
+            | Self::Config(_)
             | Self::Bootstrap(_)
             | Self::ForceLeave(_) => 1,
         }
@@ -101,6 +107,7 @@ impl std::fmt::Display for Failure {
             Self::Demo(error) => error.fmt(f),
             Self::Agent(error) => error.fmt(f),
             Self::Peers(error) | Self::Leaders(error) => error.fmt(f),
+            Self::Config(error) => error.fmt(f),
             Self::Bootstrap(error) => error.fmt(f),
             Self::ForceLeave(error) => error.fmt(f),
         }
@@ -123,6 +130,7 @@ fn main() -> ExitCode {
         Verb::Agent(args) => agent::run(&args).map_err(Failure::Agent),
         Verb::Peers(args) => peers::run(&args).map_err(Failure::Peers),
         Verb::Leaders(args) => leaders::run(&args).map_err(Failure::Leaders),
+        Verb::Config(args) => config::run(&args).map_err(Failure::Config),
         Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
         Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
     };

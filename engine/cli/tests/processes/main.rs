@@ -7,6 +7,7 @@
 mod bad_input;
 #[cfg(target_os = "linux")]
 mod capture;
+mod config;
 mod demo;
 mod environment;
 mod lives;
