@@ -7,7 +7,7 @@
 //! Invariant: whatever way an agent goes, its ports are free again when its drop returns.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ use crate::tls::credentials::Credentials;
 use crate::trace;
 use crate::upkeep::{Change, Held, Keeper, RenewError, Renewed};
 
+mod reconfiguring;
 mod speaking;
 
 /// A shard answers orders within microseconds; one that takes this long is in trouble.
@@ -56,6 +57,8 @@ pub struct Agent {
     control: Option<SocketAddr>,
     events: Mailbox,
     metadata_refresh: Duration,
+    /// What it runs with, certificates included.
+    in_force: Mutex<AgentOptions>,
     engine: Engine,
 }
 
@@ -146,6 +149,7 @@ impl Agent {
         placed: Placed,
     ) -> Result<Self, StartError> {
         let Placed { node, links, authority, shared, state } = placed;
+        let in_force = Mutex::new(options.clone());
         let id = engine.next_agent();
         let shard = engine.shard_of(id);
         let Bound { datagrams, streams, local, http } = bound;
@@ -172,8 +176,18 @@ impl Agent {
         let hosted = Hosted { port, node, links, socket: datagrams, shared: shared.clone(), reply };
         let metadata_refresh = options.metadata_refresh;
         let engine = engine.clone();
-        let agent =
-            Self { id, shard, shared, keeper, local, control, events, metadata_refresh, engine };
+        let agent = Self {
+            id,
+            shard,
+            shared,
+            keeper,
+            local,
+            control,
+            events,
+            metadata_refresh,
+            in_force,
+            engine,
+        };
         agent.shard.order(Order::Start(Box::new(hosted))).map_err(StartError::Refused)?;
         match opened.recv_timeout(PATIENCE) {
             Ok(Ok(())) => {}

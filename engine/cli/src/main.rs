@@ -13,6 +13,7 @@ mod force_leave;
 mod leaders;
 mod logging;
 mod peers;
+mod reload;
 mod signals;
 mod table;
 

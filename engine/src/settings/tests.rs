@@ -2,6 +2,7 @@
 
 mod claims;
 mod documents;
+mod effects;
 mod every_key;
 mod mistakes;
 mod schemas;
