@@ -12,6 +12,7 @@ mod duration;
 mod force_leave;
 mod leaders;
 mod logging;
+mod manual;
 mod peers;
 mod reload;
 mod signals;
@@ -19,7 +20,7 @@ mod table;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,6 +39,10 @@ struct Cli {
 enum Area {
     /// The gossip mesh.
     Mesh(Mesh),
+    /// Prints what makes a shell complete commands.
+    Completions(manual::CompletionsArgs),
+    /// Prints the manual page, or writes one for each command.
+    Man(manual::ManArgs),
 }
 
 #[derive(Args, Debug)]
@@ -72,6 +77,7 @@ enum Failure {
     Config(config::ConfigError),
     Bootstrap(bootstrap::BootstrapError),
     ForceLeave(force_leave::ForceLeaveError),
+    Manual(manual::ManualError),
 }
 
 impl Failure {
@@ -83,7 +89,8 @@ impl Failure {
             | Self::Leaders(_)
             | Self::Config(_)
             | Self::Bootstrap(_)
-            | Self::ForceLeave(_) => false,
+            | Self::ForceLeave(_)
+            | Self::Manual(_) => false,
         }
     }
 
@@ -97,7 +104,8 @@ impl Failure {
             | Self::Leaders(_)
             | Self::Config(_)
             | Self::Bootstrap(_)
-            | Self::ForceLeave(_) => 1,
+            | Self::ForceLeave(_)
+            | Self::Manual(_) => 1,
         }
     }
 }
@@ -111,6 +119,7 @@ impl std::fmt::Display for Failure {
             Self::Config(error) => error.fmt(f),
             Self::Bootstrap(error) => error.fmt(f),
             Self::ForceLeave(error) => error.fmt(f),
+            Self::Manual(error) => error.fmt(f),
         }
     }
 }
@@ -125,15 +134,12 @@ fn main() -> ExitCode {
             return if said.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
         }
     };
-    let Area::Mesh(Mesh { verb }) = cli.area;
-    let done = match verb {
-        Verb::Demo(args) => demo::run(&args).map_err(Failure::Demo),
-        Verb::Agent(args) => agent::run(&args).map_err(Failure::Agent),
-        Verb::Peers(args) => peers::run(&args).map_err(Failure::Peers),
-        Verb::Leaders(args) => leaders::run(&args).map_err(Failure::Leaders),
-        Verb::Config(args) => config::run(&args).map_err(Failure::Config),
-        Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
-        Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
+    let done = match cli.area {
+        Area::Mesh(Mesh { verb }) => obey(verb),
+        Area::Completions(args) => {
+            manual::completions(Cli::command(), &args).map_err(Failure::Manual)
+        }
+        Area::Man(args) => manual::man(Cli::command(), &args).map_err(Failure::Manual),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -146,13 +152,24 @@ fn main() -> ExitCode {
     }
 }
 
+fn obey(verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Demo(args) => demo::run(&args).map_err(Failure::Demo),
+        Verb::Agent(args) => agent::run(&args).map_err(Failure::Agent),
+        Verb::Peers(args) => peers::run(&args).map_err(Failure::Peers),
+        Verb::Leaders(args) => leaders::run(&args).map_err(Failure::Leaders),
+        Verb::Config(args) => config::run(&args).map_err(Failure::Config),
+        Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
+        Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_command_tree_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 

@@ -11,5 +11,6 @@ mod config;
 mod demo;
 mod environment;
 mod lives;
+mod manual;
 mod signals;
 mod stage;
