@@ -41,8 +41,11 @@ use crate::tls::credentials::Credentials;
 use crate::trace;
 use crate::upkeep::{Change, Held, Keeper, RenewError, Renewed};
 
+mod building;
 mod reconfiguring;
 mod speaking;
+
+pub use building::{AgentBuilder, BuildError};
 
 /// A shard answers orders within microseconds; one that takes this long is in trouble.
 const PATIENCE: Duration = Duration::from_secs(5);

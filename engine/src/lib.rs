@@ -31,7 +31,7 @@ pub mod fuzzing;
 
 pub use mesh_gossip_proto as proto;
 
-pub use agent::Agent;
+pub use agent::{Agent, AgentBuilder, BuildError};
 pub use control::HostEvent;
 pub use engine::Engine;
 pub use error::{AgentError, StartError};
