@@ -7,7 +7,7 @@
 //! Invariant: whatever way an agent goes, its ports are free again when its drop returns.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -44,8 +44,12 @@ use crate::upkeep::{Change, Held, Keeper, RenewError, Renewed};
 use bound::Bound;
 
 mod bound;
+mod building;
+mod reconfiguring;
 mod speaking;
 mod upgrading;
+
+pub use building::{AgentBuilder, BuildError};
 
 /// A shard answers orders within microseconds; one that takes this long is in trouble.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -62,6 +66,8 @@ pub struct Agent {
     control: Option<SocketAddr>,
     events: Mailbox,
     metadata_refresh: Duration,
+    /// What it runs with, certificates included.
+    in_force: Mutex<AgentOptions>,
     engine: Engine,
 }
 
@@ -144,6 +150,7 @@ impl Agent {
         placed: Placed,
     ) -> Result<Self, StartError> {
         let Placed { node, links, authority, shared, state } = placed;
+        let in_force = Mutex::new(options.clone());
         let id = engine.next_agent();
         let shard = engine.shard_of(id);
         let Bound { datagrams, streams, local, http, socket } = bound;
@@ -186,6 +193,7 @@ impl Agent {
             control,
             events,
             metadata_refresh,
+            in_force,
             engine,
         };
         agent.shard.order(Order::Start(Box::new(hosted))).map_err(StartError::Refused)?;

@@ -12,6 +12,7 @@ mod metrics;
 mod network;
 pub mod options;
 mod orders;
+pub mod reconfigure;
 pub mod settings;
 mod shard;
 mod shared;
@@ -30,7 +31,7 @@ pub mod fuzzing;
 
 pub use mesh_gossip_proto as proto;
 
-pub use agent::Agent;
+pub use agent::{Agent, AgentBuilder, BuildError};
 pub use control::HostEvent;
 pub use control::leases::{Lease, LeaseError, LeaseReport};
 pub use control::peers::peers_json;
@@ -42,6 +43,7 @@ pub use error::{AgentError, StartError};
 pub use leaders::LeaderWatch;
 pub use options::{AgentOptions, EngineOptions};
 pub use orders::{Inspection, Refused};
+pub use reconfigure::{ReconfigureError, Report};
 pub use shard::records::{Quantiles, Recorded};
 pub use state::StateError;
 pub use upkeep::{RenewError, Renewed};

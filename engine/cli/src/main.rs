@@ -6,20 +6,23 @@
 
 mod agent;
 mod bootstrap;
+mod config;
 mod control;
 mod demo;
 mod duration;
 mod force_leave;
 mod leaders;
 mod logging;
+mod manual;
 mod peers;
+mod reload;
 mod signals;
 mod table;
 mod upgrade;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,6 +41,10 @@ struct Cli {
 enum Area {
     /// The gossip mesh.
     Mesh(Mesh),
+    /// Prints what makes a shell complete commands.
+    Completions(manual::CompletionsArgs),
+    /// Prints the manual page, or writes one for each command.
+    Man(manual::ManArgs),
 }
 
 #[derive(Args, Debug)]
@@ -56,6 +63,8 @@ enum Verb {
     Peers(peers::PeersArgs),
     /// Shows who leads what; advice, and no lock.
     Leaders(leaders::LeadersArgs),
+    /// Shows and checks settings, and prints their schema.
+    Config(config::ConfigArgs),
     Bootstrap(bootstrap::BootstrapArgs),
     ForceLeave(force_leave::ForceLeaveArgs),
     /// Lets a node take no new work of the mesh.
@@ -78,9 +87,11 @@ enum Failure {
     Agent(agent::AgentError),
     Peers(peers::PeersError),
     Leaders(peers::PeersError),
+    Config(config::ConfigError),
     Bootstrap(bootstrap::BootstrapError),
     ForceLeave(force_leave::ForceLeaveError),
     Control(control::ControlError),
+    Manual(manual::ManualError),
 }
 
 impl Failure {
@@ -90,9 +101,11 @@ impl Failure {
             Self::Agent(_)
             | Self::Peers(_)
             | Self::Leaders(_)
+            | Self::Config(_)
             | Self::Bootstrap(_)
             | Self::Control(_)
-            | Self::ForceLeave(_) => false,
+            | Self::ForceLeave(_)
+            | Self::Manual(_) => false,
         }
     }
 
@@ -105,9 +118,11 @@ impl Failure {
             | Self::Agent(_)
             | Self::Peers(_)
             | Self::Leaders(_)
+            | Self::Config(_)
             | Self::Bootstrap(_)
             | Self::Control(_)
-            | Self::ForceLeave(_) => 1,
+            | Self::ForceLeave(_)
+            | Self::Manual(_) => 1,
         }
     }
 }
@@ -118,9 +133,11 @@ impl std::fmt::Display for Failure {
             Self::Demo(error) => error.fmt(f),
             Self::Agent(error) => error.fmt(f),
             Self::Peers(error) | Self::Leaders(error) => error.fmt(f),
+            Self::Config(error) => error.fmt(f),
             Self::Bootstrap(error) => error.fmt(f),
             Self::ForceLeave(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
+            Self::Manual(error) => error.fmt(f),
         }
     }
 }
@@ -135,20 +152,12 @@ fn main() -> ExitCode {
             return if said.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
         }
     };
-    let Area::Mesh(Mesh { verb }) = cli.area;
-    let done = match verb {
-        Verb::Demo(args) => demo::run(&args).map_err(Failure::Demo),
-        Verb::Agent(args) => agent::run(&args).map_err(Failure::Agent),
-        Verb::Peers(args) => peers::run(&args).map_err(Failure::Peers),
-        Verb::Leaders(args) => leaders::run(&args).map_err(Failure::Leaders),
-        Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
-        Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
-        Verb::Cordon(args) => upgrade::cordon(&args).map_err(Failure::Control),
-        Verb::Uncordon(args) => upgrade::uncordon(&args).map_err(Failure::Control),
-        Verb::Drain(args) => upgrade::drain(&args).map_err(Failure::Control),
-        Verb::Resume(args) => upgrade::resume(&args).map_err(Failure::Control),
-        Verb::Leave(args) => upgrade::leave(&args).map_err(Failure::Control),
-        Verb::Upgrade(args) => upgrade::run(&args).map_err(Failure::Control),
+    let done = match cli.area {
+        Area::Mesh(Mesh { verb }) => obey(verb),
+        Area::Completions(args) => {
+            manual::completions(Cli::command(), &args).map_err(Failure::Manual)
+        }
+        Area::Man(args) => manual::man(Cli::command(), &args).map_err(Failure::Manual),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -161,13 +170,30 @@ fn main() -> ExitCode {
     }
 }
 
+fn obey(verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Demo(args) => demo::run(&args).map_err(Failure::Demo),
+        Verb::Agent(args) => agent::run(&args).map_err(Failure::Agent),
+        Verb::Peers(args) => peers::run(&args).map_err(Failure::Peers),
+        Verb::Leaders(args) => leaders::run(&args).map_err(Failure::Leaders),
+        Verb::Config(args) => config::run(&args).map_err(Failure::Config),
+        Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
+        Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
+        Verb::Cordon(args) => upgrade::cordon(&args).map_err(Failure::Control),
+        Verb::Uncordon(args) => upgrade::uncordon(&args).map_err(Failure::Control),
+        Verb::Drain(args) => upgrade::drain(&args).map_err(Failure::Control),
+        Verb::Resume(args) => upgrade::resume(&args).map_err(Failure::Control),
+        Verb::Leave(args) => upgrade::leave(&args).map_err(Failure::Control),
+        Verb::Upgrade(args) => upgrade::run(&args).map_err(Failure::Control),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_command_tree_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 

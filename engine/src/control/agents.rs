@@ -70,6 +70,12 @@ impl Agents {
                         agent.follow_metadata(period, source);
                     }
                 }
+                ControlMessage::Seeds { agent, seeds, file } => {
+                    let resolvers = Arc::clone(&self.shared.resolvers);
+                    if let Some(agent) = self.by_id.get_mut(&agent) {
+                        agent.follow_seeds(Seeds::new(seeds, file), resolvers);
+                    }
+                }
                 ControlMessage::RemoveAgent { agent, done } => match self.by_id.remove(&agent) {
                     // On its own, so that nobody waits for it but who asked.
                     Some(agent) => drop(spawn_local(async move {
@@ -127,6 +133,8 @@ struct Agent {
     tasks: JoinSet<()>,
     /// Reads the host's metadata source.
     description: Option<AbortHandle>,
+    /// Resolves seeds.
+    seeds: AbortHandle,
     /// Exchanges that we wished for.
     wishes: JoinSet<()>,
     /// Revocation lists that are asked for.
@@ -160,7 +168,8 @@ impl Agent {
         let listener = listen(port.sync_listener)?;
         tasks.spawn_local(serve_sync(Arc::clone(&desk), listener));
         let seeds = Seeds::new(port.seeds, port.seed_file);
-        tasks.spawn_local(seeds.keep_joining(Arc::clone(&desk), Arc::clone(&shared.resolvers)));
+        let joining = seeds.keep_joining(Arc::clone(&desk), Arc::clone(&shared.resolvers));
+        let seeds = tasks.spawn_local(joining);
         let fetcher = port.keeper.clone().map(|keeper| Arc::new(Fetcher::new(keeper)));
         #[cfg(feature = "bootstrap")]
         if let (Some(keeper), Some(from)) = (&port.keeper, port.renewal) {
@@ -186,6 +195,7 @@ impl Agent {
             post,
             tasks,
             description,
+            seeds,
             wishes,
             fetches,
             outbound,
@@ -209,6 +219,13 @@ impl Agent {
         if let Some(before) = before {
             before.abort();
         }
+    }
+
+    /// Finds the mesh through `seeds`, and through no earlier ones any more.
+    fn follow_seeds(&mut self, seeds: Seeds, resolvers: Arc<Semaphore>) {
+        self.seeds.abort();
+        let desk = Arc::clone(&self.desk);
+        self.seeds = self.tasks.spawn_local(seeds.replace(desk, resolvers));
     }
 
     /// Exchanges state with a peer, when its turn comes.

@@ -84,6 +84,8 @@ pub(crate) enum ControlMessage {
     AddAgent { port: Box<AgentPort>, done: Reply<io::Result<()>> },
     /// Read this host's description of itself from here, every so often.
     FollowMetadata { agent: AgentId, period: Duration, source: MetadataSource },
+    /// Look for the mesh through these seeds, and no others.
+    Seeds { agent: AgentId, seeds: Vec<String>, file: Option<PathBuf> },
     /// Serve it no longer; `done` is called once its listeners are closed.
     RemoveAgent { agent: AgentId, done: Reply<()> },
     /// Something that a shard wants done.

@@ -17,9 +17,10 @@ use mesh_gossip_proto::batch::Delivery;
 use mesh_gossip_proto::config::{Config, Detector, Fanout, Limits};
 use zeroize::Zeroizing;
 
-use super::error::{Origin, Problem, SettingsError, SettingsErrors, Shown};
+use super::error::{Origin, SettingsError, SettingsErrors, Shown};
 use super::keys::{self, Default, Standing};
 use super::pile::{Part, invalid};
+use super::problem::Problem;
 use super::value::{self, Value};
 use super::{Note, Settings};
 use crate::io::SPIN_MAX;

@@ -211,7 +211,10 @@ fn all_errors_are_told_at_once() {
 fn a_key_that_stands_twice_in_one_place_is_an_error() {
     let found =
         errors(&least().json("app.json", "{\"mesh:gossip:port\": 1,\n\"Mesh:Gossip:Port\": 2}"));
-    assert_eq!(found, ["mesh:gossip:Port: set twice, by app.json:1 and by app.json:2; keep one"]);
+    assert_eq!(
+        found,
+        ["mesh:gossip:Port = \"2\" (app.json:2): set twice, by app.json:1 as well; keep one"]
+    );
 }
 
 #[test]
