@@ -10,7 +10,7 @@
 use std::fmt;
 
 use crate::error::AgentError;
-use crate::options::{AgentOptions, EngineOptions, TlsOptions};
+use crate::options::{AgentOptions, ControlOptions, EngineOptions, TlsOptions};
 use crate::tls::credentials::CredentialsError;
 use crate::upkeep::{RenewError, Renewed};
 
@@ -82,6 +82,14 @@ const fn fixed(key: &'static str, same: fn(&AgentOptions, &AgentOptions) -> bool
     Field { key, live: false, same }
 }
 
+/// A part of the control server's options, where there is one.
+fn of_control<'a, T>(
+    options: &'a AgentOptions,
+    part: impl Fn(&'a ControlOptions) -> T,
+) -> Option<T> {
+    options.control.as_ref().map(part)
+}
+
 /// Every option of an agent.
 const FIELDS: &[Field] = &[
     fixed("nodeId", |a, b| a.node_id == b.node_id),
@@ -126,15 +134,13 @@ const FIELDS: &[Field] = &[
     fixed("tls:trustDomain", |a, b| a.tls.trust_domain == b.tls.trust_domain),
     fixed("bootstrap:server", |a, b| a.upkeep.renewal == b.upkeep.renewal),
     fixed("control:address", |a, b| {
-        let mut with_our_port = b.control.clone();
-        if let (Some(theirs), Some(ours)) = (&mut with_our_port, &a.control) {
-            theirs.bind.set_port(ours.bind.port());
-        }
-        a.control == with_our_port
+        of_control(a, |control| control.bind.ip()) == of_control(b, |control| control.bind.ip())
     }),
     fixed("control:port", |a, b| {
-        a.control.as_ref().map(|control| control.bind.port())
-            == b.control.as_ref().map(|control| control.bind.port())
+        of_control(a, |control| control.bind.port()) == of_control(b, |control| control.bind.port())
+    }),
+    fixed("control:socket", |a, b| {
+        of_control(a, |control| &control.socket) == of_control(b, |control| &control.socket)
     }),
     fixed("events:delivery", |a, b| a.events == b.events),
     live("metrics:peerLabels", |a, b| a.peer_labels == b.peer_labels),

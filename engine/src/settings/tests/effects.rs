@@ -59,6 +59,7 @@ const REPORTS: &[(&str, &str, &str)] = &[
     ("bootstrap:server", "a:1", "bootstrap:server"),
     ("control:address", "::1", "control:address"),
     ("control:port", "9", "control:port"),
+    ("control:socket", "here.sock", "control:socket"),
     ("events:delivery", "immediate", "events:delivery"),
     ("metrics:peerLabels", "off", "metrics:peerLabels"),
     ("limits:members", "9", "limits"),
