@@ -33,6 +33,11 @@ pub(super) fn binds(options: &AgentOptions, running: Option<&Running>) -> Vec<Fi
     findings
 }
 
+/// Whether nobody has these ports; port 0 is always free, and says nothing.
+pub(super) fn is_free(gossip: SocketAddr) -> bool {
+    bind_pair(gossip).is_ok()
+}
+
 fn bind(
     key: &'static str,
     address: SocketAddr,

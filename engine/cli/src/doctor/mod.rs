@@ -8,18 +8,21 @@
 
 mod credentials;
 mod local;
+mod paths;
 mod report;
 mod running;
 mod seeds;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use mesh_gossip::settings::{Checked, Settings, Sources};
 
 use crate::{duration, peers};
+use paths::Looks;
 use report::{Finding, Report};
 use running::Running;
 
@@ -94,11 +97,16 @@ fn examine(args: &DoctorArgs) -> Vec<Finding> {
     let running = Running::find(&options, args.url.as_deref(), args.timeout);
     let (credentials, found) = credentials::check(&options);
     findings.extend(found);
-    let (_addresses, found) = seeds::check(&options, args.timeout);
+    let (addresses, found) = seeds::check(&options, args.timeout);
     findings.extend(found);
     findings.extend(local::binds(&options, running.as_ref()));
     findings.push(local::datagrams(engine));
-    let _ = credentials;
+    let alone = running.is_none() && local::is_free(options.bind);
+    if let Some(credentials) = credentials.map(Arc::new) {
+        let (credentials, patience) = (&credentials, args.timeout);
+        let looks = Looks { options: &options, credentials, alone, patience, wall: None };
+        findings.extend(looks.at(&addresses));
+    }
     findings
 }
 

@@ -1,12 +1,15 @@
 //! `omnirelay mesh doctor` finds what is wrong and names it.
 
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use mesh_gossip::bootstrap::{CertificateAuthority, Subject};
 use serde_json::{Map, Value, json};
 
-use crate::stage::{Outcome, Stage, free_port, omnirelay, stderr, stdout};
+use crate::stage::{Outcome, Process, Stage, free_port, omnirelay, stderr, stdout};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -125,4 +128,117 @@ fn a_port_is_taken_by_a_stranger_or_by_the_nodes_own_agent() -> Outcome {
     let mut other = stage.settings("binds-b", "worker")?;
     other.insert("port".into(), json!(agent.address.port()));
     fails(&stage, &other, "binds", &["is taken", "choose another port"])
+}
+
+/// A node of a mesh of two: the other one runs and is its seed.
+fn pair(name: &str) -> Outcome<(Stage, Process, Map<String, Value>)> {
+    let stage = Stage::new(name, &format!("{name}.local"))?;
+    let seed = stage.settings(&format!("{name}-seed"), "worker")?;
+    let seed = stage.start(&stage.write("seed.json", &seed)?, &[])?;
+    let mut settings = stage.settings(&format!("{name}-a"), "worker")?;
+    settings.insert("seedPeers".into(), json!([seed.address.to_string()]));
+    Ok((stage, seed, settings))
+}
+
+#[test]
+fn a_seed_that_is_well_passes_and_meets_nobody() -> Outcome {
+    let (stage, seed, settings) = pair("well")?;
+    let config = stage.write("doctor.json", &settings)?;
+    for (check, part) in
+        [("mTLS", "accept each other"), ("UDP", "came back"), ("MTU", "both ways"), ("clock", "s")]
+    {
+        let (lines, code) = doctor(&stage, &config, check)?;
+        assert_eq!((lines.len(), code), (1, Some(0)), "{check}: {lines:?}");
+        assert!(lines[0].starts_with("PASS") && lines[0].contains(part), "{lines:?}");
+    }
+    assert_eq!(seed.peers()?.len(), 1, "the doctor is no member");
+    Ok(())
+}
+
+#[test]
+fn a_seed_of_a_foreign_ca_or_cluster_is_named() -> Outcome {
+    let (_elsewhere, seed, _) = pair("foreign")?;
+    let stage = Stage::new("foreign", "foreign.local")?;
+    let mut settings = stage.settings("foreign-a", "worker")?;
+    settings.insert("seedPeers".into(), json!([seed.address.to_string()]));
+    fails(&stage, &settings, "mTLS", &["issued by no CA that is trusted", "caPath"])
+}
+
+#[test]
+fn a_node_id_that_two_nodes_have_is_named() -> Outcome {
+    let (stage, seed, _) = pair("double")?;
+    let mut settings = stage.settings("double-seed", "gateway")?;
+    settings.insert("seedPeers".into(), json!([seed.address.to_string()]));
+    fails(&stage, &settings, "node id", &["two nodes have it", "another mesh:gossip:nodeId"])
+}
+
+/// What a relay lets pass: whether it goes to the seed, and its size.
+type Rule = fn(bool, usize) -> bool;
+
+/// Stands before the seed: streams pass, datagrams by a rule.
+fn relay(seed: SocketAddr, rule: Rule) -> Outcome<SocketAddr> {
+    let port = free_port()?;
+    let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let address = front.local_addr()?;
+    thread::spawn(move || -> io::Result<()> {
+        let (mut bytes, mut caller) = ([0; 2_048], None);
+        loop {
+            let (size, from) = front.recv_from(&mut bytes)?;
+            let inward = from != seed;
+            if inward {
+                caller = Some(from);
+            }
+            let to = if inward { Some(seed) } else { caller };
+            if let Some(to) = to.filter(|_| rule(inward, size)) {
+                front.send_to(&bytes[..size], to)?;
+            }
+        }
+    });
+    thread::spawn(move || -> io::Result<()> {
+        loop {
+            let (near, _) = listener.accept()?;
+            let far = TcpStream::connect(seed)?;
+            for (mut from, mut to) in
+                [(near.try_clone()?, far.try_clone()?), (far.try_clone()?, near.try_clone()?)]
+            {
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    to.shutdown(std::net::Shutdown::Write)
+                });
+            }
+        }
+    });
+    Ok(address)
+}
+
+fn behind(rule: Rule, name: &str, check: &str, parts: &[&str]) -> Outcome {
+    let (stage, seed, mut settings) = pair(name)?;
+    let relay = relay(seed.address, rule)?;
+    settings.insert("seedPeers".into(), json!([relay.to_string()]));
+    fails(&stage, &settings, check, parts)
+}
+
+#[test]
+fn udp_that_is_blocked_one_way_is_named() -> Outcome {
+    let parts = ["TCP works, but no datagram", "let UDP pass to port"];
+    behind(|inward, _| !inward, "deaf", "UDP", &parts)?;
+    behind(|inward, _| inward, "mute", "UDP", &parts)
+}
+
+#[test]
+fn a_path_that_swallows_large_datagrams_is_named_with_its_direction() -> Outcome {
+    let lost = "are lost on the way";
+    behind(
+        |inward, size| !inward || size <= 600,
+        "hole",
+        "MTU",
+        &[lost, "way to the seed", "raise the MTU"],
+    )?;
+    behind(
+        |inward, size| inward || size <= 600,
+        "hole2",
+        "MTU",
+        &["way from the seed", "raise the MTU"],
+    )
 }
