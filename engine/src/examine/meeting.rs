@@ -60,8 +60,8 @@ impl From<io::Error> for NoMeeting {
     }
 }
 
-/// Meets the member at `address` and compares clocks; `wall` reads ours, in doubt
-/// [`meet`]'s caller passes `None` for the system's.
+/// Meets the member at `address` and compares clocks; `wall` reads ours, `None` stands for the
+/// system's.
 ///
 /// # Errors
 /// [`NoMeeting`] when no session came about.
@@ -176,9 +176,10 @@ impl Visit {
                 LinkEvent::Proven { .. } => self.proven = true,
                 LinkEvent::Ourselves { .. } => return Err(NoMeeting::Failed("own-id")),
                 // Silence is told when the patience ends.
-                LinkEvent::Failed { reason: "timeout", .. } => {}
+                LinkEvent::Failed { reason: "timeout", .. }
+                | LinkEvent::Rejected { .. }
+                | LinkEvent::Fallen { .. } => {}
                 LinkEvent::Failed { reason, .. } => return Err(NoMeeting::Failed(reason)),
-                LinkEvent::Rejected { .. } | LinkEvent::Fallen { .. } => {}
             }
         }
         Ok(())

@@ -107,6 +107,7 @@ fn examine(args: &DoctorArgs) -> Vec<Finding> {
         let looks = Looks { options: &options, credentials, alone, patience, wall: None };
         findings.extend(looks.at(&addresses));
     }
+    findings.extend(running.into_iter().flat_map(|agent| agent.health(args.timeout)));
     findings
 }
 

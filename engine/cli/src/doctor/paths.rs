@@ -187,3 +187,73 @@ fn clock(seed: &Seed, ahead_ms: i64) -> Finding {
         Finding::pass(CLOCK, evidence)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Subject};
+    use mesh_gossip::settings::{Settings, Sources};
+    use mesh_gossip::{Agent, Engine};
+
+    use super::super::report::Verdict;
+    use super::*;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    /// Settings of a node on loopback with certificates of this authority.
+    fn options(
+        ca: &CertificateAuthority,
+        node: &str,
+    ) -> Result<AgentOptions, Box<dyn std::error::Error>> {
+        let text = format!(
+            r#"{{"mesh:gossip": {{"clusterId": "c1", "nodeId": "{node}", "port": 0,
+                "bindAddress": "127.0.0.1", "control": {{"port": 0}},
+                "tls": {{"certificatePath": "a", "caPath": "b", "trustDomain": "td.test"}}}}}}"#
+        );
+        let settings = Settings::load(&Sources::new().json("app.json", &text))?;
+        let (_, mut options) = settings.resolve()?;
+        let day = Duration::from_secs(86_400);
+        let issued = ca.issue(&Subject::new(node, "worker"), SystemTime::now(), day)?;
+        options.tls = issued.tls_options(ca);
+        Ok(options)
+    }
+
+    fn unix_ms() -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A real seed is asked for the time through a real session; only our clock is made up.
+    #[test]
+    fn a_clock_that_is_ten_minutes_off_is_told() -> Outcome {
+        let ca = CertificateAuthority::create(
+            "td.test",
+            "c1",
+            SystemTime::now(),
+            CaValidity::default(),
+        )?;
+        let engine = Engine::start(mesh_gossip::EngineOptions::default())?;
+        let seed = Agent::start(&engine, options(&ca, "seed")?)?;
+        let address = seed.local_address();
+        let seed = [Seed { name: address.to_string(), address }];
+        let options = options(&ca, "n1")?;
+        let loaded = Credentials::load(&options.tls, "c1", "n1", "worker")?;
+        let (credentials, patience) = (&Arc::new(loaded), Duration::from_secs(10));
+        let told = |wall: Option<fn() -> WallTime>| {
+            let looks = Looks { options: &options, credentials, alone: true, patience, wall };
+            let found = looks.at(&seed).into_iter().find(|found| found.check == CLOCK);
+            found.ok_or("the clock is judged")
+        };
+        assert_eq!(told(None)?.verdict, Verdict::Pass);
+        let ahead = told(Some(|| WallTime(unix_ms() + 11 * 60_000)))?;
+        assert_eq!(ahead.verdict, Verdict::Fail);
+        assert!(ahead.evidence.contains("s ahead of that of 127.0.0.1"), "{ahead:?}");
+        let behind = told(Some(|| WallTime(unix_ms() - 11 * 60_000)))?;
+        assert_eq!(behind.verdict, Verdict::Fail);
+        assert!(behind.evidence.contains("s behind that of"), "{behind:?}");
+        let little = told(Some(|| WallTime(unix_ms() + 5 * 60_000)))?;
+        assert_eq!(little.verdict, Verdict::Warn);
+        Ok(())
+    }
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use mesh_gossip::bootstrap::{CertificateAuthority, Subject};
+use mesh_gossip::bootstrap::{CertificateAuthority, Subject, TRUST_BUNDLE};
 use serde_json::{Map, Value, json};
 
 use crate::stage::{Outcome, Process, Stage, free_port, omnirelay, stderr, stdout};
@@ -124,6 +124,11 @@ fn a_port_is_taken_by_a_stranger_or_by_the_nodes_own_agent() -> Outcome {
     assert_eq!((lines.len(), code), (2, Some(0)), "{lines:?}");
     assert!(lines.iter().all(|line| line.contains("held by this node's agent")), "{lines:?}");
 
+    for check in ["receive drops", "alarms"] {
+        let (lines, _) = doctor(&stage, &config, check)?;
+        assert!(lines.len() == 1 && lines[0].starts_with("PASS"), "{lines:?}");
+    }
+
     // Another node there: its agent is a stranger to this one.
     let mut other = stage.settings("binds-b", "worker")?;
     other.insert("port".into(), json!(agent.address.port()));
@@ -162,6 +167,28 @@ fn a_seed_of_a_foreign_ca_or_cluster_is_named() -> Outcome {
     let mut settings = stage.settings("foreign-a", "worker")?;
     settings.insert("seedPeers".into(), json!([seed.address.to_string()]));
     fails(&stage, &settings, "mTLS", &["issued by no CA that is trusted", "caPath"])
+}
+
+/// The authority of the seed does not vouch for us: the alert comes after our side was done.
+#[test]
+fn a_seed_that_refuses_us_is_named_with_its_alert() -> Outcome {
+    let (elsewhere, seed, _) = pair("refusing")?;
+    let stage = Stage::new("refusing", "refusing.local")?;
+    let mut settings = stage.settings("refusing-a", "worker")?;
+    settings.insert("seedPeers".into(), json!([seed.address.to_string()]));
+    // We trust the seed's authority, yet our own certificate is of another one.
+    let read =
+        |stage: &Stage, file: &str| std::fs::read_to_string(stage.home().join("ca").join(file));
+    let own = read(&stage, TRUST_BUNDLE)?;
+    let both = own + &read(&elsewhere, TRUST_BUNDLE)?;
+    std::fs::write(stage.home().join("both.pem"), both)?;
+    settings["tls"]["caPath"] = json!("both.pem");
+    fails(
+        &stage,
+        &settings,
+        "mTLS",
+        &["refuses us with the alert UnknownCA", "give that member our root"],
+    )
 }
 
 #[test]
