@@ -161,7 +161,7 @@ fn a_seed_that_is_well_passes_and_meets_nobody() -> Outcome {
 }
 
 #[test]
-fn a_seed_of_a_foreign_ca_or_cluster_is_named() -> Outcome {
+fn a_seed_of_a_foreign_ca_is_named() -> Outcome {
     let (_elsewhere, seed, _) = pair("foreign")?;
     let stage = Stage::new("foreign", "foreign.local")?;
     let mut settings = stage.settings("foreign-a", "worker")?;
