@@ -5,6 +5,7 @@ mod control;
 mod engine;
 mod entropy;
 mod error;
+pub mod examine;
 pub mod io;
 pub mod leaders;
 pub mod link;

@@ -9,6 +9,7 @@ mod bootstrap;
 mod config;
 mod control;
 mod demo;
+mod doctor;
 mod duration;
 mod force_leave;
 mod leaders;
@@ -65,6 +66,7 @@ enum Verb {
     Leaders(leaders::LeadersArgs),
     /// Shows and checks settings, and prints their schema.
     Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
     Bootstrap(bootstrap::BootstrapArgs),
     ForceLeave(force_leave::ForceLeaveArgs),
     /// Lets a node take no new work of the mesh.
@@ -88,6 +90,7 @@ enum Failure {
     Peers(peers::PeersError),
     Leaders(peers::PeersError),
     Config(config::ConfigError),
+    Doctor(doctor::DoctorError),
     Bootstrap(bootstrap::BootstrapError),
     ForceLeave(force_leave::ForceLeaveError),
     Control(control::ControlError),
@@ -102,6 +105,7 @@ impl Failure {
             | Self::Peers(_)
             | Self::Leaders(_)
             | Self::Config(_)
+            | Self::Doctor(_)
             | Self::Bootstrap(_)
             | Self::Control(_)
             | Self::ForceLeave(_)
@@ -119,6 +123,7 @@ impl Failure {
             | Self::Peers(_)
             | Self::Leaders(_)
             | Self::Config(_)
+            | Self::Doctor(_)
             | Self::Bootstrap(_)
             | Self::Control(_)
             | Self::ForceLeave(_)
@@ -134,6 +139,7 @@ impl std::fmt::Display for Failure {
             Self::Agent(error) => error.fmt(f),
             Self::Peers(error) | Self::Leaders(error) => error.fmt(f),
             Self::Config(error) => error.fmt(f),
+            Self::Doctor(error) => error.fmt(f),
             Self::Bootstrap(error) => error.fmt(f),
             Self::ForceLeave(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
@@ -177,6 +183,7 @@ fn obey(verb: Verb) -> Result<(), Failure> {
         Verb::Peers(args) => peers::run(&args).map_err(Failure::Peers),
         Verb::Leaders(args) => leaders::run(&args).map_err(Failure::Leaders),
         Verb::Config(args) => config::run(&args).map_err(Failure::Config),
+        Verb::Doctor(args) => doctor::run(&args).map_err(Failure::Doctor),
         Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
         Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
         Verb::Cordon(args) => upgrade::cordon(&args).map_err(Failure::Control),

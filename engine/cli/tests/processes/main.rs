@@ -9,6 +9,7 @@ mod bad_input;
 mod capture;
 mod config;
 mod demo;
+mod doctor;
 mod environment;
 mod lives;
 mod manual;
