@@ -5,11 +5,13 @@
 //! idle ones; the measured times are printed (`cargo test -- --nocapture`).
 
 mod bad_input;
+mod browser;
 #[cfg(target_os = "linux")]
 mod capture;
 mod demo;
 mod environment;
 mod lives;
 mod owner;
+mod page;
 mod signals;
 mod stage;
