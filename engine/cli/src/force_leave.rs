@@ -1,7 +1,8 @@
 //! `omnirelay mesh force-leave`: an operator's order that a member's life is over.
 //!
 //! The order is made where the operator's key is, and handed to any one member, which passes it on.
-//! What was done is told on stderr; the order goes to a file, or to stdout as one line of hex.
+//! What was done is told on stderr; the order goes to an agent through its control socket, to a
+//! file, or to stdout as one line of hex.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -13,6 +14,7 @@ use mesh_gossip::options::{Material, RevocationOptions, TlsOptions};
 use mesh_gossip::proto::{Incarnation, MemberId, WallTime};
 use mesh_gossip::tls::operator::{Operator, OperatorError};
 
+use crate::control::{self, ControlError};
 use crate::duration::parse_positive;
 
 /// Signs the order that a member is to be gone from the mesh.
@@ -37,9 +39,16 @@ pub(crate) struct ForceLeaveArgs {
     /// How long the order holds, a day at most.
     #[arg(long, default_value = "1h", value_parser = parse_positive)]
     lifetime: Duration,
-    /// Where the order is written; without it one line of hex goes to stdout.
+    /// Where the order is written; without it and --socket one line of hex goes to stdout.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Control socket (mesh:gossip:control:socket) of an agent of this machine that obeys the order
+    /// and passes it on.
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+    /// How long that agent's answer may take; exit code 2 when it does not come in time.
+    #[arg(long, default_value = "10s", value_parser = parse_positive, requires = "socket")]
+    timeout: Duration,
 }
 
 /// Why there is no order.
@@ -48,6 +57,17 @@ pub(crate) enum ForceLeaveError {
     Operator(OperatorError),
     File(PathBuf, std::io::Error),
     Stdout(std::io::Error),
+    Control(ControlError),
+}
+
+impl ForceLeaveError {
+    /// Whether waiting longer might have helped.
+    pub(crate) fn is_timeout(&self) -> bool {
+        match self {
+            Self::Control(error) => error.is_timeout(),
+            Self::Operator(_) | Self::File(..) | Self::Stdout(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for ForceLeaveError {
@@ -55,6 +75,7 @@ impl fmt::Display for ForceLeaveError {
         match self {
             Self::Operator(error) => error.fmt(f),
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Control(error) => error.fmt(f),
             Self::Stdout(error) => write!(f, "the order could not be printed: {error}"),
         }
     }
@@ -69,7 +90,7 @@ fn incarnation(text: &str) -> Result<Incarnation, String> {
     })
 }
 
-/// Signs and writes the order.
+/// Signs the order, and writes or sends it.
 pub(crate) fn run(args: &ForceLeaveArgs) -> Result<(), ForceLeaveError> {
     let options = TlsOptions {
         certificate: Material::Path(args.certificate.clone()),
@@ -90,28 +111,40 @@ pub(crate) fn run(args: &ForceLeaveArgs) -> Result<(), ForceLeaveError> {
     let order = operator
         .force_leave(subject, args.incarnation, issued, args.lifetime)
         .map_err(ForceLeaveError::Operator)?;
-    match &args.out {
-        Some(path) => {
-            std::fs::write(path, &order)
-                .map_err(|error| ForceLeaveError::File(path.clone(), error))?;
-            eprintln!(
-                "wrote {}: {} of {cluster} at {} is over, an order of {}",
-                path.display(),
-                args.node,
-                args.incarnation,
-                operator.identity()
-            );
-            Ok(())
-        }
-        None => {
-            let mut line = String::with_capacity(2 * order.len() + 1);
-            for byte in &order {
-                write!(line, "{byte:02x}").expect("a string takes what it is given");
-            }
-            line.push('\n');
-            std::io::stdout().lock().write_all(line.as_bytes()).map_err(ForceLeaveError::Stdout)
-        }
+    if let Some(path) = &args.out {
+        std::fs::write(path, &order).map_err(|error| ForceLeaveError::File(path.clone(), error))?;
+        eprintln!(
+            "wrote {}: {} of {cluster} at {} is over, an order of {}",
+            path.display(),
+            args.node,
+            args.incarnation,
+            operator.identity()
+        );
     }
+    if let Some(socket) = &args.socket {
+        control::ask(socket, "POST", "/control/force-leave", &order, args.timeout)
+            .map_err(ForceLeaveError::Control)?;
+        eprintln!(
+            "sent: {} of {cluster} at {} is over, an order of {}",
+            args.node,
+            args.incarnation,
+            operator.identity()
+        );
+    }
+    if args.out.is_none() && args.socket.is_none() {
+        return print(&order);
+    }
+    Ok(())
+}
+
+/// One line of hex.
+fn print(order: &[u8]) -> Result<(), ForceLeaveError> {
+    let mut line = String::with_capacity(2 * order.len() + 1);
+    for byte in order {
+        write!(line, "{byte:02x}").expect("a string takes what it is given");
+    }
+    line.push('\n');
+    std::io::stdout().lock().write_all(line.as_bytes()).map_err(ForceLeaveError::Stdout)
 }
 
 #[cfg(test)]

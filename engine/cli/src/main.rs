@@ -118,6 +118,7 @@ impl Failure {
             Self::Peers(error) | Self::Leaders(error) if error.is_timeout() => 2,
             Self::Bootstrap(error) if error.is_timeout() => 2,
             Self::Control(error) if error.is_timeout() => 2,
+            Self::ForceLeave(error) if error.is_timeout() => 2,
             Self::Demo(_)
             | Self::Agent(_)
             | Self::Peers(_)

@@ -11,6 +11,7 @@ mod leases;
 mod leave;
 mod listener;
 mod members;
+mod page;
 pub(super) mod socket;
 mod table;
 mod upgrade;

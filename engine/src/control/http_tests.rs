@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base64::Engine as _;
 use mesh_gossip_proto::State;
 
 use super::leases::{Lease, LeaseReport};
@@ -49,6 +50,51 @@ fn peers_are_told_under_both_paths() {
         assert_eq!(document["localNodeId"], "me");
         assert_eq!(document["peers"][1]["nodeId"], "peer");
         assert_eq!(get(&stage, "/omnirelay/control/peers").2, body);
+    }
+}
+
+/// Rule S-20.
+#[test]
+fn the_status_page_is_served_and_refers_to_nothing_outside() {
+    let stage = stage(Backend::Mmsg);
+    let _shard = stage.attend(inspection());
+    let mut answer = ureq::get(format!("http://{}/", stage.http)).call().unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+    let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    let page = answer.body_mut().read_to_string().unwrap();
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+    for element in ["script", "style"] {
+        let open = format!("<{element}");
+        let mut parts = page.split(&open);
+        let (_, inside, None) = (parts.next(), parts.next().unwrap(), parts.next()) else {
+            panic!("more than one {element}: the policy names one");
+        };
+        let (inside, _) = inside.split_once(&format!("</{element}>")).unwrap();
+        let inside = inside.strip_prefix('>').expect("without attributes");
+        let hash = crate::tls::provider::sha256(inside.as_bytes());
+        let hash = base64::engine::general_purpose::STANDARD.encode(hash);
+        assert!(policy.contains(&format!("{element}-src 'sha256-{hash}';")), "{policy}");
+    }
+    for outside in ["http:", "https:", "\"//", "'//", "@import", "url(", "src=", "innerHTML"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let linked = ["href=\"", "fetch(\"", "EventSource(\""];
+    let linked = linked.iter().flat_map(|open| page.split(open).skip(1));
+    let paths: Vec<&str> = linked.filter_map(|rest| rest.split(['"', '?']).next()).collect();
+    assert!(paths.len() >= 7, "{paths:?}");
+    for path in paths.iter().filter(|path| **path != "data:,") {
+        let answer = ureq::get(format!("http://{}{path}", stage.http)).call();
+        assert_eq!(answer.unwrap().status(), 200, "{path}");
+    }
+    let (_, noscript) = page.split_once("<noscript>").unwrap();
+    assert!(noscript.contains("/control/peers"), "readable without a script");
+    let metrics = get(&stage, "/metrics").2;
+    for name in page.split("mesh_gossip_").skip(1).filter_map(|rest| rest.split('"').next()) {
+        let name = name.split('{').next().unwrap();
+        let is_told = metrics.contains(&format!("\nmesh_gossip_{name}"));
+        // Told once somebody has said when it expires.
+        assert!(is_told || name == "certificate_expiry_seconds", "{name}");
     }
 }
 

@@ -5,6 +5,7 @@
 //! idle ones; the measured times are printed (`cargo test -- --nocapture`).
 
 mod bad_input;
+mod browser;
 #[cfg(target_os = "linux")]
 mod capture;
 mod config;
@@ -14,5 +15,6 @@ mod environment;
 mod lives;
 mod manual;
 mod owner;
+mod page;
 mod signals;
 mod stage;

@@ -85,3 +85,42 @@ fn a_node_is_cordoned_drained_resumed_and_sent_away_through_its_socket() -> Outc
     assert_eq!(ended.code(), Some(0), "a daemon that has left is done");
     Ok(())
 }
+
+/// Rule S-14: an order that an operator hands to one agent ends a member's life there, and
+/// one that reaches nobody ends nothing.
+#[test]
+fn an_operators_order_is_obeyed_through_the_control_socket() -> Outcome {
+    let stage = Stage::new("order", "order.test")?;
+    let runtime = stage.home().join("run");
+    let runtime = runtime.to_str().ok_or("a path that is text")?;
+    let [told, _subject] = pair(&stage, runtime)?;
+    let issue = "mesh bootstrap issue --dir ca --operator --node alice --out alice";
+    let issued = omnirelay(stage.home()).args(issue.split(' ')).output()?;
+    assert_eq!(issued.status.code(), Some(0), "{}", stderr(&issued));
+    let life = until("both know each other", || {
+        let peer = told.peer(NODES[1])?.filter(|peer| peer["status"] == "Alive");
+        Ok(peer.and_then(|peer| peer["incarnation"].as_str().map(str::to_owned)))
+    })?;
+    let socket = format!("{runtime}/mesh-gossip/{}.sock", NODES[0]);
+    let order = |incarnation: &str, socket: &str| {
+        let line = format!(
+            "mesh force-leave --certificate alice/alice.pem --key alice/alice.key --node {} \
+             --incarnation {incarnation} --socket {socket}",
+            NODES[1]
+        );
+        omnirelay(stage.home()).args(line.split_whitespace()).output()
+    };
+    let nowhere = order(&life, "nowhere.sock")?;
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(stderr(&nowhere).contains("nowhere.sock"), "{}", stderr(&nowhere));
+    let status = told.peer(NODES[1])?.ok_or("it is listed")?["status"].clone();
+    assert_eq!(status, "Alive", "an order that reached nobody");
+    let sent = order(&life, &socket)?;
+    assert_eq!(sent.status.code(), Some(0), "{}", stderr(&sent));
+    assert!(stderr(&sent).starts_with("sent: owner-b"), "{}", stderr(&sent));
+    assert_eq!(stdout(&sent), "");
+    until("the view shows it gone", || {
+        Ok(told.peer(NODES[1])?.filter(|peer| peer["status"] == "Left").map(drop))
+    })?;
+    Ok(())
+}

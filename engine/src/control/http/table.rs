@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde_json::{Map, Value, json};
 
-use super::{Front, healthz, leaders, leases, leave, members, metrics, readyz, upgrade, watch};
+use super::{
+    Front, healthz, leaders, leases, leave, members, metrics, page, readyz, upgrade, watch,
+};
 
 /// One route.
 pub(super) struct Route {
@@ -41,6 +43,7 @@ pub(super) enum What {
     Healthz,
     Readyz,
     OpenApi,
+    Page,
 }
 
 const fn route(path: &'static str, what: What, summary: &'static str) -> Route {
@@ -68,6 +71,7 @@ pub(super) const ROUTES: &[Route] = &[
     route("/healthz", What::Healthz, "Whether the agent's shard answers."),
     route("/readyz", What::Readyz, "Whether the node is joined and takes work."),
     route("/openapi.json", What::OpenApi, "This document."),
+    route("/", What::Page, "The status page, for people."),
 ];
 
 impl Route {
@@ -96,6 +100,7 @@ impl What {
             Self::Healthz => get(healthz),
             Self::Readyz => get(readyz),
             Self::OpenApi => get(openapi),
+            Self::Page => get(page::page),
         }
     }
 
@@ -116,7 +121,8 @@ impl What {
             | Self::Metrics
             | Self::Healthz
             | Self::Readyz
-            | Self::OpenApi => false,
+            | Self::OpenApi
+            | Self::Page => false,
         }
     }
 
@@ -145,7 +151,8 @@ impl What {
             | Self::Metrics
             | Self::Healthz
             | Self::Readyz
-            | Self::OpenApi => &[],
+            | Self::OpenApi
+            | Self::Page => &[],
         }
     }
 
@@ -165,6 +172,7 @@ impl What {
                 ("application/json", object())
             }
             Self::OpenApi => ("application/json", object()),
+            Self::Page => ("text/html", json!({"type": "string"})),
         }
     }
 }
