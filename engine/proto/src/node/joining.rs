@@ -168,10 +168,11 @@ impl Joining {
         complete: bool,
     ) -> bool {
         let failed = match (&self.progress, extent) {
-            // Records that were fetched alone are no state, and their failure is none of a state.
-            (_, Extent::Part) => return false,
-            // While we ask for a state none is on its way.
-            (Progress::Done | Progress::Asking(_), Extent::Whole) => return false,
+            // Records that were fetched alone are no state, and their failure is none of a state;
+            // while we ask for a state none is on its way.
+            (_, Extent::Part) | (Progress::Done | Progress::Asking(_), Extent::Whole) => {
+                return false;
+            }
             (Progress::Alone, Extent::Whole) => false,
             (Progress::Taking { from, .. }, Extent::Whole) => *from == with,
         };
