@@ -10,8 +10,8 @@ use crossbeam::queue::ArrayQueue;
 use mesh_gossip_proto::detector::contacts::Contact;
 use mesh_gossip_proto::wire::message::ListNotice;
 use mesh_gossip_proto::{
-    Command, CommandError, Event, Incarnation, Instant, MemberId, Metadata, Stats, StreamRequest,
-    WallTime,
+    Command, CommandError, Event, Extent, Incarnation, Instant, MemberId, Metadata, Stats,
+    StreamRequest, WallTime,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -48,7 +48,7 @@ pub(crate) enum Order {
     /// A piece of another's state: whole entries, at most [`SYNC_PIECE`] bytes where they allow.
     Sync { agent: AgentId, from: MemberId, entries: Vec<u8>, ticket: Ticket },
     /// A wished exchange ended.
-    StreamClosed { agent: AgentId, complete: bool },
+    StreamClosed { agent: AgentId, from: MemberId, extent: Extent, complete: bool },
     /// Tell how you are.
     Inspect { agent: AgentId, reply: Reply<Inspection> },
     /// End the shard.

@@ -277,8 +277,8 @@ impl Shard {
                     // Its records may have cost milliseconds: datagrams get their turn.
                     break;
                 }
-                Order::StreamClosed { agent, complete } => {
-                    self.with(agent, |seat| seat.stream_closed(complete));
+                Order::StreamClosed { agent, from, extent, complete } => {
+                    self.with(agent, |seat| seat.stream_closed(from, extent, complete));
                 }
                 Order::Inspect { agent, reply } => self.inspect(agent, reply),
                 Order::Shutdown => return Next::End,

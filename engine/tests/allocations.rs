@@ -230,8 +230,8 @@ impl Agent {
         while let Some(event) = self.node.poll_event() {
             assert!(!matches!(event, Event::Suspected { .. } | Event::Left { .. }), "{event:?}");
         }
-        while self.node.poll_stream().is_some() {
-            self.node.handle_stream_closed(true);
+        while let Some(wish) = self.node.poll_stream() {
+            self.node.handle_stream_closed(wish.peer, wish.extent(), true);
         }
         while self.node.poll_list_wish().is_some() {}
     }

@@ -72,6 +72,31 @@ pub struct StreamRequest {
     pub members: Vec<MemberId>,
 }
 
+impl StreamRequest {
+    /// What the exchange is to bring.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        Extent::of(&self.members)
+    }
+}
+
+/// What a bulk exchange brings: a join ends with a whole state alone (rule J-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Everybody.
+    Whole,
+    /// The members that were asked for.
+    Part,
+}
+
+impl Extent {
+    /// Of an exchange in which these members are wanted.
+    #[must_use]
+    pub fn of(wanted: &[MemberId]) -> Self {
+        if wanted.is_empty() { Self::Whole } else { Self::Part }
+    }
+}
+
 /// Why a member is no longer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeftReason {

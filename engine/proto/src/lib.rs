@@ -41,7 +41,7 @@ pub mod node;
 pub use config::{Baseline, Config, Detector, Fanout, Limits, Scope, ScopeError, ScopeKind};
 pub use error::{CommandError, ConfigError, DecodeError, PeerError};
 pub use event::{
-    Alarm, Command, Destination, Event, LeftReason, Stats, StreamRequest, Timer, Transmit,
+    Alarm, Command, Destination, Event, Extent, LeftReason, Stats, StreamRequest, Timer, Transmit,
 };
 pub use member::{Incarnation, Lifecycle, MemberId, State};
 pub use membership::broadcast::Broadcast;

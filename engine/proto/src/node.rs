@@ -26,7 +26,7 @@ use crate::dissemination::lists::Lists;
 use crate::dissemination::queue::Queue;
 use crate::dissemination::recent::Recent;
 use crate::error::CommandError;
-use crate::event::{Command, Event, Stats, StreamRequest, Timer};
+use crate::event::{Command, Event, Extent, Stats, StreamRequest, Timer};
 use crate::member::{Incarnation, MemberId, State};
 use crate::membership::record::{Authority, NodeRecord, SignedRecord, first_record};
 use crate::membership::roster::List;
@@ -340,9 +340,9 @@ impl<T: MemberTable> Node<T> {
         self.merge(now, from, entries)
     }
 
-    /// A wished exchange ended.
-    pub fn handle_stream_closed(&mut self, complete: bool) {
-        if self.joining.exchange_ended(complete) {
+    /// A wished exchange with `from` ended.
+    pub fn handle_stream_closed(&mut self, from: MemberId, extent: Extent, complete: bool) {
+        if self.joining.exchange_ended(from, extent, complete) {
             self.joined();
             self.emit(Event::JoinComplete);
         }

@@ -68,8 +68,8 @@ impl Pair {
         }
         pair.drain();
         assert_eq!(pair.streams.len(), 2);
-        for node in &mut pair.nodes {
-            node.handle_stream_closed(true);
+        for (node, wish) in pair.nodes.iter_mut().zip(&pair.streams) {
+            node.handle_stream_closed(wish.peer, wish.extent(), true);
         }
         pair.drain();
         let (said, bytes, streams) = (BTreeMap::new(), 0, Vec::new());

@@ -4,7 +4,7 @@
 mod stage;
 
 use mesh_gossip_proto::wire::message::{Notice, PingRequest, Update, kind};
-use mesh_gossip_proto::{Baseline, Config, Destination, Detector, State};
+use mesh_gossip_proto::{Baseline, Config, Destination, Detector, Extent, State};
 use stage::{CLUSTER, Sent, Stage, death, doubt, id, incarnation, ms, record};
 
 const OTHERS: [&str; 8] = ["b", "c", "d", "e", "f", "g", "h", "i"];
@@ -140,7 +140,7 @@ fn only_local_health_stretches_probes_and_sends_nacks() {
 #[test]
 fn the_papers_neither_redial_the_dead_nor_tell_them() {
     let mut stage = Stage::knowing(with(Baseline::paper()), &OTHERS);
-    stage.node.handle_stream_closed(true);
+    stage.node.handle_stream_closed(id("b"), Extent::Whole, true);
     while stage.node.poll_stream().is_some() {}
     stage.until(60_000);
     stage.say("c", &death("b", 0, "c"));

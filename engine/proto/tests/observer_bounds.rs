@@ -4,11 +4,11 @@ mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_gossip_proto::State;
 use mesh_gossip_proto::detector::proof::Proof;
 use mesh_gossip_proto::detector::test::Ballot;
 use mesh_gossip_proto::membership::record::RecordHash;
 use mesh_gossip_proto::wire::message::{Death, Hint, Update, kind};
+use mesh_gossip_proto::{Extent, State};
 use stage::observers::{
     asked_about, cast, names, receiver, settled, silence, subjects, to, verify, vote, voting,
 };
@@ -258,7 +258,7 @@ fn hearsay_of_one_leaves_room_for_another() {
 #[test]
 fn a_flood_of_hints_leaves_room_for_others() {
     let mut stage = settled(25);
-    stage.node.handle_stream_closed(true);
+    stage.node.handle_stream_closed(id("b"), Extent::Whole, true);
     let hint = |name: &str| Update::new(id(name), incarnation(0), State::Alive, RecordHash(9));
     for n in 0..2_000 {
         stage.say("c", &hint(&format!("unknown {n}")));

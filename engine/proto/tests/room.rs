@@ -5,8 +5,8 @@ mod stage;
 
 use mesh_gossip_proto::wire::message::{Death, Notice, PingRequest, Update, kind};
 use mesh_gossip_proto::{
-    Command, CommandError, Config, Detector, Duration, Event, Lifecycle, Limits, MemberTable,
-    Metadata, RecordHash, SignedRecord, State,
+    Command, CommandError, Config, Detector, Duration, Event, Extent, Lifecycle, Limits,
+    MemberTable, Metadata, RecordHash, SignedRecord, State,
 };
 use stage::observers::verify;
 use stage::{CLUSTER, Names, Stage, at, death, id, incarnation, metadata, ms, record, signed};
@@ -177,7 +177,7 @@ fn a_pull_without_room_is_counted() {
     let mut stage = Stage::knowing(limited(limits), &["b"]);
     // Nobody gives a ticket, so a state is asked for, and comes.
     stage.until(3_000);
-    stage.node.handle_stream_closed(true);
+    stage.node.handle_stream_closed(id("b"), Extent::Whole, true);
     stage.sent.clear();
     for name in ["x", "y"] {
         stage.say("b", &Update::new(id(name), incarnation(0), State::Alive, RecordHash(1)));

@@ -241,12 +241,12 @@ impl Agent {
             let Ok(_turn) = outbound.acquire().await else { return };
             let outcome = sync::request(&desk, &request).await;
             request_ended(&desk, &request, &outcome);
-            let (agent, complete) = (desk.agent, outcome.is_ok());
+            let complete = outcome.is_ok();
             if let (Some(fetcher), Ok(lists)) = (&fetcher, outcome) {
                 fetcher.take(&desk, request.peer, lists).await;
             }
             // A shard that takes no orders for seconds has other troubles; its node asks again.
-            let _ = sync::offer(&desk, || Order::StreamClosed { agent, complete }).await;
+            let _ = sync::offer(&desk, || closed(&desk, &request, complete)).await;
         });
     }
 
@@ -264,8 +264,7 @@ impl Agent {
     fn wishes_refused(&self, request: &StreamRequest) {
         request_ended::<()>(&self.desk, request, &Err(SyncError::Crowded));
         // Nothing may wait here; a node that is not told asks again.
-        let closed = Order::StreamClosed { agent: self.desk.agent, complete: false };
-        let _ = self.desk.shard.order(closed);
+        let _ = self.desk.shard.order(closed(&self.desk, request, false));
     }
 
     /// Logs an event at once and posts it to the host.
@@ -278,6 +277,12 @@ impl Agent {
         let lost = self.post.post(HostEvent { at, event });
         self.desk.site.metrics().events_lost(lost);
     }
+}
+
+/// Tells the node which of its exchanges ended, and how.
+fn closed(desk: &Desk, request: &StreamRequest, complete: bool) -> Order {
+    let (from, extent) = (request.peer, request.extent());
+    Order::StreamClosed { agent: desk.agent, from, extent, complete }
 }
 
 fn request_ended<T>(desk: &Desk, request: &StreamRequest, outcome: &Result<T, SyncError>) {

@@ -29,7 +29,9 @@ fn received(stage: &Stage, peer: MemberId) -> (usize, bool) {
             Order::Sync { agent: AGENT, from, entries, .. } if from == peer => {
                 members += Entries::new(&entries).map(Result::unwrap).count();
             }
-            Order::StreamClosed { agent: AGENT, complete } => return (members, complete),
+            Order::StreamClosed { agent: AGENT, from, complete, .. } if from == peer => {
+                return (members, complete);
+            }
             _ => panic!("an order that no exchange gives"),
         }
     }

@@ -18,8 +18,9 @@ use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{Ack, Body, Message, Messages, Packet, kind};
 use mesh_gossip_proto::wire::parts::split;
 use mesh_gossip_proto::{
-    Broadcast, Command, Config, Destination, Detector, Duration, Event, Incarnation, Instant,
-    Lifecycle, Limits, MemberId, MemberTable, Metadata, Node, SignedRecord, State, WallTime,
+    Broadcast, Command, Config, Destination, Detector, Duration, Event, Extent, Incarnation,
+    Instant, Lifecycle, Limits, MemberId, MemberTable, Metadata, Node, SignedRecord, State,
+    WallTime,
 };
 use zerocopy::IntoBytes;
 
@@ -167,7 +168,9 @@ impl Stage {
             8 => {
                 let state = self.state_of(input);
                 self.node.handle_sync(self.now, proven, &state);
-                self.node.handle_stream_closed(input.byte() & 1 == 0);
+                let end = input.byte();
+                let extent = if end & 2 == 0 { Extent::Whole } else { Extent::Part };
+                self.node.handle_stream_closed(proven, extent, end & 1 == 0);
             }
             9 => {
                 self.now += Duration::from_millis(LEAPS_MS[input.below(LEAPS_MS.len())]);

@@ -103,8 +103,8 @@ impl Town {
                 while let Some(event) = person.node.poll_event() {
                     self.suspected += usize::from(matches!(event, Event::Suspected { .. }));
                 }
-                while person.node.poll_stream().is_some() {
-                    person.node.handle_stream_closed(false);
+                while let Some(wish) = person.node.poll_stream() {
+                    person.node.handle_stream_closed(wish.peer, wish.extent(), false);
                 }
             }
             let arrives = self.on_the_way.front().map(|(at, ..)| *at);

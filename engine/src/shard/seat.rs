@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mesh_gossip_proto::{
-    Command, CommandError, DenseTable, Duration, Event, Instant, MemberId, Node, WallTime,
+    Command, CommandError, DenseTable, Duration, Event, Extent, Instant, MemberId, Node, WallTime,
 };
 
 use tracing::Level;
@@ -176,8 +176,8 @@ impl Seat {
         self.node.handle_sync(now, from, entries)
     }
 
-    pub(super) fn stream_closed(&mut self, complete: bool) {
-        self.node.handle_stream_closed(complete);
+    pub(super) fn stream_closed(&mut self, from: MemberId, extent: Extent, complete: bool) {
+        self.node.handle_stream_closed(from, extent, complete);
     }
 
     pub(super) fn drop_sessions(&mut self) {
@@ -220,10 +220,11 @@ impl Seat {
         self.tell_neighbours();
         self.take_events(now, outside);
         while let Some(request) = self.node.poll_stream() {
+            let (peer, extent) = (request.peer, request.extent());
             let work = Work::Stream { agent: self.agent, request };
             if !outside.tell(work) {
                 // The control thread is behind; the node asks again when the cause persists.
-                self.node.handle_stream_closed(false);
+                self.node.handle_stream_closed(peer, extent, false);
             }
         }
         while let Some(wish) = self.node.poll_list_wish() {

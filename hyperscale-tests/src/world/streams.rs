@@ -3,7 +3,7 @@
 use mesh_gossip_proto::membership::roster::List;
 use mesh_gossip_proto::membership::view::View;
 use mesh_gossip_proto::sync::snapshot;
-use mesh_gossip_proto::{Duration, Instant, MemberId, MemberTable, Node};
+use mesh_gossip_proto::{Duration, Extent, Instant, MemberId, MemberTable, Node};
 
 use super::{What, World};
 use crate::sessions::STREAM_SETUP_BYTES;
@@ -82,7 +82,7 @@ impl<T: SimTable> World<T> {
                 self.books.node(to).stream_bytes += theirs.len() as u64 + STREAM_SETUP_BYTES / 2;
                 node.handle_sync(now, ids.1, &theirs);
             }
-            node.handle_stream_closed(complete);
+            node.handle_stream_closed(ids.1, Extent::of(&members), complete);
         }
         self.drain(to);
         self.drain(from);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::{
-    Command, Duration, Incarnation, Instant, Member, MemberId, Node, SignedRecord, State,
+    Command, Duration, Extent, Incarnation, Instant, Member, MemberId, Node, SignedRecord, State,
 };
 
 use super::views::{Behind, Views};
@@ -132,7 +132,7 @@ impl<T: SimTable> World<T> {
                 node.handle_peer_proven(start, id, address(seed), true);
             }
         }
-        node.handle_stream_closed(true);
+        node.handle_stream_closed(node.id(), Extent::Whole, true);
         let mut unsent = Vec::new();
         while node.poll_transmit(start, &mut unsent).is_some() {}
         while node.poll_event().is_some() {}

@@ -4,6 +4,8 @@
 //! the others are pointed to those before them, so that a state walks down a tree of which we
 //! feed the top alone. Whoever asks after a quiet time is served at once; in a rush the line fills
 //! for a moment, so that the state that is handed out already holds all those who stand in it.
+//! Whoever says that it was sent here is served at once where we have a state, and alone: that is
+//! its own word, which hastens nobody else.
 //!
 //! Invariants: states granted stay within the bucket; nobody stands in line twice; nobody is
 //! pointed to itself.
@@ -68,6 +70,10 @@ pub(super) enum Answer {
 pub(super) struct Door {
     grants: Bucket,
     line: Vec<Guest>,
+    /// Who is served at once, outside the line.
+    alone: Vec<Guest>,
+    /// Turns through those who were granted a state, for those who are pointed to one alone.
+    turn: usize,
     standing: IdMap<()>,
     granted: VecDeque<(Guest, Instant)>,
     last: Option<Instant>,
@@ -80,6 +86,8 @@ impl Default for Door {
         Self {
             grants: Bucket::new(GRANTS.0, GRANTS.1),
             line: Vec::new(),
+            alone: Vec::new(),
+            turn: 0,
             standing: IdMap::default(),
             granted: VecDeque::new(),
             last: None,
@@ -92,6 +100,12 @@ impl Default for Door {
 impl Door {
     /// Somebody asks for the state; `pointed` says that another member sent it here.
     pub(super) fn ask(&mut self, now: Instant, guest: Guest, pointed: bool, host: Host) {
+        if pointed && host == Host::Ready {
+            // It loses its place in the line, for it needs none.
+            self.standing.remove(&guest.id);
+            self.alone.push(guest);
+            return;
+        }
         let calm = self.last.is_none_or(|last| now.since(last) >= CALM);
         self.last = Some(now);
         if self.standing.insert(guest.id, ()).is_none() {
@@ -100,18 +114,17 @@ impl Door {
         let first = *self.first.get_or_insert(now);
         let full = self.line.len() >= LINE;
         let due = match (host, pointed) {
-            (Host::Ready, true) => now,
-            (Host::Ready, false) if calm || full => now,
-            (Host::Ready, false) => (first + RUSH).min(now + LULL),
+            (Host::Ready, _) if calm || full => now,
+            (Host::Ready, _) => (first + RUSH).min(now + LULL),
             (Host::Joining, _) if full => now,
             (Host::Joining, false) => first + RUSH,
             (Host::Joining, true) => first + HOLD,
         };
-        self.due = Some(match (self.due, host, pointed) {
+        self.due = Some(match (self.due, host) {
             // A rush goes on: what was to be served after a lull waits for the next.
-            (Some(set), Host::Ready, false) if set > now => due,
-            (Some(set), _, _) => set.min(due),
-            (None, _, _) => due,
+            (Some(set), Host::Ready) if set > now => due,
+            (Some(set), _) => set.min(due),
+            (None, _) => due,
         });
     }
 
@@ -127,14 +140,38 @@ impl Door {
         }
     }
 
-    /// Serves the line, in the order in which it stands.
+    /// Serves those who are served at once, and the line when its time has come.
     pub(super) fn open(&mut self, now: Instant) -> Vec<(Guest, Answer)> {
-        if self.due.is_none_or(|due| due > now) {
-            return Vec::new();
+        let mut answers = self.serve_alone(now);
+        if self.due.is_some_and(|due| due <= now) {
+            answers.extend(self.serve_line(now));
         }
+        answers
+    }
+
+    /// Those who were sent here: our state, or the names of others who were granted it.
+    fn serve_alone(&mut self, now: Instant) -> Vec<(Guest, Answer)> {
+        let mut answers = Vec::with_capacity(self.alone.len());
+        for guest in core::mem::take(&mut self.alone) {
+            if self.grants_to(now, guest) {
+                answers.push((guest, Answer::Granted));
+                continue;
+            }
+            self.turn = self.turn.wrapping_add(1);
+            let from = self.turn % self.granted.len().max(1);
+            let others = self.granted.iter().cycle().skip(from).take(self.granted.len());
+            let others = others.map(|(other, _)| *other).filter(|other| other.id != guest.id);
+            answers.push((guest, Answer::Elsewhere(others.take(NAMED).collect())));
+        }
+        answers
+    }
+
+    /// Serves the line, in the order in which it stands.
+    fn serve_line(&mut self, now: Instant) -> Vec<(Guest, Answer)> {
         (self.first, self.due) = (None, None);
+        let mut line = core::mem::take(&mut self.line);
+        line.retain(|guest| self.standing.remove(&guest.id).is_some());
         self.standing.clear();
-        let line = core::mem::take(&mut self.line);
         let mut answers = Vec::with_capacity(line.len());
         let (mut tree, mut others) = (Vec::new(), Vec::new());
         for guest in line {
@@ -261,6 +298,24 @@ mod tests {
             door.open(at(10)).remove(0).1
         });
         assert_eq!(others.filter(|answer| *answer == Answer::Granted).count(), 7);
+    }
+
+    /// Rule J-3: who says that it was sent here is served alone; the line waits for its time.
+    #[test]
+    fn whoever_was_pointed_here_hastens_nobody_else() {
+        let mut door = Door::default();
+        door.ask(at(10), guest(1), false, Host::Ready);
+        assert_eq!(door.open(at(10)).len(), 1);
+        for number in 2..6 {
+            door.ask(at(20), guest(number), false, Host::Ready);
+        }
+        for number in [50, 5] {
+            door.ask(at(30), guest(number), true, Host::Ready);
+            assert_eq!(door.open(at(30)), [(guest(number), Answer::Granted)]);
+        }
+        assert_eq!(door.due(), Some(at(120)), "after the lull, as before");
+        let served: Vec<Guest> = door.open(at(120)).into_iter().map(|(guest, _)| guest).collect();
+        assert_eq!(served, [guest(2), guest(3), guest(4)], "nobody is served twice");
     }
 
     /// Rule J-3: who was sent to a member that has no state yet waits for it.

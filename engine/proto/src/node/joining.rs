@@ -9,7 +9,7 @@ use core::net::SocketAddr;
 
 use super::{Node, Peer};
 use crate::error::CommandError;
-use crate::event::{Destination, Transmit};
+use crate::event::{Destination, Extent, Transmit};
 use crate::member::MemberId;
 use crate::membership::table::MemberTable;
 use crate::time::{Duration, Instant};
@@ -160,19 +160,26 @@ impl Joining {
         matches!(&self.progress, Progress::Asking(asking) if asking.of.id == id)
     }
 
-    /// An exchange ended; says whether that completed the join.
-    pub(super) fn exchange_ended(&mut self, complete: bool) -> bool {
-        let before = core::mem::take(&mut self.progress);
-        match before {
-            // Records alone were fetched: while we ask for a state none is on its way.
-            Progress::Done | Progress::Asking(_) => {
-                self.progress = before;
+    /// An exchange with `with` ended; says whether that completed the join.
+    pub(super) fn exchange_ended(
+        &mut self,
+        with: MemberId,
+        extent: Extent,
+        complete: bool,
+    ) -> bool {
+        let failed = match (&self.progress, extent) {
+            // Records that were fetched alone are no state, and their failure is none of a state;
+            // while we ask for a state none is on its way.
+            (_, Extent::Part) | (Progress::Done | Progress::Asking(_), Extent::Whole) => {
                 return false;
             }
-            Progress::Alone | Progress::Taking { .. } => {}
-        }
+            (Progress::Alone, Extent::Whole) => false,
+            (Progress::Taking { from, .. }, Extent::Whole) => *from == with,
+        };
         if complete {
             self.progress = Progress::Done;
+        } else if failed {
+            self.progress = Progress::Alone;
         }
         complete
     }

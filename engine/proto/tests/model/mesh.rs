@@ -134,7 +134,7 @@ impl Mesh {
                     let bytes = snapshot::encode(&view, self.now, &wish.members);
                     self.nodes[to].handle_sync(self.now, id(LIVE[from]), &bytes);
                 }
-                self.nodes[one].handle_stream_closed(true);
+                self.nodes[one].handle_stream_closed(wish.peer, wish.extent(), true);
             }
         }
         self.collect();

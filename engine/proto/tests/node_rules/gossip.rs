@@ -179,7 +179,7 @@ fn a_newcomer_tells_of_young_lives_alone() {
         node.handle_sync(at(1), id("b"), &state);
         assert_eq!(node.table().counts().present(), 4);
         assert_eq!(node.stats().queue_depth, expected, "{later_ms} ms after the others");
-        node.handle_stream_closed(true);
+        node.handle_stream_closed(id("b"), Extent::Whole, true);
         tell(&mut node, at(2), "b", kind::RECORD, record("e", 0, "r").envelope());
         assert_eq!(node.stats().queue_depth, expected + 1, "once it has joined all is news");
     }

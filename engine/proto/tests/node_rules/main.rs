@@ -18,8 +18,8 @@ use mesh_gossip_proto::wire::message::{
     TicketHeader, TicketPeer, TicketPull, WireIncarnation, kind,
 };
 use mesh_gossip_proto::{
-    Command, CommandError, Config, Destination, Detector, Duration, Event, Fanout, Incarnation,
-    Instant, Lifecycle, Metadata, Node, PeerError, SignedRecord, State, Transmit,
+    Command, CommandError, Config, Destination, Detector, Duration, Event, Extent, Fanout,
+    Incarnation, Instant, Lifecycle, Metadata, Node, PeerError, SignedRecord, State, Transmit,
 };
 use stage::{BORN, CLUSTER, Names, address, at, death, doubt, entry, id, metadata};
 
@@ -235,7 +235,7 @@ fn streams_go_to_the_advertised_address() {
     let mut packet = Packet::default();
     assert!(packet.push(1_000, &RecordByStream { id: id("c").0 }));
     let mut node = acquainted(&["b"]);
-    node.handle_stream_closed(true);
+    node.handle_stream_closed(id("b"), Extent::Whole, true);
     while node.poll_stream().is_some() {}
     node.handle_datagram(at(5), id("b"), translated, packet.as_bytes());
     node.handle_datagram(at(5), id("z"), translated, packet.as_bytes());

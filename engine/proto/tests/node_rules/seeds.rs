@@ -11,7 +11,7 @@ fn absent_seeds_are_dialled_for_ever() {
     tell_body(&mut node, at(1), "s", &Nack { sequence: 0.into() });
     tell_body(&mut node, at(1), "s", &granted());
     assert!(node.poll_stream().is_some());
-    node.handle_stream_closed(true);
+    node.handle_stream_closed(id("s"), Extent::Whole, true);
     assert!(node.is_joined(), "the seed answered once, then vanished");
     drain(&mut node, at(1));
     let mut dialled = 0;

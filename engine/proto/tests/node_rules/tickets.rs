@@ -104,8 +104,22 @@ fn tickets_that_lead_nowhere_are_given_up() {
 #[test]
 fn fetched_records_complete_no_join() {
     let mut node = joiner();
-    node.handle_stream_closed(true);
+    node.handle_stream_closed(id("s"), Extent::Part, true);
     assert!(!node.is_joined());
+    tell_body(&mut node, at(2), "s", &granted());
+    assert_eq!(
+        node.poll_stream().map(|wish| (wish.peer, wish.extent())),
+        Some((id("s"), Extent::Whole))
+    );
+    for complete in [false, true] {
+        node.handle_stream_closed(id("s"), Extent::Part, complete);
+        assert!(!node.is_joined(), "the state is on its way still");
+    }
+    node.handle_stream_closed(id("b"), Extent::Whole, false);
+    tell_body(&mut node, at(3), "b", &Nack { sequence: 0.into() });
+    assert_eq!(asked(&mut node, at(3)), [], "what failed was another's");
+    node.handle_stream_closed(id("s"), Extent::Whole, true);
+    assert!(node.is_joined());
 }
 
 /// Rule J-5: a build that knows no tickets is asked for its state.
@@ -151,7 +165,7 @@ fn a_joiner_neither_pulls_nor_tells_what_its_state_brings() {
     assert_eq!(node.stats().pulls, pulls, "the state will bring it");
     tell_body(&mut node, at(3), "s", &granted());
     node.handle_sync(at(4), id("s"), &entry(State::Alive, &news));
-    node.handle_stream_closed(true);
+    node.handle_stream_closed(id("s"), Extent::Whole, true);
     assert!(node.is_joined() && node.member(id("b")).is_some());
     let told = |bytes: &[u8]| {
         Messages::new(bytes)
