@@ -111,7 +111,8 @@ impl Agent {
         let life = begin_life(state.as_deref(), &credentials, born);
         let least_generation = life.map_err(StartError::State)?;
         let now = engine.clock().now();
-        let linger = Duration::from_secs(5).max(config.interval * 2);
+        let interval = config.interval;
+        let linger = Duration::from_secs(5).max(interval * 2);
         let birth = Birth {
             metadata: first_metadata(&options, advertised),
             config: Arc::new(config),
@@ -132,6 +133,7 @@ impl Agent {
             linger,
         });
         let metrics = Metrics::new(engine.backend(), options.peer_labels);
+        metrics.interval_is(interval);
         metrics
             .certificate_expires(WallTime(credentials.verified().leaf_not_after.as_secs() * 1_000));
         let view = node.view(now);

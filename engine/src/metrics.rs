@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use mesh_gossip_proto::{Event, LeftReason, State, View, WallTime};
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
+use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 use crate::io::Backend;
 use crate::options::PeerLabels;
@@ -17,12 +17,13 @@ use crate::tls::trust::Trust;
 
 mod control;
 mod families;
+mod lifecycles;
 mod round_trips;
 mod scraped;
 mod shard;
 
 use control::ControlCounts;
-use families::{counter, counters, gauge, gauges};
+use families::{counter, counters, gauge, gauges, real_gauge};
 pub(crate) use round_trips::RoundTrips;
 use scraped::Scraped;
 
@@ -51,6 +52,7 @@ pub(crate) struct Metrics {
     rendering: Mutex<()>,
     round_trip_family: HistogramVec,
     labels: PeerLabels,
+    interval: Gauge,
     transitions: IntCounterVec,
     conflicts: IntCounter,
     alarms: IntCounterVec,
@@ -85,12 +87,12 @@ impl Metrics {
             rendering: Mutex::new(()),
             round_trip_family: RoundTrips::family(r),
             labels,
-            transitions: counters(
+            interval: real_gauge(
                 r,
-                "mesh_gossip_transitions_total",
-                "Transitions of members as seen here.",
-                &["mesh_transition"],
+                "mesh_gossip_interval_seconds",
+                "Time between probe rounds, as configured.",
             ),
+            transitions: transitions(r),
             conflicts: counter(
                 r,
                 "mesh_gossip_conflicts_total",
@@ -109,12 +111,7 @@ impl Metrics {
                 "Bulk exchanges by side and outcome.",
                 &["mesh_role", "mesh_outcome"],
             ),
-            reloads: counters(
-                r,
-                "mesh_gossip_credential_reloads_total",
-                "Looks at certificate files and lists by outcome: renewed, unchanged, refused.",
-                &["mesh_outcome"],
-            ),
+            reloads: reloads(r),
             fetched_lists: fetched_lists(r),
             #[cfg(feature = "bootstrap")]
             renewals: renewals(r),
@@ -151,6 +148,11 @@ impl Metrics {
     /// The recorder of round-trip times, which the shard owns: nobody shares a lock with it.
     pub(crate) fn round_trips(&self) -> RoundTrips {
         RoundTrips::new(self.round_trip_family.clone(), self.labels)
+    }
+
+    /// How often a round of probes begins: the measure of round-trip times and of lateness.
+    pub(crate) fn interval_is(&self, interval: std::time::Duration) {
+        self.interval.set(interval.as_secs_f64());
     }
 
     /// Counts what happened. Called on the shard's thread for every event.
@@ -272,13 +274,52 @@ impl Metrics {
     }
 }
 
+/// The family with these series at zero: a rule that watches for a rise misses the first one of a
+/// series that appears with it.
+fn from_zero(family: IntCounterVec, values: &[&str]) -> IntCounterVec {
+    for value in values {
+        let _at_zero = family.with_label_values(&[*value]);
+    }
+    family
+}
+
+fn transitions(registry: &Registry) -> IntCounterVec {
+    let name = "mesh_gossip_transitions_total";
+    let family =
+        counters(registry, name, "Transitions of members as seen here.", &["mesh_transition"]);
+    from_zero(
+        family,
+        &[
+            "joined",
+            "recovered",
+            "returned",
+            "suspected",
+            "left",
+            "failed",
+            "revoked",
+            "unreachable",
+        ],
+    )
+}
+
 fn alarms(registry: &Registry) -> IntCounterVec {
-    counters(
+    let family = counters(
         registry,
         "mesh_gossip_alarms_total",
         "What somebody has to look at: future-life, clock-off, two-certificates, ordered-out.",
         &["mesh_alarm"],
-    )
+    );
+    from_zero(family, &["future-life", "clock-off", "two-certificates", "ordered-out"])
+}
+
+fn reloads(registry: &Registry) -> IntCounterVec {
+    let family = counters(
+        registry,
+        "mesh_gossip_credential_reloads_total",
+        "Looks at certificate files and lists by outcome: renewed, unchanged, refused.",
+        &["mesh_outcome"],
+    );
+    from_zero(family, &["renewed", "unchanged", "refused"])
 }
 
 fn leader_changes(registry: &Registry) -> IntCounterVec {

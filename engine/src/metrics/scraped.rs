@@ -6,6 +6,7 @@ use mesh_gossip_proto::{Stats, View};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::families::{counter, counters, gauge, gauges, raise, raise_by, real_gauge};
+use super::lifecycles::Lifecycles;
 use super::shard::Shard;
 use crate::io::IoStats;
 use crate::link::stats::LinkStats;
@@ -14,6 +15,7 @@ use crate::orders::Inspection;
 /// Everything that is copied.
 pub(super) struct Scraped {
     members: IntGaugeVec,
+    lifecycles: Lifecycles,
     view_size: IntGauge,
     fanout: IntGauge,
     agreement: IntGauge,
@@ -33,6 +35,7 @@ impl Scraped {
     pub(super) fn new(r: &Registry) -> Self {
         Self {
             members: gauges(r, "mesh_gossip_members", "Members by status.", "mesh_status"),
+            lifecycles: Lifecycles::new(r),
             view_size: gauge(r, "mesh_gossip_view_size", "Members present in our view."),
             fanout: gauge(r, "mesh_gossip_fanout", "Members that one gossip tick reaches."),
             agreement: gauge(r, "mesh_gossip_view_agreement", "1: the last digest equals ours."),
@@ -86,6 +89,7 @@ impl Scraped {
         ] {
             self.members.with_label_values(&[status]).set(count as i64);
         }
+        self.lifecycles.copy(view);
         self.view_size.set(counts.present() as i64);
         self.fanout.set(inspection.fanout as i64);
         self.agreement.set(i64::from(inspection.agrees));

@@ -187,6 +187,41 @@ fn a_scrape_tells_what_the_observers_did() {
     );
 }
 
+/// A rule that waits for the first rise of a counter needs the zero before it.
+#[test]
+fn what_alerts_watch_is_there_before_anything_happens() {
+    let metrics = metrics(PeerLabels::Off);
+    metrics.interval_is(Duration::from_millis(250));
+    assert_lines(
+        &metrics.render(&alive(&["me"]), &inspection()),
+        &[
+            "mesh_gossip_alarms_total{mesh_alarm=\"clock-off\"} 0",
+            "mesh_gossip_transitions_total{mesh_transition=\"failed\"} 0",
+            "mesh_gossip_credential_reloads_total{mesh_outcome=\"refused\"} 0",
+            "mesh_gossip_interval_seconds 0.25",
+        ],
+    );
+}
+
+#[test]
+fn lifecycles_of_who_is_present_are_counted() {
+    let metrics = metrics(PeerLabels::Off);
+    let view = view(&[
+        Person { name: "me", state: State::Alive },
+        Person { name: "a", state: State::Suspect },
+        Person { name: "b", state: State::Dead },
+    ]);
+    assert_lines(
+        &metrics.render(&view, &inspection()),
+        &[
+            "mesh_gossip_lifecycle{mesh_lifecycle=\"active\"} 1",
+            "mesh_gossip_lifecycle{mesh_lifecycle=\"draining\"} 0",
+            "mesh_gossip_lifecycle_members{mesh_lifecycle=\"active\"} 2",
+            "mesh_gossip_lifecycle_members{mesh_lifecycle=\"drained\"} 0",
+        ],
+    );
+}
+
 /// Rule B-1: each limit of the configuration has its counter.
 #[test]
 fn a_scrape_tells_which_limits_were_reached() {
