@@ -30,7 +30,7 @@ pub mod fuzzing;
 
 pub use mesh_gossip_proto as proto;
 
-pub use agent::Agent;
+pub use agent::{Agent, DocumentError, EventReader, Health, ViewReader};
 pub use control::HostEvent;
 pub use engine::Engine;
 pub use error::{AgentError, StartError};

@@ -10,7 +10,7 @@ mod agents;
 mod crowd;
 pub(crate) mod frames;
 mod http;
-mod leaders;
+pub(crate) mod leaders;
 mod lists;
 pub(crate) mod peers;
 pub(crate) mod post;
