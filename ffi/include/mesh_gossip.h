@@ -600,7 +600,7 @@ void mesh_gossip_options_free(struct mesh_gossip_options *options);
 
 /*
  Starts an agent; `start` may be NULL. Returns once its ports are bound; joining the mesh goes
- on by itself and ends with a JOIN_COMPLETE event. Blocks while files are read and names looked
+ on by itself and ends with a JOIN_COMPLETE event where there is anybody to join. Blocks while files are read and names looked
  up. Not from a callback.
  */
 mesh_gossip_result mesh_gossip_agent_start_with(const struct mesh_gossip_options *options,

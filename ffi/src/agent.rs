@@ -99,7 +99,7 @@ impl MeshGossipAgent {
 }
 
 /// Starts an agent; `start` may be NULL. Returns once its ports are bound; joining the mesh goes
-/// on by itself and ends with a JOIN_COMPLETE event. Blocks while files are read and names looked
+/// on by itself and ends with a JOIN_COMPLETE event where there is anybody to join. Blocks while files are read and names looked
 /// up. Not from a callback.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]

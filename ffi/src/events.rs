@@ -193,12 +193,11 @@ fn about(event: &Event, local: MemberId) -> Option<Records> {
         Some(Records::of(&[Source { record, state, local: record.id == local }]))
     };
     match event {
-        Event::Joined(record) | Event::Updated(record) | Event::Refuted(record) => {
-            of(record, State::Alive)
-        }
-        Event::Recovered { record, .. } => of(record, State::Alive),
-        Event::Suspected { record, .. } => of(record, State::Suspect),
-        Event::Unreachable(record) => of(record, State::Suspect),
+        Event::Joined(record)
+        | Event::Updated(record)
+        | Event::Refuted(record)
+        | Event::Recovered { record, .. } => of(record, State::Alive),
+        Event::Suspected { record, .. } | Event::Unreachable(record) => of(record, State::Suspect),
         Event::Left { record, reason } => match reason {
             LeftReason::Left => of(record, State::Left),
             LeftReason::Failed | LeftReason::Revoked => of(record, State::Dead),
