@@ -6,26 +6,27 @@
 //!
 //! Invariant: whatever way an agent goes, its ports are free again when its drop returns.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
-use std::sync::{Arc, mpsc};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use mesh_gossip_proto::membership::record::Authority;
 use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::{
-    Command, CommandError, Lifecycle, MemberId, Metadata, Node, Scope, WallTime, leadership,
+    Command, CommandError, MemberId, Metadata, Node, Scope, WallTime, leadership,
 };
 use rustls::time_provider::DefaultTimeProvider;
 
 use crate::clock;
+use crate::control::leases::Leases;
 use crate::control::post::{Mailbox, letter_box};
 use crate::control::runtime;
+use crate::control::upgrade::Upgrade;
 use crate::control::{AgentPort, ControlMessage, HostEvent};
 use crate::engine::Engine;
 use crate::entropy;
 use crate::error::{AgentError, StartError};
-use crate::io;
 use crate::leaders::LeaderWatch;
 use crate::link::stats::TlsSummary;
 use crate::link::{LinkOptions, Links};
@@ -40,10 +41,17 @@ use crate::tls::authority::{Intermediates, MeshAuthority};
 use crate::tls::credentials::Credentials;
 use crate::trace;
 use crate::upkeep::{Change, Held, Keeper, RenewError, Renewed};
+use bound::Bound;
 
+mod bound;
+mod building;
 mod documents;
 mod reading;
+mod reconfiguring;
 mod speaking;
+mod upgrading;
+
+pub use building::{AgentBuilder, BuildError};
 
 pub use documents::{DocumentError, Health};
 pub use reading::{EventReader, ViewReader};
@@ -57,10 +65,14 @@ pub struct Agent {
     shard: ShardHandle,
     shared: Arc<Shared>,
     keeper: Arc<Keeper>,
+    upgrade: Arc<Upgrade>,
+    leases: Arc<Leases>,
     local: SocketAddr,
     control: Option<SocketAddr>,
     events: Mailbox,
     metadata_refresh: Duration,
+    /// What it runs with, certificates included.
+    in_force: Mutex<AgentOptions>,
     engine: Engine,
 }
 
@@ -71,14 +83,6 @@ impl std::fmt::Debug for Agent {
             .field("address", &self.local)
             .finish_non_exhaustive()
     }
-}
-
-/// What is bound before the node exists.
-struct Bound {
-    datagrams: UdpSocket,
-    streams: TcpListener,
-    local: SocketAddr,
-    http: Option<(TcpListener, SocketAddr)>,
 }
 
 /// What is made of the options before it goes to its threads.
@@ -151,9 +155,10 @@ impl Agent {
         placed: Placed,
     ) -> Result<Self, StartError> {
         let Placed { node, links, authority, shared, state } = placed;
+        let in_force = Mutex::new(options.clone());
         let id = engine.next_agent();
         let shard = engine.shard_of(id);
-        let Bound { datagrams, streams, local, http } = bound;
+        let Bound { datagrams, streams, local, http, socket } = bound;
         trace::listening(&shared.node_id, local, node.fanout(), engine.backend());
         let (reply, opened) = answer();
         let (outbox, events) = letter_box(options.protocol.limits.events, options.events);
@@ -161,6 +166,8 @@ impl Agent {
         let held = Held { options: options.tls, authority };
         let keeper = Keeper::new(id, shard.clone(), shared.clone(), held, state, engine.clock());
         let keeper = Arc::new(keeper);
+        let upgrade = Arc::new(Upgrade::new(id, shard.clone()));
+        let leases = Arc::<Leases>::default();
         let port = AgentPort {
             agent: id,
             shard: shard.clone(),
@@ -170,6 +177,9 @@ impl Agent {
             renewal: options.upkeep.renewal,
             sync_listener: streams,
             http,
+            socket,
+            upgrade: upgrade.clone(),
+            leases: leases.clone(),
             seeds: options.seeds,
             seed_file: options.seed_file,
             events: outbox,
@@ -177,8 +187,20 @@ impl Agent {
         let hosted = Hosted { port, node, links, socket: datagrams, shared: shared.clone(), reply };
         let metadata_refresh = options.metadata_refresh;
         let engine = engine.clone();
-        let agent =
-            Self { id, shard, shared, keeper, local, control, events, metadata_refresh, engine };
+        let agent = Self {
+            id,
+            shard,
+            shared,
+            keeper,
+            upgrade,
+            leases,
+            local,
+            control,
+            events,
+            metadata_refresh,
+            in_force,
+            engine,
+        };
         agent.shard.order(Order::Start(Box::new(hosted))).map_err(StartError::Refused)?;
         match opened.recv_timeout(PATIENCE) {
             Ok(Ok(())) => {}
@@ -355,14 +377,6 @@ impl Agent {
         self.keeper.renew(Change::Lists(lists))
     }
 
-    /// Publishes a lifecycle (active, cordoned, draining, drained).
-    ///
-    /// # Errors
-    /// [`AgentError`] says why nothing changed.
-    pub fn set_lifecycle(&self, lifecycle: Lifecycle) -> Result<(), AgentError> {
-        self.command(Command::SetLifecycle(lifecycle))
-    }
-
     /// Obeys an operator's signed order that a member's life is over, and passes it on; `omnirelay
     /// mesh force-leave` and [`Operator`](crate::tls::operator::Operator) make one. If it names this
     /// member, it leaves.
@@ -387,7 +401,9 @@ impl Agent {
     /// [`AgentError::Timeout`] when that took longer than `timeout`.
     pub fn leave(&self, timeout: Duration) -> Result<usize, AgentError> {
         let left = self.ask(timeout, |reply| Order::Leave { agent: self.id, reply })?;
-        Ok(left?)
+        let acknowledged = left?;
+        self.upgrade.leaves();
+        Ok(acknowledged)
     }
 
     /// Stops without a goodbye, as a crash would.
@@ -472,32 +488,6 @@ fn answer<T: Send + 'static>() -> (Reply<T>, mpsc::Receiver<T>) {
 /// Whoever wants the agent to renew its certificate needs a build that can.
 fn renewal_possible(wanted: bool, built: bool) -> Result<(), StartError> {
     if wanted && !built { Err(StartError::NoRenewal) } else { Ok(()) }
-}
-
-impl Bound {
-    fn bind(options: &AgentOptions) -> Result<Self, StartError> {
-        let failed = |key, address| move |error| StartError::Bind { key, address, error };
-        let gossip = failed("mesh:gossip:port", options.bind);
-        let (datagrams, streams) = io::bind_pair(options.bind).map_err(gossip)?;
-        let local = datagrams.local_addr().map_err(failed("mesh:gossip:port", options.bind))?;
-        let http = match &options.control {
-            None => None,
-            Some(control) if !control.bind.ip().is_loopback() => {
-                return Err(StartError::ControlExposed(control.bind));
-            }
-            Some(control) => {
-                let failed = |error| StartError::Bind {
-                    key: "mesh:gossip:control:port",
-                    address: control.bind,
-                    error,
-                };
-                let listener = TcpListener::bind(control.bind).map_err(failed)?;
-                let at = listener.local_addr().map_err(failed)?;
-                Some((listener, at))
-            }
-        };
-        Ok(Self { datagrams, streams, local, http })
-    }
 }
 
 /// Certificate, key and trust, with the revocation lists that were kept.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use mesh_gossip_proto::{CommandError, ConfigError};
 
@@ -32,6 +33,13 @@ pub enum StartError {
         key: &'static str,
         /// What was to be bound.
         address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The control socket could not be bound.
+    ControlSocket {
+        /// Its path.
+        path: PathBuf,
         /// What the kernel said.
         error: io::Error,
     },
@@ -97,6 +105,20 @@ impl fmt::Display for StartError {
             Self::Bind { key, address, error } => {
                 write!(f, "{key}: {address} could not be bound: {error}")
             }
+            Self::ControlSocket { path, error } if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "mesh:gossip:control:socket: {} is taken; stop the agent that listens there, or \
+                 name another path",
+                    path.display()
+                )
+            }
+            Self::ControlSocket { path, error } => write!(
+                f,
+                "mesh:gossip:control:socket: {} could not be bound: {error}; name a path of at \
+                 most 107 bytes in a directory that this process may write",
+                path.display()
+            ),
             Self::ControlExposed(address) => write!(
                 f,
                 "mesh:gossip:control:address: {address} is not loopback; off loopback the control \

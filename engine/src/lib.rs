@@ -12,6 +12,7 @@ mod metrics;
 mod network;
 pub mod options;
 mod orders;
+pub mod reconfigure;
 pub mod settings;
 mod shard;
 mod shared;
@@ -30,13 +31,19 @@ pub mod fuzzing;
 
 pub use mesh_gossip_proto as proto;
 
-pub use agent::{Agent, DocumentError, EventReader, Health, ViewReader};
+pub use agent::{Agent, AgentBuilder, BuildError, DocumentError, EventReader, Health, ViewReader};
 pub use control::HostEvent;
+pub use control::leases::{Lease, LeaseError, LeaseReport};
+pub use control::peers::peers_json;
+pub use control::upgrade::{
+    DrainOrder, DrainParticipant, DrainRegistration, ParticipantStatus, UpgradeError, UpgradeStatus,
+};
 pub use engine::Engine;
 pub use error::{AgentError, StartError};
 pub use leaders::LeaderWatch;
 pub use options::{AgentOptions, EngineOptions};
 pub use orders::{Inspection, Refused};
+pub use reconfigure::{ReconfigureError, Report};
 pub use shard::records::{Quantiles, Recorded};
 pub use state::StateError;
 pub use upkeep::{RenewError, Renewed};

@@ -15,11 +15,13 @@ use crate::options::PeerLabels;
 use crate::orders::Inspection;
 use crate::tls::trust::Trust;
 
+mod control;
 mod families;
 mod round_trips;
 mod scraped;
 mod shard;
 
+use control::ControlCounts;
 use families::{counter, counters, gauge, gauges};
 pub(crate) use round_trips::RoundTrips;
 use scraped::Scraped;
@@ -69,6 +71,7 @@ pub(crate) struct Metrics {
     certificate_expiry: IntGauge,
     /// Milliseconds since the epoch; zero: not known.
     certificate_not_after: AtomicU64,
+    control: ControlCounts,
     scraped: Scraped,
 }
 
@@ -139,6 +142,7 @@ impl Metrics {
             )
             .expect("the name is well formed"),
             certificate_not_after: AtomicU64::new(0),
+            control: ControlCounts::new(r),
             scraped: Scraped::new(r),
             registry,
         }
@@ -212,6 +216,16 @@ impl Metrics {
     #[cfg(feature = "bootstrap")]
     pub(crate) fn renewal_ended(&self, outcome: &'static str) {
         self.renewals.with_label_values(&[outcome]).inc();
+    }
+
+    /// The control server dropped a connection, or refused a request: why.
+    pub(crate) fn control_dropped(&self, why: &'static str) {
+        self.control.dropped.with_label_values(&[why]).inc();
+    }
+
+    /// So many more watch the members.
+    pub(crate) fn control_watchers(&self, more: i64) {
+        self.control.watchers.add(more);
     }
 
     /// What is trusted changed, or is looked at again.

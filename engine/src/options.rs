@@ -122,6 +122,27 @@ pub struct Advertise {
 pub struct ControlOptions {
     /// Where it listens; port 0 takes any free one.
     pub bind: SocketAddr,
+    /// Where its owner may change the agent.
+    pub socket: ControlSocket,
+}
+
+impl ControlOptions {
+    /// On this address, without a socket.
+    pub fn at(bind: SocketAddr) -> Self {
+        Self { bind, socket: ControlSocket::Off }
+    }
+}
+
+/// The Unix socket through which the agent's owner changes it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum ControlSocket {
+    /// There is none.
+    #[default]
+    Off,
+    /// There; the agent does not start without it.
+    At(PathBuf),
+    /// There if that can be; else a warning says why not.
+    IfPossible(PathBuf),
 }
 
 /// When a metric carries a label per peer.

@@ -4,18 +4,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use mesh_gossip_proto::detector::contacts::Contact;
 use mesh_gossip_proto::wire::message::ListNotice;
 use mesh_gossip_proto::{
-    Command, CommandError, Event, Incarnation, Instant, MemberId, Stats, StreamRequest, WallTime,
+    Command, CommandError, Event, Incarnation, Instant, MemberId, Metadata, Stats, StreamRequest,
+    WallTime,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::io::{IoStats, Waker};
 use crate::link::LinkEvent;
 use crate::link::stats::LinkStats;
+use crate::options::PeerLabels;
 use crate::shard::records::Recorded;
 use crate::tls::authority::MeshAuthority;
 
@@ -38,6 +41,8 @@ pub(crate) enum Order {
     /// Certificates changed, ours or which ones count; the answer comes when that is acted on and
     /// stands in the view.
     Renew { agent: AgentId, renewal: Renewal, reply: Reply<Result<(), CommandError>> },
+    /// Other options; the answer comes when they are in force.
+    Adjust { agent: AgentId, adjustment: Adjustment, reply: Reply<Result<(), CommandError>> },
     /// Say goodbye; the answer, how many members acknowledged it, comes when it is done.
     Leave { agent: AgentId, reply: Reply<Result<usize, CommandError>> },
     /// A piece of another's state: whole entries, at most [`SYNC_PIECE`] bytes where they allow.
@@ -58,6 +63,21 @@ pub(crate) struct Renewal {
     pub(crate) revoked: Vec<(MemberId, Incarnation)>,
     /// The revocation lists in force, to be announced.
     pub(crate) lists: Vec<ListNotice>,
+}
+
+/// What an agent's shard has to do with other options.
+pub(crate) enum Adjustment {
+    /// Say whether this could be published; nothing changes.
+    Weigh(Metadata),
+    /// Take these over.
+    Take {
+        /// How long a departed member stays listed.
+        left_retention: Duration,
+        /// Whether metrics carry a label per peer.
+        peer_labels: PeerLabels,
+        /// Without seeds an agent waits for none.
+        has_seeds: bool,
+    },
 }
 
 /// A state is merged in pieces of about this size, so that it never delays an ack for long.
@@ -131,7 +151,7 @@ pub struct Inspection {
     /// Whether the last digest heard equals ours.
     pub agrees: bool,
     /// How long the oldest update or broadcast has waited to be sent for the first time.
-    pub queue_age: std::time::Duration,
+    pub queue_age: Duration,
     /// Members that one gossip tick reaches.
     pub fanout: usize,
 }

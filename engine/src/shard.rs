@@ -262,6 +262,11 @@ impl Shard {
                     self.drain_touched();
                     reply(outcome.unwrap_or(Err(CommandError::Stopped)));
                 }
+                Order::Adjust { agent, adjustment, reply } => {
+                    let outcome = self.with(agent, |seat| seat.adjust(adjustment));
+                    self.drain_touched();
+                    reply(outcome.unwrap_or(Err(CommandError::Stopped)));
+                }
                 Order::Leave { agent, reply } => self.leave(agent, reply),
                 Order::Sync { agent, from, entries, ticket } => {
                     let now = self.clock.now();

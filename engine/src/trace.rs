@@ -41,6 +41,17 @@ pub(crate) fn follow(dispatch: &Dispatch) -> Option<DefaultGuard> {
     (!dispatch.is::<NoSubscriber>()).then(|| tracing::dispatcher::set_default(dispatch))
 }
 
+/// The control socket is not there: changes need another way in.
+pub(crate) fn no_socket(node_id: &str, path: &std::path::Path, error: &std::io::Error) {
+    tracing::warn!(
+        target: "mesh_gossip",
+        NodeId = node_id,
+        Path = %path.display(),
+        Reason = %error,
+        "no control socket: nobody can cordon or drain this agent from outside"
+    );
+}
+
 /// An agent listens.
 pub(crate) fn listening(node_id: &str, address: SocketAddr, fanout: usize, backend: Backend) {
     tracing::info!(

@@ -29,6 +29,8 @@ mod papers;
 mod partition;
 #[path = "stories/promises.rs"]
 mod promises;
+#[path = "stories/reconfigured.rs"]
+mod reconfigured;
 #[path = "stories/renewal.rs"]
 mod renewal;
 #[path = "stories/restart.rs"]

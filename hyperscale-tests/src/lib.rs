@@ -1,6 +1,7 @@
-//! The simulator: many nodes of the production protocol in virtual time, on a network of its own.
+//! The simulator: many nodes of the production protocol in virtual time, on a network of its own. And
+//! [real] agents on real sockets, which play the same scenarios.
 //!
-//! Everything follows from the seed. A run can be repeated bit for bit, and its [trace
+//! In virtual time everything follows from the seed. A run can be repeated bit for bit, and its [trace
 //! hash](World::trace_hash) proves that it was.
 
 mod authority;
@@ -17,6 +18,7 @@ pub mod outcome;
 pub mod plan;
 mod pool;
 pub mod progress;
+pub mod real;
 pub mod report;
 pub mod scenario;
 mod sessions;

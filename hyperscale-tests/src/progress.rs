@@ -43,6 +43,13 @@ impl Progress {
         }
     }
 
+    /// What is going on.
+    pub fn say(&self, what: &str) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(what.to_string());
+        }
+    }
+
     /// Takes the bar away.
     pub fn end(&self) {
         if let Some(bar) = &self.0 {

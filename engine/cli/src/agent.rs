@@ -5,7 +5,7 @@
 //!
 //! Invariant: the first SIGTERM or SIGINT says goodbye for at most [`GOODBYE`], then exit code 0;
 //! a second one ends the process at once. SIGHUP ends nothing: the settings are read again, and
-//! certificates, trust and revocation lists are taken over if everything holds.
+//! what can change is taken over if everything holds.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,15 +13,16 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use mesh_gossip::settings::{LogFormat, Settings, SettingsErrors, Sources};
-use mesh_gossip::{Agent, Engine, Renewed, StartError};
+use mesh_gossip::{Agent, Engine, StartError};
 use serde::Serialize;
 
 use crate::logging::{self, LoggingError};
+use crate::reload::{Occasion, Reload};
 use crate::signals::{Hangup, Stop};
 
 /// How long a leaving agent waits for others to acknowledge.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// How often a running agent looks whether a SIGHUP has come.
+/// How often a running agent looks whether a SIGHUP has come or a settings file has changed.
 const HANGUP_LOOK: Duration = Duration::from_millis(250);
 
 /// Runs one agent until SIGTERM or SIGINT.
@@ -29,8 +30,9 @@ const HANGUP_LOOK: Duration = Duration::from_millis(250);
 /// Logs go to stderr (mesh:gossip:log:format, log:level); stdout carries one line, when the
 /// agent listens, with the addresses that were bound. The agent stays in the foreground. The
 /// first SIGTERM or SIGINT says goodbye to the mesh, a second one ends the process at once;
-/// SIGHUP reads the settings again and takes over certificates, trust and revocation lists; other
-/// settings need a restart. Changed files are taken over without a signal.
+/// SIGHUP, or a change of a settings file, reads the settings again and takes over what can change
+/// while the agent runs, or nothing; the log names what did and what needs a restart. Changed
+/// certificate files are taken over without a signal.
 #[derive(Args, Debug)]
 pub(crate) struct AgentArgs {
     /// JSON settings, read after appsettings.json and before the environment.
@@ -92,7 +94,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     }
     let (engine_options, agent_options) = settings.resolve().map_err(AgentError::Settings)?;
     let log = settings.log();
-    logging::start(log).map_err(AgentError::Logging)?;
+    let level = logging::start(log).map_err(AgentError::Logging)?;
     for note in settings.notes() {
         tracing::warn!("{note}");
     }
@@ -100,12 +102,17 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     let engine = Engine::start(engine_options).map_err(AgentError::Start)?;
     let agent = Agent::start(&engine, agent_options).map_err(AgentError::Start)?;
     announce(&engine, &agent, log.format).map_err(AgentError::Process)?;
-    wait(&stop, &hangup, &agent, args);
+    wait(&stop, &hangup, &agent, Reload::new(args.config.clone(), engine_options, log, level));
+    let was_sent_away = has_left(&agent);
     tracing::debug!("leaving; a second signal ends the process at once");
     // The one line at info about the departure: the engine's own may be lost at shutdown.
     match agent.leave(GOODBYE) {
         Ok(acknowledged) => {
             tracing::info!(NodeId = agent.node_id(), Acknowledged = acknowledged, "left the mesh");
+        }
+        // What there was to say has been said.
+        Err(_) if was_sent_away => {
+            tracing::info!(NodeId = agent.node_id(), "left the mesh, as its owner asked");
         }
         Err(error) => tracing::warn!(%error, "left without a full goodbye"),
     }
@@ -114,41 +121,21 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Returns when the process was asked to end; SIGHUPs are answered meanwhile.
-fn wait(stop: &Stop, hangup: &Hangup, agent: &Agent, args: &AgentArgs) {
-    while !stop.is_asked() {
+/// Returns when the process was asked to end; SIGHUPs and changed files are answered meanwhile.
+fn wait(stop: &Stop, hangup: &Hangup, agent: &Agent, mut reload: Reload) {
+    while !stop.is_asked() && !has_left(agent) {
         if hangup.take() {
-            reload(agent, args);
+            reload.apply(agent, Occasion::Hangup);
+        } else if reload.files_changed() {
+            reload.apply(agent, Occasion::File);
         }
         stop.wait_until(Some(Instant::now() + HANGUP_LOOK));
     }
 }
 
-/// Reads the settings again and takes over what can change: all of it, or nothing.
-fn reload(agent: &Agent, args: &AgentArgs) {
-    let sources = Sources::from_process(args.config.as_deref());
-    let resolved = Settings::load(&sources).and_then(|settings| settings.resolve());
-    let options = match resolved {
-        Ok((_, options)) => options,
-        Err(errors) => {
-            tracing::error!(Reason = %errors, "SIGHUP: the settings cannot be; nothing changed");
-            return;
-        }
-    };
-    match agent.rotate(options.tls) {
-        Ok(Renewed { refused: Some(error), trust, .. }) => tracing::error!(
-            Trust = trust,
-            Reason = %error,
-            "SIGHUP: the certificate is refused; the one before stays"
-        ),
-        Ok(renewed) => tracing::info!(
-            Certificate = renewed.certificate,
-            Trust = renewed.trust,
-            Revoked = renewed.revoked,
-            "SIGHUP: certificates reloaded; other settings need a restart"
-        ),
-        Err(error) => tracing::error!(Reason = %error, "SIGHUP: nothing changed"),
-    }
+/// Its owner sent it away.
+fn has_left(agent: &Agent) -> bool {
+    agent.upgrade_status().state == "leaving"
 }
 
 fn announce(engine: &Engine, agent: &Agent, format: LogFormat) -> std::io::Result<()> {

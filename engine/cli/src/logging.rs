@@ -9,6 +9,21 @@
 use std::io::IsTerminal;
 
 use mesh_gossip::settings::{LogFormat, LogOptions};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, fmt, reload};
+
+/// Sets the least severity of a log that runs.
+pub(crate) struct Level(reload::Handle<LevelFilter, Registry>);
+
+impl Level {
+    /// From here on nothing below `level` is logged.
+    pub(crate) fn set(&self, level: LevelFilter) {
+        // It fails only when the log itself is gone, and then there is nobody to tell.
+        let _ = self.0.reload(level);
+    }
+}
 
 /// The process has a log already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +41,20 @@ impl std::error::Error for LoggingError {}
 ///
 /// # Errors
 /// [`LoggingError`].
-pub(crate) fn start(options: LogOptions) -> Result<(), LoggingError> {
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(options.level)
+pub(crate) fn start(options: LogOptions) -> Result<Level, LoggingError> {
+    let (level, handle) = reload::Layer::new(options.level);
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
         // A complaint about a closed stderr would go to stderr, and its failure is a panic.
         .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(
+            std::io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
+        );
+    let registry = tracing_subscriber::registry().with(level);
     let started = match options.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => registry.with(lines).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
-    started.map_err(|_| LoggingError)
+    started.map(|()| Level(handle)).map_err(|_| LoggingError)
 }

@@ -6,18 +6,23 @@
 
 mod agent;
 mod bootstrap;
+mod config;
+mod control;
 mod demo;
 mod duration;
 mod force_leave;
 mod leaders;
 mod logging;
+mod manual;
 mod peers;
+mod reload;
 mod signals;
 mod table;
+mod upgrade;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,6 +41,10 @@ struct Cli {
 enum Area {
     /// The gossip mesh.
     Mesh(Mesh),
+    /// Prints what makes a shell complete commands.
+    Completions(manual::CompletionsArgs),
+    /// Prints the manual page, or writes one for each command.
+    Man(manual::ManArgs),
 }
 
 #[derive(Args, Debug)]
@@ -54,8 +63,21 @@ enum Verb {
     Peers(peers::PeersArgs),
     /// Shows who leads what; advice, and no lock.
     Leaders(leaders::LeadersArgs),
+    /// Shows and checks settings, and prints their schema.
+    Config(config::ConfigArgs),
     Bootstrap(bootstrap::BootstrapArgs),
     ForceLeave(force_leave::ForceLeaveArgs),
+    /// Lets a node take no new work of the mesh.
+    Cordon(upgrade::ReasonArgs),
+    /// Lets it take new work again.
+    Uncordon(upgrade::StatusArgs),
+    /// Lets a node hand its work over.
+    Drain(upgrade::DrainArgs),
+    /// Ends a drain, or calls it off.
+    Resume(upgrade::StatusArgs),
+    /// Lets a node say goodbye to the mesh.
+    Leave(upgrade::StatusArgs),
+    Upgrade(upgrade::UpgradeArgs),
 }
 
 /// Why a command failed, by the verb that was asked.
@@ -65,8 +87,11 @@ enum Failure {
     Agent(agent::AgentError),
     Peers(peers::PeersError),
     Leaders(peers::PeersError),
+    Config(config::ConfigError),
     Bootstrap(bootstrap::BootstrapError),
     ForceLeave(force_leave::ForceLeaveError),
+    Control(control::ControlError),
+    Manual(manual::ManualError),
 }
 
 impl Failure {
@@ -76,8 +101,11 @@ impl Failure {
             Self::Agent(_)
             | Self::Peers(_)
             | Self::Leaders(_)
+            | Self::Config(_)
             | Self::Bootstrap(_)
-            | Self::ForceLeave(_) => false,
+            | Self::Control(_)
+            | Self::ForceLeave(_)
+            | Self::Manual(_) => false,
         }
     }
 
@@ -85,12 +113,16 @@ impl Failure {
         match self {
             Self::Peers(error) | Self::Leaders(error) if error.is_timeout() => 2,
             Self::Bootstrap(error) if error.is_timeout() => 2,
+            Self::Control(error) if error.is_timeout() => 2,
             Self::Demo(_)
             | Self::Agent(_)
             | Self::Peers(_)
             | Self::Leaders(_)
+            | Self::Config(_)
             | Self::Bootstrap(_)
-            | Self::ForceLeave(_) => 1,
+            | Self::Control(_)
+            | Self::ForceLeave(_)
+            | Self::Manual(_) => 1,
         }
     }
 }
@@ -101,8 +133,11 @@ impl std::fmt::Display for Failure {
             Self::Demo(error) => error.fmt(f),
             Self::Agent(error) => error.fmt(f),
             Self::Peers(error) | Self::Leaders(error) => error.fmt(f),
+            Self::Config(error) => error.fmt(f),
             Self::Bootstrap(error) => error.fmt(f),
             Self::ForceLeave(error) => error.fmt(f),
+            Self::Control(error) => error.fmt(f),
+            Self::Manual(error) => error.fmt(f),
         }
     }
 }
@@ -117,14 +152,12 @@ fn main() -> ExitCode {
             return if said.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
         }
     };
-    let Area::Mesh(Mesh { verb }) = cli.area;
-    let done = match verb {
-        Verb::Demo(args) => demo::run(&args).map_err(Failure::Demo),
-        Verb::Agent(args) => agent::run(&args).map_err(Failure::Agent),
-        Verb::Peers(args) => peers::run(&args).map_err(Failure::Peers),
-        Verb::Leaders(args) => leaders::run(&args).map_err(Failure::Leaders),
-        Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
-        Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
+    let done = match cli.area {
+        Area::Mesh(Mesh { verb }) => obey(verb),
+        Area::Completions(args) => {
+            manual::completions(Cli::command(), &args).map_err(Failure::Manual)
+        }
+        Area::Man(args) => manual::man(Cli::command(), &args).map_err(Failure::Manual),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -137,13 +170,30 @@ fn main() -> ExitCode {
     }
 }
 
+fn obey(verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Demo(args) => demo::run(&args).map_err(Failure::Demo),
+        Verb::Agent(args) => agent::run(&args).map_err(Failure::Agent),
+        Verb::Peers(args) => peers::run(&args).map_err(Failure::Peers),
+        Verb::Leaders(args) => leaders::run(&args).map_err(Failure::Leaders),
+        Verb::Config(args) => config::run(&args).map_err(Failure::Config),
+        Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
+        Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
+        Verb::Cordon(args) => upgrade::cordon(&args).map_err(Failure::Control),
+        Verb::Uncordon(args) => upgrade::uncordon(&args).map_err(Failure::Control),
+        Verb::Drain(args) => upgrade::drain(&args).map_err(Failure::Control),
+        Verb::Resume(args) => upgrade::resume(&args).map_err(Failure::Control),
+        Verb::Leave(args) => upgrade::leave(&args).map_err(Failure::Control),
+        Verb::Upgrade(args) => upgrade::run(&args).map_err(Failure::Control),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_command_tree_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 

@@ -3,6 +3,8 @@
 //! Invariant: stdout carries the whole answer or nothing; JSON is passed on as the server wrote
 //! it, so that fields which this build does not know are kept.
 
+mod watch;
+
 use std::io::Write;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use ureq::http::Uri;
 
+use crate::control::ControlError;
 use crate::{duration, table};
 
 const PATH: &str = "/control/peers";
@@ -39,6 +42,9 @@ pub(crate) struct PeersArgs {
 enum PeersVerb {
     /// Lists them once (the default).
     List,
+    /// Lists them, then prints who changes, until Ctrl-C; --timeout is for how long the agent may
+    /// be gone.
+    Watch,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +70,8 @@ pub(crate) enum PeersError {
     Status { url: String, status: u16, why: Option<String> },
     /// The server answered with something else than what was asked for.
     Document { url: String, what: &'static str, error: serde_json::Error },
+    /// The watch broke off.
+    Watch { url: String, error: ControlError },
     /// Our own output could not be written.
     Output(std::io::Error),
 }
@@ -71,7 +79,15 @@ pub(crate) enum PeersError {
 impl PeersError {
     /// Whether waiting longer might have helped.
     pub(crate) fn is_timeout(&self) -> bool {
-        matches!(self, Self::Timeout { .. })
+        match self {
+            Self::Timeout { .. } => true,
+            Self::Watch { error, .. } => error.is_timeout(),
+            Self::Refused { .. }
+            | Self::Transport { .. }
+            | Self::Status { .. }
+            | Self::Document { .. }
+            | Self::Output(_) => false,
+        }
     }
 }
 
@@ -102,6 +118,7 @@ impl std::fmt::Display for PeersError {
                 "{url} did not answer with a list of {what} ({error}); check that -u names an \
                  agent's control URL"
             ),
+            Self::Watch { url, error } => write!(f, "{url}: {error}"),
             Self::Output(error) => write!(f, "cannot write the answer: {error}"),
         }
     }
@@ -113,6 +130,7 @@ impl std::error::Error for PeersError {}
 pub(crate) fn run(args: &PeersArgs) -> Result<(), PeersError> {
     match args.verb {
         None | Some(PeersVerb::List) => {}
+        Some(PeersVerb::Watch) => return watch::run(&args.url, args.format, args.timeout),
     }
     let url = format!("{}{PATH}", args.url);
     let body = fetch(&url, args.timeout)?;

@@ -12,6 +12,7 @@ use super::Agent;
 use crate::control::Site;
 use crate::control::leaders::leaders_document;
 use crate::control::peers::peers_document;
+use crate::control::selection::{Page, Selection};
 use crate::error::AgentError;
 
 /// Why there is no document.
@@ -70,7 +71,8 @@ impl Agent {
         let inspection = self.inspect(timeout)?;
         let published = self.view();
         let is_revoked = |envelope: &[u8]| Site::is_revoked(&*self.shared, envelope);
-        json(&peers_document(&published.view, &inspection, inspection.wall, is_revoked))
+        let everybody = (&Selection::default(), &Page::default());
+        json(&peers_document(&published.view, &inspection, everybody, is_revoked))
     }
 
     /// What `GET /control/leaders` answers, of one scope or of all.

@@ -60,3 +60,41 @@ fn a_life_begins_above_the_one_that_was_kept() {
     let own = agent.view().view.member(agent.member_id()).unwrap().incarnation();
     assert_eq!(own.generation, kept.0 + 1);
 }
+
+/// From settings to a member, with what only the host knows; and what is wrong comes back.
+#[test]
+fn a_builder_makes_an_agent_of_settings() {
+    use crate::settings::Sources;
+    let ca =
+        CertificateAuthority::create("td.test", "c1", SystemTime::now(), CaValidity::default());
+    let (ca, day) = (ca.unwrap(), Duration::from_secs(86_400));
+    let issued = ca.issue(&Subject::new("n1", "worker"), SystemTime::now(), day).unwrap();
+    let tls = issued.tls_options(&ca);
+    let sources = |subtree: &str| {
+        let text = format!("{{\"mesh:gossip\": {subtree}}}");
+        Sources::new().json("app.json", &text)
+    };
+    let good = r#"{"clusterId": "c1", "nodeId": "n1", "bindAddress": "127.0.0.1", "port": 0,
+        "control": {"port": 0}, "io": {"backend": "mmsg"},
+        "tls": {"certificatePath": "a.pem", "caPath": "ca.pem", "trustDomain": "td.test"}}"#;
+    let build = |subtree: &str| {
+        let tls = tls.clone();
+        Agent::builder().sources(sources(subtree)).change(move |options| options.tls = tls)
+    };
+    let agent = build(good)
+        .change(|options| drop(options.labels.insert("rack".into(), "r7".into())))
+        .start()
+        .unwrap()
+        .unwrap();
+    assert_eq!((agent.node_id(), agent.cluster_id()), ("n1", "c1"));
+    assert_eq!(agent.metadata().unwrap().labels["rack"], "r7");
+    let engine = Engine::start(EngineOptions::default()).unwrap();
+    assert!(build(good).engine(&engine).start().unwrap().is_some());
+
+    assert!(build(r#"{"enabled": false}"#).start().unwrap().is_none());
+    let wrong = build(r#"{"port": "x"}"#).start().unwrap_err();
+    assert!(matches!(&wrong, BuildError::Settings(_)), "{wrong}");
+    let elsewhere = good.replace("\"n1\"", "\"n2\"");
+    let wrong = build(&elsewhere).start().unwrap_err();
+    assert!(matches!(&wrong, BuildError::Start(StartError::Credentials(_))), "{wrong}");
+}

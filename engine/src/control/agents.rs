@@ -70,6 +70,12 @@ impl Agents {
                         agent.follow_metadata(period, source);
                     }
                 }
+                ControlMessage::Seeds { agent, seeds, file } => {
+                    let resolvers = Arc::clone(&self.shared.resolvers);
+                    if let Some(agent) = self.by_id.get_mut(&agent) {
+                        agent.follow_seeds(Seeds::new(seeds, file), resolvers);
+                    }
+                }
                 ControlMessage::RemoveAgent { agent, done } => match self.by_id.remove(&agent) {
                     // On its own, so that nobody waits for it but who asked.
                     Some(agent) => drop(spawn_local(async move {
@@ -127,6 +133,8 @@ struct Agent {
     tasks: JoinSet<()>,
     /// Reads the host's metadata source.
     description: Option<AbortHandle>,
+    /// Resolves seeds.
+    seeds: AbortHandle,
     /// Exchanges that we wished for.
     wishes: JoinSet<()>,
     /// Revocation lists that are asked for.
@@ -149,6 +157,8 @@ impl Agent {
             agent: port.agent,
             shard: port.shard,
             site: port.site,
+            upgrade: port.upgrade,
+            leases: port.leases,
             driver,
             limits,
             served: Paces::new(),
@@ -158,7 +168,8 @@ impl Agent {
         let listener = listen(port.sync_listener)?;
         tasks.spawn_local(serve_sync(Arc::clone(&desk), listener));
         let seeds = Seeds::new(port.seeds, port.seed_file);
-        tasks.spawn_local(seeds.keep_joining(Arc::clone(&desk), Arc::clone(&shared.resolvers)));
+        let joining = seeds.keep_joining(Arc::clone(&desk), Arc::clone(&shared.resolvers));
+        let seeds = tasks.spawn_local(joining);
         let fetcher = port.keeper.clone().map(|keeper| Arc::new(Fetcher::new(keeper)));
         #[cfg(feature = "bootstrap")]
         if let (Some(keeper), Some(from)) = (&port.keeper, port.renewal) {
@@ -168,9 +179,9 @@ impl Agent {
         if let Some(keeper) = port.keeper {
             tasks.spawn_local(watch::keep_fresh(keeper, Arc::clone(&shared.readers)));
         }
-        let http = match port.http {
-            Some(listener) => Some(http::serve(Arc::clone(&desk), listener)?),
-            None => None,
+        let http = match (port.http, port.socket) {
+            (None, None) => None,
+            (tcp, socket) => Some(http::serve(Arc::clone(&desk), tcp, socket)?),
         };
         let tracer = Tracer::new(desk.site.node_id());
         let outbound = Arc::new(Semaphore::new(desk.limits.outbound));
@@ -184,6 +195,7 @@ impl Agent {
             post,
             tasks,
             description,
+            seeds,
             wishes,
             fetches,
             outbound,
@@ -207,6 +219,13 @@ impl Agent {
         if let Some(before) = before {
             before.abort();
         }
+    }
+
+    /// Finds the mesh through `seeds`, and through no earlier ones any more.
+    fn follow_seeds(&mut self, seeds: Seeds, resolvers: Arc<Semaphore>) {
+        self.seeds.abort();
+        let desk = Arc::clone(&self.desk);
+        self.seeds = self.tasks.spawn_local(seeds.replace(desk, resolvers));
     }
 
     /// Exchanges state with a peer, when its turn comes.

@@ -1,118 +1,174 @@
 //! The control HTTP server of one agent (rule S-20).
 //!
-//! It listens on loopback and only tells: whoever may open a socket on this machine may read, and
-//! nobody may change anything. A browser is kept out by two headers that it cannot help sending:
+//! On loopback it only tells: whoever may open a socket on this machine may read, and nobody may
+//! change anything. Through the Unix socket its owner changes things as well. A browser is kept out by two headers that it cannot help sending:
 //! the name that it looked up (`Host`) and the page that asked (`Origin`).
 //!
-//! Invariant: a request reaches a handler only if it is a GET or HEAD, for a loopback name, and
-//! from no page.
+//! Invariant: a request over TCP reaches a handler only if it is a GET or HEAD, for a loopback name;
+//! and none does from a page.
+
+mod leases;
+mod leave;
+mod listener;
+mod members;
+pub(super) mod socket;
+mod table;
+mod upgrade;
+mod watch;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::pin::Pin;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, RawQuery, Request, State};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use mesh_gossip_proto::{Lifecycle, State as MemberState};
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::sync::{Semaphore, oneshot, watch as watch_channel};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::Desk;
-use super::agents::listen;
+use super::changes::History;
 use super::leaders::leaders_document;
-use super::peers::peers_document;
+use listener::{BoundedListener, Door};
+use socket::OwnerSocket;
+use table::ROUTES;
 
 /// A request is answered by then, if only to say that it cannot be.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// A connection on which no answer moved for so long is closed: it holds one of few places. Below
-/// the usual scrape interval of 15 s, so that a scraper never races with the end of its own.
-const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
+/// Long answers made at a time, each on a thread of its own.
+const BUILDERS: usize = 2;
 /// Connections at a time; further ones wait in the kernel's backlog.
 const MOST_CONNECTIONS: usize = 64;
+/// Bytes of a request's body, at most: an operator's order with its chain fits.
+const MOST_BODY: usize = 64 * 1_024;
 /// The text format that Prometheus scrapes.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A running server; it ends when this is dropped.
 pub(super) struct HttpServer {
-    stop: oneshot::Sender<()>,
-    /// Ends when the listener is closed.
-    closed: oneshot::Receiver<()>,
+    stop: watch_channel::Sender<()>,
+    /// Each ends when its listener is closed.
+    closed: Vec<oneshot::Receiver<()>>,
 }
 
 impl HttpServer {
     /// Ends the server; returns once its port is free. Answers under way are still given.
     pub(super) async fn stop(self) {
         drop(self.stop);
-        // The other end is never used: it goes with the listener.
-        let _ = self.closed.await;
+        for closed in self.closed {
+            // The other end is never used: it goes with the listener.
+            let _ = closed.await;
+        }
     }
 }
 
-/// Serves until the returned server is dropped.
+/// What whoever comes through a door may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rights {
+    /// Read.
+    Tell,
+    /// Read, and change this agent.
+    Change,
+}
+
+/// Serves until the returned server is dropped: reading on `tcp`, everything on `socket`.
 ///
 /// # Errors
 /// The listener is not bound to a loopback address, or this runtime cannot take it.
-pub(super) fn serve(desk: Arc<Desk>, listener: TcpListener) -> io::Result<HttpServer> {
-    let address = listener.local_addr()?;
-    if !address.ip().is_loopback() {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("control HTTP without TLS is served on loopback only, not on {address}"),
-        ));
+pub(super) fn serve(
+    desk: Arc<Desk>,
+    tcp: Option<TcpListener>,
+    socket: Option<OwnerSocket>,
+) -> io::Result<HttpServer> {
+    let mut doors = Vec::new();
+    if let Some(tcp) = tcp {
+        let address = tcp.local_addr()?;
+        if !address.ip().is_loopback() {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("control HTTP without TLS is served on loopback only, not on {address}"),
+            ));
+        }
+        doors.push((Door::loopback(tcp)?, Rights::Tell));
     }
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let (open, closed) = oneshot::channel();
-    let listener = BoundedListener { listener: listen(listener)?, places, _open: open };
-    let (stop, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(listener, routes(desk)).with_graceful_shutdown(async {
-        // The sender is never used: it is dropped.
-        let _ = stopped.await;
-    });
-    tokio::spawn(server.into_future());
+    if let Some(socket) = socket {
+        doors.push((Door::socket(socket)?, Rights::Change));
+    }
+    let (stop, stopped) = watch_channel::channel(());
+    let front = Arc::new(Front::new(desk, stopped.clone()));
+    let mut closed = Vec::new();
+    for (door, rights) in doors {
+        // Of its own: a crowd at one door does not lock the other.
+        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let (open, closes) = oneshot::channel();
+        let site = Arc::clone(&front.desk.site);
+        let listener = BoundedListener { door, places, site, _open: open };
+        let mut stopped = stopped.clone();
+        let routes = routes(Arc::clone(&front), rights);
+        let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
+            // Nothing is ever sent: the sender is dropped.
+            let _ = stopped.changed().await;
+        });
+        tokio::spawn(server.into_future());
+        closed.push(closes);
+    }
     Ok(HttpServer { stop, closed })
 }
 
-fn routes(desk: Arc<Desk>) -> Router {
-    Router::new()
-        .route("/control/peers", get(peers))
-        .route("/omnirelay/control/peers", get(peers))
-        .route("/control/leaders", get(leaders))
-        .route("/omnirelay/control/leaders", get(leaders))
-        .route("/metrics", get(metrics))
-        .route("/omnirelay/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .fallback(async || refusal(StatusCode::NOT_FOUND, "unknown path"))
-        .layer(middleware::from_fn(guard))
-        .with_state(desk)
+/// What the handlers share.
+struct Front {
+    desk: Arc<Desk>,
+    builders: Semaphore,
+    watchers: Arc<Semaphore>,
+    history: History,
+    /// Closed when the server ends.
+    stopped: watch_channel::Receiver<()>,
 }
 
-async fn peers(State(desk): State<Arc<Desk>>, RawQuery(query): RawQuery) -> Response {
-    if query.is_some_and(|query| !query.is_empty()) {
-        // Silence would pass everybody off as the selection that was asked for.
-        return refusal(StatusCode::BAD_REQUEST, "filters are not supported by this version");
+impl Front {
+    fn new(desk: Arc<Desk>, stopped: watch_channel::Receiver<()>) -> Self {
+        let (builders, watchers) = (Semaphore::new(BUILDERS), Semaphore::new(watch::WATCHERS));
+        let (watchers, history) = (Arc::new(watchers), History::default());
+        Self { desk, builders, watchers, history, stopped }
     }
-    let Some(inspection) = desk.inspect().await else { return unwell() };
-    let published = desk.site.published();
-    let is_revoked = |envelope: &[u8]| desk.site.is_revoked(envelope);
-    let document = peers_document(&published.view, &inspection, inspection.wall, is_revoked);
-    Json(document).into_response()
+
+    /// Does what takes milliseconds where nobody waits for it: this thread also carries bulk sync.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let _turn = self.builders.acquire().await.ok()?;
+        spawn_blocking(work).await.ok()
+    }
+}
+
+fn routes(front: Arc<Front>, rights: Rights) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        for path in route.paths() {
+            router = router.route(&path, route.what.handler());
+        }
+    }
+    router
+        .fallback(async || refusal(StatusCode::NOT_FOUND, "unknown path"))
+        .method_not_allowed_fallback(async || {
+            refusal(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+        })
+        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(middleware::from_fn_with_state((Arc::clone(&front), rights), guard))
+        .with_state(front)
 }
 
 /// Of all scopes, or of the one that `scope` names.
 async fn leaders(
-    State(desk): State<Arc<Desk>>,
+    State(front): State<Arc<Front>>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
     let bad = |why: &str| refusal(StatusCode::BAD_REQUEST, why);
@@ -122,38 +178,38 @@ async fn leaders(
         [(name, scope)] if name == "scope" && !scope.is_empty() => Some(scope.as_str()),
         _ => return bad("the only filter is scope=NAME, once"),
     };
-    let Some(inspection) = desk.inspect().await else { return unwell() };
-    let published = desk.site.published();
+    let Some(inspection) = front.desk.inspect().await else { return unwell() };
+    let published = front.desk.site.published();
     match leaders_document(&published.view, scope, inspection.wall) {
         Ok(document) => Json(document).into_response(),
         Err(unknown) => refusal(StatusCode::NOT_FOUND, &unknown.to_string()),
     }
 }
 
-async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
-    let Some(inspection) = desk.inspect().await else { return unwell() };
-    let text = desk.site.metrics().render(&desk.site.published().view, &inspection);
+async fn metrics(State(front): State<Arc<Front>>) -> Response {
+    let Some(inspection) = front.desk.inspect().await else { return unwell() };
+    let text = front.desk.site.metrics().render(&front.desk.site.published().view, &inspection);
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
 /// Healthy: the shard answers.
-async fn healthz(State(desk): State<Arc<Desk>>) -> Response {
-    match desk.inspect().await {
+async fn healthz(State(front): State<Arc<Front>>) -> Response {
+    match front.desk.inspect().await {
         Some(_) => Json(json!({"status": "healthy"})).into_response(),
         None => unwell(),
     }
 }
 
 /// Ready: joined, present in its own view, and not handing its work over.
-async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
-    if desk.inspect().await.is_none() {
+async fn readyz(State(front): State<Arc<Front>>) -> Response {
+    if front.desk.inspect().await.is_none() {
         return unwell();
     }
     let not_ready = |why| refusal(StatusCode::SERVICE_UNAVAILABLE, why);
-    if !desk.site.is_joined() {
+    if !front.desk.site.is_joined() {
         return not_ready("not joined");
     }
-    let published = desk.site.published();
+    let published = front.desk.site.published();
     let Some(local) = published.view.member(published.view.local()) else {
         return not_ready("stopped");
     };
@@ -161,7 +217,8 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
         MemberState::Alive | MemberState::Suspect => {}
         MemberState::Dead | MemberState::Left => return not_ready("stopped"),
     }
-    match local.record.record().lifecycle {
+    // What was asked of us holds at once; the view may be a moment behind.
+    match local.record.record().lifecycle.max(front.desk.upgrade.lifecycle()) {
         // A cordoned member takes no new work of the mesh; it serves what it has.
         Lifecycle::Active | Lifecycle::Cordoned => Json(json!({"status": "ready"})).into_response(),
         Lifecycle::Draining | Lifecycle::Drained => not_ready("draining"),
@@ -178,21 +235,42 @@ fn refusal(status: StatusCode, why: &str) -> Response {
 }
 
 /// Who may ask, and for how long.
-async fn guard(request: Request, next: Next) -> Response {
-    let forbidden = |why| refusal(StatusCode::FORBIDDEN, why);
-    if !is_local(request.uri(), request.headers()) {
-        return forbidden("the Host header names no loopback address");
-    }
-    if request.headers().contains_key(header::ORIGIN) {
-        return forbidden("requests of web pages are refused");
-    }
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        return forbidden("this port only tells; changes need the control socket");
+async fn guard(
+    State((front, rights)): State<(Arc<Front>, Rights)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let dropped = |why| front.desk.site.metrics().control_dropped(why);
+    if let Some(why) = forbidden(&request, rights) {
+        dropped("forbidden");
+        return refusal(StatusCode::FORBIDDEN, why);
     }
     match timeout(ANSWER_WITHIN, next.run(request)).await {
-        Ok(response) => response,
-        Err(_elapsed) => refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time"),
+        Ok(response) => {
+            if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                dropped("large");
+            }
+            response
+        }
+        Err(_elapsed) => {
+            dropped("late");
+            refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time")
+        }
     }
+}
+
+/// Why this may not be asked here, if so.
+fn forbidden(request: &Request, rights: Rights) -> Option<&'static str> {
+    if rights == Rights::Tell && !is_local(request.uri(), request.headers()) {
+        return Some("the Host header names no loopback address");
+    }
+    if request.headers().contains_key(header::ORIGIN) {
+        return Some("requests of web pages are refused");
+    }
+    let tells = request.method() == Method::GET || request.method() == Method::HEAD;
+    (rights == Rights::Tell && !tells).then_some(
+        "this port only tells; changes need the control socket (mesh:gossip:control:socket)",
+    )
 }
 
 /// Exactly one Host header, of a loopback name; an absolute target must agree.
@@ -220,93 +298,6 @@ fn is_loopback_name(host: &str) -> bool {
 
 fn is_port(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Accepts while there are places.
-struct BoundedListener {
-    listener: tokio::net::TcpListener,
-    places: Arc<Semaphore>,
-    /// Declared after the listener and dropped after it.
-    _open: oneshot::Sender<()>,
-}
-
-impl axum::serve::Listener for BoundedListener {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                // Nobody closes the semaphore; if somebody did, there are no places any more.
-                std::future::pending::<()>().await;
-                continue;
-            };
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    let deadline = Box::pin(sleep(CONNECTION_PATIENCE));
-                    return (Connection { stream, deadline, _place: place }, address);
-                }
-                // Out of descriptors, most likely: accepting at once again would spin.
-                Err(_) => sleep(Duration::from_millis(100)).await,
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that gives its place back when no answer moves on it.
-struct Connection {
-    stream: TcpStream,
-    deadline: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        ready!(self.deadline.as_mut().poll(context));
-        Poll::Ready(io::ErrorKind::TimedOut.into())
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => self.poll_patience(context).map(Err),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(context, bytes) {
-            Poll::Ready(outcome) => {
-                let next = Instant::now() + CONNECTION_PATIENCE;
-                self.deadline.set(sleep_until(next));
-                Poll::Ready(outcome)
-            }
-            Poll::Pending => self.poll_patience(context).map(Err),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }
 
 #[cfg(test)]

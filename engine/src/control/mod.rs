@@ -7,10 +7,12 @@
 //! Invariants: no queue between the threads is unbounded, and nothing here makes a shard wait.
 
 mod agents;
+mod changes;
 mod crowd;
 pub(crate) mod frames;
 mod http;
 pub(crate) mod leaders;
+pub(crate) mod leases;
 mod lists;
 pub(crate) mod peers;
 pub(crate) mod post;
@@ -19,8 +21,10 @@ pub(crate) mod refresh;
 mod renewals;
 pub(crate) mod runtime;
 mod seeds;
+pub(crate) mod selection;
 mod stream;
 pub(crate) mod sync;
+pub(crate) mod upgrade;
 mod watch;
 
 #[cfg(test)]
@@ -31,6 +35,8 @@ mod runtime_tests;
 pub(crate) mod stage_tests;
 #[cfg(test)]
 mod sync_tests;
+#[cfg(test)]
+mod upgrade_tests;
 
 use std::io;
 use std::net::TcpListener;
@@ -52,10 +58,13 @@ use crate::tls::authority::{MeshAuthority, RevokedSteps};
 use crate::tls::credentials::server_name;
 use crate::tls::revocation::RevocationList;
 use crate::upkeep::Keeper;
+pub(crate) use http::socket::OwnerSocket;
+use leases::Leases;
 use post::Outbox;
 use refresh::MetadataSource;
 use stream::Driver;
 use sync::{Judge, SyncLimits, Terms};
+use upgrade::Upgrade;
 
 /// A shard that has not answered by then is not well, and its askers are told so.
 const INSPECTION_PATIENCE: Duration = Duration::from_secs(2);
@@ -75,6 +84,8 @@ pub(crate) enum ControlMessage {
     AddAgent { port: Box<AgentPort>, done: Reply<io::Result<()>> },
     /// Read this host's description of itself from here, every so often.
     FollowMetadata { agent: AgentId, period: Duration, source: MetadataSource },
+    /// Look for the mesh through these seeds, and no others.
+    Seeds { agent: AgentId, seeds: Vec<String>, file: Option<PathBuf> },
     /// Serve it no longer; `done` is called once its listeners are closed.
     RemoveAgent { agent: AgentId, done: Reply<()> },
     /// Something that a shard wants done.
@@ -98,6 +109,12 @@ pub(crate) struct AgentPort {
     pub(crate) sync_listener: TcpListener,
     /// Where HTTP is served; loopback only.
     pub(crate) http: Option<TcpListener>,
+    /// Where its owner may change it.
+    pub(crate) socket: Option<OwnerSocket>,
+    /// Its lifecycle, and the parts of the host that hand over work.
+    pub(crate) upgrade: Arc<Upgrade>,
+    /// What the host reports of others' work.
+    pub(crate) leases: Arc<Leases>,
     /// `host:port` of members to find the mesh through.
     pub(crate) seeds: Vec<String>,
     /// A file of more seeds.
@@ -174,6 +191,8 @@ struct Desk {
     agent: AgentId,
     shard: ShardHandle,
     site: Arc<dyn Site>,
+    upgrade: Arc<Upgrade>,
+    leases: Arc<Leases>,
     driver: Driver,
     limits: SyncLimits,
     /// Who was given revocation lists of late.

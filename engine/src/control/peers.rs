@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use mesh_gossip_proto::detector::contacts::Contact;
-use mesh_gossip_proto::{LeftReason, Member, MemberId, State, View, WallTime};
+use mesh_gossip_proto::{LeftReason, Member, MemberId, State, View};
 use serde::Serialize;
 
+use super::selection::{Page, Selection};
 use crate::orders::Inspection;
 use crate::wall::{Moment, rfc3339};
 
@@ -25,8 +26,11 @@ pub(crate) struct PeersDocument {
     pub(crate) generated_at: String,
     /// Who answers.
     pub(crate) local_node_id: String,
-    /// Every listed member, the local one first.
+    /// Every listed member that was asked for, the local one first.
     pub(crate) peers: Vec<Peer>,
+    /// Where the next page begins: after this node id. There is none without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
 }
 
 /// One member.
@@ -80,38 +84,68 @@ pub(crate) struct PeerMetadata {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-/// The document for `view`, with the contacts of `inspection`, as of `wall`. `is_revoked` judges a
-/// record's envelope: a member that is gone by a revocation list bears that reason.
+/// The document for `view`, with the contacts of `inspection`, of the members and the page that are
+/// asked for. `is_revoked` judges a record's envelope: a member that is gone by a revocation list
+/// bears that reason.
 pub(crate) fn peers_document(
     view: &View,
     inspection: &Inspection,
-    wall: WallTime,
+    asked: (&Selection, &Page),
     is_revoked: impl Fn(&[u8]) -> bool,
 ) -> PeersDocument {
-    let moment = Moment { instant: inspection.now, wall };
+    let (selection, page) = asked;
+    let node_id = |member: &Member| member.record.record().metadata.node_id.clone();
+    let mut members: Vec<&Member> =
+        view.listed().filter(|member| selection.admits(member)).collect();
+    members.sort_unstable_by_key(|member| place(view, member));
+    let local = view.member(view.local());
+    if let Some(after) = &page.after {
+        let is_local = |local: &Member| local.record.record().metadata.node_id == *after;
+        let place_before = (!local.is_some_and(is_local), after.as_str());
+        members.retain(|member| place(view, member) > place_before);
+    }
+    let rest = page.limit.map_or(0, |limit| members.len().saturating_sub(limit));
+    members.truncate(members.len() - rest);
+    let next = if rest > 0 { members.last().copied().map(node_id) } else { None };
+    PeersDocument {
+        schema_version: SCHEMA_VERSION,
+        generated_at: rfc3339(inspection.wall),
+        local_node_id: local.map(node_id).unwrap_or_default(),
+        peers: peers(members.into_iter(), inspection, is_revoked),
+        next,
+    }
+}
+
+/// The document for `view` as bytes, of everybody: what `GET /control/peers` answers, for a host that
+/// serves it itself. Members that are gone by a revocation list bear the reason `failed` here.
+///
+/// # Panics
+/// Never: the document has no keys that are not text.
+pub fn peers_json(view: &View, inspection: &Inspection) -> Vec<u8> {
+    let everybody = (&Selection::default(), &Page::default());
+    let document = peers_document(view, inspection, everybody, |_| false);
+    serde_json::to_vec(&document).expect("keys are text")
+}
+
+/// These members as readers are told of them.
+pub(crate) fn peers<'a>(
+    members: impl Iterator<Item = &'a Member>,
+    inspection: &Inspection,
+    is_revoked: impl Fn(&[u8]) -> bool,
+) -> Vec<Peer> {
+    let moment = Moment { instant: inspection.now, wall: inspection.wall };
     let contacts: HashMap<MemberId, Contact> = inspection.contacts.iter().copied().collect();
-    let mut members: Vec<&Member> = view.listed().collect();
-    members.sort_unstable_by_key(|member| {
-        (member.id() != view.local(), &member.record.record().metadata.node_id)
-    });
-    let local_node_id = members
-        .first()
-        .filter(|member| member.id() == view.local())
-        .map(|member| member.record.record().metadata.node_id.clone())
-        .unwrap_or_default();
-    let peers = members
-        .into_iter()
+    members
         .map(|member| {
             let reason = reason(member.state, || is_revoked(member.record.envelope()));
             peer(member, contacts.get(&member.id()).copied(), moment, reason)
         })
-        .collect();
-    PeersDocument {
-        schema_version: SCHEMA_VERSION,
-        generated_at: rfc3339(wall),
-        local_node_id,
-        peers,
-    }
+        .collect()
+}
+
+/// Where a member stands in the document: ourselves first, then ordinal by node id.
+pub(crate) fn place<'a>(view: &View, member: &'a Member) -> (bool, &'a str) {
+    (member.id() != view.local(), &member.record.record().metadata.node_id)
 }
 
 fn peer(
@@ -176,9 +210,25 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::control::selection::selection;
     use crate::control::stage_tests::{Person, inspection, view};
 
-    const WALL: WallTime = WallTime(1_714_564_800_250);
+    fn all(
+        view: &View,
+        inspection: &Inspection,
+        is_revoked: impl Fn(&[u8]) -> bool,
+    ) -> PeersDocument {
+        peers_document(view, inspection, (&Selection::default(), &Page::default()), is_revoked)
+    }
+
+    fn asked(view: &View, query: &[(&str, &str)]) -> (Vec<String>, Option<String>) {
+        let query: Vec<_> =
+            query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let (wanted, page) = selection(&query, true).unwrap();
+        let document = peers_document(view, &inspection(), (&wanted, &page), |_| false);
+        assert_eq!(document.local_node_id, "m", "whoever is selected");
+        (document.peers.into_iter().map(|peer| peer.node_id).collect(), document.next)
+    }
 
     fn literal() -> &'static str {
         concat!(
@@ -211,7 +261,7 @@ mod tests {
         let mut contact = Contact::new(inspection.now - Duration::from_secs(2));
         contact.measured(Duration::from_micros(420));
         inspection.contacts.push((MemberId::derive("test", "B"), contact));
-        let document = peers_document(&view, &inspection, WALL, |_| false);
+        let document = all(&view, &inspection, |_| false);
         assert_eq!(serde_json::to_string(&document).unwrap(), literal());
     }
 
@@ -232,11 +282,48 @@ mod tests {
         let revoked = |name| crate::control::stage_tests::record(name).envelope().to_vec();
         let revoked = ["m", "a", "c"].map(revoked);
         let is_revoked = |envelope: &[u8]| revoked.iter().any(|revoked| revoked == envelope);
-        let document = peers_document(&view, &inspection(), WALL, is_revoked);
+        let document = all(&view, &inspection(), is_revoked);
         let reasons: Vec<_> =
             document.peers.iter().map(|peer| (peer.node_id.as_str(), peer.reason)).collect();
         let expected =
             [("m", None), ("a", Some("revoked")), ("b", Some("failed")), ("c", Some("left"))];
         assert_eq!(reasons, expected);
+    }
+
+    #[test]
+    fn filters_of_one_key_are_alternatives_and_different_keys_all_hold() {
+        let view = view(&[
+            Person { name: "m", state: State::Alive },
+            Person { name: "a", state: State::Dead },
+            Person { name: "b", state: State::Suspect },
+            Person { name: "c", state: State::Alive },
+        ]);
+        let names = |query: &[(&str, &str)]| asked(&view, query).0.join("");
+        assert_eq!(names(&[]), "mabc");
+        assert_eq!(names(&[("status", "left")]), "a");
+        assert_eq!(names(&[("status", "Left"), ("status", "Suspect")]), "ab");
+        assert_eq!(names(&[("status", "Alive"), ("region", "eu")]), "mc");
+        assert_eq!(names(&[("status", "Alive"), ("region", "us")]), "");
+        assert_eq!(names(&[("label.rack", "r1"), ("role", "worker")]), "mabc");
+        assert_eq!(names(&[("label.rack", "r2")]), "");
+        assert_eq!(names(&[("label.row", "r1")]), "");
+        assert_eq!(names(&[("lifecycle", "draining")]), "");
+        assert_eq!(names(&[("cluster", "test"), ("lifecycle", "active")]), "mabc");
+    }
+
+    #[test]
+    fn pages_follow_the_documents_order_and_hold_everybody_once() {
+        let names = ["m", "z", "a", "q", "b"];
+        let view = view(&names.map(|name| Person { name, state: State::Alive }));
+        let (first, next) = asked(&view, &[("limit", "2")]);
+        assert_eq!((first.join(""), next.as_deref()), ("ma".into(), Some("a")));
+        let (second, next) = asked(&view, &[("limit", "2"), ("after", "a")]);
+        assert_eq!((second.join(""), next.as_deref()), ("bq".into(), Some("q")));
+        let (third, next) = asked(&view, &[("limit", "2"), ("after", "q")]);
+        assert_eq!((third.join(""), next), ("z".into(), None));
+        let (rest, _) = asked(&view, &[("after", "m")]);
+        assert_eq!(rest.join(""), "abqz", "ourselves come before everybody");
+        let (rest, _) = asked(&view, &[("after", "gone")]);
+        assert_eq!(rest.join(""), "qz", "a cursor outlives the member that it names");
     }
 }

@@ -93,6 +93,19 @@ impl Seeds {
         }
     }
 
+    /// The same for an agent that has had other seeds: those are forgotten first.
+    pub(super) async fn replace(self, desk: Arc<Desk>, resolvers: Arc<Semaphore>) {
+        let nobody = || Order::Command {
+            agent: desk.agent,
+            command: Command::Join(Vec::new()),
+            // A node that has left needs no seeds.
+            reply: Box::new(drop),
+        };
+        // A shard that takes no orders for seconds has other troubles, and then keeps its seeds.
+        let _ = offer(&desk, nobody).await;
+        self.keep_joining(desk, resolvers).await;
+    }
+
     /// The seeds that are addresses already.
     fn literal(&self) -> Vec<SocketAddr> {
         self.names.iter().filter_map(|name| name.parse().ok()).collect()

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use mesh_gossip_proto::membership::record::{Authority, Claim, first_record};
 use mesh_gossip_proto::{
-    DenseTable, Incarnation, Instant, Leader, Member, MemberId, MemberTable, Metadata, PeerError,
-    Scope, Signature, SignedRecord, State, Stats, View, WallTime,
+    Command, DenseTable, Incarnation, Instant, Leader, Lifecycle, Member, MemberId, MemberTable,
+    Metadata, PeerError, Scope, Signature, SignedRecord, State, Stats, View, WallTime,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
@@ -22,10 +23,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::sync::watch;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::leases::Leases;
 use super::post::{Mailbox, letter_box};
-use super::runtime::Control;
+use super::runtime::{Control, is_control_thread};
 use super::sync::{Judge, PROTOCOL, Side, SyncLimits, Terms};
-use super::{AgentPort, ControlMessage, Site};
+use super::upgrade::Upgrade;
+use super::{AgentPort, ControlMessage, OwnerSocket, Site};
 use crate::io::{Backend, IoStats, Waker};
 use crate::link::stats::LinkStats;
 use crate::metrics::Metrics;
@@ -87,12 +90,25 @@ pub(crate) fn record(name: &str) -> Arc<SignedRecord> {
 
 /// A view whose owner is the first person.
 pub(crate) fn view(people: &[Person]) -> View {
+    let people: Vec<_> =
+        people.iter().map(|person| (person.name.to_owned(), person.state)).collect();
+    view_of(&people, 1)
+}
+
+/// The view of these members, all alive, at `version`; the first is the local one.
+pub(crate) fn view_at(names: &[&str], version: u64) -> View {
+    let people: Vec<_> = names.iter().map(|name| ((*name).to_owned(), State::Alive)).collect();
+    view_of(&people, version)
+}
+
+/// The view of these members at `version`; the first is the local one.
+pub(crate) fn view_of(people: &[(String, State)], version: u64) -> View {
     let mut table = DenseTable::for_cluster("c", 1);
-    for person in people {
-        let record = record(person.name);
-        table.put(Member { record, state: person.state, since: Instant::ORIGIN });
+    for (name, state) in people {
+        let record = record(name);
+        table.put(Member { record, state: *state, since: Instant::ORIGIN });
     }
-    table.view(id(people[0].name), 1, inspection().now)
+    table.view(id(&people[0].0), version, inspection().now)
 }
 
 /// A view in which `leader` leads one scope, and nobody the other.
@@ -279,7 +295,13 @@ pub(crate) struct Stage {
     pub(crate) site: Arc<StageSite>,
     pub(crate) sync: SocketAddr,
     pub(crate) http: SocketAddr,
+    pub(crate) socket: PathBuf,
+    pub(crate) upgrade: Arc<Upgrade>,
+    pub(crate) leases: Arc<Leases>,
+    /// What the agent was told to publish, while somebody attends.
+    pub(crate) lifecycles: Arc<Mutex<Vec<Lifecycle>>>,
     pub(crate) events: Mailbox,
+    _home: tempfile::TempDir,
 }
 
 /// How a [`Stage`] is set.
@@ -318,6 +340,8 @@ impl Stage {
             published: Mutex::new(Arc::new(published(&people))),
             metrics: Metrics::new(backend, PeerLabels::Auto),
             joined: AtomicBool::new(true),
+            judged_in_control: AtomicBool::new(false),
+            judged_aside: AtomicBool::new(false),
             certified,
             trust: Arc::new(StageTrust {
                 revoked: Mutex::new(Vec::new()),
@@ -329,6 +353,10 @@ impl Stage {
         let control = Control::start_within(backend, 64, limits).unwrap();
         let (sync_listener, sync) = bound();
         let (http_listener, http) = bound();
+        let home = tempfile::tempdir().unwrap();
+        let socket = home.path().join("me.sock");
+        let upgrade = Arc::new(Upgrade::new(AGENT, shard(&orders)));
+        let leases = Arc::<Leases>::default();
         let port = AgentPort {
             agent: AGENT,
             shard: shard(&orders),
@@ -337,12 +365,34 @@ impl Stage {
             renewal: None,
             sync_listener,
             http: Some(http_listener),
+            socket: Some(OwnerSocket::bind(&socket).unwrap()),
+            upgrade: Arc::clone(&upgrade),
+            leases: Arc::clone(&leases),
             seeds,
             seed_file: None,
             events: outbox,
         };
         add(&control, port).unwrap();
-        Self { control, orders, site, sync, http, events }
+        let lifecycles = Arc::default();
+        Self {
+            control,
+            orders,
+            site,
+            sync,
+            http,
+            socket,
+            upgrade,
+            leases,
+            lifecycles,
+            events,
+            _home: home,
+        }
+    }
+
+    /// Puts this view in the place of the last one.
+    pub(crate) fn publish(&self, view: View) {
+        let published = Published { view, at: inspection().wall };
+        *self.site.published.lock().unwrap() = Arc::new(published);
     }
 
     /// Adds another agent that differs by where it serves HTTP.
@@ -355,11 +405,23 @@ impl Stage {
             renewal: None,
             sync_listener: bound().0,
             http: Some(http),
+            socket: None,
+            upgrade: Arc::clone(&self.upgrade),
+            leases: Arc::default(),
             seeds: Vec::new(),
             seed_file: None,
             events: letter_box(1, Delivery::Immediate).0,
         };
         add(&self.control, port)
+    }
+
+    /// Takes the agent away; returns once its listeners are closed.
+    pub(crate) fn remove(&self) {
+        let (sender, gone) = std::sync::mpsc::channel();
+        let done = Box::new(move |()| sender.send(()).unwrap());
+        let message = ControlMessage::RemoveAgent { agent: AGENT, done };
+        self.control.handle().try_send(message).unwrap();
+        gone.recv().unwrap();
     }
 
     /// Hands the control thread some work.
@@ -385,7 +447,7 @@ impl Stage {
     /// Answers inspections until the guard is dropped, as a shard would.
     pub(crate) fn attend(&self, inspection: Inspection) -> Attendant {
         let (orders, done) = (Arc::clone(&self.orders), Arc::new(AtomicBool::new(false)));
-        let ended = Arc::clone(&done);
+        let (ended, lifecycles) = (Arc::clone(&done), Arc::clone(&self.lifecycles));
         let thread = thread::spawn(move || {
             while !ended.load(Ordering::Acquire) {
                 match orders.pop() {
@@ -393,6 +455,11 @@ impl Stage {
                         assert_eq!(agent, AGENT);
                         reply(inspection.clone());
                     }
+                    Some(Order::Command { command: Command::SetLifecycle(to), reply, .. }) => {
+                        lifecycles.lock().unwrap().push(to);
+                        reply(Ok(()));
+                    }
+                    Some(Order::Leave { reply, .. }) => reply(Ok(2)),
                     Some(_) => {}
                     None => thread::sleep(Duration::from_millis(1)),
                 }
@@ -421,6 +488,9 @@ pub(crate) struct StageSite {
     pub(crate) published: Mutex<Arc<Published>>,
     pub(crate) metrics: Metrics,
     pub(crate) joined: AtomicBool,
+    /// Whether records were asked about on the control thread, and beside it.
+    pub(crate) judged_in_control: AtomicBool,
+    pub(crate) judged_aside: AtomicBool,
     certified: Certified,
     pub(crate) trust: Arc<StageTrust>,
 }
@@ -452,6 +522,9 @@ impl Site for StageSite {
     }
 
     fn is_revoked(&self, _envelope: &[u8]) -> bool {
+        let by_control = is_control_thread();
+        let judged = if by_control { &self.judged_in_control } else { &self.judged_aside };
+        judged.store(true, Ordering::Release);
         false
     }
 

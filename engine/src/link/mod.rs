@@ -504,6 +504,7 @@ impl Links {
     fn push(&mut self, to: SocketAddr, datagram: Vec<u8>) {
         self.stats.bytes_out += datagram.len() as u64;
         self.stats.handshake_bytes_out += datagram.len() as u64;
+        self.stats.handshake_datagrams_out += 1;
         self.outbox.push_back((to, datagram));
     }
 

@@ -24,6 +24,8 @@ pub struct LinkStats {
     pub bytes_out: u64,
     /// Bytes of UDP payload sent for handshakes.
     pub handshake_bytes_out: u64,
+    /// Datagrams sent for handshakes.
+    pub handshake_datagrams_out: u64,
     /// Handshakes begun by us.
     pub dials: u64,
     /// Handshakes beside the probe of a peer that was silent on its session.

@@ -93,6 +93,21 @@ impl RoundTrips {
         }
     }
 
+    /// Names peers by another rule, and at once.
+    pub(crate) fn set_policy(&mut self, policy: PeerLabels, view: &View) {
+        if self.policy == policy {
+            return;
+        }
+        self.stop_naming();
+        self.policy = policy;
+        self.naming = match policy {
+            PeerLabels::Auto => view.counts().present() <= AUTO_AT_MOST,
+            PeerLabels::On => true,
+            PeerLabels::Off => false,
+        };
+        self.name_all(view);
+    }
+
     /// Names peers again once they are few enough.
     pub(crate) fn resume_naming(&mut self, view: &View) {
         let few = view.counts().present() <= AUTO_AGAIN;
@@ -100,6 +115,10 @@ impl RoundTrips {
             return;
         }
         self.naming = true;
+        self.name_all(view);
+    }
+
+    fn name_all(&mut self, view: &View) {
         for member in view.members() {
             if member.state.is_present() && member.id() != view.local() {
                 self.known(&member.record);

@@ -8,11 +8,9 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-use mesh_gossip_proto::ScopeError;
 
 use super::keys::{self, Key, ROOT};
+use super::problem::Problem;
 
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,6 +133,8 @@ pub enum SettingsError {
     SetTwice {
         /// Below `mesh:gossip`.
         key: String,
+        /// What the other place says.
+        value: Shown,
         /// One place.
         first: Origin,
         /// The other place.
@@ -159,7 +159,7 @@ pub enum SettingsError {
         value: Shown,
         /// Where.
         origin: Origin,
-        /// What would be right.
+        /// Why not, and after a semicolon what would be right.
         why: &'static str,
     },
     /// A required key is not set.
@@ -184,199 +184,120 @@ impl SettingsError {
     }
 }
 
+/// One thing that is wrong, in the parts that a person or an editor asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The full key, where it is about one.
+    pub key: Option<String>,
+    /// What stands there, secrets redacted; `None` where nothing does.
+    pub value: Option<String>,
+    /// Where it stands; `None` where nothing does.
+    pub origin: Option<Origin>,
+    /// What is wrong.
+    pub problem: String,
+    /// What would be right.
+    pub fix: String,
+}
+
+impl SettingsError {
+    /// The same in parts.
+    pub fn diagnosis(&self) -> Diagnosis {
+        let value = match self {
+            Self::Unreadable { .. }
+            | Self::Syntax { .. }
+            | Self::NotText { .. }
+            | Self::Missing { .. } => None,
+            Self::UnknownKey { value, .. }
+            | Self::SetTwice { value, .. }
+            | Self::Invalid { value, .. }
+            | Self::Refused { value, .. } => Some(value.printable().to_owned()),
+        };
+        let (problem, fix) = (self.problem(), self.fix());
+        Diagnosis { key: self.key(), value, origin: self.origin(), problem, fix }
+    }
+
+    /// Where it stands.
+    pub fn origin(&self) -> Option<Origin> {
+        match self {
+            Self::Unreadable { path, why: _ } => {
+                Some(Origin::File { path: path.to_string_lossy().into(), line: 1 })
+            }
+            Self::Syntax { at: origin, .. }
+            | Self::NotText { origin }
+            | Self::UnknownKey { origin, .. }
+            | Self::SetTwice { second: origin, .. }
+            | Self::Invalid { origin, .. }
+            | Self::Refused { origin, .. } => Some(origin.clone()),
+            Self::Missing { .. } => None,
+        }
+    }
+
+    fn problem(&self) -> String {
+        match self {
+            Self::Unreadable { why, .. } => format!("cannot be read: {why}"),
+            Self::Syntax { column, why, .. } => format!("not valid JSON at column {column}: {why}"),
+            Self::NotText { .. } => "not valid UTF-8".into(),
+            Self::UnknownKey { .. } => "no such key".into(),
+            Self::SetTwice { first, .. } => format!("set twice, by {first} as well"),
+            Self::Invalid { problem, .. } => problem.fault(),
+            Self::Refused { why, .. } => halves(why).0.into(),
+            Self::Missing { .. } => "must be configured when gossip is enabled".into(),
+        }
+    }
+
+    fn fix(&self) -> String {
+        match self {
+            Self::Unreadable { .. } => {
+                "check that the path is right and that this process may read it".into()
+            }
+            Self::Syntax { .. } => {
+                "correct the file there; comments and trailing commas are allowed".into()
+            }
+            Self::NotText { .. } => "write the value as UTF-8 text".into(),
+            Self::UnknownKey { nearest: None, .. } => {
+                "remove it; docs/configuration.md lists all keys".into()
+            }
+            Self::UnknownKey { nearest: Some(near), origin, .. } => match origin {
+                Origin::Variable(_) => {
+                    format!("did you mean {ROOT}:{near} ({})?", keys::variable(near))
+                }
+                Origin::Default | Origin::File { .. } => format!("did you mean {ROOT}:{near}?"),
+            },
+            Self::SetTwice { .. } => "keep one".into(),
+            Self::Invalid { problem, .. } => problem.fix(),
+            Self::Refused { why, .. } => halves(why).1.into(),
+            Self::Missing { fix, .. } => (*fix).into(),
+        }
+    }
+}
+
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (problem, fix) = (self.problem(), self.fix());
         match self {
-            Self::Unreadable { path, why } => {
-                write!(f, "{}: cannot be read: {why}", path.display())
+            Self::Unreadable { path, .. } => write!(f, "{}: {problem}; {fix}", path.display()),
+            Self::Syntax { at, column, why } => {
+                write!(f, "{at}:{column}: not valid JSON: {why}; {fix}")
             }
-            Self::Syntax { at, column, why } => write!(f, "{at}:{column}: not valid JSON: {why}"),
-            Self::NotText { origin } => {
-                write!(f, "{origin}: not valid UTF-8; write the value as UTF-8 text")
+            Self::NotText { origin } => write!(f, "{origin}: {problem}; {fix}"),
+            Self::UnknownKey { key, value, origin, .. }
+            | Self::SetTwice { key, value, second: origin, .. }
+            | Self::Invalid { key, value, origin, .. } => {
+                write!(f, "{ROOT}:{key} = {value} ({origin}): {problem}; {fix}")
             }
-            Self::UnknownKey { key, value, origin, nearest } => {
-                write!(f, "{ROOT}:{key} = {value} ({origin}): no such key")?;
-                match (nearest, origin) {
-                    (Some(near), Origin::Variable(_)) => {
-                        write!(f, "; did you mean {ROOT}:{near} ({})?", keys::variable(near))
-                    }
-                    (Some(near), Origin::Default | Origin::File { .. }) => {
-                        write!(f, "; did you mean {ROOT}:{near}?")
-                    }
-                    (None, _) => f.write_str("; docs/configuration.md lists all keys"),
-                }
+            Self::Refused { key, value, origin, .. } => {
+                write!(f, "{ROOT}:{key} = {value} ({origin}): {problem}; {fix}")
             }
-            Self::SetTwice { key, first, second } => {
-                write!(f, "{ROOT}:{key}: set twice, by {first} and by {second}; keep one")
-            }
-            Self::Invalid { key, value, origin, problem } => {
-                write!(f, "{ROOT}:{key} = {value} ({origin}): {problem}")
-            }
-            Self::Refused { key, value, origin, why } => {
-                write!(f, "{ROOT}:{key} = {value} ({origin}): {why}")
-            }
-            Self::Missing { key, fix } => {
-                write!(f, "{ROOT}:{key} must be configured when gossip is enabled. {fix}")
-            }
+            Self::Missing { key, .. } => write!(f, "{ROOT}:{key} {problem}. {fix}"),
         }
     }
 }
 
 impl std::error::Error for SettingsError {}
 
-/// What is wrong with a value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Problem {
-    /// Not `true` or `false`.
-    Switch,
-    /// Not a whole number within bounds.
-    Count {
-        /// Smallest.
-        least: u64,
-        /// Largest.
-        most: u64,
-    },
-    /// Not a finite number.
-    Real,
-    /// A duration without a unit.
-    BareNumber,
-    /// Not a duration.
-    Span,
-    /// Hours and minutes, or minutes and seconds: nobody can tell.
-    TwoPartSpan,
-    /// Longer than any duration here may be.
-    SpanTooLong(Duration),
-    /// Empty.
-    Empty,
-    /// Not a segment of a certificate's identity.
-    Segment,
-    /// Not an IP address.
-    Address,
-    /// Not a host name or an IP address.
-    Host,
-    /// Not `host:port`.
-    Seed(SeedProblem),
-    /// Not a scope of leadership.
-    Scope(ScopeError),
-    /// Not a thumbprint.
-    Thumbprint,
-    /// Not SHA-256.
-    Fingerprint,
-    /// None of the words.
-    Choice {
-        /// The words.
-        allowed: &'static [&'static str],
-        /// The one that was probably meant.
-        nearest: Option<&'static str>,
-    },
-    /// Neither base64 nor PEM.
-    Base64,
-    /// The secret names no variable that is set.
-    SecretVariable,
-    /// The secret names a variable that holds bytes that are no text.
-    SecretNotText,
-    /// The file of a secret cannot be read.
-    SecretFile(std::io::ErrorKind),
-    /// A value stands where a section belongs.
-    Section,
-    /// A list or a section stands where one value belongs.
-    NotOneValue,
-    /// A list or a text stands where names with values belong.
-    Labels,
-    /// The index of a list is not a number.
-    Index,
-    /// The values contradict a rule of the protocol; the rule.
-    Protocol(String),
-}
-
-/// What is wrong with a seed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SeedProblem {
-    /// No port.
-    NoPort,
-    /// A port that is none.
-    Port,
-    /// A host that is none.
-    Host,
-    /// An IPv6 address without brackets.
-    Brackets,
-    /// A URL.
-    Scheme,
-}
-
-impl fmt::Display for SeedProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoPort => "has no port",
-            Self::Port => "has a port that is not a number from 1 to 65535",
-            Self::Host => "has a host that is neither a DNS name nor an IP address",
-            Self::Brackets => "is an IPv6 address without brackets",
-            Self::Scheme => "is a URL",
-        })
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Switch => f.write_str("neither true nor false"),
-            Self::Count { least, most } => write!(f, "not a whole number from {least} to {most}"),
-            Self::Real => f.write_str("not a number; write it as 1.5"),
-            Self::BareNumber => f.write_str(
-                "a duration needs a unit, since .NET reads a bare number as days; write 5s, 500ms \
-                 or 00:00:05",
-            ),
-            Self::Span => {
-                f.write_str("not a duration; write [d.]hh:mm:ss[.fff], or a number with ms, s, m or h")
-            }
-            Self::TwoPartSpan => f.write_str(
-                "a duration of two parts is ambiguous; write hh:mm:ss, or a number with m or s",
-            ),
-            Self::SpanTooLong(most) => {
-                write!(f, "longer than {} days, the most allowed", most.as_secs() / 86_400)
-            }
-            Self::Empty => f.write_str("must not be empty; give a value or remove the key"),
-            Self::Segment => f.write_str(
-                "is part of the certificate's identity: 1 to 128 characters of a-z 0-9 . _ -",
-            ),
-            Self::Address => f.write_str("not an IP address; write 0.0.0.0, 127.0.0.1 or ::"),
-            Self::Host => f.write_str(
-                "neither a DNS name nor an IP address; the port has a key of its own, advertisePort",
-            ),
-            Self::Seed(problem) => {
-                write!(f, "{problem}; write host:17421, 10.0.0.1:17421 or [2001:db8::1]:17421")
-            }
-            Self::Scope(problem) => problem.fmt(f),
-            Self::Thumbprint => f.write_str(
-                "not a thumbprint; write 40 (SHA-1) or 64 (SHA-256) hexadecimal digits",
-            ),
-            Self::Fingerprint => f.write_str(
-                "not a fingerprint; write the 64 hexadecimal digits that `mesh bootstrap init` told",
-            ),
-            Self::Choice { allowed, nearest } => {
-                write!(f, "not one of {}", allowed.join(", "))?;
-                match nearest {
-                    Some(near) => write!(f, "; did you mean {near}?"),
-                    None => Ok(()),
-                }
-            }
-            Self::Base64 => f.write_str("neither base64 nor PEM; encode the file with base64"),
-            Self::SecretVariable => f.write_str(
-                "names no environment variable that is set; set it, or give the path of a file",
-            ),
-            Self::SecretNotText => f.write_str(
-                "names an environment variable that is not valid UTF-8; write it as UTF-8 text",
-            ),
-            Self::SecretFile(why) => write!(f, "names a file that cannot be read: {why}"),
-            Self::Section => f.write_str("a section, not a value; its keys stand below it"),
-            Self::NotOneValue => f.write_str("one value is expected here"),
-            Self::Labels => {
-                f.write_str("names with one value each are expected, as in labels:rack = r7")
-            }
-            Self::Index => f.write_str("a list is expected; its elements are numbered from 0"),
-            Self::Protocol(rule) => f.write_str(rule),
-        }
-    }
+/// What is wrong, and what would be right.
+fn halves(why: &'static str) -> (&'static str, &'static str) {
+    why.split_once("; ").unwrap_or((why, "remove the key"))
 }
 
 /// Everything that is wrong, at once.

@@ -8,11 +8,14 @@
 //! Invariant: every value is checked against the one table of keys ([`keys::KEYS`]), and a secret
 //! leaves this module only inside `TlsOptions`.
 
+mod check;
 mod error;
 pub mod keys;
 mod layer;
 mod pile;
+mod problem;
 mod resolve;
+pub mod schema;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -26,10 +29,12 @@ use std::io::{self, Read};
 
 use zeroize::Zeroizing;
 
-pub use error::{Origin, Problem, SeedProblem, SettingsError, SettingsErrors, Shown};
+pub use check::Checked;
+pub use error::{Diagnosis, Origin, SettingsError, SettingsErrors, Shown};
 use keys::{Default, Key, Kind, ROOT, Standing};
 use layer::Statement;
 use pile::{Part, Pile, Written, invalid};
+pub use problem::{Problem, SeedProblem};
 use sources::FileSource;
 pub use sources::Sources;
 use value::Value;
@@ -108,6 +113,12 @@ impl Settings {
     /// Everything that is wrong: files that cannot be read, keys that do not exist, values that
     /// their key cannot take.
     pub fn load(sources: &Sources) -> Result<Self, SettingsErrors> {
+        let (settings, errors) = Self::read(sources);
+        SettingsErrors::check(errors, settings)
+    }
+
+    /// What can be read, without what cannot, and what is wrong with the latter.
+    fn read(sources: &Sources) -> (Self, Vec<SettingsError>) {
         let mut errors = Vec::new();
         let mut pile = Pile::default();
         for variable in sources.garbled.iter().filter(|name| concerns_us(name)) {
@@ -138,7 +149,7 @@ impl Settings {
             }
         }
         let host_name = value::segment_from(sources.host_name.as_deref().unwrap_or("localhost"));
-        SettingsErrors::check(errors, Self { entries, host_name })
+        (Self { entries, host_name }, errors)
     }
 
     /// Whether the agent runs at all. When it does not, there is nothing to resolve.

@@ -8,9 +8,10 @@ use std::collections::btree_map::Entry as Slot;
 
 use zeroize::Zeroizing;
 
-use super::error::{Origin, Problem, SettingsError, Shown};
+use super::error::{Origin, SettingsError, Shown};
 use super::keys::{self, Key, Kind};
 use super::layer::{Said, Statement};
+use super::problem::Problem;
 
 /// Which part of a key's value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +54,7 @@ impl Pile {
                 }
                 Slot::Occupied(slot) => {
                     errors.push(SettingsError::SetTwice {
+                        value: Shown::of(key, statement.said.text()),
                         key: statement.name,
                         first: slot.get().clone(),
                         second: statement.origin,

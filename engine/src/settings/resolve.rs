@@ -17,15 +17,16 @@ use mesh_gossip_proto::batch::Delivery;
 use mesh_gossip_proto::config::{Config, Detector, Fanout, Limits};
 use zeroize::Zeroizing;
 
-use super::error::{Origin, Problem, SettingsError, SettingsErrors, Shown};
+use super::error::{Origin, SettingsError, SettingsErrors, Shown};
 use super::keys::{self, Default, Standing};
 use super::pile::{Part, invalid};
+use super::problem::Problem;
 use super::value::{self, Value};
 use super::{Note, Settings};
 use crate::io::SPIN_MAX;
 use crate::options::{
-    Advertise, AgentOptions, BackendChoice, ControlOptions, EngineOptions, Material, PeerLabels,
-    RenewalOptions, RevocationOptions, TlsOptions, UpkeepOptions,
+    Advertise, AgentOptions, BackendChoice, ControlOptions, ControlSocket, EngineOptions, Material,
+    PeerLabels, RenewalOptions, RevocationOptions, TlsOptions, UpkeepOptions,
 };
 
 const NO_CERTIFICATE: &str = "Set it to a PEM file (variable MESH_GOSSIP_CERT_PATH), or give the \
@@ -80,6 +81,7 @@ impl Settings {
             tls,
             control: Some(ControlOptions {
                 bind: SocketAddr::new(self.address("control:address"), self.port("control:port")),
+                socket: self.control_socket(),
             }),
             peer_labels: match self.word("metrics:peerLabels") {
                 "auto" => PeerLabels::Auto,
@@ -193,6 +195,17 @@ impl Settings {
             SettingsError::Refused { key, value, origin, why }
         };
         standing.chain(by_value).map(refuse).collect()
+    }
+
+    fn control_socket(&self) -> ControlSocket {
+        match (self.path("control:socket"), std::env::var_os("XDG_RUNTIME_DIR")) {
+            (Some(path), _) => ControlSocket::At(path),
+            (None, Some(home)) if !home.is_empty() => {
+                let name = format!("{}.sock", self.node_id());
+                ControlSocket::IfPossible(PathBuf::from(home).join("mesh-gossip").join(name))
+            }
+            (None, _) => ControlSocket::Off,
+        }
     }
 
     fn engine(&self) -> EngineOptions {

@@ -80,6 +80,14 @@ impl Sources {
         self
     }
 
+    /// The files that are read on load, whether they exist or not.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().filter_map(|file| match file {
+            FileSource::Required(path) | FileSource::Optional(path) => Some(path.as_path()),
+            FileSource::Text(_, _) => None,
+        })
+    }
+
     /// Adds JSON text; errors call it `name`.
     pub fn json(mut self, name: &str, text: &str) -> Self {
         self.files.push(FileSource::Text(name.into(), Zeroizing::new(text.into())));

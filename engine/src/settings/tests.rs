@@ -2,7 +2,10 @@
 
 mod claims;
 mod documents;
+mod effects;
 mod every_key;
+mod mistakes;
+mod schemas;
 
 use super::{Described, Settings, SettingsErrors, Sources};
 

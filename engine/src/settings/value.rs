@@ -11,8 +11,8 @@ use std::time::Duration;
 use mesh_gossip_proto::Scope;
 use zeroize::Zeroizing;
 
-use super::error::{Problem, SeedProblem};
 use super::keys::Kind;
+use super::problem::{Problem, SeedProblem};
 
 /// A parsed value.
 #[derive(Clone, PartialEq)]

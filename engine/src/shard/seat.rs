@@ -19,7 +19,7 @@ use crate::io::{AnyDatagrams, Datagrams, IoStats, SocketId};
 use crate::link::pacing::Pace;
 use crate::link::{LinkEvent, Links};
 use crate::metrics::RoundTrips;
-use crate::orders::{AgentId, Inspection, Renewal, Reply, Work};
+use crate::orders::{Adjustment, AgentId, Inspection, Renewal, Reply, Work};
 use crate::shared::Shared;
 use crate::snapshot::Published;
 
@@ -152,6 +152,19 @@ impl Seat {
             self.links.set_authority(now, authority);
         }
         Ok(())
+    }
+
+    /// Takes over other options.
+    pub(super) fn adjust(&mut self, adjustment: Adjustment) -> Result<(), CommandError> {
+        match adjustment {
+            Adjustment::Weigh(metadata) => self.node.weigh_metadata(&metadata),
+            Adjustment::Take { left_retention, peer_labels, has_seeds } => {
+                self.node.set_left_retention(left_retention);
+                self.round_trips.set_policy(peer_labels, &self.shared.snapshot.load().view);
+                self.awaits_seeds &= has_seeds;
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn tell_when_left(&mut self, reply: Reply<Result<usize, CommandError>>) {

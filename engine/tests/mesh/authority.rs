@@ -51,7 +51,7 @@ impl Authority {
             metadata_refresh: Duration::from_secs(30),
             events: Delivery::default(),
             tls: self.issue(node_id, role).tls_options(&self.0),
-            control: Some(ControlOptions { bind: ANY_PORT }),
+            control: Some(ControlOptions::at(ANY_PORT)),
             peer_labels: PeerLabels::Auto,
             upkeep: UpkeepOptions::default(),
         }

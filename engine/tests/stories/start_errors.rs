@@ -69,7 +69,7 @@ fn a_busy_control_port_is_named_and_the_gossip_port_given_back() {
         drop(free);
         let holder = TcpListener::bind(own_address()).unwrap();
         let bind = holder.local_addr().unwrap();
-        options.control = Some(ControlOptions { bind });
+        options.control = Some(ControlOptions::at(bind));
         let error = refused(options.clone(), stage.backend);
         let taken = bind.port().to_string();
         mentions(&error, &["mesh:gossip:control:port", &taken, "choose another port"]);
@@ -121,10 +121,10 @@ fn a_dropped_agent_gives_its_ports_back_at_once() {
         let engine = Engine::start(engine).unwrap();
         let mut options = authority.options("again", "worker");
         options.bind = own_address();
-        options.control = Some(ControlOptions { bind: options.bind });
+        options.control = Some(ControlOptions::at(options.bind));
         let first = Agent::start(&engine, options.clone()).unwrap();
         options.bind = first.local_address();
-        options.control = first.control_address().map(|bind| ControlOptions { bind });
+        options.control = first.control_address().map(ControlOptions::at);
         drop(first);
         for restart in 1..=20 {
             let agent = Agent::start(&engine, options.clone());

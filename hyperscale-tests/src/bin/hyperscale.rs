@@ -1,4 +1,4 @@
-//! `hyperscale`: simulations of mesh-gossip in virtual time, from the command line.
+//! `hyperscale`: scenarios of mesh-gossip in virtual time and on real sockets, from the command line.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -9,10 +9,14 @@ use hyperscale_tests::progress::Progress;
 use hyperscale_tests::report::machine;
 use hyperscale_tests::scenario::criteria;
 use hyperscale_tests::suite::sweep;
-use hyperscale_tests::{flags, mix, scenario, suite};
+use hyperscale_tests::{flags, mix, real, scenario, suite};
 
 #[derive(Parser)]
-#[command(name = "hyperscale", version, about = "Simulations of mesh-gossip in virtual time")]
+#[command(
+    name = "hyperscale",
+    version,
+    about = "Scenarios of mesh-gossip, simulated and on sockets"
+)]
 struct Line {
     #[command(subcommand)]
     verb: Verb,
@@ -22,6 +26,8 @@ struct Line {
 enum Verb {
     /// Runs one scenario; exits with 1 when it misses its own thresholds.
     Sim(Box<flags::Flags>),
+    /// Runs one scenario with real agents on loopback; exits with 1 when it misses its thresholds.
+    Real(Box<real::Flags>),
     /// Runs the table of scenarios and writes report.json, report.md and plots.
     Suite(suite::Flags),
     /// Runs a mix of all faults under many seeds, until a checker finds a violation.
@@ -34,6 +40,11 @@ fn with_huge_pages() {
     const TUNABLES: &str = "GLIBC_TUNABLES";
     let mut args = std::env::args_os();
     let (Some(name), None) = (args.next(), std::env::var_os(TUNABLES)) else { return };
+    let args: Vec<_> = args.collect();
+    // What real agents hold is measured, as any host holds it.
+    if args.first().is_some_and(|verb| verb == "real") {
+        return;
+    }
     let mut again = Command::new("/proc/self/exe");
     again.arg0(name).args(args).env(TUNABLES, "glibc.malloc.hugetlb=1");
     // Without huge pages it is slower, and no less right.
@@ -45,6 +56,7 @@ fn main() -> ExitCode {
     with_huge_pages();
     let passed = match Line::parse().verb {
         Verb::Sim(flags) => sim(&flags),
+        Verb::Real(flags) => on_sockets(&flags),
         Verb::Suite(flags) => whole_suite(&flags),
         Verb::Sweep(flags) => Ok(seeds(&flags)),
     };
@@ -68,6 +80,45 @@ fn sim(flags: &flags::Flags) -> Result<bool, Box<dyn std::error::Error>> {
         println!("{}", serde_json::to_string(&outcome)?);
     }
     Ok(outcome.pass)
+}
+
+fn on_sockets(flags: &real::Flags) -> Result<bool, Box<dyn std::error::Error>> {
+    let plan = flags.plan()?;
+    let seconds = (plan.warmup + plan.duration).as_secs();
+    let report = real::run(&plan, flags.sockets, &Progress::bar(seconds, "s"))?;
+    print_sockets(&report.figures);
+    print(&report.run, &report.outcome());
+    if flags.plan.json {
+        println!("{}", report.json()?);
+    }
+    Ok(report.pass())
+}
+
+fn print_sockets(figures: &real::Figures) {
+    let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
+    let line = |name: &str, value: String| println!("{name:<15}{value}");
+    let (before, after) = figures.load_average;
+    line("backend", figures.backend.into());
+    line("converged", format!("{:?} from the first start", figures.joined.converged));
+    line(
+        "processor",
+        format!(
+            "{:.2} % of a core, load average {before:.2} before and {after:.2} after",
+            figures.cpu_percent()
+        ),
+    );
+    line(
+        "memory",
+        format!(
+            "{:.1} MiB resident, {:.1} of them the program's pages, {:.1} when all had joined; {} \
+             sessions, {} with expanded keys",
+            mib(figures.memory.resident),
+            mib(figures.memory.file),
+            mib(figures.grown.joined),
+            figures.sessions.all,
+            figures.sessions.hot
+        ),
+    );
 }
 
 fn print(run: &Run, outcome: &Outcome) {

@@ -155,7 +155,7 @@ fn refresh_crl(args: &RenewArgs, files: &NodeFiles, path: &Path) -> Result<(), B
 /// Renews whenever it is time, until a signal comes or the authority refuses for good.
 fn daemon(args: &RenewArgs, files: &NodeFiles) -> Result<(), BootstrapError> {
     let log = LogOptions { format: LogFormat::Json, level: LevelFilter::INFO };
-    logging::start(log).map_err(BootstrapError::Logging)?;
+    let _level = logging::start(log).map_err(BootstrapError::Logging)?;
     let stop = Stop::on_signals().map_err(BootstrapError::Process)?;
     let password = password(args.pkcs12_password_file.as_ref())?;
     let [chain, _, _] = files.read_with(password.as_deref().map(String::as_str))?;

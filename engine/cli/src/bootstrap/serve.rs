@@ -17,7 +17,7 @@ use crate::signals::Stop;
 
 pub(super) fn serve(args: &ServeArgs) -> Result<(), BootstrapError> {
     let log = LogOptions { format: LogFormat::Json, level: LevelFilter::INFO };
-    logging::start(log).map_err(BootstrapError::Logging)?;
+    let _level = logging::start(log).map_err(BootstrapError::Logging)?;
     let stop = Stop::on_signals().map_err(BootstrapError::Process)?;
     let registrar = Arc::new(authority::open(&args.dir, Some(|line| eprintln!("{line}")))?);
     if args.dir.join(ROOT_KEY).exists() {

@@ -75,7 +75,7 @@ pub(crate) fn agent(
         metadata_refresh: Duration::from_secs(30),
         events: Delivery::default(),
         tls: identity.tls.clone(),
-        control: control_port.map(|port| ControlOptions { bind: SocketAddr::new(LOOPBACK, port) }),
+        control: control_port.map(|port| ControlOptions::at(SocketAddr::new(LOOPBACK, port))),
         peer_labels: PeerLabels::Auto,
         upkeep: UpkeepOptions::default(),
     }

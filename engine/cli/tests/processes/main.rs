@@ -7,8 +7,11 @@
 mod bad_input;
 #[cfg(target_os = "linux")]
 mod capture;
+mod config;
 mod demo;
 mod environment;
 mod lives;
+mod manual;
+mod owner;
 mod signals;
 mod stage;

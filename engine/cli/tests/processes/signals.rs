@@ -75,3 +75,49 @@ fn a_hangup_takes_over_another_certificate() -> Outcome {
     assert_eq!(agent.peers()?[0]["status"], "Alive");
     Ok(())
 }
+
+/// What can change while an agent runs does, by a signal or by the file alone; what cannot is named;
+/// and a mistake changes nothing.
+#[test]
+fn settings_change_while_an_agent_runs() -> Outcome {
+    let stage = Stage::new("reload", "reload.local")?;
+    let mut settings = stage.settings("reload-a", "worker")?;
+    let file = stage.write("node.json", &settings)?;
+    let agent = stage.start(&file, &[])?;
+    let own = || Ok::<_, Box<dyn std::error::Error>>(agent.peers()?[0]["metadata"].take());
+    assert_eq!(own()?["region"], "local");
+
+    // No signal: the file is noticed.
+    settings.insert("region".into(), "eu-1".into());
+    settings.insert("labels".into(), serde_json::json!({"rack": "r7"}));
+    settings.insert("log".into(), serde_json::json!({"format": "json", "level": "debug"}));
+    settings.insert("interval".into(), "900ms".into());
+    stage.write("node.json", &settings)?;
+    let line = until("the file is noticed", || {
+        Ok(lines(&agent, "a settings file changed: settings reloaded").pop())
+    })?;
+    assert_eq!(line["Changed"], "region, labels, log:level");
+    assert_eq!(line["NeedsRestart"], "interval");
+    let metadata = own()?;
+    assert_eq!((&metadata["region"], &metadata["labels"]["rack"]), (&"eu-1".into(), &"r7".into()));
+
+    // Half of it is right, and none of it is taken.
+    settings.insert("region".into(), "eu-2".into());
+    settings.insert("grace".into(), "1ms".into());
+    stage.write("node.json", &settings)?;
+    let line = until("the mistake is told", || Ok(lines(&agent, "nothing changed").pop()))?;
+    let reason = line["Reason"].as_str().unwrap_or_default();
+    for part in ["mesh:gossip:grace", "1ms", "node.json:", "100ms to 60s"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    assert_eq!(own()?["region"], "eu-1");
+
+    settings.remove("grace");
+    settings.insert("labels".into(), serde_json::json!({}));
+    stage.write("node.json", &settings)?;
+    until("labels are taken back", || Ok(own()?["labels"]["rack"].is_null().then_some(())))?;
+    let told = lines(&agent, "settings reloaded");
+    assert_eq!(told.last().map(|line| &line["Changed"]), Some(&"region, labels".into()));
+    assert_eq!(told.last().map(|line| &line["NeedsRestart"]), Some(&"interval".into()));
+    Ok(())
+}

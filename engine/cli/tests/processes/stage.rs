@@ -236,6 +236,11 @@ impl Process {
         Ok(self.child.wait()?)
     }
 
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Outcome<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// Asks it to end (SIGTERM) and waits until it has.
     pub(crate) fn terminate(&mut self) -> Outcome<ExitStatus> {
         self.signal("TERM")?;

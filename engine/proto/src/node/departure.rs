@@ -96,10 +96,25 @@ impl<T: MemberTable> Node<T> {
         now: Instant,
         metadata: Metadata,
     ) -> Result<(), CommandError> {
+        self.weigh_metadata(&metadata)?;
+        let own = &self.local().record().metadata;
+        let due = self.due().metadata.metadata_version;
+        if (Metadata { metadata_version: due, ..metadata.clone() }) == self.due().metadata {
+            return Ok(());
+        }
+        let metadata = Metadata { metadata_version: own.metadata_version + 1, ..metadata };
+        self.change(now, |record| record.metadata = metadata)
+    }
+
+    /// Whether this could be published.
+    ///
+    /// # Errors
+    /// [`CommandError`] says why not.
+    pub fn weigh_metadata(&self, metadata: &Metadata) -> Result<(), CommandError> {
         if self.departure.is_leaving() {
             return Err(CommandError::Stopped);
         }
-        let own = self.local().record().metadata.clone();
+        let own = &self.local().record().metadata;
         for (new, old, name) in [
             (&metadata.node_id, &own.node_id, "nodeId"),
             (&metadata.cluster_id, &own.cluster_id, "clusterId"),
@@ -109,14 +124,8 @@ impl<T: MemberTable> Node<T> {
                 return Err(CommandError::Immutable(name));
             }
         }
-        let due = self.due().metadata.metadata_version;
-        if (Metadata { metadata_version: due, ..metadata.clone() }) == self.due().metadata {
-            return Ok(());
-        }
-        let metadata = Metadata { metadata_version: own.metadata_version + 1, ..metadata };
-        let revised = NodeRecord { metadata, ..self.due().clone() };
-        check(&revised, &self.config)?;
-        self.change(now, |record| record.metadata = revised.metadata)
+        let metadata = Metadata { metadata_version: own.metadata_version + 1, ..metadata.clone() };
+        check(&NodeRecord { metadata, ..self.due().clone() }, &self.config)
     }
 
     /// What we say of ourselves, or will as soon as we may: a change made in exile is held.

@@ -6,6 +6,7 @@
 //! Invariants: the table grows to `limits.members` and no further; nobody who is present makes
 //! room; whoever is forgotten leaves its tombstone.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{Node, REAP_EVERY};
@@ -63,6 +64,14 @@ impl<T: MemberTable> Node<T> {
         self.contacts.forget(id);
         self.noticed.remove(&id);
         self.emit(Event::Forgotten(id));
+    }
+
+    /// Departed members are listed for so long from here on (rule L-4).
+    pub fn set_left_retention(&mut self, retention: Duration) {
+        if self.config.left_retention != retention {
+            Arc::make_mut(&mut self.config).left_retention = retention;
+            self.version += 1;
+        }
     }
 
     /// Forgets departed members whose retention is over (rule L-2), and acquaintances that never

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::super::{LogFormat, LogOptions, Origin, Settings, Sources};
 use super::{described, errors, least, load, with_file, with_variables};
-use crate::options::{BackendChoice, Delivery, Material, RevocationOptions};
+use crate::options::{BackendChoice, ControlSocket, Delivery, Material, RevocationOptions};
 
 #[test]
 fn later_files_cover_earlier_ones_and_the_environment_covers_files() {
@@ -211,7 +211,10 @@ fn all_errors_are_told_at_once() {
 fn a_key_that_stands_twice_in_one_place_is_an_error() {
     let found =
         errors(&least().json("app.json", "{\"mesh:gossip:port\": 1,\n\"Mesh:Gossip:Port\": 2}"));
-    assert_eq!(found, ["mesh:gossip:Port: set twice, by app.json:1 and by app.json:2; keep one"]);
+    assert_eq!(
+        found,
+        ["mesh:gossip:Port = \"2\" (app.json:2): set twice, by app.json:1 as well; keep one"]
+    );
 }
 
 #[test]
@@ -247,16 +250,15 @@ fn what_this_build_does_not_do_is_refused_by_name() {
 #[test]
 fn keys_without_effect_give_a_note_with_their_origin() {
     let subtree = r#"{"passiveViewSize": 64, "shuffleInterval": "2s", "indirectPings": 3,
-        "control": {"socket": "/run/s"}, "io": {"spin": "20ms"},
+        "io": {"spin": "20ms"},
         "tls": {"checkCertificateRevocation": true, "reloadIntervalOverride": "1m"}}"#;
     let settings = load(&with_file(subtree));
     settings.resolve().unwrap();
     let keys: Vec<String> = settings.notes().iter().map(|note| note.key.clone()).collect();
-    for key in ["passiveViewSize", "shuffleInterval", "indirectPings", "control:socket", "io:spin"]
-    {
+    for key in ["passiveViewSize", "shuffleInterval", "indirectPings", "io:spin"] {
         assert!(keys.contains(&format!("mesh:gossip:{key}")), "{key}: {keys:?}");
     }
-    assert_eq!(keys.len(), 6, "{keys:?}");
+    assert_eq!(keys.len(), 5, "{keys:?}");
     assert!(settings.notes()[0].to_string().contains("(app.json:"));
     assert_eq!(settings.certificate_reload_interval(), Duration::from_secs(60));
 }
@@ -419,7 +421,7 @@ fn a_secret_is_found_in_a_variable_or_in_a_file() {
 fn settings_resolve_to_the_options_that_were_written() {
     let subtree = r#"{"bindAddress": "::", "port": 0, "advertisePort": 443, "metadataRefreshPeriod": "1m",
         "tls": {"allowedThumbprints": ["AB:CDabcdabcdabcdabcdabcdabcdabcdabcdabcd"], "keyPath": "k.pem"},
-        "io": {"backend": "MMSG", "shards": 2}, "control": {"address": "[::1]", "port": 0},
+        "io": {"backend": "MMSG", "shards": 2}, "control": {"address": "[::1]", "port": 0, "socket": "/run/s"},
         "log": {"format": "json", "level": "warn"}, "limits": {"members": 10, "tests": 11, "proofs": 12,
             "broadcasts": 13, "broadcastBytes": 14},
         "retransmitLimit": 5, "grace": "1.5s", "events": {"delivery": "immediate"},
@@ -430,7 +432,9 @@ fn settings_resolve_to_the_options_that_were_written() {
     assert_eq!((engine.backend, engine.shards), (BackendChoice::Mmsg, Some(2)));
     assert_eq!(agent.bind, "[::]:0".parse::<SocketAddr>().unwrap());
     assert_eq!((agent.advertise.host, agent.advertise.port), (None, Some(443)));
-    assert_eq!(agent.control.map(|control| control.bind), "[::1]:0".parse().ok());
+    let control = agent.control.unwrap();
+    assert_eq!(control.bind, "[::1]:0".parse().unwrap());
+    assert_eq!(control.socket, ControlSocket::At("/run/s".into()));
     assert_eq!(agent.node_id, "mesh-host-1");
     assert_eq!(agent.tls.allowed_thumbprints, ["abcd".repeat(10)]);
     let limits = agent.protocol.limits;

@@ -1,0 +1,87 @@
+//! What an agent's owner changes from the command line, and what everybody then sees.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{ChildStdout, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::stage::{Outcome, Process, Stage, omnirelay, stderr, stdout, until};
+
+const NODES: [&str; 2] = ["owner-a", "owner-b"];
+
+/// Two agents, whose sockets are below `runtime`.
+fn pair(stage: &Stage, runtime: &str) -> Outcome<[Process; 2]> {
+    let mut seed = None;
+    let mut start = |node: &str| -> Outcome<Process> {
+        let mut settings = stage.settings(node, "worker")?;
+        let first = format!("127.0.0.1:{}", settings["port"]);
+        settings.insert("seedPeers".into(), json!([seed.get_or_insert(first)]));
+        let config = stage.write(&format!("{node}.json"), &settings)?;
+        stage.start(&config, &[("XDG_RUNTIME_DIR", runtime)])
+    };
+    Ok([start(NODES[0])?, start(NODES[1])?])
+}
+
+/// Reads what a watch prints until it tells this of the first node.
+fn heard(watch: &mut Lines<BufReader<ChildStdout>>, key: &str, wanted: &str) -> Outcome {
+    for line in watch {
+        let peer: Value = serde_json::from_str(&line?)?;
+        if peer["nodeId"] == NODES[0] && peer[key] == wanted {
+            return Ok(());
+        }
+    }
+    Err(format!("the watch ended before {key} was {wanted}").into())
+}
+
+/// A node is cordoned, drained, resumed and sent away; who watches its peer is told each step.
+#[test]
+fn a_node_is_cordoned_drained_resumed_and_sent_away_through_its_socket() -> Outcome {
+    let stage = Stage::new("owner", "owner.test")?;
+    let runtime = stage.home().join("run");
+    let runtime = runtime.to_str().ok_or("a path that is text")?;
+    let [mut changed, watching] = pair(&stage, runtime)?;
+    let mesh = |line: &str| {
+        let mut command = omnirelay(stage.home());
+        command.env("XDG_RUNTIME_DIR", runtime).arg("mesh").args(line.split(' ')).output()
+    };
+    let several = mesh("cordon")?;
+    assert_eq!(several.status.code(), Some(1));
+    assert!(stderr(&several).contains("--node ID (owner-a, owner-b)"), "{}", stderr(&several));
+    let mut watcher = omnirelay(stage.home())
+        .args(["mesh", "peers", "watch", "--format", "ndjson", "-u", &watching.control])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut watch = BufReader::new(watcher.stdout.take().ok_or("stdout is piped")?).lines();
+    heard(&mut watch, "lifecycle", "active")?;
+    for (line, state, seen) in [
+        ("cordon --node owner-a --reason disk", "State: cordoned\nReason: disk\n", "cordoned"),
+        ("uncordon --node owner-a", "State: active\n", "active"),
+        (
+            "drain --node owner-a --reason kernel --wait",
+            "State: drained\nReason: kernel",
+            "drained",
+        ),
+        ("upgrade status --node owner-a", "State: drained\nReason: kernel\n", ""),
+        ("upgrade resume --node owner-a", "State: active\n", "active"),
+        ("cordon --node owner-a", "State: cordoned\n", "cordoned"),
+    ] {
+        let output = mesh(line)?;
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+        assert!(stdout(&output).starts_with(state), "{line}: {}", stdout(&output));
+        if !seen.is_empty() {
+            heard(&mut watch, "lifecycle", seen)?;
+        }
+    }
+    let conflict = mesh("resume --node owner-a")?;
+    assert_eq!(conflict.status.code(), Some(1));
+    assert!(stderr(&conflict).contains("uncordon it"), "{}", stderr(&conflict));
+    let left = mesh("leave --node owner-a")?;
+    assert_eq!(left.status.code(), Some(0), "{}", stderr(&left));
+    assert_eq!(stdout(&left), "left the mesh; 1 members acknowledged it\n");
+    heard(&mut watch, "reason", "left")?;
+    watcher.kill()?;
+    watcher.wait()?;
+    let ended = until("the process ends", || changed.ended())?;
+    assert_eq!(ended.code(), Some(0), "a daemon that has left is done");
+    Ok(())
+}

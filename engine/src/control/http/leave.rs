@@ -1,0 +1,57 @@
+//! `/control/leave` and `/control/force-leave`.
+//!
+//! Invariant: a goodbye goes on whether or not whoever asked waits for the answer.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use mesh_gossip_proto::{Command, CommandError};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::{Front, refusal, unwell};
+use crate::orders::{Order, Reply};
+
+/// Says goodbye; the answer comes when enough members know, or says that it is under way.
+pub(super) async fn leave(State(front): State<Arc<Front>>) -> Response {
+    let agent = front.desk.agent;
+    match order(&front, |reply| Order::Leave { agent, reply }).await {
+        Some(Ok(acknowledged)) => {
+            front.desk.upgrade.leaves();
+            Json(json!({"acknowledged": acknowledged})).into_response()
+        }
+        Some(Err(error)) => refused(&error),
+        None => unwell(),
+    }
+}
+
+/// Obeys an operator's signed order, which is the body, and passes it on (rule S-14).
+pub(super) async fn force_leave(State(front): State<Arc<Front>>, body: Bytes) -> Response {
+    let (agent, command) = (front.desk.agent, Command::ForceLeave(body.to_vec()));
+    match order(&front, |reply| Order::Command { agent, command, reply }).await {
+        Some(Ok(())) => Json(json!({"status": "obeyed"})).into_response(),
+        Some(Err(error)) => refused(&error),
+        None => unwell(),
+    }
+}
+
+async fn order<T: Send + 'static>(
+    front: &Front,
+    order: impl FnOnce(Reply<T>) -> Order,
+) -> Option<T> {
+    let (answer, asked) = oneshot::channel();
+    let reply = Box::new(move |done| {
+        // Whoever asked may have given up.
+        let _ = answer.send(done);
+    });
+    front.desk.shard.order(order(reply)).ok()?;
+    asked.await.ok()
+}
+
+fn refused(error: &CommandError) -> Response {
+    refusal(StatusCode::CONFLICT, &error.to_string())
+}

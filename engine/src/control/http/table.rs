@@ -1,0 +1,307 @@
+//! Every route once: the router and the document at `/openapi.json` are both made from this.
+//!
+//! Invariant: a route that is served is documented, and the other way round.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use serde_json::{Map, Value, json};
+
+use super::{Front, healthz, leaders, leases, leave, members, metrics, readyz, upgrade, watch};
+
+/// One route.
+pub(super) struct Route {
+    /// Its path.
+    pub(super) path: &'static str,
+    /// Whether it is served below `/omnirelay` as well, as readers of the reference know it.
+    pub(super) is_aliased: bool,
+    /// What is served there.
+    pub(super) what: What,
+    /// In a line.
+    pub(super) summary: &'static str,
+}
+
+/// What is served at a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Peers,
+    Watch,
+    Leaders,
+    LeaseHealth,
+    Upgrade,
+    Drain,
+    Resume,
+    Cordon,
+    Uncordon,
+    Leave,
+    ForceLeave,
+    Metrics,
+    Healthz,
+    Readyz,
+    OpenApi,
+}
+
+const fn route(path: &'static str, what: What, summary: &'static str) -> Route {
+    Route { path, is_aliased: false, what, summary }
+}
+
+const fn aliased(path: &'static str, what: What, summary: &'static str) -> Route {
+    Route { path, is_aliased: true, what, summary }
+}
+
+/// All of them.
+pub(super) const ROUTES: &[Route] = &[
+    aliased("/control/peers", What::Peers, "Members, by filters and pages."),
+    aliased("/control/peers/watch", What::Watch, "Members as they change, by server-sent events."),
+    aliased("/control/leaders", What::Leaders, "Who leads what; advice, and no lock."),
+    aliased("/control/lease-health", What::LeaseHealth, "Who may be given work."),
+    route("/control/upgrade", What::Upgrade, "How far the node is with its drain."),
+    route("/control/upgrade/drain", What::Drain, "Hands the node's work over."),
+    route("/control/upgrade/resume", What::Resume, "Ends a drain, or calls it off."),
+    route("/control/cordon", What::Cordon, "Takes no new work of the mesh."),
+    route("/control/uncordon", What::Uncordon, "Takes new work again."),
+    route("/control/leave", What::Leave, "Says goodbye to the mesh."),
+    route("/control/force-leave", What::ForceLeave, "Obeys an operator's signed order."),
+    aliased("/metrics", What::Metrics, "Metrics in Prometheus' text format."),
+    route("/healthz", What::Healthz, "Whether the agent's shard answers."),
+    route("/readyz", What::Readyz, "Whether the node is joined and takes work."),
+    route("/openapi.json", What::OpenApi, "This document."),
+];
+
+impl Route {
+    /// Every path it is served at.
+    pub(super) fn paths(&self) -> impl Iterator<Item = String> {
+        let alias = self.is_aliased.then(|| format!("/omnirelay{}", self.path));
+        std::iter::once(self.path.to_owned()).chain(alias)
+    }
+}
+
+impl What {
+    pub(super) fn handler(self) -> MethodRouter<Arc<Front>> {
+        match self {
+            Self::Peers => get(members::peers),
+            Self::Watch => get(watch::watch),
+            Self::Leaders => get(leaders),
+            Self::LeaseHealth => get(leases::lease_health),
+            Self::Upgrade => get(upgrade::status),
+            Self::Drain => post(upgrade::drain),
+            Self::Resume => post(upgrade::resume),
+            Self::Cordon => post(upgrade::cordon),
+            Self::Uncordon => post(upgrade::uncordon),
+            Self::Leave => post(leave::leave),
+            Self::ForceLeave => post(leave::force_leave),
+            Self::Metrics => get(metrics),
+            Self::Healthz => get(healthz),
+            Self::Readyz => get(readyz),
+            Self::OpenApi => get(openapi),
+        }
+    }
+
+    /// Whether it changes something, and is a POST.
+    pub(super) fn changes(self) -> bool {
+        match self {
+            Self::Drain
+            | Self::Resume
+            | Self::Cordon
+            | Self::Uncordon
+            | Self::Leave
+            | Self::ForceLeave => true,
+            Self::Peers
+            | Self::Watch
+            | Self::Leaders
+            | Self::LeaseHealth
+            | Self::Upgrade
+            | Self::Metrics
+            | Self::Healthz
+            | Self::Readyz
+            | Self::OpenApi => false,
+        }
+    }
+
+    fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Peers => &[
+                "status",
+                "role",
+                "cluster",
+                "region",
+                "lifecycle",
+                "label.NAME",
+                "limit",
+                "after",
+            ],
+            Self::Watch => &["status", "role", "cluster", "region", "lifecycle", "label.NAME"],
+            Self::Leaders => &["scope"],
+            Self::LeaseHealth
+            | Self::Upgrade
+            | Self::Drain
+            | Self::Resume
+            | Self::Cordon
+            | Self::Uncordon
+            | Self::Leave
+            | Self::ForceLeave
+            | Self::Metrics
+            | Self::Healthz
+            | Self::Readyz
+            | Self::OpenApi => &[],
+        }
+    }
+
+    /// Media type and schema of a success.
+    fn answer(self) -> (&'static str, Value) {
+        let named = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
+        let object = || json!({"type": "object"});
+        match self {
+            Self::Peers => ("application/json", named("Peers")),
+            Self::Watch => ("text/event-stream", json!({"type": "string"})),
+            Self::LeaseHealth => ("application/json", named("LeaseHealth")),
+            Self::Upgrade | Self::Drain | Self::Resume | Self::Cordon | Self::Uncordon => {
+                ("application/json", named("Upgrade"))
+            }
+            Self::Metrics => ("text/plain", json!({"type": "string"})),
+            Self::Leaders | Self::Leave | Self::ForceLeave | Self::Healthz | Self::Readyz => {
+                ("application/json", object())
+            }
+            Self::OpenApi => ("application/json", object()),
+        }
+    }
+}
+
+async fn openapi() -> Response {
+    Json(document()).into_response()
+}
+
+/// The OpenAPI document.
+fn document() -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        for path in route.paths() {
+            let method = if route.what.changes() { "post" } else { "get" };
+            paths.insert(path, json!({method: operation(route)}));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "mesh-gossip control server",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Over loopback TCP it only tells; POST needs the control socket.",
+        },
+        "paths": paths,
+        "components": {"schemas": schemas()},
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let (kind, schema) = route.what.answer();
+    let failure = |why: &str| {
+        let schema = json!({"$ref": "#/components/schemas/Error"});
+        json!({"description": why, "content": {"application/json": {"schema": schema}}})
+    };
+    let mut responses = Map::new();
+    responses.insert(
+        "200".into(),
+        json!({"description": "Done.", "content": {kind: {"schema": schema}}}),
+    );
+    responses.insert("403".into(), failure("Not over this connection, or from a web page."));
+    responses.insert("503".into(), failure("The agent does not answer, or is not ready."));
+    if route.what.changes() {
+        responses.insert("400".into(), failure("The body is not understood."));
+        responses.insert("409".into(), failure("Not in the node's present state."));
+        responses.insert("413".into(), failure("The body is too large."));
+    }
+    let parameters = route.what.parameters();
+    if !parameters.is_empty() {
+        responses.insert("400".into(), failure("The query is not understood."));
+    }
+    let parameters: Vec<Value> = parameters
+        .iter()
+        .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}}))
+        .collect();
+    let mut operation = json!({
+        "summary": route.summary, "parameters": parameters, "responses": responses,
+    });
+    if matches!(route.what, What::Drain | What::Cordon) {
+        let schema = properties(&[("reason", "string")], &[]);
+        operation["requestBody"] =
+            json!({"required": false, "content": {"application/json": {"schema": schema}}});
+    }
+    operation
+}
+
+/// An object with these properties, by name and type; `others` by name and schema.
+fn properties(simple: &[(&str, &str)], others: &[(&str, Value)]) -> Value {
+    let simple = simple.iter().map(|(name, kind)| ((*name).to_owned(), json!({"type": kind})));
+    let others = others.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone()));
+    json!({"type": "object", "properties": simple.chain(others).collect::<Map<_, _>>()})
+}
+
+fn schemas() -> Value {
+    let list = |items: Value| json!({"type": "array", "items": items});
+    let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let said = properties(
+        &[
+            ("role", "string"),
+            ("clusterId", "string"),
+            ("region", "string"),
+            ("meshVersion", "string"),
+            ("http3Support", "boolean"),
+            ("endpoint", "string"),
+            ("metadataVersion", "integer"),
+        ],
+        &[("labels", texts.clone())],
+    );
+    let peer = properties(
+        &[
+            ("nodeId", "string"),
+            ("status", "string"),
+            ("lastSeen", "string"),
+            ("rttMs", "number"),
+            ("lifecycle", "string"),
+            ("incarnation", "string"),
+            ("reason", "string"),
+            ("lastContact", "string"),
+        ],
+        &[("metadata", said)],
+    );
+    let head = [
+        ("schemaVersion", "string"),
+        ("generatedAt", "string"),
+        ("localNodeId", "string"),
+        ("next", "string"),
+    ];
+    let participant =
+        properties(&[("name", "string"), ("state", "string"), ("error", "string")], &[]);
+    let upgrade = [("state", "string"), ("reason", "string"), ("updatedAt", "string")];
+    let lease = properties(
+        &[("sequenceId", "integer"), ("attempt", "integer"), ("leaseId", "string")],
+        &[],
+    );
+    let lease_peer = properties(
+        &[
+            ("peerId", "string"),
+            ("lastHeartbeat", "string"),
+            ("lastDisconnect", "string"),
+            ("isHealthy", "boolean"),
+            ("activeAssignments", "integer"),
+            ("pendingReassignments", "integer"),
+        ],
+        &[("activeLeases", list(lease)), ("metadata", texts)],
+    );
+    let summary = properties(
+        &[
+            ("eligiblePeers", "integer"),
+            ("unhealthyPeers", "integer"),
+            ("pendingReassignments", "integer"),
+        ],
+        &[],
+    );
+    json!({
+        "Error": properties(&[("error", "string")], &[]),
+        "Peers": properties(&head, &[("peers", list(peer))]),
+        "Upgrade": properties(&upgrade, &[("participants", list(participant))]),
+        "LeaseHealth": properties(&[], &[("peers", list(lease_peer)), ("summary", summary)]),
+    })
+}

@@ -1,0 +1,221 @@
+//! What sockets showed: the simulator's object, and beside it what only sockets have.
+//!
+//! Invariant: every field of the simulator is there; one that sockets do not tell is null, never a
+//! zero.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::counters::Gauges;
+use super::process::{Memory, Threads};
+use crate::measure::ms;
+use crate::outcome::{Outcome, Run, rounded};
+use crate::scenario::criteria::Check;
+
+/// Fields of the simulator that sockets do not tell: what is inside a sealed datagram, whose verdict a
+/// death was, what streams carried, a history that could be repeated.
+const UNTOLD: [&str; 11] = [
+    "false_verdicts",
+    "false_verdicts_healthy",
+    "body_bytes_per_node_s",
+    "bytes_per_node_s_by_purpose",
+    "bytes_per_node_s_peak",
+    "stream_bytes_per_node_s",
+    "settling_bytes",
+    "settling_sketches",
+    "words",
+    "violations",
+    "trace_hash",
+];
+
+/// How the start went, from the first agent's start call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Joined {
+    /// Until the last start call returned,
+    pub started: Duration,
+    /// and until every view held everybody.
+    pub converged: Duration,
+}
+
+/// Resident memory of the process after each step, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Grown {
+    /// Before anything.
+    pub process: u64,
+    /// All keys and certificates are made.
+    pub certificates: u64,
+    /// The engine's threads run.
+    pub engine: u64,
+    /// Every agent holds every other.
+    pub joined: u64,
+}
+
+/// Sessions at the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sessions {
+    /// The median agent's.
+    pub p50: usize,
+    /// The most at one agent.
+    pub max: usize,
+    /// All agents together.
+    pub all: usize,
+    /// Those with expanded keys.
+    pub hot: usize,
+}
+
+impl Sessions {
+    pub(super) fn of(gauges: &[Gauges]) -> Self {
+        let mut each: Vec<usize> = gauges.iter().map(|gauge| gauge.sessions).collect();
+        each.sort_unstable();
+        Self {
+            p50: each.get(each.len() / 2).copied().unwrap_or(0),
+            max: each.last().copied().unwrap_or(0),
+            all: each.iter().sum(),
+            hot: gauges.iter().map(|gauge| gauge.hot).sum(),
+        }
+    }
+}
+
+/// What only sockets have.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// The backend in use.
+    pub backend: &'static str,
+    /// How the start went.
+    pub joined: Joined,
+    /// The measured window.
+    pub window: Duration,
+    /// Processor time in it, by thread; the measuring thread's is left out.
+    pub threads: Threads,
+    /// Memory at its end.
+    pub memory: Memory,
+    /// Memory before.
+    pub grown: Grown,
+    /// Sessions at its end.
+    pub sessions: Sessions,
+    /// Open descriptors at its end.
+    pub descriptors: usize,
+    /// Suspicions in it.
+    pub suspicions: u64,
+    /// Datagrams in it that the kernel dropped because a socket was full.
+    pub receive_drops: u64,
+    /// Tasks that wanted a core of this machine, before and after.
+    pub load_average: (f64, f64),
+    /// The command line that plays the same again.
+    pub replay: String,
+}
+
+impl Figures {
+    /// Processor time of all threads.
+    pub fn processor(&self) -> Duration {
+        self.threads.values().sum()
+    }
+
+    /// Share of one core in the window.
+    pub fn cpu_percent(&self) -> f64 {
+        self.share(self.processor())
+    }
+
+    fn share(&self, used: Duration) -> f64 {
+        100.0 * used.as_secs_f64() / self.window.as_secs_f64().max(1e-9)
+    }
+
+    fn json(&self, nodes: usize) -> Value {
+        let threads: serde_json::Map<String, Value> = self
+            .threads
+            .iter()
+            .map(|(name, used)| (name.clone(), rounded(self.share(*used)).into()))
+            .collect();
+        let Grown { process, certificates, engine, joined } = self.grown;
+        let more = |after: u64, before: u64| after.saturating_sub(before);
+        let total = self.memory.resident;
+        json!({
+            "backend": self.backend,
+            "started_ms": ms(self.joined.started),
+            "converged_ms": ms(self.joined.converged),
+            "cpu_percent_of_core": rounded(self.cpu_percent()),
+            "cpu_percent_of_core_per_node": rounded(self.cpu_percent() / nodes.max(1) as f64),
+            "cpu_percent_of_core_by_thread": threads,
+            "memory_bytes": {
+                "total": total,
+                "anonymous": self.memory.anonymous,
+                "program": self.memory.file,
+                "before_anything": process,
+                "certificates": more(certificates, process),
+                "engine": more(engine, certificates),
+                "agents_until_joined": more(joined, engine),
+                "agents_after": more(total, joined),
+                "per_node": more(total, engine) / nodes.max(1) as u64,
+            },
+            "sessions": { "all": self.sessions.all, "with_expanded_keys": self.sessions.hot },
+            "members_held": nodes * nodes,
+            "descriptors": self.descriptors,
+            "suspicions": self.suspicions,
+            "receive_drops": self.receive_drops,
+            "load_average": [self.load_average.0, self.load_average.1],
+        })
+    }
+}
+
+/// A run on sockets.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// As of the simulator.
+    pub run: Run,
+    /// What only sockets have.
+    pub figures: Figures,
+    /// Every threshold that applies.
+    pub checks: Vec<Check>,
+}
+
+impl Report {
+    pub(super) fn new(run: Run, figures: Figures) -> Self {
+        Self { run, figures, checks: Vec::new() }
+    }
+
+    /// Whether every threshold was met.
+    pub fn pass(&self) -> bool {
+        self.checks.iter().all(|check| check.pass)
+    }
+
+    /// The simulator's figures.
+    pub fn outcome(&self) -> Outcome {
+        let mut outcome = self.run.outcome();
+        outcome.replay.clone_from(&self.figures.replay);
+        outcome.checks.clone_from(&self.checks);
+        outcome.pass = self.pass();
+        // Where nothing is joined or healed in the window, the start is the only convergence.
+        let start = ms(self.figures.joined.converged);
+        if self.run.converged.is_empty() {
+            outcome.converged_ms = Some(start);
+        }
+        outcome
+    }
+
+    /// The JSON object of the run.
+    ///
+    /// # Errors
+    /// What serde says; figures that are no numbers.
+    pub fn json(&self) -> serde_json::Result<Value> {
+        let mut object = serde_json::to_value(self.outcome())?;
+        for field in UNTOLD {
+            object[field] = Value::Null;
+        }
+        object["sockets"] = self.figures.json(self.run.plan.nodes);
+        Ok(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_agent_has_so_many_sessions_and_all_together_more() {
+        let gauge = |sessions| Gauges { sessions, hot: 1 };
+        let sessions = Sessions::of(&[gauge(9), gauge(2), gauge(4)]);
+        assert_eq!((sessions.p50, sessions.max, sessions.all, sessions.hot), (4, 9, 15, 3));
+        assert_eq!(Sessions::of(&[]).max, 0);
+    }
+}

@@ -1,0 +1,198 @@
+//! The agents of a run: certified by one authority in memory, on one engine, on loopback.
+//!
+//! Each has a name, a certificate and a port of its own. Who is killed and starts again does so on
+//! its port and with its certificate, as a restarted host would.
+//!
+//! Invariant: what a killed agent counted is kept, so that sums over all agents never fall.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Subject};
+use mesh_gossip::options::{
+    Advertise, AgentOptions, Delivery, EngineOptions, PeerLabels, UpkeepOptions,
+};
+use mesh_gossip::proto::{Instant, MemberId};
+use mesh_gossip::{Agent, Engine, HostEvent, StartError};
+
+use super::RealError;
+use super::counters::{Counters, Gauges};
+use super::timeline;
+use crate::plan::Plan;
+
+/// Name of the mesh.
+const CLUSTER: &str = "hyperscale";
+/// Longer than any run.
+const VALIDITY: Duration = Duration::from_secs(30 * 86_400);
+
+/// Members to be and members that run.
+pub(super) struct Hosts {
+    options: Vec<AgentOptions>,
+    agents: Vec<Option<Agent>>,
+    /// What the killed ones had counted.
+    gone: Counters,
+    /// Dropped last: its threads end with the last handle.
+    engine: Engine,
+}
+
+/// The options of every host, certificates included.
+pub(super) struct Identities(Vec<AgentOptions>);
+
+impl Identities {
+    /// Mints all of them.
+    pub(super) fn mint(plan: &Plan) -> Result<Self, RealError> {
+        let now = SystemTime::now();
+        let authority =
+            CertificateAuthority::create("hyperscale.local", CLUSTER, now, CaValidity::default())
+                .map_err(RealError::Mint)?;
+        let mint = |node: usize| {
+            let node_id = format!("node-{node}");
+            let issued = authority
+                .issue(&Subject::new(&node_id, "worker"), now, VALIDITY)
+                .map_err(RealError::Mint)?;
+            let region = format!("region-{}", node % usize::from(plan.regions.max(1)));
+            let tls = issued.tls_options(&authority);
+            Ok(AgentOptions {
+                protocol: plan.config(CLUSTER),
+                node_id,
+                role: "worker".into(),
+                region,
+                mesh_version: env!("CARGO_PKG_VERSION").into(),
+                http3_support: false,
+                labels: [("rack".to_owned(), "r1".to_owned())].into(),
+                bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                advertise: Advertise::default(),
+                seeds: Vec::new(),
+                seed_file: None,
+                metadata_refresh: Duration::from_secs(30),
+                events: Delivery::Immediate,
+                tls,
+                control: None,
+                peer_labels: PeerLabels::Auto,
+                upkeep: UpkeepOptions::default(),
+            })
+        };
+        (0..plan.nodes).map(mint).collect::<Result<_, RealError>>().map(Self)
+    }
+}
+
+impl Hosts {
+    /// Nobody runs yet.
+    pub(super) fn asleep(
+        identities: Identities,
+        options: EngineOptions,
+    ) -> Result<Self, StartError> {
+        let Identities(all) = identities;
+        let agents = all.iter().map(|_| None).collect();
+        let engine = Engine::start(options)?;
+        Ok(Self { options: all, agents, gone: Counters::default(), engine })
+    }
+
+    /// The engine.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// How many there are, running or not.
+    pub(super) fn len(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// Who is who.
+    pub(super) fn ids(&self) -> impl Iterator<Item = MemberId> {
+        self.options.iter().map(|options| MemberId::derive(CLUSTER, &options.node_id))
+    }
+
+    /// Those that run, by their number.
+    pub(super) fn running(&self) -> impl Iterator<Item = (usize, &Agent)> {
+        let agents = self.agents.iter().enumerate();
+        agents.filter_map(|(node, agent)| Some((node, agent.as_ref()?)))
+    }
+
+    /// Starts a host that does not run; everybody's seed is the first.
+    pub(super) fn start(&mut self, node: usize) -> Result<(), StartError> {
+        assert!(self.agents[node].is_none(), "node {node} is started once");
+        let mut options = self.options[node].clone();
+        if node > 0 {
+            let seed = self.agents[0].as_ref().map(|seed| seed.local_address().to_string());
+            options.seeds = seed.into_iter().collect();
+        }
+        let agent = match Agent::start(&self.engine, options.clone()) {
+            // A connection on its way out may have been given the port meanwhile.
+            Err(StartError::Bind { .. }) if options.bind.port() != 0 => {
+                options.bind.set_port(0);
+                Agent::start(&self.engine, options)
+            }
+            outcome => outcome,
+        }?;
+        self.options[node].bind = agent.local_address();
+        self.agents[node] = Some(agent);
+        Ok(())
+    }
+
+    /// Drops these without a goodbye, all at the same time; returns when.
+    pub(super) fn kill(&mut self, nodes: &[usize]) -> Result<Instant, RealError> {
+        let mut dying = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let agent = self.agents[*node].take();
+            let agent = agent.unwrap_or_else(|| panic!("node {node} is killed while it runs"));
+            self.gone.add(&Counters::of(&agent).map_err(RealError::Agent)?.0);
+            dying.push(agent);
+        }
+        let at = timeline::now();
+        thread::scope(|scope| {
+            for agent in dying {
+                scope.spawn(|| agent.kill());
+            }
+        });
+        Ok(at)
+    }
+
+    /// What hosts were told since they were last asked.
+    pub(super) fn told(&self, mut take: impl FnMut(usize, HostEvent)) {
+        for (node, agent) in self.running() {
+            while let Some(batch) = agent.next_events(Duration::ZERO) {
+                batch.into_iter().for_each(|event| take(node, event));
+            }
+        }
+    }
+
+    /// Running hosts that hold exactly the running ones present, and nobody in doubt if that counts.
+    pub(super) fn complete(&self, doubted_too: bool) -> usize {
+        let running = self.running().count();
+        let whole = |agent: &Agent| {
+            let counts = agent.with_view(|published| published.view.counts());
+            counts.present() == running && (doubted_too || counts.suspect == 0)
+        };
+        self.running().filter(|(_, agent)| whole(agent)).count()
+    }
+
+    /// Share of wrong entries in the views of running hosts.
+    pub(super) fn view_error(&self) -> f64 {
+        let up: Vec<(MemberId, bool)> =
+            self.ids().zip(self.agents.iter().map(Option::is_some)).collect();
+        let (mut wrong, mut looks) = (0, 0);
+        for (_, agent) in self.running() {
+            let published = agent.view();
+            looks += up.len();
+            for (id, up) in &up {
+                let present = published.view.state(*id).is_some_and(|state| state.is_present());
+                wrong += usize::from(present != *up);
+            }
+        }
+        wrong as f64 / looks.max(1) as f64
+    }
+
+    /// Everything counted so far, and the gauges of those that run.
+    pub(super) fn counters(&self) -> Result<(Counters, Vec<Gauges>), RealError> {
+        let mut total = self.gone;
+        let mut gauges = Vec::new();
+        for (_, agent) in self.running() {
+            let (counters, gauge) = Counters::of(agent).map_err(RealError::Agent)?;
+            total.add(&counters);
+            gauges.push(gauge);
+        }
+        Ok((total, gauges))
+    }
+}

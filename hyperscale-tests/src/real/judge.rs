@@ -1,0 +1,85 @@
+//! Thresholds of a run on sockets: the simulator's, and what a process may cost.
+//!
+//! Invariant: a threshold of the simulator that sockets cannot judge is printed as not judged, with the
+//! reason; none is left out and none is loosened.
+
+use std::time::Duration;
+
+use super::figures::Report;
+use crate::measure::{Spread, ms};
+use crate::plan::Scenario;
+use crate::scenario::criteria::{self, Check};
+
+/// What one process with so many agents may take.
+struct Budget {
+    converge: Duration,
+    cpu_percent: f64,
+    memory_bytes: f64,
+}
+
+/// Killed agents are gone from every view after so long.
+const GONE_MS: f64 = 8_000.0;
+/// A handful of members has a patience of its own.
+const CROWD: usize = 17;
+
+fn budget(nodes: usize) -> Option<Budget> {
+    let of = |seconds, cpu_percent, memory_bytes| Budget {
+        converge: Duration::from_secs(seconds),
+        cpu_percent,
+        memory_bytes,
+    };
+    match nodes {
+        0..=256 => Some(of(10, 10.0, 250e6)),
+        257..=1_000 => Some(of(30, 25.0, 1_073_741_824.0)),
+        _ => None,
+    }
+}
+
+/// The report with every threshold that applies.
+pub(super) fn judged(mut report: Report) -> Report {
+    let told = |check: &Check| !check.name.starts_with("egress of the seed");
+    let (mut checks, untold): (Vec<Check>, Vec<Check>) =
+        criteria::judge(&report.run).into_iter().partition(told);
+    checks.extend(untold.into_iter().map(|check| {
+        let why = "agents do not count what their streams carried";
+        Check::not_judged(&check.name, check.limit, why.into())
+    }));
+    cost(&report, &mut checks);
+    if report.run.plan.scenario == Scenario::Crash && report.run.plan.nodes >= CROWD {
+        let slowest = Spread::of_ms(&report.run.found.full).max;
+        checks.push(Check::at_most("gone from every view, max (ms)", slowest, GONE_MS));
+    }
+    report.checks = checks;
+    report
+}
+
+fn cost(report: &Report, checks: &mut Vec<Check>) {
+    let (plan, figures) = (&report.run.plan, &report.figures);
+    let Some(budget) = budget(plan.nodes) else { return };
+    if plan.scenario != Scenario::JoinStorm {
+        let took = Some(ms(figures.joined.converged));
+        checks.push(Check::at_most("all see all from one seed (ms)", took, ms(budget.converge)));
+    }
+    let (before, after) = figures.load_average;
+    if plan.scenario == Scenario::Steady && plan.crashes() == 0 {
+        let cpu =
+            Check::at_most("percent of a core", Some(figures.cpu_percent()), budget.cpu_percent);
+        checks.push(cpu.beside(format!("load average {before:.2} before, {after:.2} after")));
+    }
+    let memory = Some(figures.memory.resident as f64);
+    checks.push(Check::at_most("resident bytes", memory, budget.memory_bytes));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_the_budget_of_its_size() {
+        let cpu = |nodes| budget(nodes).map(|budget| budget.cpu_percent);
+        assert_eq!(
+            (cpu(256), cpu(257), cpu(1_000), cpu(1_001)),
+            (Some(10.0), Some(25.0), Some(25.0), None)
+        );
+    }
+}

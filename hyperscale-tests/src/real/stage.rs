@@ -1,0 +1,307 @@
+//! The sockets as a scenario sees them: who runs, what is done to them, and what can be read off.
+//!
+//! Invariant: whatever is done to an agent is entered into the timeline with the moment before it was
+//! done, so that no verdict seems earlier than its cause.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant as Clock};
+
+use mesh_gossip::proto::Instant;
+
+use super::counters::Counters;
+use super::figures::{Figures, Grown, Joined, Report, Sessions};
+use super::flags::Sockets;
+use super::hosts::Hosts;
+use super::process::{self, Memory, Threads};
+use super::timeline::{self, Entry, Timeline};
+use super::{CONVERGE_LIMIT, CONVERGE_LOOK, RealError};
+use crate::ledger::peak_bytes;
+use crate::outcome::{Load, Run};
+use crate::plan::{Plan, Scenario};
+use crate::progress::Progress;
+use crate::scenario::script::{Act, Script};
+
+/// Hosts are asked so often what they were told.
+const TICK: Duration = Duration::from_millis(20);
+/// After a heal, agreement is looked at so often, and closely until it has lasted for so long.
+const AGREEMENT: Duration = Duration::from_millis(100);
+const LASTS: Duration = Duration::from_secs(15);
+/// Views are compared with the truth so often, where members come and go.
+const VIEWS: Duration = Duration::from_secs(10);
+/// The last events of a window are on their way for so long.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A mesh on sockets.
+pub(super) struct Stage<'a> {
+    plan: &'a Plan,
+    script: Script,
+    hosts: Hosts,
+    timeline: Timeline,
+    opening: Opening,
+    fired: BTreeMap<String, u64>,
+    healed: Option<Duration>,
+    disagreed: Option<Duration>,
+    agreement: Vec<(f64, f64)>,
+    errors: (f64, u32),
+}
+
+/// How it stood when the window opened.
+struct Opening {
+    at: Instant,
+    counters: Counters,
+    threads: Threads,
+    load_average: f64,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn new(plan: &'a Plan, hosts: Hosts) -> Self {
+        let now = timeline::now();
+        let opening = Opening {
+            at: now,
+            counters: Counters::default(),
+            threads: Threads::new(),
+            load_average: 0.0,
+        };
+        Self {
+            plan,
+            script: Script::of(plan),
+            timeline: Timeline::new(now, hosts.ids()),
+            hosts,
+            opening,
+            fired: BTreeMap::new(),
+            healed: None,
+            disagreed: None,
+            agreement: Vec::new(),
+            errors: (0.0, 0),
+        }
+    }
+
+    /// Starts everybody, or the seed alone before a storm; all find all.
+    pub(super) fn start(&mut self, progress: &Progress) -> Result<Joined, RealError> {
+        let begun = Clock::now();
+        let first = if self.plan.scenario == Scenario::JoinStorm { 1 } else { self.hosts.len() };
+        for node in 0..first {
+            self.hosts.start(node)?;
+            progress.say(&format!("{} of {first} agents started", node + 1));
+        }
+        let started = begun.elapsed();
+        loop {
+            let (complete, took) = (self.hosts.complete(false), begun.elapsed());
+            progress.say(&format!("{complete} of {first} views complete"));
+            self.listen();
+            if complete == first {
+                return Ok(Joined { started, converged: took });
+            }
+            if took >= CONVERGE_LIMIT {
+                return Err(RealError::NotConverged { complete, nodes: first });
+            }
+            thread::sleep(CONVERGE_LOOK);
+        }
+    }
+
+    /// Lets sessions come about; then the window opens.
+    pub(super) fn warm(&mut self, progress: &Progress) -> Result<(), RealError> {
+        progress.say("warming up");
+        let begun = Clock::now();
+        while begun.elapsed() < self.plan.warmup {
+            self.listen();
+            progress.reach(begun.elapsed().as_secs());
+            thread::sleep(TICK.min(self.plan.warmup.saturating_sub(begun.elapsed())));
+        }
+        self.opening = Opening {
+            counters: self.hosts.counters()?.0,
+            threads: process::threads(),
+            load_average: process::load_average(),
+            at: timeline::now(),
+        };
+        let pairs = !self.script.outcasts.is_empty();
+        self.timeline.enter(self.opening.at, Entry::Opened { pairs });
+        Ok(())
+    }
+
+    /// Plays the script to the end of the window.
+    pub(super) fn play(&mut self, progress: &Progress) -> Result<(), RealError> {
+        progress.say("measuring");
+        let begun = Clock::now();
+        let mut acts = std::mem::take(&mut self.script.acts).into_iter().peekable();
+        let (mut agreed, mut viewed) = (Duration::ZERO, VIEWS);
+        loop {
+            let now = begun.elapsed();
+            self.listen();
+            progress.reach((self.plan.warmup + now).as_secs());
+            while let Some(at) = acts.peek().map(|(at, _)| *at).filter(|at| *at <= now) {
+                let mut due = Vec::new();
+                while let Some((_, act)) = acts.next_if(|(next, _)| *next == at) {
+                    due.push(act);
+                }
+                self.apply(begun.elapsed(), &due)?;
+            }
+            if let Some(healed) = self.healed
+                && now >= agreed
+                && self.disagreed.is_some_and(|last| now.saturating_sub(last) < LASTS)
+            {
+                self.watch_agreement(begun, healed);
+                agreed = now + AGREEMENT;
+            }
+            if self.plan.scenario == Scenario::Churn && now >= viewed {
+                self.errors.0 += self.hosts.view_error();
+                self.errors.1 += 1;
+                viewed += VIEWS;
+            }
+            if now >= self.plan.duration {
+                return Ok(());
+            }
+            let next = acts.peek().map_or(self.plan.duration, |(at, _)| *at);
+            let next = next.min(self.plan.duration).saturating_sub(begun.elapsed());
+            thread::sleep(TICK.min(next));
+        }
+    }
+
+    /// Ends the window and says what it showed.
+    pub(super) fn close(
+        mut self,
+        sockets: Sockets,
+        joined: Joined,
+        grown: Grown,
+        begun: Clock,
+    ) -> Result<Report, RealError> {
+        let end = timeline::now();
+        let threads = process::used_since(&self.opening.threads);
+        let memory = Memory::now();
+        let descriptors = process::descriptors();
+        let (counters, gauges) = self.hosts.counters()?;
+        let spent = counters.since(&self.opening.counters);
+        thread::sleep(LAST_WORDS);
+        self.listen();
+        let mut fired = self.fired;
+        for (name, times) in [
+            ("rekeyed", spent.rekeys),
+            ("fallen", spent.fallen),
+            ("left", spent.left),
+            ("refused", spent.handshakes_failed),
+        ] {
+            *fired.entry(name.to_owned()).or_default() += times;
+        }
+        let sessions = Sessions::of(&gauges);
+        let converged = converged(self.healed, self.disagreed, self.plan.duration);
+        let figures = Figures {
+            backend: self.hosts.engine().backend().as_str(),
+            joined,
+            window: end.since(self.opening.at),
+            threads,
+            memory,
+            grown,
+            sessions,
+            descriptors,
+            suspicions: spent.suspicions,
+            receive_drops: spent.receive_drops,
+            load_average: (self.opening.load_average, process::load_average()),
+            replay: self.plan.replay().replace(" sim ", " real ") + &sockets.replay(),
+        };
+        let events = self.timeline.told();
+        let (found, warmup_false_deaths) = self.timeline.close(end);
+        let load = Load {
+            datagrams: spent.datagrams,
+            bytes: spent.bytes,
+            handshakes: spent.handshakes,
+            handshake_bytes: spent.handshake_bytes,
+            sessions: (sessions.p50, sessions.max),
+            ..Load::default()
+        };
+        let run = Run {
+            plan: self.plan.clone(),
+            seeds: vec![self.plan.seed],
+            found,
+            load,
+            warmup_false_deaths,
+            converged,
+            storm: None,
+            agreement: self.agreement,
+            view_error: (self.errors.1 > 0).then(|| self.errors.0 / f64::from(self.errors.1)),
+            words: None,
+            violations: None,
+            fired,
+            events,
+            wall: begun.elapsed(),
+            processor: figures.processor(),
+            rss_bytes: peak_bytes(),
+            trace_hash: 0,
+        };
+        Ok(Report::new(run, figures))
+    }
+
+    fn listen(&mut self) {
+        let timeline = &mut self.timeline;
+        self.hosts.told(|by, told| {
+            timeline.enter(timeline::at_ms(told.at.0), Entry::Told { by, event: told.event });
+        });
+        timeline.settle(timeline::now());
+    }
+
+    /// Does what is due, all at one instant.
+    fn apply(&mut self, now: Duration, due: &[Act]) -> Result<(), RealError> {
+        let crash = |act: &Act| if let Act::Crash(node) = act { Some(*node) } else { None };
+        let killed: Vec<usize> = due.iter().filter_map(crash).collect();
+        if !killed.is_empty() {
+            let at = self.hosts.kill(&killed)?;
+            self.count("crashes", killed.len());
+            self.timeline.enter(at, Entry::Killed(killed));
+        }
+        if due.iter().any(|act| matches!(act, Act::Join(_))) {
+            (self.healed, self.disagreed) = (Some(now), Some(now));
+        }
+        due.iter().try_for_each(|act| self.act(act))
+    }
+
+    fn act(&mut self, act: &Act) -> Result<(), RealError> {
+        let at = timeline::now();
+        match act {
+            Act::Crash(_) => {}
+            Act::Restart(node) => {
+                self.hosts.start(*node)?;
+                self.count("restarts", 1);
+                self.timeline.enter(at, Entry::Restarted(*node));
+            }
+            Act::Join(node) => {
+                self.hosts.start(*node)?;
+                self.count("joins", 1);
+            }
+            Act::Block(_)
+            | Act::Unblock(_)
+            | Act::Egress(..)
+            | Act::Ingress(..)
+            | Act::Part(_)
+            | Act::CutRegions(..)
+            | Act::Heal
+            | Act::Certify(..)
+            | Act::Trust(..) => unreachable!("a plan with {act:?} is not playable on sockets"),
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, what: &str, times: usize) {
+        *self.fired.entry(what.to_owned()).or_default() += times as u64;
+    }
+
+    fn watch_agreement(&mut self, begun: Clock, healed: Duration) {
+        let storm = self.plan.scenario == Scenario::JoinStorm;
+        let running = self.hosts.running().count().max(1);
+        let share = self.hosts.complete(storm) as f64 / running as f64;
+        let now = begun.elapsed();
+        self.agreement.push((now.saturating_sub(healed).as_secs_f64(), share));
+        if share < 1.0 {
+            self.disagreed = Some(now + AGREEMENT);
+        }
+    }
+}
+
+/// From the last heal or join to the end of the last disagreement; never, if that goes on.
+fn converged(
+    healed: Option<Duration>,
+    last: Option<Duration>,
+    duration: Duration,
+) -> Vec<Option<Duration>> {
+    let (Some(healed), Some(last)) = (healed, last) else { return Vec::new() };
+    vec![(last <= duration).then(|| last.saturating_sub(healed))]
+}

@@ -1,0 +1,84 @@
+//! Real agents on real sockets, few and for a short time: every figure is there, and what is counted
+//! is right. Times and shares of a core depend on the machine and decide nothing here.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Runs `hyperscale real` and returns the object of its last line.
+fn report(arguments: &str) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hyperscale"));
+    let output = command.arg("real").args(arguments.split_whitespace()).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|error| {
+        panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    })
+}
+
+type Field = (&'static str, fn(&Value) -> bool);
+
+const FIELDS: [Field; 29] = [
+    ("/scenario", Value::is_string),
+    ("/nodes", Value::is_u64),
+    ("/seed", Value::is_u64),
+    ("/detector", Value::is_string),
+    ("/duration_s", Value::is_f64),
+    ("/t_first_ms/p50", Value::is_f64),
+    ("/t_full_ms/p99", Value::is_f64),
+    ("/false_deaths", Value::is_u64),
+    ("/node_hours", Value::is_f64),
+    ("/bytes_per_node_s", Value::is_f64),
+    ("/handshake_bytes_per_node_s", Value::is_f64),
+    ("/messages_per_node_s", Value::is_f64),
+    ("/sessions_per_node/p50", Value::is_u64),
+    ("/converged_ms", Value::is_f64),
+    ("/events", Value::is_u64),
+    ("/rss_bytes", Value::is_u64),
+    ("/pass", Value::is_boolean),
+    ("/checks", Value::is_array),
+    ("/trace_hash", Value::is_null),
+    ("/false_verdicts", Value::is_null),
+    ("/sockets/backend", Value::is_string),
+    ("/sockets/converged_ms", Value::is_f64),
+    ("/sockets/cpu_percent_of_core", Value::is_f64),
+    ("/sockets/cpu_percent_of_core_by_thread/mesh-shard", Value::is_f64),
+    ("/sockets/memory_bytes/total", Value::is_u64),
+    ("/sockets/memory_bytes/per_node", Value::is_u64),
+    ("/sockets/sessions/all", Value::is_u64),
+    ("/sockets/descriptors", Value::is_u64),
+    ("/sockets/load_average", Value::is_array),
+];
+
+#[test]
+fn killed_agents_leave_every_view_and_every_figure_is_told() {
+    let flags = "--scenario crash --nodes 24 --crash 3 --duration 30 --warmup-s 5 --json";
+    for io in ["mmsg", "auto"] {
+        let report = report(&format!("{flags} --io {io}"));
+        for (field, holds) in FIELDS {
+            let value = report.pointer(field).unwrap_or(&Value::Null);
+            assert!(holds(value), "{field} in {report}");
+        }
+        assert_eq!((&report["detected"], &report["missed"]), (&3.into(), &0.into()), "{report}");
+        assert_eq!((&report["t_full_ms"]["n"], &report["false_deaths"]), (&3.into(), &0.into()));
+        assert_eq!(report["faults_fired"]["crashes"], 3, "{report}");
+        let sent = report["messages_per_node_s"].as_f64().unwrap_or_default();
+        let bytes = report["bytes_per_node_s"].as_f64().unwrap_or_default();
+        assert!(sent > 0.1 && bytes > 28.0 * sent, "somebody spoke, and headers count: {report}");
+        let replay = report["replay"].as_str().unwrap_or_default();
+        assert!(replay.contains(" real --scenario crash --nodes 24"), "{replay}");
+    }
+}
+
+#[test]
+fn restarted_agents_are_members_again_and_a_storm_ends_with_everybody_inside() {
+    let restart = "--scenario rolling-restart --nodes 10 --duration 35 --warmup-s 3 --json";
+    let report_of = report(restart);
+    let crashes = &report_of["faults_fired"]["crashes"];
+    assert_eq!((crashes, &report_of["not_rejoined"]), (&3.into(), &0.into()), "{report_of}");
+    assert_eq!(report_of["faults_fired"]["restarts"], 2, "{report_of}");
+    let storm = report("--scenario join-storm --nodes 24 --duration 25 --json");
+    assert_eq!(storm["faults_fired"]["joins"], 23, "{storm}");
+    let converged = storm["converged_ms"].as_f64();
+    assert!(converged.is_some_and(|ms| ms > 0.0), "{storm}");
+}
