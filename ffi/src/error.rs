@@ -74,6 +74,7 @@ impl From<StartError> for Failure {
             | StartError::Thread(_)
             | StartError::State(_)
             | StartError::Bind { .. }
+            | StartError::ControlSocket { .. }
             | StartError::Entropy
             | StartError::Refused(_) => MESH_GOSSIP_ERR_IO,
         };
