@@ -45,11 +45,16 @@ use bound::Bound;
 
 mod bound;
 mod building;
+mod documents;
+mod reading;
 mod reconfiguring;
 mod speaking;
 mod upgrading;
 
 pub use building::{AgentBuilder, BuildError};
+
+pub use documents::{DocumentError, Health};
+pub use reading::{EventReader, ViewReader};
 
 /// A shard answers orders within microseconds; one that takes this long is in trouble.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -435,6 +440,16 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Agent {
+    /// Stops, without a goodbye, and returns once the ports are free: what a drop does, for
+    /// whoever shares the agent. Commands under way and later ones fail with
+    /// [`AgentError::Command`] or [`AgentError::Stopped`]; views can still be read. Again, it does
+    /// nothing.
+    pub fn stop(&self) {
         let clock = self.engine.clock();
         let until = clock.now() + PATIENCE;
         // The shard closes its socket and tells the control thread, which closes its listeners.

@@ -32,7 +32,7 @@ pub mod fuzzing;
 
 pub use mesh_gossip_proto as proto;
 
-pub use agent::{Agent, AgentBuilder, BuildError};
+pub use agent::{Agent, AgentBuilder, BuildError, DocumentError, EventReader, Health, ViewReader};
 pub use control::HostEvent;
 pub use control::leases::{Lease, LeaseError, LeaseReport};
 pub use control::peers::peers_json;

@@ -1,34 +1,845 @@
-/* mesh-gossip: embeddable gossip membership. C ABI, version 1.
+/* mesh-gossip: embeddable gossip membership. C ABI, version 1. Generated: do not edit.
  *
- * Every function is thread-safe. Strings are UTF-8 and NUL-terminated.
+ * Every function is thread-safe but those that end in _free. Functions return MESH_GOSSIP_OK or
+ * an error, and on failure write nothing but *err, which may be NULL and otherwise takes an object
+ * that the caller frees. Strings are UTF-8 and NUL-terminated, and copied before a call returns;
+ * bytes within snapshots and events are borrowed from them.
  */
 #ifndef MESH_GOSSIP_H
 #define MESH_GOSSIP_H
 
+
+#include <stddef.h>
 #include <stdint.h>
+
+/*
+ It is done.
+ */
+#define MESH_GOSSIP_OK 0
+
+/*
+ Header and library do not belong together.
+ */
+#define MESH_GOSSIP_ERR_ABI 1
+
+/*
+ An argument is NULL or out of range.
+ */
+#define MESH_GOSSIP_ERR_ARGUMENT 2
+
+/*
+ A string is not UTF-8.
+ */
+#define MESH_GOSSIP_ERR_UTF8 3
+
+/*
+ A string or a content is longer than is taken.
+ */
+#define MESH_GOSSIP_ERR_TOO_LARGE 4
+
+/*
+ A setting is wrong; the error's field names it.
+ */
+#define MESH_GOSSIP_ERR_CONFIG 5
+
+/*
+ Certificate, key, trust or a revocation list does not hold.
+ */
+#define MESH_GOSSIP_ERR_CREDENTIALS 6
+
+/*
+ The operating system refused: a port that is taken, a file, a thread.
+ */
+#define MESH_GOSSIP_ERR_IO 7
+
+/*
+ The agent has stopped or left.
+ */
+#define MESH_GOSSIP_ERR_STOPPED 8
+
+/*
+ No answer came in time; what was asked for may still happen.
+ */
+#define MESH_GOSSIP_ERR_TIMEOUT 9
+
+/*
+ Too much at once; try again a little later.
+ */
+#define MESH_GOSSIP_ERR_BUSY 10
+
+/*
+ No such member or scope.
+ */
+#define MESH_GOSSIP_ERR_NOT_FOUND 11
+
+/*
+ The agent refused the command; nothing has changed.
+ */
+#define MESH_GOSSIP_ERR_REFUSED 12
+
+/*
+ Not allowed within a callback: it would wait for itself.
+ */
+#define MESH_GOSSIP_ERR_REENTRANT 13
+
+/*
+ The handle was made before a fork: it belongs to the parent.
+ */
+#define MESH_GOSSIP_ERR_FORKED 14
+
+/*
+ A defect of the library; the handle is of no use any more.
+ */
+#define MESH_GOSSIP_ERR_PANIC 15
+
+/*
+ A defect was met before on this handle; it can only be freed.
+ */
+#define MESH_GOSSIP_ERR_POISONED 16
+
+/*
+ A structure's size is none that this library knows, or holds what it does not know.
+ */
+#define MESH_GOSSIP_ERR_STRUCT_SIZE 17
+
+/*
+ `mesh:gossip:enabled` is false.
+ */
+#define MESH_GOSSIP_ERR_DISABLED 18
+
+/*
+ The ABI that this header describes; rises with every change that an older caller cannot live
+ with.
+ */
+#define MESH_GOSSIP_ABI_VERSION 1
+
+/*
+ In touch.
+ */
+#define MESH_GOSSIP_STATUS_ALIVE 1
+
+/*
+ Doubted; may still refute.
+ */
+#define MESH_GOSSIP_STATUS_SUSPECT 2
+
+/*
+ Judged failed, or its certificate is revoked.
+ */
+#define MESH_GOSSIP_STATUS_FAILED 3
+
+/*
+ Left by its own word, or an operator's.
+ */
+#define MESH_GOSSIP_STATUS_LEFT 4
+
+/*
+ Takes work.
+ */
+#define MESH_GOSSIP_LIFECYCLE_ACTIVE 0
+
+/*
+ Takes no new work.
+ */
+#define MESH_GOSSIP_LIFECYCLE_CORDONED 1
+
+/*
+ Hands its work over.
+ */
+#define MESH_GOSSIP_LIFECYCLE_DRAINING 2
+
+/*
+ Holds no work.
+ */
+#define MESH_GOSSIP_LIFECYCLE_DRAINED 3
+
+/*
+ Has said goodbye.
+ */
+#define MESH_GOSSIP_LIFECYCLE_LEAVING 4
+
+/*
+ It is the agent itself.
+ */
+#define MESH_GOSSIP_MEMBER_LOCAL 1
+
+/*
+ It serves HTTP/3.
+ */
+#define MESH_GOSSIP_MEMBER_HTTP3 2
+
+/*
+ A member that was unknown is alive.
+ */
+#define MESH_GOSSIP_EVENT_JOINED 1
+
+/*
+ A suspect or departed member is alive.
+ */
+#define MESH_GOSSIP_EVENT_RECOVERED 2
+
+/*
+ A member is doubted.
+ */
+#define MESH_GOSSIP_EVENT_SUSPECTED 3
+
+/*
+ A suspect whom nobody else can tell about either.
+ */
+#define MESH_GOSSIP_EVENT_UNREACHABLE 4
+
+/*
+ A member is gone.
+ */
+#define MESH_GOSSIP_EVENT_LEFT 5
+
+/*
+ A member says something else of itself.
+ */
+#define MESH_GOSSIP_EVENT_UPDATED 6
+
+/*
+ A departed member is listed no longer.
+ */
+#define MESH_GOSSIP_EVENT_FORGOTTEN 7
+
+/*
+ Somebody else leads a scope, nobody does, or its leader has taken another term.
+ */
+#define MESH_GOSSIP_EVENT_LEADER_CHANGED 8
+
+/*
+ Others doubted this agent; it answered.
+ */
+#define MESH_GOSSIP_EVENT_REFUTED 9
+
+/*
+ Two records claim one incarnation of a member.
+ */
+#define MESH_GOSSIP_EVENT_CONFLICT 10
+
+/*
+ Something that somebody has to look at.
+ */
+#define MESH_GOSSIP_EVENT_ALARM 11
+
+/*
+ A record was refused.
+ */
+#define MESH_GOSSIP_EVENT_RECORD_REJECTED 12
+
+/*
+ The first full exchange with the mesh is done.
+ */
+#define MESH_GOSSIP_EVENT_JOIN_COMPLETE 13
+
+/*
+ The leave is done.
+ */
+#define MESH_GOSSIP_EVENT_LEAVE_COMPLETE 14
+
+/*
+ Events were lost because they were not taken: resynchronise from a snapshot.
+ */
+#define MESH_GOSSIP_EVENT_OVERFLOW 15
+
+/*
+ A member's host said this to everybody.
+ */
+#define MESH_GOSSIP_EVENT_BROADCAST 16
+
+/*
+ A member's host said this to this agent alone.
+ */
+#define MESH_GOSSIP_EVENT_MESSAGE 17
+
+/*
+ Broadcasts and messages were lost because they were not taken.
+ */
+#define MESH_GOSSIP_EVENT_MISSED 18
+
+/*
+ The agent has stopped: the last event of all.
+ */
+#define MESH_GOSSIP_EVENT_ENDED 19
+
+/*
+ By its own word, or an operator's.
+ */
+#define MESH_GOSSIP_REASON_LEFT 1
+
+/*
+ Judged failed.
+ */
+#define MESH_GOSSIP_REASON_FAILED 2
+
+/*
+ Its certificate is revoked.
+ */
+#define MESH_GOSSIP_REASON_REVOKED 3
+
+/*
+ The first full exchange with the mesh is done.
+ */
+#define MESH_GOSSIP_HEALTH_JOINED 1
+
+/*
+ It may be given work: joined, a member in its own view, and not draining.
+ */
+#define MESH_GOSSIP_HEALTH_READY 2
+
+/*
+ It hands its work over, or has done so.
+ */
+#define MESH_GOSSIP_HEALTH_DRAINING 4
+
+/*
+ A member of a mesh, with an engine of its own: two threads for the protocol, one for events.
+ Owned by the caller; freed with `mesh_gossip_agent_free`.
+ */
+typedef struct mesh_gossip_agent mesh_gossip_agent;
+
+/*
+ Why a call failed. Owned by whoever passed `err`; freed with `mesh_gossip_error_free`.
+ */
+typedef struct mesh_gossip_error mesh_gossip_error;
+
+/*
+ Events in order. Owned by the caller; freed with `mesh_gossip_events_free`, before or after
+ the agent.
+ */
+typedef struct mesh_gossip_events mesh_gossip_events;
+
+/*
+ Settings of an agent. Owned by the caller; freed with `mesh_gossip_options_free`. An agent
+ keeps a copy of what it was started with.
+ */
+typedef struct mesh_gossip_options mesh_gossip_options;
+
+/*
+ The members as of one moment. Owned by the caller; given back with
+ `mesh_gossip_snapshot_release`, before or after the agent is freed.
+ */
+typedef struct mesh_gossip_snapshot mesh_gossip_snapshot;
+
+/*
+ A long text that its caller owns; freed with `mesh_gossip_text_free`.
+ */
+typedef struct mesh_gossip_text mesh_gossip_text;
+
+/*
+ Outcome of a call: `MESH_GOSSIP_OK` or one of `MESH_GOSSIP_ERR_*`.
+ */
+typedef int32_t mesh_gossip_result;
+
+/*
+ Called when the first event waits, on a thread that does nothing else. It may not block, and
+ may not stop or free the agent.
+ */
+typedef void (*mesh_gossip_wake_fn)(void *user);
+
+/*
+ What only a program can say. `struct_size` comes first; fields are added at the end. Filled
+ with defaults by `mesh_gossip_start_options_init`.
+ */
+typedef struct mesh_gossip_start_options {
+  /*
+   Size of this structure as the caller knows it.
+   */
+  size_t struct_size;
+  /*
+   Called when the first event waits; NULL: never.
+   */
+  mesh_gossip_wake_fn wake;
+  /*
+   Handed to `wake`; has to live until the agent is stopped.
+   */
+  void *wake_user;
+  /*
+   Events that wait for `mesh_gossip_agent_take_events` beside those within the engine
+   (`mesh:gossip:limits:events`); 0 stands for 1,024.
+   */
+  size_t events_capacity;
+} mesh_gossip_start_options;
+
+/*
+ Bytes that belong to somebody else, UTF-8 unless said otherwise; `data` is never NULL.
+ */
+typedef struct mesh_gossip_bytes {
+  /*
+   First byte.
+   */
+  const uint8_t *data;
+  /*
+   How many.
+   */
+  size_t len;
+} mesh_gossip_bytes;
+
+/*
+ One label of a member.
+ */
+typedef struct mesh_gossip_label {
+  /*
+   Name.
+   */
+  struct mesh_gossip_bytes key;
+  /*
+   Value.
+   */
+  struct mesh_gossip_bytes value;
+} mesh_gossip_label;
+
+/*
+ One member.
+ */
+typedef struct mesh_gossip_member {
+  /*
+   Id within the mesh.
+   */
+  uint8_t id[16];
+  /*
+   When this life of it began, Unix milliseconds; may lie ahead of the clock.
+   */
+  uint64_t generation;
+  /*
+   Changes within this life.
+   */
+  uint32_t counter;
+  /*
+   `MESH_GOSSIP_STATUS_*`.
+   */
+  uint32_t status;
+  /*
+   `MESH_GOSSIP_LIFECYCLE_*`.
+   */
+  uint32_t lifecycle;
+  /*
+   `MESH_GOSSIP_MEMBER_*` bits.
+   */
+  uint32_t flags;
+  /*
+   Rises with every change of what it says of itself.
+   */
+  uint64_t metadata_version;
+  /*
+   Name within the cluster.
+   */
+  struct mesh_gossip_bytes node_id;
+  /*
+   Role.
+   */
+  struct mesh_gossip_bytes role;
+  /*
+   Cluster.
+   */
+  struct mesh_gossip_bytes cluster_id;
+  /*
+   Region.
+   */
+  struct mesh_gossip_bytes region;
+  /*
+   Version of its mesh software.
+   */
+  struct mesh_gossip_bytes mesh_version;
+  /*
+   `host:port` that it advertises.
+   */
+  struct mesh_gossip_bytes endpoint;
+  /*
+   Its labels by name; NULL where it has none.
+   */
+  const struct mesh_gossip_label *labels;
+  /*
+   How many.
+   */
+  size_t labels_len;
+} mesh_gossip_member;
+
+/*
+ One event. What a field means stands with its kind; others are zero or empty.
+ */
+typedef struct mesh_gossip_event {
+  /*
+   `MESH_GOSSIP_EVENT_*`.
+   */
+  uint32_t kind;
+  /*
+   LEFT: `MESH_GOSSIP_REASON_*`. RECOVERED: the status before, `MESH_GOSSIP_STATUS_*`.
+   */
+  uint32_t detail;
+  /*
+   When, Unix milliseconds.
+   */
+  uint64_t at_unix_ms;
+  /*
+   OVERFLOW and MISSED: how many were lost. LEAVE_COMPLETE: how many members acknowledged.
+   LEADER_CHANGED: the term.
+   */
+  uint64_t count;
+  /*
+   About whom; BROADCAST and MESSAGE: from whom. LEADER_CHANGED: who leads, zero for nobody.
+   */
+  uint8_t id[16];
+  /*
+   LEADER_CHANGED: who led before, zero for nobody.
+   */
+  uint8_t previous_id[16];
+  /*
+   BROADCAST and MESSAGE: what it is about, a number that hosts agree on.
+   */
+  uint32_t topic;
+  /*
+   Zero.
+   */
+  uint32_t reserved;
+  /*
+   LEADER_CHANGED: the scope. ALARM: which one. RECORD_REJECTED: why.
+   */
+  struct mesh_gossip_bytes text;
+  /*
+   BROADCAST and MESSAGE: the content, any bytes.
+   */
+  struct mesh_gossip_bytes payload;
+  /*
+   The member as of the event: JOINED, RECOVERED, SUSPECTED, UNREACHABLE, LEFT, UPDATED and
+   REFUTED; NULL for others.
+   */
+  const struct mesh_gossip_member *member;
+} mesh_gossip_event;
 
 #ifdef __cplusplus
 extern "C" {
-#endif
+#endif // __cplusplus
 
-/* The ABI that this header describes. */
-#define MESH_GOSSIP_ABI_VERSION 1u
-
-/* Outcome of a call. */
-typedef int32_t mesh_gossip_result;
-
-#define MESH_GOSSIP_OK ((mesh_gossip_result)0)
-/* Header and library do not belong together. */
-#define MESH_GOSSIP_ERR_ABI ((mesh_gossip_result)1)
-
-/* The ABI that the library implements. */
+/*
+ The version of the ABI that this library implements.
+ */
 uint32_t mesh_gossip_abi_version(void);
 
-/* The version of the library, for example "0.1.0". Static: never freed. */
+/*
+ The version of the library, UTF-8, NUL-terminated, static.
+ */
 const char *mesh_gossip_version_string(void);
 
-/* The optional parts that the library was built with, one bit each. */
+/*
+ The optional parts that this library was built with, one bit each.
+ */
 uint64_t mesh_gossip_features(void);
+
+/*
+ What is wrong and what would be right, UTF-8. Lives as long as the error; "" for NULL.
+ */
+const char *mesh_gossip_error_message(const struct mesh_gossip_error *error);
+
+/*
+ The argument or setting that the error is about, NULL where it is about none. Lives as long as
+ the error.
+ */
+const char *mesh_gossip_error_field(const struct mesh_gossip_error *error);
+
+/*
+ The code that the call returned; `MESH_GOSSIP_OK` for NULL.
+ */
+mesh_gossip_result mesh_gossip_error_code(const struct mesh_gossip_error *error);
+
+/*
+ Frees an error; NULL is fine.
+ */
+void mesh_gossip_error_free(struct mesh_gossip_error *error);
+
+/*
+ The text, UTF-8, without a zero byte at its end; NULL for NULL.
+ */
+const uint8_t *mesh_gossip_text_data(const struct mesh_gossip_text *text);
+
+/*
+ Length of the text in bytes; 0 for NULL.
+ */
+size_t mesh_gossip_text_len(const struct mesh_gossip_text *text);
+
+/*
+ Frees a text; NULL is fine.
+ */
+void mesh_gossip_text_free(struct mesh_gossip_text *text);
+
+/*
+ Fills start options with defaults; `size` is `sizeof *options`.
+ */
+mesh_gossip_result mesh_gossip_start_options_init(struct mesh_gossip_start_options *options,
+                                                  size_t size);
+
+/*
+ Options from JSON text alone, `{"mesh":{"gossip":{...}}}`; no file and no variable counts.
+ */
+mesh_gossip_result mesh_gossip_options_from_json(const char *json,
+                                                 struct mesh_gossip_options **out,
+                                                 struct mesh_gossip_error **err);
+
+/*
+ Options from a JSON file, under the variables of the environment (`MESH__GOSSIP__*`). The file
+ is read here and once more by the start.
+ */
+mesh_gossip_result mesh_gossip_options_from_file(const char *path,
+                                                 struct mesh_gossip_options **out,
+                                                 struct mesh_gossip_error **err);
+
+/*
+ Sets a key, `"fanout"` or `"tls:caPath"`, over file and environment; NULL as the value takes
+ back what they say.
+ */
+mesh_gossip_result mesh_gossip_options_set(struct mesh_gossip_options *options,
+                                           const char *key,
+                                           const char *value,
+                                           struct mesh_gossip_error **err);
+
+/*
+ Frees options; NULL is fine. Agents that were started with them go on.
+ */
+void mesh_gossip_options_free(struct mesh_gossip_options *options);
+
+/*
+ Starts an agent; `start` may be NULL. Returns once its ports are bound; joining the mesh goes
+ on by itself and ends with a JOIN_COMPLETE event where there is anybody to join. Blocks while files are read and names looked
+ up. Not from a callback.
+ */
+mesh_gossip_result mesh_gossip_agent_start_with(const struct mesh_gossip_options *options,
+                                                const struct mesh_gossip_start_options *start,
+                                                struct mesh_gossip_agent **out,
+                                                struct mesh_gossip_error **err);
+
+/*
+ The same with the defaults of what only a program can say.
+ */
+mesh_gossip_result mesh_gossip_agent_start(const struct mesh_gossip_options *options,
+                                           struct mesh_gossip_agent **out,
+                                           struct mesh_gossip_error **err);
+
+/*
+ Says goodbye and waits up to `timeout_ms` until enough members know. The agent has to be
+ stopped or freed afterwards all the same. Not from a callback.
+ */
+mesh_gossip_result mesh_gossip_agent_leave(const struct mesh_gossip_agent *agent,
+                                           uint64_t timeout_ms,
+                                           struct mesh_gossip_error **err);
+
+/*
+ Stops without a goodbye; returns once the ports are free and no callback runs any more. Calls
+ under way fail with `MESH_GOSSIP_ERR_STOPPED`. Again, it does nothing. Not from a callback.
+ */
+mesh_gossip_result mesh_gossip_agent_stop(const struct mesh_gossip_agent *agent,
+                                          struct mesh_gossip_error **err);
+
+/*
+ Stops and frees an agent; NULL is fine. The one function that may not run beside another call
+ on the same agent. Within a callback, and in a forked child, it refuses and frees nothing.
+ */
+mesh_gossip_result mesh_gossip_agent_free(struct mesh_gossip_agent *agent);
+
+/*
+ The agent's name within the cluster, borrowed from the agent; "" for NULL.
+ */
+const char *mesh_gossip_agent_node_id(const struct mesh_gossip_agent *agent);
+
+/*
+ `address:port` that the agent listens on, borrowed from the agent; "" for NULL.
+ */
+const char *mesh_gossip_agent_address(const struct mesh_gossip_agent *agent);
+
+/*
+ The newest view; NULL for NULL, for a handle of a parent process and after a defect. After the
+ agent was stopped, the last one. Never blocks for long: whoever asks first after a change
+ translates the chunks that changed.
+ */
+const struct mesh_gossip_snapshot *mesh_gossip_snapshot_acquire(const struct mesh_gossip_agent *agent);
+
+/*
+ Gives a snapshot back; NULL is fine.
+ */
+void mesh_gossip_snapshot_release(const struct mesh_gossip_snapshot *snapshot);
+
+/*
+ How many members are listed; 0 for NULL.
+ */
+size_t mesh_gossip_snapshot_len(const struct mesh_gossip_snapshot *snapshot);
+
+/*
+ Rises with every change of the view; 0 for NULL. Equal for two snapshots of an agent whose
+ members are equal.
+ */
+uint64_t mesh_gossip_snapshot_generation(const struct mesh_gossip_snapshot *snapshot);
+
+/*
+ When the view was published, Unix milliseconds; 0 for NULL.
+ */
+uint64_t mesh_gossip_snapshot_time(const struct mesh_gossip_snapshot *snapshot);
+
+/*
+ The 16 bytes of the id of the agent itself, borrowed from the snapshot; NULL for NULL.
+ */
+const uint8_t *mesh_gossip_snapshot_local_id(const struct mesh_gossip_snapshot *snapshot);
+
+/*
+ How many chunks the members stand in; 0 for NULL.
+ */
+size_t mesh_gossip_snapshot_chunk_count(const struct mesh_gossip_snapshot *snapshot);
+
+/*
+ The members of a chunk, borrowed from the snapshot: `*len` records, `*stride` bytes apart.
+ There may be none.
+ */
+mesh_gossip_result mesh_gossip_snapshot_chunk(const struct mesh_gossip_snapshot *snapshot,
+                                              size_t index,
+                                              const struct mesh_gossip_member **records,
+                                              size_t *len,
+                                              size_t *stride);
+
+/*
+ Changes whenever the records of this chunk do, and is never used again within the process; 0
+ where there is no such chunk.
+ */
+uint64_t mesh_gossip_snapshot_chunk_generation(const struct mesh_gossip_snapshot *snapshot,
+                                               size_t index);
+
+/*
+ A descriptor that is readable exactly while an event waits, for poll, epoll and their like; it
+ belongs to the agent: neither read nor close it. -1 for NULL or a handle of a parent process.
+ */
+int mesh_gossip_agent_events_fd(const struct mesh_gossip_agent *agent);
+
+/*
+ Takes up to `max` events, the oldest first. Never blocks; a batch may be empty. Events that
+ came before a stop can be taken after it, the last one being ENDED.
+ */
+mesh_gossip_result mesh_gossip_agent_take_events(const struct mesh_gossip_agent *agent,
+                                                 size_t max,
+                                                 struct mesh_gossip_events **out,
+                                                 struct mesh_gossip_error **err);
+
+/*
+ How many events a batch holds; 0 for NULL.
+ */
+size_t mesh_gossip_events_len(const struct mesh_gossip_events *events);
+
+/*
+ The event at `index`, borrowed from the batch; NULL where there is none.
+ */
+const struct mesh_gossip_event *mesh_gossip_events_at(const struct mesh_gossip_events *events,
+                                                      size_t index);
+
+/*
+ Bytes from one event to the next: the first is `mesh_gossip_events_at(events, 0)`.
+ */
+size_t mesh_gossip_events_stride(void);
+
+/*
+ Frees a batch; NULL is fine.
+ */
+void mesh_gossip_events_free(struct mesh_gossip_events *events);
+
+/*
+ Sets a label of this member; NULL as the value removes it.
+ */
+mesh_gossip_result mesh_gossip_agent_set_label(const struct mesh_gossip_agent *agent,
+                                               const char *key,
+                                               const char *value,
+                                               struct mesh_gossip_error **err);
+
+/*
+ Publishes a lifecycle, `MESH_GOSSIP_LIFECYCLE_ACTIVE` to `_DRAINED`: cordon, drain, resume.
+ */
+mesh_gossip_result mesh_gossip_agent_set_lifecycle(const struct mesh_gossip_agent *agent,
+                                                   uint32_t lifecycle,
+                                                   struct mesh_gossip_error **err);
+
+/*
+ Replaces the seeds, `count` strings `host:port`, that the mesh is found through. Names are
+ looked up here, which may take a while.
+ */
+mesh_gossip_result mesh_gossip_agent_join(const struct mesh_gossip_agent *agent,
+                                          const char *const *seeds,
+                                          size_t count,
+                                          struct mesh_gossip_error **err);
+
+/*
+ Obeys an operator's signed order that a member's life is over, and passes it on.
+ */
+mesh_gossip_result mesh_gossip_agent_force_leave(const struct mesh_gossip_agent *agent,
+                                                 const uint8_t *order,
+                                                 size_t len,
+                                                 struct mesh_gossip_error **err);
+
+/*
+ Reads certificate, key, trust and revocation lists again; returns once they are in force. What
+ would not hold changes nothing.
+ */
+mesh_gossip_result mesh_gossip_agent_reload(const struct mesh_gossip_agent *agent,
+                                            struct mesh_gossip_error **err);
+
+/*
+ Takes revocation lists, PEM or DER, beside those of the files.
+ */
+mesh_gossip_result mesh_gossip_agent_add_revocation_lists(const struct mesh_gossip_agent *agent,
+                                                          const uint8_t *lists,
+                                                          size_t len,
+                                                          struct mesh_gossip_error **err);
+
+/*
+ Says something to every member: an EVENT_BROADCAST at each of their hosts. About 1,024 bytes
+ at most, 128 at once and 100 a second.
+ */
+mesh_gossip_result mesh_gossip_agent_broadcast(const struct mesh_gossip_agent *agent,
+                                               uint16_t topic,
+                                               const uint8_t *data,
+                                               size_t len,
+                                               struct mesh_gossip_error **err);
+
+/*
+ Says something to the member with this id of 16 bytes: one datagram, which may be lost.
+ */
+mesh_gossip_result mesh_gossip_agent_send_to(const struct mesh_gossip_agent *agent,
+                                             const uint8_t *id,
+                                             uint16_t topic,
+                                             const uint8_t *data,
+                                             size_t len,
+                                             struct mesh_gossip_error **err);
+
+/*
+ What `GET /control/peers` answers, waiting up to `timeout_ms` for the agent.
+ */
+mesh_gossip_result mesh_gossip_agent_peers_json(const struct mesh_gossip_agent *agent,
+                                                uint64_t timeout_ms,
+                                                struct mesh_gossip_text **out,
+                                                struct mesh_gossip_error **err);
+
+/*
+ What `GET /control/leaders` answers, of the scope of this name or, for NULL, of all.
+ */
+mesh_gossip_result mesh_gossip_agent_leaders_json(const struct mesh_gossip_agent *agent,
+                                                  const char *scope,
+                                                  uint64_t timeout_ms,
+                                                  struct mesh_gossip_text **out,
+                                                  struct mesh_gossip_error **err);
+
+/*
+ The metrics in Prometheus' text format.
+ */
+mesh_gossip_result mesh_gossip_agent_metrics_text(const struct mesh_gossip_agent *agent,
+                                                  uint64_t timeout_ms,
+                                                  struct mesh_gossip_text **out,
+                                                  struct mesh_gossip_error **err);
+
+/*
+ How the agent is, `MESH_GOSSIP_HEALTH_*` bits; success means that it answers.
+ */
+mesh_gossip_result mesh_gossip_agent_health(const struct mesh_gossip_agent *agent,
+                                            uint64_t timeout_ms,
+                                            uint32_t *out,
+                                            struct mesh_gossip_error **err);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
 
 /* Whether the library loaded is the one that this header describes. Call it first. */
 static inline mesh_gossip_result mesh_gossip_check_abi(void) {
@@ -36,8 +847,4 @@ static inline mesh_gossip_result mesh_gossip_check_abi(void) {
                                                               : MESH_GOSSIP_ERR_ABI;
 }
 
-#ifdef __cplusplus
-}
-#endif
-
-#endif
+#endif /* MESH_GOSSIP_H */

@@ -1,42 +1,31 @@
-//! The C ABI of mesh-gossip.
+//! The C ABI of mesh-gossip; the header `include/mesh_gossip.h` is generated from these files.
 //!
-//! This version tells what it is, so that a binding can check at load that header and library
-//! belong together. The header is `include/mesh_gossip.h`.
+//! A counter in a bank: hosts pass requests through, and get a slip with what became of them and
+//! things to hold that say nothing of their inside. Nothing is ever handed over the counter that
+//! could hurt the clerk: what comes in is measured and copied, and a panic stays inside.
 //!
-//! Invariant: nothing here allocates, blocks or panics; every returned pointer is static.
+//! Invariants: no panic unwinds into C ([`guard`]); inputs are copied before a call returns;
+//! outputs belong to the handle that they were read from; on failure nothing is written.
+//!
+//! # Safety, once for every function
+//! A handle is null or was given out by this library and not freed; a string is null or ends with
+//! a zero byte; a pointer with a length covers that many bytes; an output may be written to.
+#![allow(clippy::missing_safety_doc, reason = "said once, above")]
 
-use std::ffi::{CStr, c_char};
+#[cfg(panic = "abort")]
+compile_error!("a panic must not take the host along: build with panic = \"unwind\"");
 
-/// Rises with every change that an older caller cannot live with; `MESH_GOSSIP_ABI_VERSION` in
-/// the header.
-const ABI_VERSION: u32 = 1;
-
-const VERSION: &CStr =
-    match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
-        Ok(version) => version,
-        Err(_) => panic!("a package version holds no zero byte"),
-    };
-
-/// No optional part exists.
-const FEATURES: u64 = 0;
-
-/// The version of the ABI that this library implements.
-// SAFETY: the prefix makes the name ours alone.
-#[unsafe(no_mangle)]
-pub extern "C" fn mesh_gossip_abi_version() -> u32 {
-    ABI_VERSION
-}
-
-/// The version of the library, UTF-8, NUL-terminated, static.
-// SAFETY: the prefix makes the name ours alone.
-#[unsafe(no_mangle)]
-pub extern "C" fn mesh_gossip_version_string() -> *const c_char {
-    VERSION.as_ptr()
-}
-
-/// The optional parts that this library was built with, one bit each.
-// SAFETY: the prefix makes the name ours alone.
-#[unsafe(no_mangle)]
-pub extern "C" fn mesh_gossip_features() -> u64 {
-    FEATURES
-}
+pub mod abi;
+pub mod agent;
+pub mod code;
+pub mod commands;
+pub mod documents;
+pub mod error;
+pub mod events;
+mod fork;
+mod guard;
+pub mod layout;
+pub mod options;
+mod post;
+pub mod snapshot;
+pub mod text;

@@ -1,4 +1,4 @@
-//! A C program and a Python script load the library that was built with this test, and agree.
+//! C programs and a Python script load the library that was built with this test.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -125,6 +125,44 @@ fn a_python_script_prints_our_version() {
     let library = directory.join("libmesh_gossip.so");
     let output = run("python3", &["-B".as_ref(), script.as_ref(), library.as_ref()], &directory);
     assert_eq!(String::from_utf8_lossy(&output.stdout), EXPECTED);
+}
+
+/// An agent in a C program: started, read, misused, stopped.
+#[test]
+fn a_c_program_holds_an_agent() {
+    use engine::bootstrap::{CaValidity, CertificateAuthority, Existing, Subject};
+    if !has("cc") {
+        return;
+    }
+    let library = built();
+    let directory = scratch("agent");
+    let now = std::time::SystemTime::now();
+    let ca = CertificateAuthority::create("td.test", "c1", now, CaValidity::default()).unwrap();
+    let day = std::time::Duration::from_secs(86_400);
+    let issued = ca.issue(&Subject::new("n1", "worker"), now, day).unwrap();
+    let files = issued.write(&directory, Existing::Refuse).unwrap();
+    let bundle = directory.join("ca.pem");
+    std::fs::write(&bundle, ca.bundle_pem()).unwrap();
+    let tls = serde_json::json!({
+        "certificatePath": files.certificate, "keyPath": files.key, "caPath": bundle,
+        "trustDomain": "td.test"
+    });
+    let settings = serde_json::json!({"mesh": {"gossip": {
+        "nodeId": "n1", "role": "worker", "clusterId": "c1", "bindAddress": "127.0.0.1", "port": 0,
+        "control": {"port": 0}, "tls": tls
+    }}});
+    let file = directory.join("mesh.json");
+    std::fs::write(&file, settings.to_string()).unwrap();
+    let program = directory.join("agent");
+    let (include, source) = (root().join("ffi/include"), root().join("ffi/tests/agent.c"));
+    let strict = ["-std=gnu99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"];
+    let mut arguments: Vec<&OsStr> = strict.iter().map(OsStr::new).collect();
+    arguments.extend([include.as_os_str(), source.as_ref(), "-o".as_ref(), program.as_ref()]);
+    arguments.extend(["-L".as_ref(), library.as_os_str(), "-lmesh_gossip".as_ref()]);
+    run("cc", &arguments, &library);
+    let output = run(&program, &[file.as_ref()], &library);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "all is well\n");
+    std::fs::remove_dir_all(directory).expect("our own directory");
 }
 
 fn scratch(name: &str) -> PathBuf {

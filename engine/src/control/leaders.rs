@@ -20,7 +20,7 @@ const GOOD_FOR: Duration = Duration::from_secs(5);
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct LeadersDocument {
+pub(crate) struct LeadersDocument {
     /// When the answer was made, RFC 3339.
     generated_at: String,
     /// One entry a scope that somebody leads, in the order of the configuration.
@@ -51,7 +51,7 @@ struct Token {
 
 /// No such scope is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UnknownScope(String);
+pub(crate) struct UnknownScope(String);
 
 impl fmt::Display for UnknownScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,7 +60,7 @@ impl fmt::Display for UnknownScope {
 }
 
 /// The document for `view`, of one scope or of all, as of `wall`.
-pub(super) fn leaders_document(
+pub(crate) fn leaders_document(
     view: &View,
     scope: Option<&str>,
     wall: WallTime,

@@ -11,7 +11,7 @@ mod changes;
 mod crowd;
 pub(crate) mod frames;
 mod http;
-mod leaders;
+pub(crate) mod leaders;
 pub(crate) mod leases;
 mod lists;
 pub(crate) mod peers;

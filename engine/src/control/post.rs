@@ -21,7 +21,8 @@ use tokio::time::timeout;
 use super::HostEvent;
 use crate::clock::Clock;
 
-/// The host's end.
+/// The host's end; of several copies each event reaches one.
+#[derive(Clone)]
 pub(crate) struct Mailbox {
     batches: Receiver<Vec<HostEvent>>,
     waiting: Arc<Boxes>,
@@ -43,11 +44,19 @@ impl Boxes {
 impl Mailbox {
     /// The next batch, waiting up to `patience` for one.
     pub(crate) fn next(&self, patience: Duration) -> Option<Vec<HostEvent>> {
-        let batch = self.batches.recv_timeout(patience).ok()?;
+        Some(self.taken(self.batches.recv_timeout(patience).ok()?))
+    }
+
+    /// The next batch, however long that takes; `None` once no more can come.
+    pub(crate) fn wait(&self) -> Option<Vec<HostEvent>> {
+        Some(self.taken(self.batches.recv().ok()?))
+    }
+
+    fn taken(&self, batch: Vec<HostEvent>) -> Vec<HostEvent> {
         for taken in &batch {
             self.waiting.of(&taken.event).fetch_sub(1, Ordering::AcqRel);
         }
-        Some(batch)
+        batch
     }
 }
 

@@ -133,6 +133,12 @@ impl Settings {
         for statements in layer::of_environment(&sources.variables) {
             pile.cover(statements, &mut errors);
         }
+        for text in &sources.last_words {
+            match statements_of(text) {
+                Ok(statements) => pile.cover(statements, &mut errors),
+                Err(error) => errors.push(error),
+            }
+        }
         let mut entries = BTreeMap::new();
         for ((name, part), written) in pile.written {
             match written.parse(keys::known(name), sources) {

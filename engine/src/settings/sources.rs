@@ -20,6 +20,8 @@ pub struct Sources {
     /// Names of variables that are no text; what they hold is kept nowhere.
     pub(super) garbled: Vec<String>,
     pub(super) host_name: Option<String>,
+    /// What covers everything, the environment too.
+    pub(super) last_words: Vec<FileSource>,
 }
 
 /// What names the environment, strongest first.
@@ -89,6 +91,13 @@ impl Sources {
     /// Adds JSON text; errors call it `name`.
     pub fn json(mut self, name: &str, text: &str) -> Self {
         self.files.push(FileSource::Text(name.into(), Zeroizing::new(text.into())));
+        self
+    }
+
+    /// Adds JSON text that covers files and environment alike: what the program itself decides.
+    /// Errors call it `name`.
+    pub fn last_word(mut self, name: &str, text: &str) -> Self {
+        self.last_words.push(FileSource::Text(name.into(), Zeroizing::new(text.into())));
         self
     }
 

@@ -119,6 +119,11 @@ impl View {
         self.members().filter(is_listed)
     }
 
+    /// When a member is listed no longer (rule L-4); `None` for the present ones, which stay.
+    pub fn listed_until(&self, member: &Member) -> Option<Instant> {
+        (!member.state.is_present()).then(|| member.since + self.listed)
+    }
+
     /// The member with this id. O(1).
     pub fn member(&self, id: MemberId) -> Option<&Member> {
         self.slots.get(id)

@@ -1,0 +1,173 @@
+//! The counter's glass: whatever goes wrong behind it comes out as a code and an error.
+//!
+//! Invariant: no panic passes, and nothing is written where a call fails but `*err`.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::code::{
+    MESH_GOSSIP_ERR_FORKED, MESH_GOSSIP_ERR_PANIC, MESH_GOSSIP_ERR_POISONED,
+    MESH_GOSSIP_ERR_REENTRANT, MESH_GOSSIP_OK, MeshGossipResult,
+};
+use crate::error::{Failure, MeshGossipError};
+use crate::fork;
+
+thread_local! {
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks a thread as being inside the host's function, for as long as it lives.
+pub(crate) struct Inside(());
+
+impl Inside {
+    pub(crate) fn callback() -> Self {
+        IN_CALLBACK.set(true);
+        Self(())
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        IN_CALLBACK.set(false);
+    }
+}
+
+/// Whoever waits for a callback's thread must not be that thread.
+pub(crate) fn outside_callbacks() -> Result<(), Failure> {
+    if IN_CALLBACK.get() {
+        return Err(Failure::new(
+            MESH_GOSSIP_ERR_REENTRANT,
+            "called within a callback: it would wait for itself; call it from another thread",
+        ));
+    }
+    Ok(())
+}
+
+/// What every handle that does something carries.
+pub(crate) struct Seal {
+    made_in: u32,
+    poisoned: AtomicBool,
+}
+
+impl Seal {
+    pub(crate) fn new() -> Self {
+        Self { made_in: fork::watched(), poisoned: AtomicBool::new(false) }
+    }
+
+    /// Whether the handle belongs to a parent process.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.made_in != fork::generation()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.is_forked() {
+            return Err(Failure::new(
+                MESH_GOSSIP_ERR_FORKED,
+                "this handle was made before a fork and belongs to the parent process",
+            ));
+        }
+        if self.poisoned.load(Ordering::Relaxed) {
+            return Err(Failure::new(
+                MESH_GOSSIP_ERR_POISONED,
+                "a call panicked on this handle before; free it and start anew",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Something with a seal.
+pub(crate) trait Sealed {
+    fn seal(&self) -> &Seal;
+}
+
+/// Runs the body of a function that has no handle.
+///
+/// # Safety
+/// `err` is null or may be written to.
+pub(crate) unsafe fn run(
+    err: *mut *mut MeshGossipError,
+    body: impl FnOnce() -> Result<(), Failure>,
+) -> MeshGossipResult {
+    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(defect(&*panic)));
+    match outcome {
+        Ok(()) => MESH_GOSSIP_OK,
+        Err(failure) => {
+            let code = failure.code;
+            if !err.is_null() {
+                let object = Box::into_raw(Box::new(failure.into_object()));
+                // SAFETY: not null, and the caller promises that it may be written to.
+                unsafe { err.write(object) };
+            }
+            code
+        }
+    }
+}
+
+/// Runs the body of a function on a handle; a panic spoils the handle.
+///
+/// # Safety
+/// `handle` is null or live; `err` is null or may be written to.
+pub(crate) unsafe fn run_on<T: Sealed>(
+    handle: *const T,
+    err: *mut *mut MeshGossipError,
+    body: impl FnOnce(&T) -> Result<(), Failure>,
+) -> MeshGossipResult {
+    // SAFETY: the caller promises null or a live handle.
+    let handle = unsafe { handle.as_ref() };
+    let guarded = || {
+        let handle = handle.ok_or_else(|| Failure::argument("handle", "is NULL"))?;
+        let seal = handle.seal();
+        seal.check()?;
+        catch_unwind(AssertUnwindSafe(|| body(handle))).unwrap_or_else(|panic| {
+            seal.poisoned.store(true, Ordering::Relaxed);
+            Err(defect(&*panic))
+        })
+    };
+    // SAFETY: handed on as promised.
+    unsafe { run(err, guarded) }
+}
+
+fn defect(panic: &(dyn Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = text.unwrap_or("without a message");
+    Failure::new(MESH_GOSSIP_ERR_PANIC, format_args!("a defect of the library: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ptr;
+
+    struct Thing(Seal);
+
+    impl Sealed for Thing {
+        fn seal(&self) -> &Seal {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_code_and_spoils_the_handle() {
+        let thing = Thing(Seal::new());
+        let on = |body: fn(&Thing) -> Result<(), Failure>| {
+            // SAFETY: a live handle, and no wish for an error.
+            unsafe { run_on(&thing, ptr::null_mut(), body) }
+        };
+        assert_eq!(on(|_| Ok(())), MESH_GOSSIP_OK);
+        assert_eq!(on(|_| panic!("planted")), MESH_GOSSIP_ERR_PANIC);
+        assert_eq!(on(|_| Ok(())), MESH_GOSSIP_ERR_POISONED);
+    }
+
+    #[test]
+    fn inside_a_callback_nobody_waits_for_it() {
+        assert!(outside_callbacks().is_ok());
+        let inside = Inside::callback();
+        assert_eq!(outside_callbacks().unwrap_err().code, MESH_GOSSIP_ERR_REENTRANT);
+        drop(inside);
+        assert!(outside_callbacks().is_ok());
+    }
+}

@@ -1,0 +1,91 @@
+//! The committed header is what the sources say. `MESH_GOSSIP_WRITE_HEADER=1` writes it.
+
+use std::path::{Path, PathBuf};
+
+use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
+
+/// In the order of the header.
+const SOURCES: [&str; 10] = [
+    "code", "abi", "error", "text", "options", "layout", "agent", "snapshot", "events", "commands",
+];
+
+const OPAQUE_AND_RECORDS: [(&str, &str); 13] = [
+    ("MeshGossipResult", "mesh_gossip_result"),
+    ("MeshGossipError", "mesh_gossip_error"),
+    ("MeshGossipText", "mesh_gossip_text"),
+    ("MeshGossipOptions", "mesh_gossip_options"),
+    ("MeshGossipStartOptions", "mesh_gossip_start_options"),
+    ("MeshGossipWakeFn", "mesh_gossip_wake_fn"),
+    ("MeshGossipAgent", "mesh_gossip_agent"),
+    ("MeshGossipSnapshot", "mesh_gossip_snapshot"),
+    ("MeshGossipEvents", "mesh_gossip_events"),
+    ("MeshGossipEvent", "mesh_gossip_event"),
+    ("MeshGossipMember", "mesh_gossip_member"),
+    ("MeshGossipLabel", "mesh_gossip_label"),
+    ("MeshGossipBytes", "mesh_gossip_bytes"),
+];
+
+const HEADER: &str = "\
+/* mesh-gossip: embeddable gossip membership. C ABI, version 1. Generated: do not edit.
+ *
+ * Every function is thread-safe but those that end in _free. Functions return MESH_GOSSIP_OK or
+ * an error, and on failure write nothing but *err, which may be NULL and otherwise takes an object
+ * that the caller frees. Strings are UTF-8 and NUL-terminated, and copied before a call returns;
+ * bytes within snapshots and events are borrowed from them.
+ */
+#ifndef MESH_GOSSIP_H
+#define MESH_GOSSIP_H
+";
+
+const CHECK: &str = "\
+/* Whether the library loaded is the one that this header describes. Call it first. */
+static inline mesh_gossip_result mesh_gossip_check_abi(void) {
+  return mesh_gossip_abi_version() == MESH_GOSSIP_ABI_VERSION ? MESH_GOSSIP_OK
+                                                              : MESH_GOSSIP_ERR_ABI;
+}
+
+#endif /* MESH_GOSSIP_H */";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+fn generated() -> String {
+    let mut config = Config {
+        language: Language::C,
+        cpp_compat: true,
+        style: Style::Both,
+        usize_is_size_t: true,
+        header: Some(HEADER.into()),
+        trailer: Some(CHECK.into()),
+        no_includes: true,
+        sys_includes: vec!["stddef.h".into(), "stdint.h".into()],
+        documentation_style: DocumentationStyle::C,
+        line_length: 100,
+        ..Config::default()
+    };
+    let renamed = OPAQUE_AND_RECORDS.map(|(rust, c)| (rust.to_owned(), c.to_owned()));
+    config.export.rename = renamed.into_iter().collect();
+    let sources = SOURCES.iter().chain(&["documents"]);
+    let builder = sources.fold(Builder::new().with_config(config), |builder, name| {
+        builder.with_src(root().join(format!("src/{name}.rs")))
+    });
+    let mut text = Vec::new();
+    builder.generate().expect("the sources parse").write(&mut text);
+    String::from_utf8(text).expect("UTF-8")
+}
+
+#[test]
+fn the_committed_header_is_what_the_sources_say() {
+    let path = root().join("include/mesh_gossip.h");
+    let generated = generated();
+    if std::env::var_os("MESH_GOSSIP_WRITE_HEADER").is_some() {
+        std::fs::write(&path, &generated).expect("the header is ours");
+    }
+    let committed = std::fs::read_to_string(&path).expect("the header is committed");
+    assert!(
+        committed == generated,
+        "{} drifted; MESH_GOSSIP_WRITE_HEADER=1 cargo test -p mesh-gossip-ffi --test header",
+        path.display()
+    );
+}
