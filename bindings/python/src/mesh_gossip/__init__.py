@@ -1,0 +1,105 @@
+"""mesh-gossip: embeddable gossip membership.
+
+    with Agent.start("node-1.json") as agent:
+        for member in agent.snapshot():
+            print(member.node_id, member.status)
+"""
+
+from ._library import ABI_VERSION, features, version
+from .agent import Agent
+from .errors import (
+    ArgumentError,
+    BusyError,
+    CommandTimeoutError,
+    ConfigError,
+    CredentialsError,
+    DefectError,
+    ErrorCode,
+    ForkedError,
+    MeshGossipError,
+    NotFoundError,
+    RefusedError,
+    StoppedError,
+    SystemRefusedError,
+)
+from .events import (
+    Alarm,
+    Broadcast,
+    Conflict,
+    Ended,
+    Event,
+    Forgotten,
+    JoinComplete,
+    Joined,
+    LeaderChanged,
+    LeaveComplete,
+    Left,
+    MemberEvent,
+    Message,
+    Missed,
+    Overflow,
+    RecordRejected,
+    Recovered,
+    Refuted,
+    Said,
+    Suspected,
+    UnknownEvent,
+    Unreachable,
+    Updated,
+)
+from .model import Health, Labels, Lifecycle, Member, Reason, Snapshot, Status
+from .options import Options, Setting
+
+__version__ = version()
+
+__all__ = [
+    "ABI_VERSION",
+    "Agent",
+    "Alarm",
+    "ArgumentError",
+    "Broadcast",
+    "BusyError",
+    "CommandTimeoutError",
+    "ConfigError",
+    "Conflict",
+    "CredentialsError",
+    "DefectError",
+    "Ended",
+    "ErrorCode",
+    "Event",
+    "ForkedError",
+    "Forgotten",
+    "Health",
+    "JoinComplete",
+    "Joined",
+    "Labels",
+    "LeaderChanged",
+    "LeaveComplete",
+    "Left",
+    "Lifecycle",
+    "Member",
+    "MemberEvent",
+    "MeshGossipError",
+    "Message",
+    "Missed",
+    "NotFoundError",
+    "Options",
+    "Overflow",
+    "Reason",
+    "RecordRejected",
+    "Recovered",
+    "Refuted",
+    "RefusedError",
+    "Said",
+    "Setting",
+    "Snapshot",
+    "Status",
+    "StoppedError",
+    "Suspected",
+    "SystemRefusedError",
+    "UnknownEvent",
+    "Unreachable",
+    "Updated",
+    "features",
+    "version",
+]
