@@ -1,0 +1,177 @@
+package meshgossip
+
+/*
+#include <stdlib.h>
+#include <mesh_gossip.h>
+*/
+import "C"
+
+import (
+	"context"
+	"time"
+)
+
+// DefaultTimeout is how long a call waits for the agent where its context has no deadline.
+const DefaultTimeout = 10 * time.Second
+
+// SetLabel sets a label of this member. It stands in the next snapshot.
+func (a *Agent) SetLabel(key, value string) error {
+	return a.label(key, &value)
+}
+
+// RemoveLabel removes a label of this member.
+func (a *Agent) RemoveLabel(key string) error {
+	return a.label(key, nil)
+}
+
+func (a *Agent) label(key string, value *string) error {
+	var copies copied
+	defer copies.free()
+	name := copies.text("key", key)
+	var content *C.char
+	if value != nil {
+		content = copies.text("value", *value)
+	}
+	if copies.err != nil {
+		return copies.err
+	}
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_set_label(agent, name, content, object)
+	})
+}
+
+// SetLifecycle publishes a lifecycle, [LifecycleActive] to [LifecycleDrained].
+func (a *Agent) SetLifecycle(lifecycle Lifecycle) error {
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_set_lifecycle(agent, C.uint32_t(lifecycle), object)
+	})
+}
+
+// Cordon says that this member takes no new work.
+func (a *Agent) Cordon() error {
+	return a.SetLifecycle(LifecycleCordoned)
+}
+
+// Drain says that this member hands its work over.
+func (a *Agent) Drain() error {
+	return a.SetLifecycle(LifecycleDraining)
+}
+
+// Resume says that this member takes work.
+func (a *Agent) Resume() error {
+	return a.SetLifecycle(LifecycleActive)
+}
+
+// Join replaces the seeds, host:port, that the mesh is found through. Names are looked up here,
+// which may take a while.
+func (a *Agent) Join(ctx context.Context, seeds ...string) error {
+	_, err := within(ctx, func(time.Duration) (struct{}, error) { return struct{}{}, a.join(seeds) })
+	return err
+}
+
+func (a *Agent) join(seeds []string) error {
+	var copies copied
+	defer copies.free()
+	for _, seed := range seeds {
+		copies.text("seeds", seed)
+	}
+	if copies.err != nil {
+		return copies.err
+	}
+	var first **C.char
+	if len(copies.strings) > 0 {
+		first = &copies.strings[0]
+	}
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_join(agent, first, C.size_t(len(seeds)), object)
+	})
+}
+
+// Leave says goodbye and waits until enough members know, up to the deadline of the context or
+// [DefaultTimeout]. The agent has to be closed afterwards all the same.
+func (a *Agent) Leave(ctx context.Context) error {
+	_, err := within(ctx, func(timeout time.Duration) (struct{}, error) {
+		return struct{}{}, a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+			return C.mesh_gossip_agent_leave(agent, milliseconds(timeout), object)
+		})
+	})
+	return err
+}
+
+// ForceLeave obeys an operator's signed order that a member's life is over, and passes it on.
+func (a *Agent) ForceLeave(order []byte) error {
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_force_leave(agent, address(order), C.size_t(len(order)), object)
+	})
+}
+
+// Reload reads certificate, key, trust and revocation lists again; it returns once they are in
+// force. What would not hold changes nothing.
+func (a *Agent) Reload() error {
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_reload(agent, object)
+	})
+}
+
+// AddRevocationLists takes revocation lists, PEM or DER, beside those of the files.
+func (a *Agent) AddRevocationLists(lists []byte) error {
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_add_revocation_lists(agent, address(lists), C.size_t(len(lists)), object)
+	})
+}
+
+// Broadcast says something to every member: an [EventBroadcast] at each of their hosts. About
+// 1,024 bytes at most, 128 at once and 100 a second.
+func (a *Agent) Broadcast(topic uint16, content []byte) error {
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_broadcast(agent, C.uint16_t(topic), address(content), C.size_t(len(content)), object)
+	})
+}
+
+// SendTo says something to one member: one datagram, which may be lost.
+func (a *Agent) SendTo(member MemberID, topic uint16, content []byte) error {
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_send_to(agent, address(member[:]), C.uint16_t(topic), address(content),
+			C.size_t(len(content)), object)
+	})
+}
+
+// Runs a call that may take a while. Where the context ends first its error is returned at once;
+// the call itself cannot be broken off, and what it asked for may still happen.
+func within[T any](ctx context.Context, call func(timeout time.Duration) (T, error)) (T, error) {
+	var none T
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	timeout := DefaultTimeout
+	if deadline, limited := ctx.Deadline(); limited {
+		timeout = time.Until(deadline)
+	}
+	if ctx.Done() == nil {
+		return call(timeout)
+	}
+	done := make(chan outcome[T], 1)
+	go func() {
+		value, err := call(timeout)
+		done <- outcome[T]{value, err}
+	}()
+	select {
+	case outcome := <-done:
+		return outcome.value, outcome.err
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}
+
+type outcome[T any] struct {
+	value T
+	err   error
+}
+
+// Rounded up: no wait that was wanted becomes none.
+func milliseconds(timeout time.Duration) C.uint64_t {
+	if timeout <= 0 {
+		return 0
+	}
+	return C.uint64_t((timeout + time.Millisecond - 1) / time.Millisecond)
+}

@@ -1,0 +1,3 @@
+module mesh-gossip.local/meshgossip
+
+go 1.19

@@ -1,0 +1,163 @@
+package meshgossip
+
+/*
+#include <mesh_gossip.h>
+*/
+import "C"
+
+import (
+	"sort"
+	"strings"
+	"unsafe"
+)
+
+// Member is one member, as of a snapshot or an event.
+type Member struct {
+	// ID within the mesh.
+	ID MemberID
+	// Generation is when this life of it began, Unix milliseconds; may lie ahead of the clock.
+	Generation uint64
+	// Counter counts the changes within this life.
+	Counter uint32
+	// Status is how it is.
+	Status Status
+	// Lifecycle is what it says of its work.
+	Lifecycle Lifecycle
+	// Local: it is the agent itself.
+	Local bool
+	// HTTP3: it serves HTTP/3.
+	HTTP3 bool
+	// MetadataVersion rises with every change of what it says of itself.
+	MetadataVersion uint64
+	// NodeID is its name within the cluster.
+	NodeID string
+	// Role, cluster and region.
+	Role, ClusterID, Region string
+	// MeshVersion is the version of its mesh software.
+	MeshVersion string
+	// Endpoint is the host:port that it advertises.
+	Endpoint string
+	// Labels are its labels.
+	Labels Labels
+}
+
+// Label is one label of a member.
+type Label struct {
+	Key, Value string
+}
+
+// Labels are the labels of a member, by key. They never change.
+type Labels struct {
+	sorted []Label
+}
+
+// Len tells how many there are.
+func (l Labels) Len() int {
+	return len(l.sorted)
+}
+
+// At is the label at an index, in the order of the keys.
+func (l Labels) At(index int) Label {
+	return l.sorted[index]
+}
+
+// Get is the value of a label, and whether there is one.
+func (l Labels) Get(key string) (string, bool) {
+	index := sort.Search(len(l.sorted), func(index int) bool { return l.sorted[index].Key >= key })
+	if index < len(l.sorted) && l.sorted[index].Key == key {
+		return l.sorted[index].Value, true
+	}
+	return "", false
+}
+
+// Map is a copy of the labels.
+func (l Labels) Map() map[string]string {
+	labels := make(map[string]string, len(l.sorted))
+	for _, label := range l.sorted {
+		labels[label.Key] = label.Value
+	}
+	return labels
+}
+
+// Copies records out of the library, `stride` bytes apart. The text of all of them becomes one
+// string, which the members share: two allocations a chunk, and one more for labels.
+func members(first *C.mesh_gossip_member, count int, stride uintptr) []Member {
+	var bytes, labels int
+	record := func(index int) *C.mesh_gossip_member {
+		return (*C.mesh_gossip_member)(unsafe.Add(unsafe.Pointer(first), uintptr(index)*stride))
+	}
+	for index := 0; index < count; index++ {
+		member := record(index)
+		for _, text := range texts(member) {
+			bytes += int(text.len)
+		}
+		for _, label := range labelsOf(member) {
+			bytes += int(label.key.len) + int(label.value.len)
+		}
+		labels += int(member.labels_len)
+	}
+	arena := arena{labels: make([]Label, 0, labels)}
+	arena.text.Grow(bytes)
+	copies := make([]Member, count)
+	for index := range copies {
+		arena.copy(&copies[index], record(index))
+	}
+	return copies
+}
+
+// Room for the text and the labels of some members. It is made large enough at once: what was
+// handed out would stay where it was, but be kept alive twice.
+type arena struct {
+	text   strings.Builder
+	labels []Label
+}
+
+func (a *arena) copy(to *Member, from *C.mesh_gossip_member) {
+	text := texts(from)
+	*to = Member{
+		ID:              memberID(&from.id),
+		Generation:      uint64(from.generation),
+		Counter:         uint32(from.counter),
+		Status:          Status(from.status),
+		Lifecycle:       Lifecycle(from.lifecycle),
+		Local:           from.flags&C.MESH_GOSSIP_MEMBER_LOCAL != 0,
+		HTTP3:           from.flags&C.MESH_GOSSIP_MEMBER_HTTP3 != 0,
+		MetadataVersion: uint64(from.metadata_version),
+		NodeID:          a.string(text[0]),
+		Role:            a.string(text[1]),
+		ClusterID:       a.string(text[2]),
+		Region:          a.string(text[3]),
+		MeshVersion:     a.string(text[4]),
+		Endpoint:        a.string(text[5]),
+	}
+	start := len(a.labels)
+	for _, label := range labelsOf(from) {
+		a.labels = append(a.labels, Label{a.string(label.key), a.string(label.value)})
+	}
+	to.Labels.sorted = a.labels[start:len(a.labels):len(a.labels)]
+}
+
+func (a *arena) string(from C.mesh_gossip_bytes) string {
+	start := a.text.Len()
+	a.text.Write(borrowed(from))
+	return a.text.String()[start:]
+}
+
+func texts(member *C.mesh_gossip_member) [6]C.mesh_gossip_bytes {
+	return [...]C.mesh_gossip_bytes{
+		member.node_id, member.role, member.cluster_id, member.region, member.mesh_version, member.endpoint,
+	}
+}
+
+func labelsOf(member *C.mesh_gossip_member) []C.mesh_gossip_label {
+	return unsafe.Slice(member.labels, int(member.labels_len))
+}
+
+// Bytes of the library, good for as long as their owner.
+func borrowed(bytes C.mesh_gossip_bytes) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(bytes.data)), int(bytes.len))
+}
+
+func memberID(id *[16]C.uint8_t) MemberID {
+	return *(*MemberID)(unsafe.Pointer(id))
+}
