@@ -1,0 +1,230 @@
+'use strict';
+// A member of a mesh. What blocks in C runs on a thread of libuv's pool and is a promise here.
+
+const native = require('./native.js');
+const { EventQueue } = require('./events.js');
+const { MeshGossipError, STOPPED, valueOf } = require('./error.js');
+const { SnapshotCache, lifecycles } = require('./records.js');
+
+const { kinds } = native;
+const NO_TEXTS = [];
+const DOCUMENT_TIMEOUT_MS = 5000;
+
+function startArguments(options) {
+  const { config, configFile, settings = {}, eventsCapacity = 0 } = options;
+  if ((config === undefined) === (configFile === undefined)) {
+    throw new TypeError('either config or configFile is expected');
+  }
+  const json = typeof config === 'string' ? config : JSON.stringify(config);
+  const pairs = Object.entries(settings).map(([key, value]) => [key, String(value)]);
+  const texts = [configFile === undefined ? json : String(configFile), ...pairs.flat()];
+  // A zero would end the text for C, and what stands behind it would be lost without a word.
+  for (const text of texts) textOf(text);
+  return [configFile !== undefined, texts, eventsCapacity];
+}
+
+function textOf(text) {
+  if (typeof text !== 'string') throw new TypeError('a string is expected');
+  if (text.includes('\0')) throw new TypeError('a string without a zero character is expected');
+  return text;
+}
+
+function bytesOf(data) {
+  return typeof data === 'string' ? new TextEncoder().encode(data) : new Uint8Array(data);
+}
+
+function topicOf(topic) {
+  if (!Number.isInteger(topic) || topic < 0 || topic > 0xffff) {
+    throw new RangeError('a topic is a whole number from 0 to 65535');
+  }
+  return topic;
+}
+
+function idOf(id) {
+  if (typeof id !== 'string' || !/^[0-9a-f]{32}$/.test(id)) {
+    throw new TypeError('an id is 32 hexadecimal digits');
+  }
+  return new Uint8Array(Buffer.from(id, 'hex'));
+}
+
+class Agent {
+  #handle;
+  #cache = new SnapshotCache();
+  #events;
+  #last = Promise.resolve();
+  #closed = null;
+
+  /** Use `Agent.start`. */
+  constructor(handle) {
+    this.#handle = handle;
+    this.#events = new EventQueue(handle);
+    [this.nodeId, this.address] = native.names(handle);
+  }
+
+  /** Resolves once the agent's ports are bound; joining goes on by itself. */
+  static async start(options) {
+    const agent = new Agent(valueOf(await native.start(...startArguments(options))));
+    if (options.keepAlive) agent.ref();
+    return agent;
+  }
+
+  /** Whether `close` was called. */
+  get closed() {
+    return this.#closed !== null;
+  }
+
+  /** Holds the process while this agent is open. */
+  ref() {
+    native.keepAlive(this.#handle, true);
+    return this;
+  }
+
+  /** Lets the process end though this agent is open: so it is at first. */
+  unref() {
+    native.keepAlive(this.#handle, false);
+    return this;
+  }
+
+  /** The newest view; the same object while nothing changes. */
+  snapshot() {
+    const { generation, chunks } = this.#cache;
+    return this.#cache.take(valueOf(native.snapshot(this.#handle, generation, chunks)));
+  }
+
+  /** Events in order, until the agent has ended. One reader at a time. */
+  events(options = {}) {
+    return this.#events.read(options.signal);
+  }
+
+  [Symbol.asyncIterator]() {
+    return this.events();
+  }
+
+  async setLabel(key, value) {
+    await this.#inOrder(kinds.setLabel, [textOf(key), value === null ? null : textOf(value)]);
+  }
+
+  async setLifecycle(lifecycle) {
+    const number = lifecycles.indexOf(lifecycle);
+    if (number < 0) throw new TypeError(`there is no lifecycle ${lifecycle}`);
+    await this.#inOrder(kinds.setLifecycle, NO_TEXTS, number);
+  }
+
+  cordon() {
+    return this.setLifecycle('cordoned');
+  }
+
+  drain() {
+    return this.setLifecycle('draining');
+  }
+
+  resume() {
+    return this.setLifecycle('active');
+  }
+
+  async join(seeds) {
+    await this.#inOrder(kinds.join, Array.from(seeds, textOf));
+  }
+
+  async forceLeave(order) {
+    await this.#inOrder(kinds.forceLeave, NO_TEXTS, 0, bytesOf(order));
+  }
+
+  async reload() {
+    await this.#inOrder(kinds.reload);
+  }
+
+  async addRevocationLists(lists) {
+    await this.#inOrder(kinds.addRevocationLists, NO_TEXTS, 0, bytesOf(lists));
+  }
+
+  async broadcast(topic, data) {
+    await this.#inOrder(kinds.broadcast, NO_TEXTS, topicOf(topic), bytesOf(data));
+  }
+
+  async sendTo(id, topic, data) {
+    await this.#inOrder(kinds.sendTo, NO_TEXTS, topicOf(topic), bytesOf(data), idOf(id));
+  }
+
+  async peers(timeoutMs = DOCUMENT_TIMEOUT_MS) {
+    return JSON.parse(await this.#call(kinds.peers, NO_TEXTS, timeoutMs));
+  }
+
+  async leaders(scope = null, timeoutMs = DOCUMENT_TIMEOUT_MS) {
+    const name = scope === null ? null : textOf(scope);
+    return JSON.parse(await this.#call(kinds.leaders, [name], timeoutMs));
+  }
+
+  metrics(timeoutMs = DOCUMENT_TIMEOUT_MS) {
+    return this.#call(kinds.metrics, NO_TEXTS, timeoutMs);
+  }
+
+  async health(timeoutMs = DOCUMENT_TIMEOUT_MS) {
+    const bits = await this.#call(kinds.health, NO_TEXTS, timeoutMs);
+    return Object.freeze({
+      joined: (bits & 1) !== 0, ready: (bits & 2) !== 0, draining: (bits & 4) !== 0,
+    });
+  }
+
+  /** Says goodbye and waits until enough members know. */
+  async leave(timeoutMs = 5000) {
+    await this.#inOrder(kinds.leave, NO_TEXTS, timeoutMs);
+  }
+
+  /** Stops without a goodbye. Events and the last snapshot can still be had until `close`. */
+  async stop() {
+    if (this.#closed === null) await this.#call(kinds.stop);
+  }
+
+  /** Stops and frees the agent. Again, it waits for the first time's end. */
+  close() {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  /** Stops within the call, for `using`: it blocks for the moment that threads need to end. */
+  [Symbol.dispose]() {
+    if (this.#closed !== null) return;
+    this.#closed = Promise.resolve();
+    try {
+      valueOf(native.stopNow(this.#handle));
+    } finally {
+      this.#free();
+    }
+  }
+
+  [Symbol.asyncDispose]() {
+    return this.close();
+  }
+
+  async #close() {
+    // Freed whatever the stop says: a handle after a defect can only be freed.
+    try {
+      valueOf(await native.call(this.#handle, kinds.stop, NO_TEXTS, 0));
+    } finally {
+      this.#free();
+    }
+  }
+
+  #free() {
+    try {
+      this.#events.end();
+    } finally {
+      native.close(this.#handle);
+    }
+  }
+
+  async #call(kind, texts = NO_TEXTS, number = 0, bytes, id) {
+    if (this.#closed !== null) throw new MeshGossipError(STOPPED);
+    return valueOf(await native.call(this.#handle, kind, texts, number, bytes, id));
+  }
+
+  /** Commands are carried out in the order of their calls, which the pool's threads do not keep. */
+  #inOrder(...args) {
+    const done = this.#last.then(() => this.#call(...args));
+    this.#last = done.catch(() => {});
+    return done;
+  }
+}
+
+module.exports = { Agent };
