@@ -54,9 +54,9 @@ test('bad options tell code and field', limits, async () => {
     return true;
   });
   await assert.rejects(Agent.start({ config: '{' }), { code: 'MESH_GOSSIP_ERR_CONFIG' });
-  await assert.rejects(Agent.start(mesh.options('bad', { interval: 5 })), { code: 'MESH_GOSSIP_ERR_CONFIG' });
-  await assert.rejects(Agent.start(mesh.options('bad', { 'tls:caPath': '/nowhere/ca.pem' })), MeshGossipError);
-  await assert.rejects(Agent.start(mesh.options('bad', { enabled: false })), { code: 'MESH_GOSSIP_ERR_DISABLED' });
+  await assert.rejects(Agent.start(mesh.options('bad-1', { interval: 5 })), { code: 'MESH_GOSSIP_ERR_CONFIG' });
+  await assert.rejects(Agent.start(mesh.options('bad-2', { 'tls:caPath': '/nowhere/ca.pem' })), MeshGossipError);
+  await assert.rejects(Agent.start(mesh.options('bad-3', { enabled: false })), { code: 'MESH_GOSSIP_ERR_DISABLED' });
   await assert.rejects(Agent.start({ configFile: '/nowhere/mesh.json' }), MeshGossipError);
   await assert.rejects(Agent.start({}), TypeError);
   await assert.rejects(Agent.start({ config: '{}', settings: { region: 'a\0b' } }), TypeError);
@@ -123,10 +123,10 @@ test('dispose stops within the call and leaves the port free', limits, async () 
 });
 
 test('events that nobody takes are counted by one overflow', limits, async () => {
-  const agent = await mesh.start('slow', { eventsCapacity: 4, 'limits:events': 4 });
+  const agent = await mesh.start('slow', { eventsCapacity: 1, 'limits:events': 1 });
   const other = await mesh.start('fast', { seed: agent });
   await until(() => agent.snapshot().size === 2, 'two members');
-  for (let value = 0; value < 40; value++) {
+  for (let value = 0; value < 8; value++) {
     await other.setLabel('value', String(value));
     await until(() => agent.snapshot().byNodeId('fast').labels.value === String(value), 'a label');
   }

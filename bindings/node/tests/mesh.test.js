@@ -28,7 +28,7 @@ test('three agents with certificates of their own see each other', limits, async
   }
 });
 
-test('an unchanged view is the same object, an unchanged chunk has the same members', limits, async () => {
+test('an unchanged view is the same object, and cannot be changed', limits, async () => {
   const [first] = agents;
   // A change may just be under way; two reads in one turn see one view all but always.
   await until(() => first.snapshot() === first.snapshot(), 'equal snapshots');
