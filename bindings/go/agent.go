@@ -101,8 +101,9 @@ func (a *Agent) Stop() error {
 }
 
 // Close stops the agent where it runs, and frees it. The channel of [Agent.Events] is closed and
-// events that nobody received are lost; snapshots remain good. Again, it does nothing but tell what
-// it told before.
+// events that nobody received are lost; snapshots remain good. It waits for calls under way, which
+// end early but for a look-up of names in [Agent.Join]. Again, it does nothing but tell what it told
+// before.
 func (a *Agent) Close() error {
 	a.closing.Do(func() {
 		runtime.SetFinalizer(a, nil)
