@@ -1,5 +1,6 @@
 """What is wrong is told with its code and its name."""
 
+import json
 import pickle
 from datetime import timedelta
 
@@ -54,8 +55,6 @@ def test_certificates_that_do_not_hold(mesh, tmp_path):
 
 
 def test_from_a_file_under_the_environment(mesh, tmp_path, monkeypatch):
-    import json
-
     file = tmp_path / "node-1.json"
     file.write_text(json.dumps(mesh.settings("node-1")))
     monkeypatch.setenv("MESH__GOSSIP__REGION", "eu-2")
