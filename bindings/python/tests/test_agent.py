@@ -1,0 +1,151 @@
+"""One agent: its view, its commands, its end."""
+
+import gc
+import os
+import pickle
+import threading
+
+import pytest
+
+from mesh_gossip import (
+    Agent, ArgumentError, Ended, ErrorCode, ForkedError, Lifecycle, NotFoundError, Status,
+    StoppedError,
+)
+from mesh_gossip._abi import ffi
+from mesh_gossip._library import lib
+
+
+def test_it_sees_itself(mesh):
+    agent = mesh.start("node-1", labels={"rack": "r7"})
+    view = agent.snapshot()
+    (member,) = view
+    assert view.local is member and view.named("node-1") is member and member in view
+    assert member.is_local and member.status is Status.ALIVE
+    assert member.labels == {"rack": "r7"} and member.endpoint == agent.address
+    assert pickle.loads(pickle.dumps(view)) == view and hash(view) == hash(agent.snapshot())
+    with pytest.raises(AttributeError):
+        member.role = "other"
+
+
+def test_unchanged_chunks_are_the_same_objects(mesh):
+    agent = mesh.start("node-1")
+    first, second = agent.snapshot(), agent.snapshot()
+    assert first.chunks[0] is second.chunks[0]
+    agent.set_label("rack", "r7")
+    third = agent.snapshot()
+    assert third.generation > first.generation and third.local.labels == {"rack": "r7"}
+    agent.set_label("rack", None)
+    assert first.local.labels == {} == agent.snapshot().local.labels
+
+
+def test_a_snapshot_outlives_the_agent(mesh):
+    agent = mesh.start("node-1")
+    view = agent.snapshot()
+    raw = lib.mesh_gossip_snapshot_acquire(agent._handle._pointer)
+    agent.close()
+    del agent
+    gc.collect()
+    assert view.local.node_id == "node-1" and len(view) == 1
+    assert lib.mesh_gossip_snapshot_len(raw) == 1
+    lib.mesh_gossip_snapshot_release(raw)
+
+
+def test_lifecycle_health_and_documents(mesh):
+    agent = mesh.start("node-1")
+    agent.cordon()
+    assert agent.snapshot().local.lifecycle is Lifecycle.CORDONED
+    agent.drain()
+    assert agent.health().draining and not agent.health().ready
+    agent.resume()
+    assert not agent.health().draining
+    with pytest.raises(ArgumentError) as told:
+        agent.set_lifecycle(Lifecycle.LEAVING)
+    assert (told.value.code, told.value.field) == (ErrorCode.ARGUMENT, "lifecycle")
+    assert agent.peers()["localNodeId"] == "node-1"
+    assert agent.leaders()["tokens"] == []
+    with pytest.raises(NotFoundError):
+        agent.leaders("nothing")
+    assert "# TYPE mesh_gossip_" in agent.metrics_text()
+    agent.reload()
+
+
+def test_arguments_out_of_range(mesh):
+    agent = mesh.start("node-1")
+    for field, misuse in (
+        ("topic", lambda: agent.broadcast(65536, b"")),
+        ("member", lambda: agent.send_to(b"short", 1, b"")),
+        ("timeout", lambda: agent.peers(-1)),
+        ("most", lambda: agent.take_events(-1)),
+        ("key", lambda: agent.set_label("a\0b", "c")),
+    ):
+        with pytest.raises(ArgumentError) as told:
+            misuse()
+        assert told.value.field == field
+    with pytest.raises(NotFoundError):
+        agent.send_to(bytes(16), 1, b"hello")
+
+
+def test_stop_twice_and_close_twice(mesh):
+    agent = mesh.start("node-1")
+    agent.stop()
+    agent.stop()
+    assert len(agent.snapshot()) == 1
+    with pytest.raises(StoppedError) as told:
+        agent.set_label("a", "b")
+    assert told.value.code is ErrorCode.STOPPED
+    agent.close()
+    agent.close()
+    with pytest.raises(StoppedError):
+        agent.snapshot()
+    # What was left is handed out even so.
+    assert isinstance(agent.take_events()[-1], Ended)
+    assert agent.take_events() == [] == agent.wait_events()
+
+
+def test_a_close_waits_for_calls_and_answers_them(mesh):
+    agent = mesh.start("node-1")
+    ends = []
+
+    def ask():
+        try:
+            while True:
+                agent.peers()
+        except StoppedError as error:
+            ends.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    agent.close()
+    for thread in threads:
+        thread.join(30)
+    assert len(ends) == 4
+
+
+def test_an_agent_that_nobody_closed_is_told_of(mesh):
+    agent = Agent.start(mesh.settings("node-1"))
+    with pytest.warns(ResourceWarning, match="node-1 was never closed"):
+        del agent
+        gc.collect()
+
+
+def test_a_forked_child_is_refused(mesh):
+    agent = mesh.start("node-1")
+    pointer = agent._handle._pointer
+    child = os.fork()
+    if child == 0:
+        refused = 0
+        try:
+            for use in (agent.snapshot, agent.stop, agent.take_events, agent.wait_events):
+                try:
+                    use()
+                except ForkedError as error:
+                    refused += error.code is ErrorCode.FORKED
+            agent.close()
+            # The library itself says the same.
+            refused += lib.mesh_gossip_agent_stop(pointer, ffi.NULL) == ErrorCode.FORKED
+            refused += lib.mesh_gossip_agent_free(pointer) == ErrorCode.FORKED
+        finally:
+            os._exit(0 if refused == 6 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not agent.closed and len(agent.snapshot()) == 1
