@@ -114,6 +114,31 @@
 #define MESH_GOSSIP_ABI_VERSION 1
 
 /*
+ Something failed that somebody has to look at.
+ */
+#define MESH_GOSSIP_LOG_ERROR 1
+
+/*
+ Something is wrong and may right itself.
+ */
+#define MESH_GOSSIP_LOG_WARN 2
+
+/*
+ Transitions.
+ */
+#define MESH_GOSSIP_LOG_INFO 3
+
+/*
+ Failures that are part of the day.
+ */
+#define MESH_GOSSIP_LOG_DEBUG 4
+
+/*
+ Everything.
+ */
+#define MESH_GOSSIP_LOG_TRACE 5
+
+/*
  In touch.
  */
 #define MESH_GOSSIP_STATUS_ALIVE 1
@@ -339,6 +364,17 @@ typedef int32_t mesh_gossip_result;
 typedef void (*mesh_gossip_wake_fn)(void *user);
 
 /*
+ Takes a line of the log: `MESH_GOSSIP_LOG_*`, what happened in words, and its fields as a JSON
+ object (`{"EventId":3,"PeerId":"b"}`). Both texts live until it returns. Called on threads of
+ the engine, several at once, and on the caller's within a call; it may not block, nor call
+ anything of the same agent but `mesh_gossip_snapshot_acquire`.
+ */
+typedef void (*mesh_gossip_log_fn)(void *user,
+                                   uint32_t level,
+                                   const char *message,
+                                   const char *fields);
+
+/*
  What only a program can say. `struct_size` comes first; fields are added at the end. Filled
  with defaults by `mesh_gossip_start_options_init`.
  */
@@ -360,6 +396,22 @@ typedef struct mesh_gossip_start_options {
    (`mesh:gossip:limits:events`); 0 stands for 1,024.
    */
   size_t events_capacity;
+  /*
+   Takes the lines of the log; NULL: nobody does.
+   */
+  mesh_gossip_log_fn log;
+  /*
+   Handed to `log`; has to live until the agent is stopped.
+   */
+  void *log_user;
+  /*
+   The least that is told, `MESH_GOSSIP_LOG_*`; 0 stands for `MESH_GOSSIP_LOG_INFO`.
+   */
+  uint32_t log_level;
+  /*
+   Zero.
+   */
+  uint32_t reserved;
 } mesh_gossip_start_options;
 
 /*
@@ -600,8 +652,8 @@ void mesh_gossip_options_free(struct mesh_gossip_options *options);
 
 /*
  Starts an agent; `start` may be NULL. Returns once its ports are bound; joining the mesh goes
- on by itself and ends with a JOIN_COMPLETE event where there is anybody to join. Blocks while files are read and names looked
- up. Not from a callback.
+ on by itself and ends with a JOIN_COMPLETE event where there is anybody to join. Blocks while
+ files are read and names looked up. Not from a callback.
  */
 mesh_gossip_result mesh_gossip_agent_start_with(const struct mesh_gossip_options *options,
                                                 const struct mesh_gossip_start_options *start,
@@ -702,6 +754,25 @@ uint64_t mesh_gossip_snapshot_chunk_generation(const struct mesh_gossip_snapshot
                                                size_t index);
 
 /*
+ The member with this id of 16 bytes, borrowed from the snapshot; NULL where it is not listed,
+ and for NULL.
+ */
+const struct mesh_gossip_member *mesh_gossip_snapshot_find(const struct mesh_gossip_snapshot *snapshot,
+                                                           const uint8_t *id);
+
+/*
+ The agent's own record, borrowed from the snapshot; NULL for NULL, and once it has left for so
+ long that it is listed no longer.
+ */
+const struct mesh_gossip_member *mesh_gossip_snapshot_local(const struct mesh_gossip_snapshot *snapshot);
+
+/*
+ How many listed members have this status, `MESH_GOSSIP_STATUS_*`; 0 for NULL and for a number
+ that is none.
+ */
+size_t mesh_gossip_snapshot_count(const struct mesh_gossip_snapshot *snapshot, uint32_t status);
+
+/*
  A descriptor that is readable exactly while an event waits, for poll, epoll and their like; it
  belongs to the agent: neither read nor close it. -1 for NULL or a handle of a parent process.
  */
@@ -795,6 +866,17 @@ mesh_gossip_result mesh_gossip_agent_broadcast(const struct mesh_gossip_agent *a
                                                struct mesh_gossip_error **err);
 
 /*
+ The same, in place of what this member said before under the same topic and `key`, where that
+ is still on its way: who has not heard it yet is spared it.
+ */
+mesh_gossip_result mesh_gossip_agent_broadcast_latest(const struct mesh_gossip_agent *agent,
+                                                      uint16_t topic,
+                                                      uint64_t key,
+                                                      const uint8_t *data,
+                                                      size_t len,
+                                                      struct mesh_gossip_error **err);
+
+/*
  Says something to the member with this id of 16 bytes: one datagram, which may be lost.
  */
 mesh_gossip_result mesh_gossip_agent_send_to(const struct mesh_gossip_agent *agent,
@@ -803,6 +885,32 @@ mesh_gossip_result mesh_gossip_agent_send_to(const struct mesh_gossip_agent *age
                                              const uint8_t *data,
                                              size_t len,
                                              struct mesh_gossip_error **err);
+
+/*
+ Says something else of this member: a JSON object with any of `region`, `meshVersion`,
+ `endpoint` (strings), `http3Support` (a boolean) and `labels` (an object of strings, in place
+ of all labels). What is missing stays; a mistake changes nothing.
+ */
+mesh_gossip_result mesh_gossip_agent_set_metadata(const struct mesh_gossip_agent *agent,
+                                                  const char *json,
+                                                  struct mesh_gossip_error **err);
+
+/*
+ Puts these in place of certificate, key and trust: a PEM chain (leaf first), its PEM key, and
+ PEM trust anchors; or a PKCS#12 store as the certificate, with its password and no key. No key
+ (`key_len` 0) where the certificate's content holds it; no trust (`ca_len` 0) keeps that in
+ force. Returns once they are in force; what would not hold changes nothing. Trust domain,
+ thumbprints and revocation stay as the agent was started with.
+ */
+mesh_gossip_result mesh_gossip_agent_reload_certificates(const struct mesh_gossip_agent *agent,
+                                                         const uint8_t *certificate,
+                                                         size_t certificate_len,
+                                                         const uint8_t *key,
+                                                         size_t key_len,
+                                                         const uint8_t *ca,
+                                                         size_t ca_len,
+                                                         const char *password,
+                                                         struct mesh_gossip_error **err);
 
 /*
  What `GET /control/peers` answers, waiting up to `timeout_ms` for the agent.

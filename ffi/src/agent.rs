@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use engine::options::TlsOptions;
 use engine::proto::MemberId;
-use engine::{Agent, Engine};
+use engine::{Agent, Engine, Renewed, StartError};
+use tracing::Dispatch;
 
 use crate::code::{MESH_GOSSIP_ERR_IO, MESH_GOSSIP_ERR_STOPPED, MESH_GOSSIP_OK, MeshGossipResult};
 use crate::error::{Failure, MeshGossipError};
-use crate::guard::{Seal, Sealed, outside_callbacks, run, run_on};
+use crate::guard::{Seal, Sealed, outside_callbacks, outside_log, run, run_on};
+use crate::log;
 use crate::options::{MeshGossipOptions, MeshGossipStartOptions};
 use crate::post::Hole;
 use crate::snapshot::Gallery;
@@ -29,6 +32,9 @@ pub struct MeshGossipAgent {
     events: Mutex<Option<JoinHandle<()>>>,
     hole: Arc<Hole>,
     gallery: Gallery,
+    log: Option<Dispatch>,
+    /// The credentials that the host gave last.
+    tls: Mutex<TlsOptions>,
 }
 
 impl Sealed for MeshGossipAgent {
@@ -39,9 +45,14 @@ impl Sealed for MeshGossipAgent {
 
 impl MeshGossipAgent {
     fn start(options: &MeshGossipOptions, start: MeshGossipStartOptions) -> Result<Self, Failure> {
+        let log = log::dispatch(&start)?;
         let (of_engine, of_agent) = options.resolve()?;
-        let engine = Engine::start(of_engine)?;
-        let agent = Agent::start(&engine, of_agent)?;
+        let tls = of_agent.tls.clone();
+        // Threads log where the one that starts them does.
+        let agent = logged(log.as_ref(), || -> Result<Agent, StartError> {
+            let engine = Engine::start(of_engine)?;
+            Agent::start(&engine, of_agent)
+        })?;
         let opened = Hole::open(agent.events(), start);
         let (hole, events) = opened.map_err(|error| {
             let why = format_args!("no descriptor or thread for events: {error}");
@@ -56,6 +67,8 @@ impl MeshGossipAgent {
             running: RwLock::new(Some(agent)),
             events: Mutex::new(Some(events)),
             hole,
+            log,
+            tls: Mutex::new(tls),
         })
     }
 
@@ -76,11 +89,26 @@ impl MeshGossipAgent {
         &self,
         act: impl FnOnce(&Agent) -> Result<T, E>,
     ) -> Result<T, Failure> {
+        outside_log()?;
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
         let Some(agent) = &*running else {
             return Err(Failure::new(MESH_GOSSIP_ERR_STOPPED, "the agent has been stopped"));
         };
-        act(agent).map_err(Into::into)
+        logged(self.log.as_ref(), || act(agent)).map_err(Into::into)
+    }
+
+    /// Changes the credentials that the host gave last.
+    pub(crate) fn rotate(
+        &self,
+        change: impl FnOnce(TlsOptions) -> TlsOptions,
+    ) -> Result<Renewed, Failure> {
+        outside_log()?;
+        // Held until they are in force, so that the last one is what it says.
+        let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = change(tls.clone());
+        let renewed = self.with(|agent| agent.rotate(next.clone()))?;
+        *tls = next;
+        Ok(renewed)
     }
 
     fn stop(&self) {
@@ -98,9 +126,17 @@ impl MeshGossipAgent {
     }
 }
 
+/// Does something whose lines go to the host's log, where it has one.
+fn logged<T>(log: Option<&Dispatch>, act: impl FnOnce() -> T) -> T {
+    match log {
+        Some(log) => tracing::dispatcher::with_default(log, act),
+        None => act(),
+    }
+}
+
 /// Starts an agent; `start` may be NULL. Returns once its ports are bound; joining the mesh goes
-/// on by itself and ends with a JOIN_COMPLETE event where there is anybody to join. Blocks while files are read and names looked
-/// up. Not from a callback.
+/// on by itself and ends with a JOIN_COMPLETE event where there is anybody to join. Blocks while
+/// files are read and names looked up. Not from a callback.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_start_with(

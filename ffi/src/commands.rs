@@ -149,7 +149,7 @@ pub unsafe extern "C" fn mesh_gossip_agent_add_revocation_lists(
 }
 
 /// A certificate that peers would refuse is a failure, although new trust is in force.
-fn in_force(renewed: engine::Renewed) -> Result<(), Failure> {
+pub(crate) fn in_force(renewed: engine::Renewed) -> Result<(), Failure> {
     match renewed.refused {
         None => Ok(()),
         Some(error) => Err(engine::RenewError::from(error).into()),
@@ -171,6 +171,27 @@ pub unsafe extern "C" fn mesh_gossip_agent_broadcast(
         // SAFETY: covers that many bytes, as the crate's contract says.
         let said = unsafe { text::bytes(data, len, "data") }?;
         agent.with(|agent| agent.broadcast(topic, &said))
+    };
+    // SAFETY: handle and `err` are as the crate's contract says.
+    unsafe { run_on(agent, err, body) }
+}
+
+/// The same, in place of what this member said before under the same topic and `key`, where that
+/// is still on its way: who has not heard it yet is spared it.
+// SAFETY: the prefix makes the name ours alone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mesh_gossip_agent_broadcast_latest(
+    agent: *const MeshGossipAgent,
+    topic: u16,
+    key: u64,
+    data: *const u8,
+    len: usize,
+    err: *mut *mut MeshGossipError,
+) -> MeshGossipResult {
+    let body = |agent: &MeshGossipAgent| {
+        // SAFETY: covers that many bytes, as the crate's contract says.
+        let said = unsafe { text::bytes(data, len, "data") }?;
+        agent.with(|agent| agent.broadcast_latest(topic, key, &said))
     };
     // SAFETY: handle and `err` are as the crate's contract says.
     unsafe { run_on(agent, err, body) }

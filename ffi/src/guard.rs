@@ -15,34 +15,58 @@ use crate::error::{Failure, MeshGossipError};
 use crate::fork;
 
 thread_local! {
-    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+    static WHERE: Cell<Where> = const { Cell::new(Where::Outside) };
+}
+
+/// Where a thread is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Where {
+    Outside,
+    /// In a function of the host's, on a thread that nobody but the host waits for.
+    Woken,
+    /// In a function of the host's, on a thread that the engine may need to go on.
+    Logging,
 }
 
 /// Marks a thread as being inside the host's function, for as long as it lives.
-pub(crate) struct Inside(());
+pub(crate) struct Inside(Where);
 
 impl Inside {
     pub(crate) fn callback() -> Self {
-        IN_CALLBACK.set(true);
-        Self(())
+        Self(WHERE.replace(Where::Woken))
+    }
+
+    pub(crate) fn log() -> Self {
+        Self(WHERE.replace(Where::Logging))
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        IN_CALLBACK.set(false);
+        // A line may be logged from within a callback.
+        WHERE.set(self.0);
     }
 }
 
 /// Whoever waits for a callback's thread must not be that thread.
 pub(crate) fn outside_callbacks() -> Result<(), Failure> {
-    if IN_CALLBACK.get() {
-        return Err(Failure::new(
-            MESH_GOSSIP_ERR_REENTRANT,
-            "called within a callback: it would wait for itself; call it from another thread",
-        ));
+    match WHERE.get() {
+        Where::Outside => Ok(()),
+        Where::Woken | Where::Logging => Err(reentrant()),
     }
-    Ok(())
+}
+
+/// Whoever waits for the engine must not be a thread of the engine.
+pub(crate) fn outside_log() -> Result<(), Failure> {
+    match WHERE.get() {
+        Where::Outside | Where::Woken => Ok(()),
+        Where::Logging => Err(reentrant()),
+    }
+}
+
+fn reentrant() -> Failure {
+    let why = "called within a callback: it would wait for itself; call it from another thread";
+    Failure::new(MESH_GOSSIP_ERR_REENTRANT, why)
 }
 
 /// What every handle that does something carries.
@@ -131,10 +155,15 @@ pub(crate) unsafe fn run_on<T: Sealed>(
 }
 
 fn defect(panic: &(dyn Any + Send)) -> Failure {
+    let words = words(panic);
+    Failure::new(MESH_GOSSIP_ERR_PANIC, format_args!("a defect of the library: {words}"))
+}
+
+/// What a panic says.
+pub(crate) fn words(panic: &dyn Any) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let text = text.unwrap_or("without a message");
-    Failure::new(MESH_GOSSIP_ERR_PANIC, format_args!("a defect of the library: {text}"))
+    text.unwrap_or("without a message")
 }
 
 #[cfg(test)]
@@ -167,6 +196,12 @@ mod tests {
         assert!(outside_callbacks().is_ok());
         let inside = Inside::callback();
         assert_eq!(outside_callbacks().unwrap_err().code, MESH_GOSSIP_ERR_REENTRANT);
+        assert!(outside_log().is_ok());
+        let logging = Inside::log();
+        assert_eq!(outside_log().unwrap_err().code, MESH_GOSSIP_ERR_REENTRANT);
+        drop(logging);
+        assert!(outside_log().is_ok());
+        assert!(outside_callbacks().is_err());
         drop(inside);
         assert!(outside_callbacks().is_ok());
     }

@@ -12,6 +12,7 @@ use engine::settings::{Settings, Sources};
 use crate::code::{MESH_GOSSIP_ERR_DISABLED, MESH_GOSSIP_ERR_STRUCT_SIZE, MeshGossipResult};
 use crate::error::{Failure, MeshGossipError};
 use crate::guard::{Seal, Sealed, run, run_on};
+use crate::log::MeshGossipLogFn;
 use crate::text;
 
 /// Settings of an agent. Owned by the caller; freed with `mesh_gossip_options_free`. An agent
@@ -94,7 +95,17 @@ pub struct MeshGossipStartOptions {
     /// Events that wait for `mesh_gossip_agent_take_events` beside those within the engine
     /// (`mesh:gossip:limits:events`); 0 stands for 1,024.
     pub events_capacity: usize,
+    /// Takes the lines of the log; NULL: nobody does.
+    pub log: MeshGossipLogFn,
+    /// Handed to `log`; has to live until the agent is stopped.
+    pub log_user: *mut c_void,
+    /// The least that is told, `MESH_GOSSIP_LOG_*`; 0 stands for `MESH_GOSSIP_LOG_INFO`.
+    pub log_level: u32,
+    /// Zero.
+    pub reserved: u32,
 }
+
+const _: () = assert!(size_of::<MeshGossipStartOptions>() == 56 || size_of::<usize>() != 8);
 
 impl MeshGossipStartOptions {
     pub(crate) const DEFAULT: Self = Self {
@@ -102,6 +113,10 @@ impl MeshGossipStartOptions {
         wake: None,
         wake_user: std::ptr::null_mut(),
         events_capacity: 0,
+        log: None,
+        log_user: std::ptr::null_mut(),
+        log_level: 0,
+        reserved: 0,
     };
 
     /// Reads what a caller of any version wrote.

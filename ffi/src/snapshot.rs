@@ -27,6 +27,8 @@ pub struct MeshGossipSnapshot {
     taken_unix_ms: u64,
     len: usize,
     local: [u8; 16],
+    /// The publication that it was made of, or of a later one.
+    publication: u64,
     chunks: Box<[Arc<Chunk>]>,
 }
 
@@ -34,6 +36,8 @@ pub struct MeshGossipSnapshot {
 struct Chunk {
     generation: u64,
     records: Records,
+    /// Places in `records`, in the order of ids.
+    by_id: Box<[u32]>,
     /// What it was made of; held, so that its address means it and nothing else.
     _source: Arc<dyn Send + Sync>,
     address: *const (),
@@ -53,8 +57,6 @@ static CHUNKS: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Gallery {
     reader: ViewReader,
     newest: ArcSwap<MeshGossipSnapshot>,
-    /// The publication that it was made of.
-    publication: AtomicU64,
     /// Held by whoever translates.
     turn: Mutex<()>,
 }
@@ -62,27 +64,47 @@ pub(crate) struct Gallery {
 impl Gallery {
     pub(crate) fn new(reader: ViewReader) -> Self {
         let publication = reader.publications();
-        let first = translate(&reader.view(), &[]);
+        let first = translate(&reader.view(), publication, &[]);
         let newest = ArcSwap::from_pointee(first);
-        Self { reader, newest, publication: AtomicU64::new(publication), turn: Mutex::new(()) }
+        Self { reader, newest, turn: Mutex::new(()) }
     }
 
     pub(crate) fn newest(&self) -> Arc<MeshGossipSnapshot> {
-        if self.publication.load(Ordering::Acquire) == self.reader.publications() {
-            return Guard::into_inner(self.newest.load());
+        // A snapshot carries its publication, so that both are read at once.
+        let newest = self.newest.load();
+        if newest.publication == self.reader.publications() {
+            return Guard::into_inner(newest);
         }
+        drop(newest);
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.newest.load_full();
+        // The number before the view: what is published in between is translated once more.
         let publication = self.reader.publications();
-        if self.publication.load(Ordering::Acquire) != publication {
-            let before = self.newest.load_full();
-            self.newest.store(Arc::new(translate(&self.reader.view(), &before.chunks)));
-            self.publication.store(publication, Ordering::Release);
+        if before.publication == publication {
+            return before;
         }
-        self.newest.load_full()
+        let next = Arc::new(translate(&self.reader.view(), publication, &before.chunks));
+        self.newest.store(Arc::clone(&next));
+        next
     }
 }
 
-fn translate(published: &Published, before: &[Arc<Chunk>]) -> MeshGossipSnapshot {
+impl MeshGossipSnapshot {
+    pub(crate) fn find(&self, id: &[u8; 16]) -> Option<&MeshGossipMember> {
+        self.chunks.iter().find_map(|chunk| chunk.find(id))
+    }
+
+    pub(crate) fn local_member(&self) -> Option<&MeshGossipMember> {
+        self.find(&self.local)
+    }
+
+    pub(crate) fn count(&self, status: u32) -> usize {
+        let members = self.chunks.iter().flat_map(|chunk| &chunk.records.members);
+        members.filter(|member| member.status == status).count()
+    }
+}
+
+fn translate(published: &Published, publication: u64, before: &[Arc<Chunk>]) -> MeshGossipSnapshot {
     let view = &published.view;
     let taken = view.taken();
     let mut old = before.iter();
@@ -106,6 +128,7 @@ fn translate(published: &Published, before: &[Arc<Chunk>]) -> MeshGossipSnapshot
         taken_unix_ms: published.at.0,
         len: chunks.iter().map(|chunk| chunk.records.members.len()).sum(),
         local: view.local().0,
+        publication,
         chunks,
     }
 }
@@ -129,7 +152,18 @@ impl Chunk {
             listed.push(Source { record: member.record.record(), state: member.state, local });
         }
         let generation = CHUNKS.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { generation, records: Records::of(&listed), _source: source, address, until }
+        let records = Records::of(&listed);
+        let mut by_id: Box<[u32]> = (0_u32..).take(records.members.len()).collect();
+        let id = |place: &u32| records.members.get(*place as usize).map(|member| member.id);
+        by_id.sort_unstable_by_key(id);
+        Self { generation, records, by_id, _source: source, address, until }
+    }
+
+    fn find(&self, id: &[u8; 16]) -> Option<&MeshGossipMember> {
+        let member = |place: &u32| self.records.members.get(*place as usize);
+        let key = |place: &u32| member(place).map(|member| member.id);
+        let found = self.by_id.binary_search_by_key(&Some(*id), key).ok()?;
+        self.by_id.get(found).and_then(member)
     }
 }
 

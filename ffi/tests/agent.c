@@ -81,7 +81,7 @@ int main(int argc, char **argv) {
   uint32_t health = 0;
   int status = 1;
   pid_t child;
-  CHECK(argc == 2 && mesh_gossip_check_abi() == MESH_GOSSIP_OK);
+  CHECK(argc >= 2 && mesh_gossip_check_abi() == MESH_GOSSIP_OK);
   misuse_options(argv[1]);
   CHECK(mesh_gossip_options_from_file(argv[1], &options, &err) == MESH_GOSSIP_OK);
   CHECK(mesh_gossip_options_set(options, "region", "eu-1", &err) == MESH_GOSSIP_OK);

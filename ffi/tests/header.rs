@@ -5,17 +5,32 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// In the order of the header.
-const SOURCES: [&str; 10] = [
-    "code", "abi", "error", "text", "options", "layout", "agent", "snapshot", "events", "commands",
+const SOURCES: [&str; 15] = [
+    "code",
+    "abi",
+    "error",
+    "text",
+    "log",
+    "options",
+    "layout",
+    "agent",
+    "snapshot",
+    "lookup",
+    "events",
+    "commands",
+    "metadata",
+    "renewal",
+    "documents",
 ];
 
-const OPAQUE_AND_RECORDS: [(&str, &str); 13] = [
+const OPAQUE_AND_RECORDS: [(&str, &str); 14] = [
     ("MeshGossipResult", "mesh_gossip_result"),
     ("MeshGossipError", "mesh_gossip_error"),
     ("MeshGossipText", "mesh_gossip_text"),
     ("MeshGossipOptions", "mesh_gossip_options"),
     ("MeshGossipStartOptions", "mesh_gossip_start_options"),
     ("MeshGossipWakeFn", "mesh_gossip_wake_fn"),
+    ("MeshGossipLogFn", "mesh_gossip_log_fn"),
     ("MeshGossipAgent", "mesh_gossip_agent"),
     ("MeshGossipSnapshot", "mesh_gossip_snapshot"),
     ("MeshGossipEvents", "mesh_gossip_events"),
@@ -66,8 +81,7 @@ fn generated() -> String {
     };
     let renamed = OPAQUE_AND_RECORDS.map(|(rust, c)| (rust.to_owned(), c.to_owned()));
     config.export.rename = renamed.into_iter().collect();
-    let sources = SOURCES.iter().chain(&["documents"]);
-    let builder = sources.fold(Builder::new().with_config(config), |builder, name| {
+    let builder = SOURCES.iter().fold(Builder::new().with_config(config), |builder, name| {
         builder.with_src(root().join(format!("src/{name}.rs")))
     });
     let mut text = Vec::new();

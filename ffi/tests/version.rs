@@ -130,12 +130,23 @@ fn a_python_script_prints_our_version() {
 /// An agent in a C program: started, read, misused, stopped.
 #[test]
 fn a_c_program_holds_an_agent() {
+    c_program("agent");
+}
+
+/// A log, a description, lookups and credentials as bytes, in a C program.
+#[test]
+fn a_c_program_hosts_an_agent() {
+    c_program("host");
+}
+
+/// Builds a C program and runs it with settings, certificate, key and trust of an agent.
+fn c_program(name: &str) {
     use engine::bootstrap::{CaValidity, CertificateAuthority, Existing, Subject};
     if !has("cc") {
         return;
     }
     let library = built();
-    let directory = scratch("agent");
+    let directory = scratch(name);
     let now = std::time::SystemTime::now();
     let ca = CertificateAuthority::create("td.test", "c1", now, CaValidity::default()).unwrap();
     let day = std::time::Duration::from_secs(86_400);
@@ -153,14 +164,16 @@ fn a_c_program_holds_an_agent() {
     }}});
     let file = directory.join("mesh.json");
     std::fs::write(&file, settings.to_string()).unwrap();
-    let program = directory.join("agent");
-    let (include, source) = (root().join("ffi/include"), root().join("ffi/tests/agent.c"));
+    let program = directory.join(name);
+    let include = root().join("ffi/include");
+    let source = root().join("ffi/tests").join(name).with_extension("c");
     let strict = ["-std=gnu99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"];
     let mut arguments: Vec<&OsStr> = strict.iter().map(OsStr::new).collect();
     arguments.extend([include.as_os_str(), source.as_ref(), "-o".as_ref(), program.as_ref()]);
     arguments.extend(["-L".as_ref(), library.as_os_str(), "-lmesh_gossip".as_ref()]);
     run("cc", &arguments, &library);
-    let output = run(&program, &[file.as_ref()], &library);
+    let given = [&file, &files.certificate, &files.key, &bundle].map(|path| path.as_os_str());
+    let output = run(&program, &given, &library);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "all is well\n");
     std::fs::remove_dir_all(directory).expect("our own directory");
 }
