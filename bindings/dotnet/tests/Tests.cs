@@ -63,12 +63,13 @@ internal static class Tests
         throw new Exception("nothing was thrown, wanted " + code);
     }
 
-    internal static Agent Start(string node, string seed, int capacity = 1024)
+    internal static Agent Start(string node, string seed, int capacity = 1024, string limit = null)
     {
         using (var options = Options.FromFile(Path.Combine(directory, node + ".json")))
         {
             options.Set("bindAddress", "127.0.0.1").Set("advertiseHost", "127.0.0.1").Set("port", "0").Set("control:port", "0");
             if (seed != null) options.Set("seedPeers", seed);
+            if (limit != null) options.Set("limits:events", limit);
             return Agent.Start(options, capacity);
         }
     }
@@ -176,7 +177,7 @@ internal static class Tests
 
     private static void Overflow()
     {
-        using (var a = Start("a", null, 2))
+        using (var a = Start("a", null, 2, "16"))
         using (var b = Start("b", a.Address))
         {
             Until("b sees a", () => Sees(b, "a", MemberStatus.Alive));
