@@ -1,0 +1,71 @@
+using System;
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace MeshGossip
+{
+    /// <summary>Why a call failed: the codes of mesh_gossip.h.</summary>
+    public enum ErrorCode
+    {
+        Ok = 0, Abi = 1, Argument = 2, Utf8 = 3, TooLarge = 4, Config = 5, Credentials = 6, Io = 7,
+        Stopped = 8, Timeout = 9, Busy = 10, NotFound = 11, Refused = 12, Reentrant = 13,
+        Forked = 14, Panic = 15, Poisoned = 16, StructSize = 17, Disabled = 18
+    }
+
+    /// <summary>A call that the library refused.</summary>
+    public sealed class MeshGossipException : Exception
+    {
+        public MeshGossipException(ErrorCode code, string message, string field) : base(message)
+        {
+            Code = code;
+            Field = field;
+        }
+
+        public ErrorCode Code { get; private set; }
+
+        /// <summary>The argument or setting that it is about; null where it is about none.</summary>
+        public string Field { get; private set; }
+    }
+
+    internal static unsafe class Call
+    {
+        /// <summary>Throws what the library says of a failure, and frees it.</summary>
+        internal static void Check(int result, IntPtr error)
+        {
+            if (result == 0) return;
+            var code = (ErrorCode)result;
+            string message = error == IntPtr.Zero ? code.ToString() : Text(Native.error_message(error));
+            string field = error == IntPtr.Zero ? null : Text(Native.error_field(error));
+            Native.error_free(error);
+            throw new MeshGossipException(code, message, field);
+        }
+
+        /// <summary>NUL-terminated UTF-8; null for null. A NUL within would cut the text short.</summary>
+        internal static byte[] Utf8(string text, string field)
+        {
+            if (text == null) return null;
+            if (text.IndexOf('\0') >= 0)
+                throw new MeshGossipException(ErrorCode.Argument, field + " holds a zero character", field);
+            return Encoding.UTF8.GetBytes(text + "\0");
+        }
+
+        internal static string Text(IntPtr text)
+        {
+            if (text == IntPtr.Zero) return null;
+            int length = 0;
+            while (((byte*)text)[length] != 0) length++;
+            return length == 0 ? "" : Encoding.UTF8.GetString((byte*)text, length);
+        }
+
+        /// <summary>The content of an owned text, which is freed.</summary>
+        internal static string Take(IntPtr text)
+        {
+            try
+            {
+                int length = checked((int)Native.text_len(text));
+                return length == 0 ? "" : Encoding.UTF8.GetString((byte*)Native.text_data(text), length);
+            }
+            finally { Native.text_free(text); }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+// Against the real library: argument 1 is a directory of node settings a.json, b.json, c.json.
+using System;
+using System.Collections.Generic;
+using System.Diagnostics;
+using System.IO;
+using System.Threading;
+using MeshGossip;
+
+internal static class Tests
+{
+    private static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
+    private static string directory;
+    private static int failures;
+
+    private static int Main(string[] args)
+    {
+        directory = args[0];
+        Run("load check", LoadCheck);
+        Run("bad options tell code and field", BadOptions);
+        Run("three agents meet, change and lose one", ThreeAgents);
+        Run("events come in order and end", EventOrder);
+        Run("a view outlives its agent; stop twice", ViewOutlivesAgent);
+        Run("events that nobody takes overflow once", Overflow);
+        Console.WriteLine(failures == 0 ? "all is well" : failures + " failed");
+        return failures == 0 ? 0 : 1;
+    }
+
+    private static void Run(string name, Action test)
+    {
+        Exception failure = null;
+        var thread = new Thread(() => { try { test(); } catch (Exception e) { failure = e; } }) { IsBackground = true };
+        thread.Start();
+        if (!thread.Join(TimeSpan.FromSeconds(60))) failure = new TimeoutException("60 s were not enough");
+        if (failure != null) failures++;
+        Console.WriteLine((failure == null ? "ok   " : "FAIL ") + name + (failure == null ? "" : ": " + failure));
+    }
+
+    internal static void True(bool holds, string what)
+    {
+        if (!holds) throw new Exception("does not hold: " + what);
+    }
+
+    private static TimeSpan Until(string what, Func<bool> holds)
+    {
+        var clock = Stopwatch.StartNew();
+        while (!holds())
+        {
+            if (clock.Elapsed > TimeSpan.FromSeconds(40)) throw new TimeoutException(what);
+            Thread.Sleep(5);
+        }
+        Console.WriteLine("     " + what + " after " + clock.ElapsedMilliseconds + " ms");
+        return clock.Elapsed;
+    }
+
+    private static MeshGossipException Throws(ErrorCode code, Action action)
+    {
+        try { action(); }
+        catch (MeshGossipException e)
+        {
+            True(e.Code == code, e.Code + " is " + code + ": " + e.Message);
+            return e;
+        }
+        throw new Exception("nothing was thrown, wanted " + code);
+    }
+
+    internal static Agent Start(string node, string seed, int capacity = 1024, string limit = null)
+    {
+        using (var options = Options.FromFile(Path.Combine(directory, node + ".json")))
+        {
+            options.Set("bindAddress", "127.0.0.1").Set("advertiseHost", "127.0.0.1").Set("port", "0").Set("control:port", "0");
+            if (seed != null) options.Set("seedPeers", seed);
+            if (limit != null) options.Set("limits:events", limit);
+            return Agent.Start(options, capacity);
+        }
+    }
+
+    private static bool Sees(Agent agent, string node, MemberStatus status)
+    {
+        var member = agent.Snapshot().Find(node);
+        return member != null && member.Status == status;
+    }
+
+    private static void LoadCheck()
+    {
+        Runtime.Check();
+        True(Runtime.Version.Length > 0, "a version");
+    }
+
+    private static void BadOptions()
+    {
+        var error = Throws(ErrorCode.Config, () => Options.FromJson("{\"mesh\":{\"gossip\":{\"fanuot\":4}}}"));
+        True(error.Field == "mesh:gossip:fanuot" && error.Message.Contains("fanout"), error.Field + " " + error.Message);
+        Throws(ErrorCode.Argument, () => Options.FromJson(null));
+        Throws(ErrorCode.Argument, () => Options.FromJson("{}\0"));
+        using (var options = Options.FromFile(Path.Combine(directory, "a.json")))
+            Throws(ErrorCode.Config, () => options.Set("interval", "5"));
+    }
+
+    private static void ThreeAgents()
+    {
+        using (var a = Start("a", null))
+        using (var b = Start("b", a.Address))
+        {
+            var c = Start("c", a.Address);
+            try
+            {
+                var all = new[] { a, b, c };
+                Until("three see three", () => Array.TrueForAll(all, x => Array.TrueForAll(new[] { "a", "b", "c" }, n => Sees(x, n, MemberStatus.Alive))));
+                var view = a.Snapshot();
+                True(ReferenceEquals(view, a.Snapshot()) || view.Generation != a.Snapshot().Generation, "a view is cached");
+                a.SetLabel("rack", "r7");
+                Until("others see the label", () => b.Snapshot().Find("a").Labels.ContainsKey("rack") && c.Snapshot().Find("a").Labels.ContainsKey("rack"));
+                True(b.Snapshot().Find("a").Labels["rack"] == "r7", "the value");
+                True(!view.Find("a").Labels.ContainsKey("rack"), "an old view stays as it was");
+                a.SetLifecycle(Lifecycle.Draining);
+                Until("others see it drain", () => b.Snapshot().Find("a").Lifecycle == Lifecycle.Draining);
+                a.SetLifecycle(Lifecycle.Active);
+                True((b.Health(Second) & Health.Joined) != 0, "b has joined");
+                True(a.PeersJson(Second).Contains("\"localNodeId\""), "peers");
+                True(a.LeadersJson(null, Second).Contains("tokens"), "leaders");
+                True(a.MetricsText(Second).Contains("mesh_gossip_members"), "metrics");
+                a.SendTo(b.Snapshot().LocalId, 7, new byte[] { 0, 255 });
+                var said = Await(b, EventKind.Message);
+                True(said.Topic == 7 && said.Payload.Length == 2 && said.Payload[1] == 255, "the message");
+                a.Broadcast(8, new byte[] { 1 });
+                True(Await(b, EventKind.Broadcast).Topic == 8, "the broadcast");
+            }
+            finally { c.Dispose(); }
+            Until("the dead one is gone", () => !Sees(a, "c", MemberStatus.Alive) && !Sees(a, "c", MemberStatus.Suspect)
+                && !Sees(b, "c", MemberStatus.Alive) && !Sees(b, "c", MemberStatus.Suspect));
+            b.Leave(TimeSpan.FromSeconds(5));
+            Until("the other left by its word", () => Sees(a, "b", MemberStatus.Left));
+        }
+    }
+
+    private static MeshEvent Await(Agent agent, EventKind kind)
+    {
+        MeshEvent taken;
+        while (agent.TryTakeEvent(out taken, TimeSpan.FromSeconds(20)))
+            if (taken.Kind == kind) return taken;
+        throw new TimeoutException("no event " + kind);
+    }
+
+    private static void EventOrder()
+    {
+        using (var a = Start("a", null))
+        {
+            using (var b = Start("b", a.Address))
+            {
+                True(Await(a, EventKind.Joined).Member.NodeId == "b", "b joined");
+                b.Leave(TimeSpan.FromSeconds(5));
+            }
+            var left = Await(a, EventKind.Left);
+            True(left.Reason == LeftReason.Left && left.Member.NodeId == "b", "b left");
+            a.Stop();
+            Await(a, EventKind.Ended);
+            MeshEvent none;
+            True(!a.TryTakeEvent(out none, Second), "nothing after the end");
+        }
+    }
+
+    private static void ViewOutlivesAgent()
+    {
+        var a = Start("a", null);
+        var view = a.Snapshot();
+        a.Stop();
+        a.Stop();
+        Throws(ErrorCode.Stopped, () => a.SetLabel("x", "y"));
+        a.Dispose();
+        a.Dispose();
+        GC.Collect();
+        True(view.Members.Count == 1 && view.Members[0].NodeId == "a" && view.Members[0].IsLocal, "the view");
+        try { a.Snapshot(); }
+        catch (ObjectDisposedException) { return; }
+        throw new Exception("a disposed agent answered");
+    }
+
+    private static void Overflow()
+    {
+        using (var a = Start("a", null, 2, "16"))
+        using (var b = Start("b", a.Address))
+        {
+            Until("b sees a", () => Sees(b, "a", MemberStatus.Alive));
+            for (int i = 0; i < 40; i++)
+            {
+                string value = i.ToString();
+                b.SetLabel("n", value);
+                Until("change " + i, () => Sees(a, "b", MemberStatus.Alive) && a.Snapshot().Find("b").Labels.ContainsKey("n") && a.Snapshot().Find("b").Labels["n"] == value);
+            }
+            True(Await(a, EventKind.Overflow).Count > 0, "how many were lost");
+        }
+    }
+}
