@@ -21,6 +21,8 @@ internal static class Tests
         Run("events come in order and end", EventOrder);
         Run("a view outlives its agent; stop twice", ViewOutlivesAgent);
         Run("events that nobody takes are lost with a count", Overflow);
+        Run("OmniRelay: a drop-in agent", () => OmniRelayTests.DropIn(directory));
+        Run("OmniRelay: no certificate, disabled", OmniRelayTests.WithoutCertificate);
         Console.WriteLine(failures == 0 ? "all is well" : failures + " failed");
         return failures == 0 ? 0 : 1;
     }
