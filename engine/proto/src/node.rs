@@ -546,7 +546,11 @@ impl<T: MemberTable> Node<T> {
         self.note_terms(now, &member);
         let (id, digest) = (member.id(), self.table.digest());
         self.table.put(member);
-        self.recent.changed(now, id, digest ^ self.table.digest());
+        let delta = digest ^ self.table.digest();
+        self.recent.changed(now, id, delta);
+        if delta != 0 {
+            self.agreement.changed(now);
+        }
         if moved && self.observes() {
             self.ring_changed(now);
         }

@@ -4,6 +4,8 @@
 //! what the other side has not heard of, if that is among the latest changes. Whoever shows it is
 //! told just that.
 //!
+//! Any set of the latest few changes is found; of many, as a storm brings them, any one or two.
+//!
 //! Invariant: at most [`MOST`] changes, the oldest first.
 
 use alloc::collections::VecDeque;
@@ -13,9 +15,11 @@ use crate::member::MemberId;
 use crate::time::{Duration, Instant};
 
 /// Changes that are remembered,
-const MOST: usize = 32;
+const MOST: usize = 256;
 /// and for how long: an older death would not evict on arrival much longer (rule D-15).
 const RECENT: Duration = Duration::from_secs(10);
+/// Of the latest so many any set is found: their 2³² sums among 2⁶⁴ numbers are no two the same.
+const ANY_SET: usize = 32;
 
 #[derive(Clone, Copy, Debug)]
 struct Change {
@@ -52,8 +56,26 @@ impl Recent {
         while self.changes.front().is_some_and(|change| now.since(change.at) > RECENT) {
             self.changes.pop_front();
         }
+        let first = self.changes.len().saturating_sub(ANY_SET);
+        let latest = self.set_of_latest(first, difference);
+        let mut ids: Vec<MemberId> = match latest {
+            Some(set) => self
+                .changes
+                .range(first..)
+                .enumerate()
+                .filter_map(|(index, change)| (set & (1 << index) != 0).then_some(change.id))
+                .collect(),
+            None => self.one_or_two(difference),
+        };
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Which of the changes from `first` on sum up to `difference`, a bit each.
+    fn set_of_latest(&self, first: usize, difference: u64) -> Option<u32> {
         // Sums of deltas, each with a leading bit of its own, and of which deltas they are.
-        let mut sums: Vec<(u64, u32)> = Vec::with_capacity(self.changes.len());
+        let mut sums: Vec<(u64, u32)> = Vec::with_capacity(self.changes.len() - first);
         let reduce = |sums: &[(u64, u32)], (mut rest, mut of): (u64, u32)| {
             for (sum, deltas) in sums {
                 if rest ^ sum < rest {
@@ -62,19 +84,31 @@ impl Recent {
             }
             (rest, of)
         };
-        for (index, change) in self.changes.iter().enumerate() {
+        for (index, change) in self.changes.range(first..).enumerate() {
             let (rest, of) = reduce(&sums, (change.delta, 1 << index));
             if rest != 0 {
                 let place = sums.partition_point(|(sum, _)| *sum > rest);
                 sums.insert(place, (rest, of));
             }
         }
-        let (0, of) = reduce(&sums, (difference, 0)) else { return Vec::new() };
-        let named = self.changes.iter().enumerate().filter(|(index, _)| of & (1 << index) != 0);
-        let mut ids: Vec<MemberId> = named.map(|(_, change)| change.id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
+        let (rest, of) = reduce(&sums, (difference, 0));
+        (rest == 0).then_some(of)
+    }
+
+    /// The one change, or the two, that make up `difference`; nobody, if none do.
+    fn one_or_two(&self, difference: u64) -> Vec<MemberId> {
+        if let Some(change) = self.changes.iter().find(|change| change.delta == difference) {
+            return [change.id].into();
+        }
+        let mut sorted: Vec<(u64, MemberId)> =
+            self.changes.iter().map(|change| (change.delta, change.id)).collect();
+        sorted.sort_unstable();
+        let other = |change: &Change| {
+            let at = sorted.binary_search_by_key(&(difference ^ change.delta), |(delta, _)| *delta);
+            at.ok().and_then(|at| sorted.get(at)).map(|(_, id)| *id)
+        };
+        let pair = self.changes.iter().find_map(|change| Some([change.id, other(change)?]));
+        pair.map(Vec::from).unwrap_or_default()
     }
 }
 
@@ -108,15 +142,36 @@ mod tests {
         assert_eq!(recent.explain(at(10_002), 0b0010), [id(2)]);
     }
 
+    /// Rule G-6: a storm has more changes than sets can be found of.
+    #[test]
+    fn of_many_changes_one_or_two_are_found() {
+        let mut recent = Recent::default();
+        let delta = |n: u64| crate::membership::digest::mix(n);
+        for n in 0..200 {
+            recent.changed(at(n), id(n as u8), delta(n));
+        }
+        let mut explain = |those: &[u64]| {
+            let difference = those.iter().fold(0, |sum, n| sum ^ delta(*n));
+            recent.explain(at(200), difference)
+        };
+        assert_eq!(explain(&[3]), [id(3)]);
+        assert_eq!(explain(&[3, 90]), [id(3), id(90)]);
+        assert_eq!(explain(&[199, 3]), [id(3), id(199)]);
+        assert_eq!(explain(&[3, 90, 91]), [], "that is for a sketch");
+        let latest = [170, 180, 190, 199];
+        assert_eq!(explain(&latest), latest.map(|n| id(n as u8)));
+        assert_eq!(explain(&[3, 1_000]), [], "the other side is ahead as well");
+    }
+
     /// Rule G-6: what is remembered is bounded; the oldest goes.
     #[test]
     fn the_oldest_change_makes_room() {
         let mut recent = Recent::default();
-        for n in 0..=MOST as u8 {
-            recent.changed(at(0), id(n), 1 << n);
+        for n in 0..=MOST as u64 {
+            recent.changed(at(0), MemberId([(n % 251) as u8; 16]), 0x1_0000 + n);
         }
         assert_eq!(recent.changes.len(), MOST);
-        assert_eq!(recent.explain(at(0), 1), []);
-        assert_eq!(recent.explain(at(0), 2), [id(1)]);
+        assert!(recent.changes.iter().all(|change| change.delta != 0x1_0000));
+        assert_eq!(recent.one_or_two(0x1_0001), [id(1)]);
     }
 }

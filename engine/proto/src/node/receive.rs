@@ -335,7 +335,8 @@ impl<T: MemberTable> Node<T> {
         if self.reconciler.lost(now) {
             self.agreement.was_lost();
         }
-        let lasting = self.agreement.differed(now, self.table.digest(), digest);
+        let digests = (self.table.digest(), digest);
+        let lasting = self.agreement.differed(now, digests, self.members());
         if lasting && self.config.parts().extras {
             self.reconcile(now, from);
         }

@@ -7,12 +7,15 @@
 //!
 //! Invariants: 1 s ≤ pause ≤ 16 s; streams are rarer than rounds by the size of the cluster.
 
+use super::storm::Storm;
 use crate::time::{Duration, Instant};
 
 /// A difference must last this long.
 const LASTING: Duration = Duration::from_secs(1);
 /// Least time between rounds,
 const PAUSE: Duration = Duration::from_secs(1);
+/// in a storm, where a difference need not last either,
+const PAUSE_IN_STORM: Duration = Duration::from_millis(500);
 /// and the most that void ones make of it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 /// Void rounds so long ago say nothing about this one.
@@ -37,6 +40,9 @@ pub struct Agreement {
     lost: bool,
     /// Rounds in a row of which something was lost.
     losses: u32,
+    storm: Storm,
+    /// The last round began in a storm.
+    stormy: bool,
 }
 
 impl Default for Agreement {
@@ -50,6 +56,8 @@ impl Default for Agreement {
             again: false,
             lost: false,
             losses: 0,
+            storm: Storm::default(),
+            stormy: false,
         }
     }
 }
@@ -60,13 +68,24 @@ impl Agreement {
         self.differs_since = None;
     }
 
-    /// A peer's digest differs from ours; says whether to begin a round with that peer.
-    pub fn differed(&mut self, now: Instant, ours: u64, theirs: u64) -> bool {
+    /// Our digest changed.
+    pub fn changed(&mut self, now: Instant) {
+        self.storm.changed(now);
+    }
+
+    /// A peer's digest differs from ours, in a cluster of so many members; says whether to begin a
+    /// round with that peer.
+    pub fn differed(&mut self, now: Instant, (ours, theirs): (u64, u64), members: usize) -> bool {
         let since = *self.differs_since.get_or_insert(now);
         let rest = self.last_round.map(|last| now.since(last));
         let repeats = self.lost && self.losses < REPEATS;
-        let pause = if repeats { PAUSE } else { self.pause };
-        if now.since(since) < LASTING || rest.is_some_and(|rest| rest < pause) {
+        let stormy = self.storm.rages(now, members);
+        let (lasting, pause) = match (stormy, repeats) {
+            (true, _) => (Duration::ZERO, PAUSE_IN_STORM),
+            (false, true) => (LASTING, PAUSE),
+            (false, false) => (LASTING, self.pause),
+        };
+        if now.since(since) < lasting || rest.is_some_and(|rest| rest < pause) {
             return false;
         }
         if rest.is_some_and(|rest| rest >= FORGOTTEN) {
@@ -74,7 +93,7 @@ impl Agreement {
         }
         self.again = self.settling == Some((ours, theirs)) && !repeats;
         self.losses = if self.lost { self.losses + 1 } else { 0 };
-        self.lost = false;
+        (self.lost, self.stormy) = (false, stormy);
         if self.again {
             self.lengthen();
         }
@@ -114,7 +133,9 @@ impl Agreement {
     }
 
     fn lengthen(&mut self) {
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if !self.stormy {
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     /// Whether the last digest heard agreed.
@@ -139,7 +160,7 @@ mod tests {
         let mut theirs = 0;
         let mut differed = |agreement: &mut Agreement, ms| {
             theirs += 1;
-            agreement.differed(at(ms), 0, theirs)
+            agreement.differed(at(ms), (0, theirs), 320)
         };
         assert!(!differed(&mut agreement, 0));
         agreement.agreed();
@@ -154,9 +175,32 @@ mod tests {
         assert!(agreement.streams(at(9_300), 320));
     }
 
+    /// Rule A-6: in a storm nothing that a round finds makes the next one wait.
+    #[test]
+    fn in_a_storm_rounds_stay_frequent() {
+        let mut agreement = Agreement::default();
+        assert_eq!(rounds(&mut agreement, 0, |second| second + 1).len(), 7);
+        for change in 0..100 {
+            agreement.changed(at(64_000 + change));
+        }
+        agreement.agreed();
+        let begun = (0..20).filter(|tick| {
+            let begun = agreement.differed(at(64_200 + tick * 250), (0, 99 + tick), 320);
+            if begun {
+                agreement.was_young();
+            }
+            begun
+        });
+        assert_eq!(begun.count(), 10, "at once, and twice a second");
+        agreement.agreed();
+        assert!(!agreement.differed(at(84_000), (0, 1), 320));
+        assert!(!agreement.differed(at(84_900), (0, 1), 320), "over: as long as it was before");
+        assert!(agreement.differed(at(86_000), (0, 1), 320));
+    }
+
     fn rounds(agreement: &mut Agreement, from: u64, digest: impl Fn(u64) -> u64) -> Vec<u64> {
         let seconds = (from..from + 64).filter(|second| {
-            let begun = agreement.differed(at(second * 1_000), 0, digest(*second));
+            let begun = agreement.differed(at(second * 1_000), (0, digest(*second)), 320);
             if begun {
                 agreement.was_young();
             }
@@ -171,14 +215,14 @@ mod tests {
         let mut agreement = Agreement::default();
         assert_eq!(rounds(&mut agreement, 0, |second| second + 1), [1, 3, 7, 15, 31, 47, 63]);
         agreement.was_due();
-        assert!(agreement.differed(at(64_000), 0, 9_999), "a second is enough again");
+        assert!(agreement.differed(at(64_000), (0, 9_999), 320), "a second is enough again");
 
         // The same two digests: nothing came of the exchange, whatever it found.
         let mut agreement = Agreement::default();
         assert_eq!(rounds(&mut agreement, 0, |_| 5).len(), 7);
         agreement.was_due();
-        assert!(!agreement.differed(at(64_000), 0, 5));
-        assert!(agreement.differed(at(200_000), 0, 6) && !agreement.again);
+        assert!(!agreement.differed(at(64_000), (0, 5), 320));
+        assert!(agreement.differed(at(200_000), (0, 6), 320) && !agreement.again);
         assert_eq!(agreement.pause, PAUSE, "long ago");
 
         // Loss is no reason to wait, a few times, nor to forget how long the pause was.
@@ -186,9 +230,12 @@ mod tests {
         rounds(&mut agreement, 0, |second| second + 1);
         let begun = (64..96).filter(|second| {
             agreement.was_lost();
-            agreement.differed(at(second * 1_000), 0, 5)
+            agreement.differed(at(second * 1_000), (0, 5), 320)
         });
         assert_eq!(begun.collect::<Vec<_>>(), [64, 65, 66, 82]);
-        assert!(agreement.differed(at(98_000), 0, 6) && !agreement.differed(at(99_000), 0, 6));
+        assert!(
+            agreement.differed(at(98_000), (0, 6), 320)
+                && !agreement.differed(at(99_000), (0, 6), 320)
+        );
     }
 }

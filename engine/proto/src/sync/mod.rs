@@ -10,3 +10,4 @@ pub mod push_pull;
 pub mod reconciler;
 pub mod sketch;
 pub mod snapshot;
+pub mod storm;
