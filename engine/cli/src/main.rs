@@ -18,6 +18,7 @@ mod manual;
 mod peers;
 mod reload;
 mod signals;
+mod supervision;
 mod table;
 mod upgrade;
 

@@ -3,6 +3,7 @@
 
 mod exposition;
 mod promql;
+mod supervised;
 mod watching;
 mod yaml;
 
