@@ -1,7 +1,9 @@
 //! What `docs/deploy` holds, against running agents and the binary: whoever deploys by it meets no
 //! name that does not exist.
 
+mod container;
 mod exposition;
+mod kubernetes;
 mod promql;
 mod supervised;
 mod watching;
