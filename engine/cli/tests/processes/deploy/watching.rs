@@ -1,5 +1,6 @@
 //! The dashboard and the rules, against what running agents export.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;
 
 use serde_json::{Value, json};
@@ -182,8 +183,8 @@ fn the_dashboard_is_one_that_grafana_shows_whole() -> Outcome {
             assert!(names.contains(&variable.as_str()), "{}: ${variable}", query.place);
         }
     }
-    let mut cells = std::collections::BTreeMap::new();
-    let mut ids = std::collections::BTreeSet::new();
+    let mut cells = BTreeMap::new();
+    let mut ids = BTreeSet::new();
     for panel in dashboard["panels"].as_array().ok_or("no panels")? {
         let title = &panel["title"];
         assert!(ids.insert(panel["id"].as_u64()), "{title}: its id is taken");
@@ -221,6 +222,73 @@ fn every_alert_has_a_story_in_which_it_fires_and_one_in_which_it_does_not() -> O
             let told = stories.contains(&(alert.name.clone(), fires));
             assert!(told, "no story in which {} fires: {fires}", alert.name);
         }
+    }
+    Ok(())
+}
+
+/// The table of metrics says what agents export: each family with its kind, its labels and its words.
+#[test]
+fn the_table_of_metrics_is_what_running_agents_export() -> Outcome {
+    let text = document("metrics.md")?;
+    let mut stated = BTreeMap::new();
+    for row in text.lines().filter(|line| line.starts_with("| `mesh_gossip_")) {
+        let cells: Vec<&str> = row.trim_matches('|').splitn(4, '|').map(str::trim).collect();
+        let [name, kind, _, help] = cells[..] else { return Err(row.into()) };
+        stated.insert(name.trim_matches('`').to_owned(), format!("{kind}: {help}"));
+    }
+    let stage = Stage::new("listed", "listed.test")?;
+    let agents = agents(&stage)?;
+    let mut exported = BTreeMap::new();
+    let done = until("all that is stated is exported", || {
+        for agent in &agents {
+            let (mut help, scrape) = ("", agent.read("/metrics")?);
+            for line in scrape.lines() {
+                if let Some(rest) = line.strip_prefix("# HELP ") {
+                    help = rest.split_once(' ').ok_or("a metric without words")?.1;
+                } else if let Some((name, kind)) =
+                    line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+                {
+                    exported.insert(name.to_owned(), format!("{kind}: {help}"));
+                }
+            }
+        }
+        Ok(stated.keys().all(|name| exported.contains_key(name)).then_some(()))
+    });
+    let missing: Vec<_> = exported.iter().filter(|(name, _)| !stated.contains_key(*name)).collect();
+    assert!(missing.is_empty(), "docs/metrics.md lacks rows: {missing:#?}");
+    assert!(done.is_ok(), "docs/metrics.md has rows that nobody exports: {stated:?}, {exported:?}");
+    assert_eq!(stated, exported);
+    Ok(())
+}
+
+/// Whoever is woken by an alert is led to what to do: each has its place in the runbooks, and each runbook an
+/// alert. Metrics that the runbooks name exist.
+#[test]
+fn every_alert_leads_to_its_runbook() -> Outcome {
+    const RUNBOOKS: &str = "https://github.com/omnirelay/mesh-gossip/blob/main/docs/operations.md#";
+    let text = document("operations.md")?;
+    let (_, runbooks) = text.split_once("\n## Runbooks\n").ok_or("no runbooks")?;
+    let runbooks = runbooks.split("\n## ").next().unwrap_or_default();
+    let mut headings: Vec<&str> =
+        runbooks.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let mut alerts: Vec<String> = Vec::new();
+    for alert in rules()?.into_iter().filter(|rule| rule.is_alert) {
+        let url = format!("{RUNBOOKS}{}", alert.name.to_ascii_lowercase());
+        assert_eq!(alert.annotations["runbook_url"], url.as_str(), "{}", alert.name);
+        alerts.push(alert.name);
+    }
+    headings.sort_unstable();
+    alerts.sort_unstable();
+    assert_eq!(headings, alerts);
+    for heading in headings {
+        let (_, body) = runbooks.split_once(&format!("### {heading}\n")).ok_or("a heading")?;
+        let body = body.split("\n### ").next().unwrap_or_default();
+        assert!(body.trim().len() > 150, "{heading} says next to nothing");
+    }
+    let metrics = document("metrics.md")?;
+    for name in text.split('`').filter(|word| word.starts_with("mesh_gossip_")) {
+        let name = name.split(['{', ' ']).next().unwrap_or_default();
+        assert!(metrics.contains(&format!("| `{name}` |")), "{name} is in no table of metrics");
     }
     Ok(())
 }
