@@ -2,6 +2,7 @@
 //! name that does not exist.
 
 mod container;
+mod documents;
 mod exposition;
 mod kubernetes;
 mod promql;
