@@ -17,13 +17,14 @@ use crate::tls::trust::Trust;
 
 mod control;
 mod families;
+mod identity;
 mod lifecycles;
 mod round_trips;
 mod scraped;
 mod shard;
 
 use control::ControlCounts;
-use families::{counter, counters, gauge, gauges, real_gauge};
+use families::{counter, counters, from_zero, gauge, gauges, real_gauge};
 pub(crate) use round_trips::RoundTrips;
 use scraped::Scraped;
 
@@ -274,15 +275,6 @@ impl Metrics {
     }
 }
 
-/// The family with these series at zero: a rule that watches for a rise misses the first one of a
-/// series that appears with it.
-fn from_zero(family: IntCounterVec, values: &[&str]) -> IntCounterVec {
-    for value in values {
-        let _at_zero = family.with_label_values(&[*value]);
-    }
-    family
-}
-
 fn transitions(registry: &Registry) -> IntCounterVec {
     let name = "mesh_gossip_transitions_total";
     let family =
@@ -332,22 +324,24 @@ fn leader_changes(registry: &Registry) -> IntCounterVec {
 }
 
 fn fetched_lists(registry: &Registry) -> IntCounterVec {
-    counters(
+    let family = counters(
         registry,
         "mesh_gossip_crl_fetches_total",
         "Revocation lists asked of members, by what came of it: fresh, known, or why not.",
         &["mesh_outcome"],
-    )
+    );
+    from_zero(family, &["fresh", "known", "failed"])
 }
 
 #[cfg(feature = "bootstrap")]
 fn renewals(registry: &Registry) -> IntCounterVec {
-    counters(
+    let family = counters(
         registry,
         "mesh_gossip_certificate_renewals_total",
         "Certificates asked of the authority: renewed, or why not.",
         &["mesh_outcome"],
-    )
+    );
+    from_zero(family, &["renewed"])
 }
 
 /// What never changes while an agent lives.

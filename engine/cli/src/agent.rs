@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::logging::{self, LoggingError};
 use crate::reload::{Occasion, Reload};
 use crate::signals::{Hangup, Stop};
+use crate::supervision::Supervision;
 
 /// How long a leaving agent waits for others to acknowledge.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -32,7 +33,9 @@ const HANGUP_LOOK: Duration = Duration::from_millis(250);
 /// first SIGTERM or SIGINT says goodbye to the mesh, a second one ends the process at once;
 /// SIGHUP, or a change of a settings file, reads the settings again and takes over what can change
 /// while the agent runs, or nothing; the log names what did and what needs a restart. Changed
-/// certificate files are taken over without a signal.
+/// certificate files are taken over without a signal. A service manager that set NOTIFY_SOCKET is
+/// told of the start, of reloads and of the end (systemd: Type=notify-reload), and its watchdog is
+/// fed while rounds of probes begin.
 #[derive(Args, Debug)]
 pub(crate) struct AgentArgs {
     /// JSON settings, read after appsettings.json and before the environment.
@@ -100,9 +103,12 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     }
     let stop = Stop::on_signals().map_err(AgentError::Process)?;
     let engine = Engine::start(engine_options).map_err(AgentError::Start)?;
+    let mut supervision = Supervision::from_environment(agent_options.protocol.interval);
     let agent = Agent::start(&engine, agent_options).map_err(AgentError::Start)?;
     announce(&engine, &agent, log.format).map_err(AgentError::Process)?;
-    wait(&stop, &hangup, &agent, Reload::new(args.config.clone(), engine_options, log, level));
+    let reload = Reload::new(args.config.clone(), engine_options, log, level);
+    wait(&stop, &hangup, &agent, reload, &mut supervision);
+    supervision.stopping();
     let was_sent_away = has_left(&agent);
     tracing::debug!("leaving; a second signal ends the process at once");
     // The one line at info about the departure: the engine's own may be lost at shutdown.
@@ -121,14 +127,27 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Returns when the process was asked to end; SIGHUPs and changed files are answered meanwhile.
-fn wait(stop: &Stop, hangup: &Hangup, agent: &Agent, mut reload: Reload) {
+/// Returns when the process was asked to end; SIGHUPs and changed files are answered meanwhile, and
+/// the service manager is told how it goes.
+fn wait(
+    stop: &Stop,
+    hangup: &Hangup,
+    agent: &Agent,
+    mut reload: Reload,
+    supervision: &mut Supervision,
+) {
     while !stop.is_asked() && !has_left(agent) {
-        if hangup.take() {
-            reload.apply(agent, Occasion::Hangup);
-        } else if reload.files_changed() {
-            reload.apply(agent, Occasion::File);
+        let occasion = if hangup.take() {
+            Some(Occasion::Hangup)
+        } else {
+            reload.files_changed().then_some(Occasion::File)
+        };
+        if let Some(occasion) = occasion {
+            supervision.reloading();
+            reload.apply(agent, occasion);
+            supervision.reloaded();
         }
+        supervision.look(Instant::now(), agent);
         stop.wait_until(Some(Instant::now() + HANGUP_LOOK));
     }
 }

@@ -12,12 +12,14 @@ mod demo;
 mod doctor;
 mod duration;
 mod force_leave;
+mod health;
 mod leaders;
 mod logging;
 mod manual;
 mod peers;
 mod reload;
 mod signals;
+mod supervision;
 mod table;
 mod upgrade;
 
@@ -67,6 +69,7 @@ enum Verb {
     /// Shows and checks settings, and prints their schema.
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
+    Health(health::HealthArgs),
     Bootstrap(bootstrap::BootstrapArgs),
     ForceLeave(force_leave::ForceLeaveArgs),
     /// Lets a node take no new work of the mesh.
@@ -185,6 +188,7 @@ fn obey(verb: Verb) -> Result<(), Failure> {
         Verb::Leaders(args) => leaders::run(&args).map_err(Failure::Leaders),
         Verb::Config(args) => config::run(&args).map_err(Failure::Config),
         Verb::Doctor(args) => doctor::run(&args).map_err(Failure::Doctor),
+        Verb::Health(args) => health::run(&args).map_err(Failure::Control),
         Verb::Bootstrap(args) => bootstrap::run(&args).map_err(Failure::Bootstrap),
         Verb::ForceLeave(args) => force_leave::run(&args).map_err(Failure::ForceLeave),
         Verb::Cordon(args) => upgrade::cordon(&args).map_err(Failure::Control),

@@ -295,6 +295,8 @@ pub enum Timer {
 /// moves stand first, side by side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
+    /// Rounds of probes whose time came, with members to probe or without.
+    pub probe_rounds: u64,
     /// Probes begun.
     pub probes: u64,
     /// Probes acknowledged, directly or through a relay.

@@ -372,6 +372,7 @@ impl<T: MemberTable> Node<T> {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.forgive_a_stall(now);
         while let Some(timer) = self.timers.pop_due(now) {
+            self.stats.probe_rounds += u64::from(timer == Timer::ProbeRound);
             if self.is_silent() {
                 self.wait_for_the_clock(now, timer);
                 continue;

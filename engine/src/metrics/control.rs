@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge, Registry};
 
-use super::families::{counters, gauge};
+use super::families::{gauge, zeroed};
 
 /// Counters of the control server.
 pub(super) struct ControlCounts {
@@ -13,12 +13,12 @@ pub(super) struct ControlCounts {
 impl ControlCounts {
     pub(super) fn new(r: &Registry) -> Self {
         Self {
-            dropped: counters(
+            dropped: zeroed(
                 r,
                 "mesh_gossip_control_dropped_total",
                 "Connections and requests that the control server ended or refused, by reason: \
                  slow, idle, watchers, forbidden, late, large.",
-                &["mesh_reason"],
+                ("mesh_reason", &["slow", "idle", "watchers", "forbidden", "late", "large"]),
             ),
             watchers: gauge(
                 r,

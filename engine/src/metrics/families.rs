@@ -46,6 +46,25 @@ pub(super) fn counters(
     register(registry, IntCounterVec::new(Opts::new(name, help), labels).expect(WELL_FORMED))
 }
 
+/// The family with these series at zero: a rule that watches for a rise misses the first one of a
+/// series that appears with it.
+pub(super) fn from_zero(family: IntCounterVec, values: &[&str]) -> IntCounterVec {
+    for value in values {
+        let _at_zero = family.with_label_values(&[*value]);
+    }
+    family
+}
+
+/// A family by one label, with series of these values at zero.
+pub(super) fn zeroed(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    (label, values): (&str, &[&str]),
+) -> IntCounterVec {
+    from_zero(counters(registry, name, help, &[label]), values)
+}
+
 /// Brings a counter up to a total that is kept elsewhere.
 pub(super) fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));

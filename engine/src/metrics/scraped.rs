@@ -5,7 +5,8 @@
 use mesh_gossip_proto::{Stats, View};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use super::families::{counter, counters, gauge, gauges, raise, raise_by, real_gauge};
+use super::families::{counter, counters, gauge, gauges, raise, raise_by, real_gauge, zeroed};
+use super::identity::Identity;
 use super::lifecycles::Lifecycles;
 use super::shard::Shard;
 use crate::io::IoStats;
@@ -14,6 +15,7 @@ use crate::orders::Inspection;
 
 /// Everything that is copied.
 pub(super) struct Scraped {
+    identity: Identity,
     members: IntGaugeVec,
     lifecycles: Lifecycles,
     view_size: IntGauge,
@@ -34,6 +36,7 @@ pub(super) struct Scraped {
 impl Scraped {
     pub(super) fn new(r: &Registry) -> Self {
         Self {
+            identity: Identity::new(r),
             members: gauges(r, "mesh_gossip_members", "Members by status.", "mesh_status"),
             lifecycles: Lifecycles::new(r),
             view_size: gauge(r, "mesh_gossip_view_size", "Members present in our view."),
@@ -89,6 +92,7 @@ impl Scraped {
         ] {
             self.members.with_label_values(&[status]).set(count as i64);
         }
+        self.identity.copy(view);
         self.lifecycles.copy(view);
         self.view_size.set(counts.present() as i64);
         self.fanout.set(inspection.fanout as i64);
@@ -144,6 +148,7 @@ impl Scraped {
 /// The protocol's own counters.
 struct Protocol {
     awareness: IntGauge,
+    rounds: IntCounter,
     queue_depth: IntGauge,
     probes: IntCounterVec,
     digests: IntCounterVec,
@@ -170,6 +175,7 @@ impl Protocol {
         let total = |name, help| counter(r, name, help);
         Self {
             awareness: gauge(r, "mesh_gossip_awareness", "Local health: 0 best, 8 worst."),
+            rounds: total("mesh_gossip_probe_rounds_total", "Rounds of probes whose time came."),
             queue_depth: gauge(r, "mesh_gossip_queue_depth", "Updates waiting for gossip."),
             probes: counters(r, "mesh_gossip_probes_total", "Probes by outcome.", outcome),
             digests: counters(
@@ -212,11 +218,11 @@ impl Protocol {
                 "Joiners answered: granted our state, or pointed elsewhere.",
                 outcome,
             ),
-            rejected: counters(
+            rejected: zeroed(
                 r,
                 "mesh_gossip_rejected_total",
                 "Messages and records rejected, by reason.",
-                &["mesh_reason"],
+                ("mesh_reason", &["decode"]),
             ),
             limits: counters(
                 r,
@@ -249,6 +255,7 @@ impl Protocol {
             raise(&self.tickets.with_label_values(&[outcome]), total);
         }
         for (counter, total) in [
+            (&self.rounds, stats.probe_rounds),
             (&self.syncs_avoided, stats.syncs_avoided),
             (&self.indirect_pings, stats.indirect_pings),
             (&self.nacks, stats.nacks),
@@ -433,11 +440,11 @@ impl Sessions {
                 "mesh_gossip_sessions_rehydrated_total",
                 "Sessions at rest whose keys were expanded again for a datagram.",
             ),
-            fallen: counters(
+            fallen: zeroed(
                 r,
                 "mesh_gossip_sessions_fallen_total",
                 "Sessions that ended because the peer's certificate counts no longer, by reason.",
-                &["mesh_reason"],
+                ("mesh_reason", &["revoked", "expired"]),
             ),
             rekeys: counter(
                 r,
@@ -495,11 +502,11 @@ impl Links {
                 "mesh_gossip_handshake_bytes_total",
                 "Bytes of UDP payload sent for handshakes.",
             ),
-            dropped: counters(
+            dropped: zeroed(
                 r,
                 "mesh_gossip_datagrams_dropped_total",
                 "Datagrams dropped on arrival, by reason.",
-                &["mesh_reason"],
+                ("mesh_reason", &["replay"]),
             ),
             bytes: counters(
                 r,

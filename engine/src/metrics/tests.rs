@@ -187,6 +187,25 @@ fn a_scrape_tells_what_the_observers_did() {
     );
 }
 
+#[test]
+fn a_scrape_tells_who_the_agent_is_and_that_it_probes() {
+    let metrics = metrics(PeerLabels::Off);
+    let mut inspection = inspection();
+    inspection.stats.probe_rounds = 17;
+    for _scrape in 0..2 {
+        let text = metrics.render(&alive(&["me", "a"]), &inspection);
+        assert_lines(&text, &["mesh_gossip_probe_rounds_total 17"]);
+        let infos: Vec<_> =
+            text.lines().filter(|line| line.starts_with("mesh_gossip_agent_info{")).collect();
+        assert_eq!(infos.len(), 1, "{infos:?}");
+        let info = infos[0];
+        for part in ["mesh_node=\"me\"", "mesh_cluster=\"", "mesh_region=\"", "mesh_version=\""] {
+            assert!(info.contains(part), "{part} is missing in {info}");
+        }
+        assert!(info.ends_with("} 1"), "{info}");
+    }
+}
+
 /// A rule that waits for the first rise of a counter needs the zero before it.
 #[test]
 fn what_alerts_watch_is_there_before_anything_happens() {

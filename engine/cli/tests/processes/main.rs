@@ -10,6 +10,7 @@ mod browser;
 mod capture;
 mod config;
 mod demo;
+mod deploy;
 mod doctor;
 mod environment;
 mod lives;

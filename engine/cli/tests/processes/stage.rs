@@ -153,10 +153,18 @@ impl Stage {
 
     /// Starts an agent and waits until it says that it listens.
     pub(crate) fn start(&self, config: &Path, environment: &[(&str, &str)]) -> Outcome<Process> {
+        self.start_as(self.agent(config), environment)
+    }
+
+    /// The same for a command that becomes an agent.
+    pub(crate) fn start_as(
+        &self,
+        mut command: Command,
+        environment: &[(&str, &str)],
+    ) -> Outcome<Process> {
         static LOGS: AtomicU16 = AtomicU16::new(0);
         let number = LOGS.fetch_add(1, Ordering::Relaxed);
         let log = self.home().join(format!("{number}.log"));
-        let mut command = self.agent(config);
         command.envs(environment.iter().copied());
         command.stdout(Stdio::piped()).stderr(File::create(&log)?);
         let mut process =
@@ -206,7 +214,8 @@ impl Process {
         Ok(value.ok_or_else(|| format!("no {name} in {text}"))?.parse()?)
     }
 
-    fn read(&self, path: &str) -> Outcome<String> {
+    /// What its control server answers.
+    pub(crate) fn read(&self, path: &str) -> Outcome<String> {
         let mut answer = ureq::get(format!("{}{path}", self.control)).call()?;
         Ok(answer.body_mut().read_to_string()?)
     }
