@@ -58,6 +58,7 @@ use crate::tls::authority::{MeshAuthority, RevokedSteps};
 use crate::tls::credentials::server_name;
 use crate::tls::revocation::RevocationList;
 use crate::upkeep::Keeper;
+pub(crate) use http::gate::{Gate, HttpPort};
 pub(crate) use http::socket::OwnerSocket;
 use leases::Leases;
 use post::Outbox;
@@ -107,8 +108,8 @@ pub(crate) struct AgentPort {
     pub(crate) renewal: Option<RenewalOptions>,
     /// Where bulk sync is served: the TCP port of the datagram port's number.
     pub(crate) sync_listener: TcpListener,
-    /// Where HTTP is served; loopback only.
-    pub(crate) http: Option<TcpListener>,
+    /// Where HTTP is served.
+    pub(crate) http: Option<HttpPort>,
     /// Where its owner may change it.
     pub(crate) socket: Option<OwnerSocket>,
     /// Its lifecycle, and the parts of the host that hand over work.

@@ -17,7 +17,7 @@ impl ControlCounts {
                 r,
                 "mesh_gossip_control_dropped_total",
                 "Connections and requests that the control server ended or refused, by reason: \
-                 slow, idle, watchers, forbidden, late, large.",
+                 slow, idle, watchers, forbidden, late, large, handshake, crowded, revoked.",
                 &["mesh_reason"],
             ),
             watchers: gauge(

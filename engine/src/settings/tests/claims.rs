@@ -235,9 +235,10 @@ fn what_this_build_does_not_do_is_refused_by_name() {
         (
             "control:address",
             "0.0.0.0",
-            "a control address off loopback needs mTLS, which this build does not serve yet",
+            "a control address off loopback needs mutual TLS; set mesh:gossip:control:tls:enabled to true",
         ),
-        ("control:tls:certificatePath", "a.pem", "not served by this build"),
+        ("control:tls:caPath", "a.pem", "clients are judged by the mesh's own trust"),
+        ("control:tls:keyPath", "a.pem", "there is no certificate that it belongs to"),
     ] {
         let name = format!("MESH__GOSSIP__{}", key.replace(':', "__"));
         let found = errors(&with_variables(&[(&name, value)]));
