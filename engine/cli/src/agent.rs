@@ -142,7 +142,7 @@ fn announce(engine: &Engine, agent: &Agent, format: LogFormat) -> std::io::Resul
     let listening = Listening {
         node_id: agent.node_id(),
         address: agent.local_address().to_string(),
-        control: agent.control_address().map(|address| format!("http://{address}")),
+        control: agent.control_url(),
         backend: engine.backend().as_str(),
     };
     let line = match format {

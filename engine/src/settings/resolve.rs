@@ -26,8 +26,8 @@ use super::{Note, Settings};
 use crate::io::SPIN_MAX;
 use crate::options::{
     Advertise, AgentOptions, BackendChoice, ControlOptions, ControlSocket, ControlTls,
-    EngineOptions, Material,
-    PeerLabels, RenewalOptions, RevocationOptions, TlsOptions, UpkeepOptions,
+    EngineOptions, Material, PeerLabels, RenewalOptions, RevocationOptions, TlsOptions,
+    UpkeepOptions,
 };
 
 const NO_CERTIFICATE: &str = "Set it to a PEM file (variable MESH_GOSSIP_CERT_PATH), or give the \
@@ -194,7 +194,8 @@ impl Settings {
             ),
             (
                 "control:address",
-                !is_loopback(self.address("control:address")) && !self.switch("control:tls:enabled"),
+                !is_loopback(self.address("control:address"))
+                    && !self.switch("control:tls:enabled"),
                 NOT_LOOPBACK,
             ),
             (

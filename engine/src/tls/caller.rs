@@ -86,6 +86,9 @@ pub struct Caller {
     config: Arc<ClientConfig>,
 }
 
+/// A connection to a control server.
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
 /// Why a caller got no connection.
 #[derive(Debug)]
 pub enum CallerError {
@@ -159,7 +162,7 @@ impl Caller {
         &self,
         stream: TcpStream,
         expected: Option<&str>,
-    ) -> Result<StreamOwned<ClientConnection, TcpStream>, CallerError> {
+    ) -> Result<TlsStream, CallerError> {
         let mut stream = stream;
         let mut tls = ClientConnection::new(Arc::clone(&self.config), server_name())
             .map_err(|error| CallerError::Stream(io::Error::other(error)))?;

@@ -84,7 +84,11 @@ impl Gate {
     /// What tells that a file of the control server's own was changed.
     pub(crate) fn stamps(&self) -> Vec<Stamp> {
         let of = |apart: &Apart| {
-            [Some(&apart.certificate), apart.key.as_ref()].into_iter().flatten().flat_map(stamps).collect()
+            [Some(&apart.certificate), apart.key.as_ref()]
+                .into_iter()
+                .flatten()
+                .flat_map(stamps)
+                .collect()
         };
         self.apart.as_ref().map(of).unwrap_or_default()
     }

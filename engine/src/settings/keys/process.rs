@@ -2,8 +2,7 @@
 
 use super::{Key, Kind, LISTENING_PORT, derived, refused, unset, used};
 
-const CLIENTS_OF_THE_MESH: &str =
-    "clients are judged by the mesh's own trust, pins and revocation lists; remove the key and list \
+const CLIENTS_OF_THE_MESH: &str = "clients are judged by the mesh's own trust, pins and revocation lists; remove the key and list \
      their authority in mesh:gossip:tls:caPath";
 
 pub(super) const KEYS: &[Key] = &[
@@ -43,7 +42,11 @@ pub(super) const KEYS: &[Key] = &[
         "Its PEM private key, when the certificate's file does not hold it.",
     ),
     refused(
-        unset("control:tls:caPath", Kind::Path, "Refused: clients are judged by the mesh's own trust."),
+        unset(
+            "control:tls:caPath",
+            Kind::Path,
+            "Refused: clients are judged by the mesh's own trust.",
+        ),
         CLIENTS_OF_THE_MESH,
     ),
     used(
