@@ -28,7 +28,7 @@ use super::post::{Mailbox, letter_box};
 use super::runtime::{Control, is_control_thread};
 use super::sync::{Judge, PROTOCOL, Side, SyncLimits, Terms};
 use super::upgrade::Upgrade;
-use super::{AgentPort, ControlMessage, OwnerSocket, Site};
+use super::{AgentPort, ControlMessage, HttpPort, OwnerSocket, Site};
 use crate::io::{Backend, IoStats, Waker};
 use crate::link::stats::LinkStats;
 use crate::metrics::Metrics;
