@@ -20,6 +20,7 @@ use rustls::time_provider::DefaultTimeProvider;
 
 use crate::clock;
 use crate::control::leases::Leases;
+use crate::control::logging::Logging;
 use crate::control::post::{Mailbox, letter_box};
 use crate::control::runtime;
 use crate::control::upgrade::Upgrade;
@@ -67,6 +68,7 @@ pub struct Agent {
     keeper: Arc<Keeper>,
     upgrade: Arc<Upgrade>,
     leases: Arc<Leases>,
+    logging: Arc<Logging>,
     local: SocketAddr,
     control: Option<SocketAddr>,
     events: Mailbox,
@@ -174,7 +176,7 @@ impl Agent {
         let keeper = Keeper::new(id, shard.clone(), shared.clone(), held, state, engine.clock());
         let keeper = Arc::new(keeper.with_gate(gate));
         let upgrade = Arc::new(Upgrade::new(id, shard.clone()));
-        let leases = Arc::<Leases>::default();
+        let (leases, logging) = (Arc::<Leases>::default(), Arc::<Logging>::default());
         let port = AgentPort {
             agent: id,
             shard: shard.clone(),
@@ -187,6 +189,7 @@ impl Agent {
             socket,
             upgrade: upgrade.clone(),
             leases: leases.clone(),
+            logging: logging.clone(),
             seeds: options.seeds,
             seed_file: options.seed_file,
             events: outbox,
@@ -201,6 +204,7 @@ impl Agent {
             keeper,
             upgrade,
             leases,
+            logging,
             local,
             control,
             events,

@@ -101,6 +101,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     let stop = Stop::on_signals().map_err(AgentError::Process)?;
     let engine = Engine::start(engine_options).map_err(AgentError::Start)?;
     let agent = Agent::start(&engine, agent_options).map_err(AgentError::Start)?;
+    agent.give_log(level.clone());
     announce(&engine, &agent, log.format).map_err(AgentError::Process)?;
     wait(&stop, &hangup, &agent, Reload::new(args.config.clone(), engine_options, log, level));
     let was_sent_away = has_left(&agent);

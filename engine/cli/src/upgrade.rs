@@ -165,7 +165,7 @@ fn tell(args: &StatusArgs) -> Result<Vec<u8>, ControlError> {
     args.door.door()?.ask("GET", "/control/upgrade", b"", args.door.timeout)
 }
 
-fn parsed<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, ControlError> {
+pub(crate) fn parsed<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, ControlError> {
     let strange = |error| ControlError::Failed(format!("the answer is not understood: {error}"));
     serde_json::from_slice(answer).map_err(strange)
 }
@@ -200,7 +200,7 @@ fn as_text(status: &Status) -> String {
     text
 }
 
-fn written(text: &str) -> Result<(), ControlError> {
+pub(crate) fn written(text: &str) -> Result<(), ControlError> {
     let mut out = std::io::stdout().lock();
     let done = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     done.map_err(|error| ControlError::Io { what: "stdout".into(), error })

@@ -11,6 +11,7 @@ mod guard;
 mod leases;
 mod leave;
 mod listener;
+mod logging;
 mod members;
 mod page;
 pub(super) mod socket;
