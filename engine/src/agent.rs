@@ -20,10 +20,11 @@ use rustls::time_provider::DefaultTimeProvider;
 
 use crate::clock;
 use crate::control::leases::Leases;
+use crate::control::logging::Logging;
 use crate::control::post::{Mailbox, letter_box};
 use crate::control::runtime;
 use crate::control::upgrade::Upgrade;
-use crate::control::{AgentPort, ControlMessage, HostEvent};
+use crate::control::{AgentPort, ControlMessage, Gate, HostEvent, HttpPort};
 use crate::engine::Engine;
 use crate::entropy;
 use crate::error::{AgentError, StartError};
@@ -67,6 +68,7 @@ pub struct Agent {
     keeper: Arc<Keeper>,
     upgrade: Arc<Upgrade>,
     leases: Arc<Leases>,
+    logging: Arc<Logging>,
     local: SocketAddr,
     control: Option<SocketAddr>,
     events: Mailbox,
@@ -164,12 +166,17 @@ impl Agent {
         trace::listening(&shared.node_id, local, node.fanout(), engine.backend());
         let (reply, opened) = answer();
         let (outbox, events) = letter_box(options.protocol.limits.events, options.events);
-        let (http, control) = http.map_or((None, None), |(http, at)| (Some(http), Some(at)));
+        let tls = options.control.as_ref().and_then(|control| control.tls.as_ref());
+        let gate = tls.map(|tls| Gate::new(tls, Arc::clone(&shared))).transpose();
+        let gate = gate.map_err(|error| StartError::Credentials(Box::new(error)))?.map(Arc::new);
+        let (http, control) = http.map_or((None, None), |(listener, at)| {
+            (Some(HttpPort { listener, gate: gate.clone() }), Some(at))
+        });
         let held = Held { options: options.tls, authority };
         let keeper = Keeper::new(id, shard.clone(), shared.clone(), held, state, engine.clock());
-        let keeper = Arc::new(keeper);
+        let keeper = Arc::new(keeper.with_gate(gate));
         let upgrade = Arc::new(Upgrade::new(id, shard.clone()));
-        let leases = Arc::<Leases>::default();
+        let (leases, logging) = (Arc::<Leases>::default(), Arc::<Logging>::default());
         let port = AgentPort {
             agent: id,
             shard: shard.clone(),
@@ -182,6 +189,7 @@ impl Agent {
             socket,
             upgrade: upgrade.clone(),
             leases: leases.clone(),
+            logging: logging.clone(),
             seeds: options.seeds,
             seed_file: options.seed_file,
             events: outbox,
@@ -196,6 +204,7 @@ impl Agent {
             keeper,
             upgrade,
             leases,
+            logging,
             local,
             control,
             events,

@@ -122,7 +122,8 @@ impl fmt::Display for StartError {
             Self::ControlExposed(address) => write!(
                 f,
                 "mesh:gossip:control:address: {address} is not loopback; off loopback the control \
-                 server needs mTLS, which this version does not serve"
+                 server needs mutual TLS: set mesh:gossip:control:tls:enabled to true, or the \
+                 address to 127.0.0.1"
             ),
             Self::Advertise { host, error } => write!(
                 f,

@@ -35,6 +35,7 @@ pub use mesh_gossip_proto as proto;
 pub use agent::{Agent, AgentBuilder, BuildError, DocumentError, EventReader, Health, ViewReader};
 pub use control::HostEvent;
 pub use control::leases::{Lease, LeaseError, LeaseReport};
+pub use control::logging::{FilterError, LogSwitch};
 pub use control::peers::peers_json;
 pub use control::upgrade::{
     DrainOrder, DrainParticipant, DrainRegistration, ParticipantStatus, UpgradeError, UpgradeStatus,

@@ -124,13 +124,30 @@ pub struct ControlOptions {
     pub bind: SocketAddr,
     /// Where its owner may change the agent.
     pub socket: ControlSocket,
+    /// Mutual TLS at `bind`; `None` serves loopback addresses only.
+    pub tls: Option<ControlTls>,
 }
 
 impl ControlOptions {
-    /// On this address, without a socket.
+    /// On this address, without a socket and without TLS.
     pub fn at(bind: SocketAddr) -> Self {
-        Self { bind, socket: ControlSocket::Off }
+        Self { bind, socket: ControlSocket::Off, tls: None }
     }
+}
+
+/// What the control server shows its clients; they are judged by the trust of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum ControlTls {
+    /// The node's own certificate.
+    #[default]
+    OfTheNode,
+    /// Another one of this node, as one with DNS names for browsers.
+    Apart {
+        /// PEM chain, leaf first; may hold the key too.
+        certificate: Material,
+        /// PEM private key, when the certificate's file does not hold it.
+        key: Option<Material>,
+    },
 }
 
 /// The Unix socket through which the agent's owner changes it.

@@ -10,7 +10,7 @@
 use std::fmt;
 
 use crate::error::AgentError;
-use crate::options::{AgentOptions, ControlOptions, EngineOptions, TlsOptions};
+use crate::options::{AgentOptions, ControlOptions, ControlTls, EngineOptions, TlsOptions};
 use crate::tls::credentials::CredentialsError;
 use crate::upkeep::{RenewError, Renewed};
 
@@ -141,6 +141,28 @@ const FIELDS: &[Field] = &[
     }),
     fixed("control:socket", |a, b| {
         of_control(a, |control| &control.socket) == of_control(b, |control| &control.socket)
+    }),
+    fixed("control:tls:enabled", |a, b| {
+        let served = |options| of_control(options, |control| control.tls.is_some());
+        served(a) == served(b)
+    }),
+    fixed("control:tls:certificatePath", |a, b| {
+        let certificate = |options| {
+            of_control(options, |control| match &control.tls {
+                Some(ControlTls::Apart { certificate, .. }) => Some(certificate),
+                Some(ControlTls::OfTheNode) | None => None,
+            })
+        };
+        certificate(a) == certificate(b)
+    }),
+    fixed("control:tls:keyPath", |a, b| {
+        let key = |options| {
+            of_control(options, |control| match &control.tls {
+                Some(ControlTls::Apart { key, .. }) => key.as_ref(),
+                Some(ControlTls::OfTheNode) | None => None,
+            })
+        };
+        key(a) == key(b)
     }),
     fixed("events:delivery", |a, b| a.events == b.events),
     live("metrics:peerLabels", |a, b| a.peer_labels == b.peer_labels),

@@ -20,6 +20,7 @@ use mesh_gossip_proto::{CommandError, Incarnation, MemberId, WallTime};
 use rustls_pki_types::UnixTime;
 
 use crate::clock::Clock;
+use crate::control::Gate;
 use crate::error::AgentError;
 use crate::options::TlsOptions;
 use crate::orders::{AgentId, Order, Refused, Renewal, ShardHandle};
@@ -107,6 +108,8 @@ pub(crate) struct Keeper {
     shared: Arc<Shared>,
     state: Option<Arc<StateDirectory>>,
     clock: Clock,
+    /// What the control server shows, where that is a certificate of its own.
+    gate: Option<Arc<Gate>>,
     held: Mutex<Held>,
 }
 
@@ -125,7 +128,12 @@ impl Keeper {
         state: Option<Arc<StateDirectory>>,
         clock: Clock,
     ) -> Self {
-        Self { agent, shard, shared, state, clock, held: Mutex::new(held) }
+        Self { agent, shard, shared, state, clock, gate: None, held: Mutex::new(held) }
+    }
+
+    /// Keeps what the control server shows as well.
+    pub(crate) fn with_gate(self, gate: Option<Arc<Gate>>) -> Self {
+        Self { gate, ..self }
     }
 
     /// What the agent is certified by at present. Waits for a change that is under way.
@@ -207,8 +215,9 @@ impl Keeper {
         let lists = options.revocation.lists.as_ref();
         let materials =
             [Some(&options.certificate), options.key.as_ref(), Some(&options.ca), lists];
-        let stamps = materials.into_iter().flatten().flat_map(stamps).collect();
-        Some((stamps, options.reload_interval))
+        let own = materials.into_iter().flatten().flat_map(stamps);
+        let of_the_gate = self.gate.iter().flat_map(|gate| gate.stamps());
+        Some((own.chain(of_the_gate).collect(), options.reload_interval))
     }
 
     /// Takes a change into force and waits for the shard. Blocks: files are read.
@@ -222,6 +231,9 @@ impl Keeper {
         };
         let (mut renewed, authority) = judged.inspect_err(|_| metrics.reloaded("refused"))?;
         self.keep_lists();
+        if let Some(Err(error)) = self.gate.as_ref().map(|gate| gate.renew()) {
+            renewed.refused.get_or_insert(error);
+        }
         if renewed.certificate || renewed.trust {
             metrics.trust_is(&self.shared.credentials.load().verifier().trust().load());
             renewed.revoked = self.tell_shard(&held, authority)?;

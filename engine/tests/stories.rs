@@ -13,6 +13,8 @@ mod departure;
 mod discovery;
 #[path = "stories/floods.rs"]
 mod floods;
+#[path = "stories/gate.rs"]
+mod gate;
 #[path = "stories/hostile.rs"]
 mod hostile;
 #[path = "stories/leaders.rs"]

@@ -105,6 +105,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     let engine = Engine::start(engine_options).map_err(AgentError::Start)?;
     let mut supervision = Supervision::from_environment(agent_options.protocol.interval);
     let agent = Agent::start(&engine, agent_options).map_err(AgentError::Start)?;
+    agent.give_log(level.clone());
     announce(&engine, &agent, log.format).map_err(AgentError::Process)?;
     let reload = Reload::new(args.config.clone(), engine_options, log, level);
     wait(&stop, &hangup, &agent, reload, &mut supervision);
@@ -161,7 +162,7 @@ fn announce(engine: &Engine, agent: &Agent, format: LogFormat) -> std::io::Resul
     let listening = Listening {
         node_id: agent.node_id(),
         address: agent.local_address().to_string(),
-        control: agent.control_address().map(|address| format!("http://{address}")),
+        control: agent.control_url(),
         backend: engine.backend().as_str(),
     };
     let line = match format {

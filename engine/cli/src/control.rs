@@ -1,20 +1,19 @@
 //! One question to a control server, over TCP or through its owner's socket.
 //!
-//! HTTP/1.0: the answer ends with the connection, so that an answer that never ends, as a watch is
-//! one, needs nothing else.
-//!
 //! Invariant: a question ends by its deadline, whatever the other end does.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+mod door;
+
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
 
-use crate::{duration, table};
+pub(crate) use door::{CertificateArgs, Door, is_plain};
+
+use crate::{duration, peers, table};
 
 /// Room for a status with many participants.
 const MOST_ANSWER: u64 = 1 << 20;
@@ -31,6 +30,11 @@ pub(crate) struct DoorArgs {
     /// Node id of an agent of this user on this machine; needed where there are several.
     #[arg(long, value_name = "ID")]
     node: Option<String>,
+    /// Control URL of an agent on another machine, https; needs an operator's certificate.
+    #[arg(short, long, value_parser = peers::base, conflicts_with_all = ["socket", "node"])]
+    url: Option<String>,
+    #[command(flatten)]
+    certificates: CertificateArgs,
     /// How long the answer may take; exit code 2 when it does not come in time.
     #[arg(long, default_value = "10s", value_parser = duration::parse_positive)]
     pub(crate) timeout: Duration,
@@ -76,6 +80,11 @@ impl std::fmt::Display for ControlError {
             Self::Timeout { what, after } => {
                 write!(f, "{what} did not answer within {after:?}; --timeout allows it longer")
             }
+            Self::Io { what, error } if what.starts_with("https:") => write!(
+                f,
+                "cannot reach {what}: {error}; check the URL, and that agent and command trust \
+                 each other's certificates"
+            ),
             Self::Io { what, error } => write!(
                 f,
                 "cannot reach {what}: {error}; check that the agent runs, as this user, with this \
@@ -93,8 +102,15 @@ impl std::fmt::Display for ControlError {
 impl std::error::Error for ControlError {}
 
 impl DoorArgs {
-    /// The socket that is meant.
-    pub(crate) fn socket(&self) -> Result<PathBuf, ControlError> {
+    /// The way that is meant.
+    pub(crate) fn door(&self) -> Result<Door, ControlError> {
+        match &self.url {
+            Some(url) => self.certificates.door(url),
+            None => self.socket().map(Door::Socket),
+        }
+    }
+
+    fn socket(&self) -> Result<PathBuf, ControlError> {
         if let Some(path) = &self.socket {
             return Ok(path.clone());
         }
@@ -138,35 +154,6 @@ fn only_socket(home: &Path) -> Result<PathBuf, ControlError> {
     }
 }
 
-/// Status and body of a question through a socket.
-pub(crate) fn ask(
-    socket: &Path,
-    method: &str,
-    path: &str,
-    body: &[u8],
-    timeout: Duration,
-) -> Result<Vec<u8>, ControlError> {
-    let what = socket.display().to_string();
-    let blame = |error| ControlError::io(&what, timeout, error);
-    let until = Instant::now() + timeout;
-    let stream = UnixStream::connect(socket).map_err(blame)?;
-    stream.set_read_timeout(Some(timeout)).map_err(blame)?;
-    stream.set_write_timeout(Some(timeout)).map_err(blame)?;
-    let mut stream = BufReader::new(stream);
-    let head = format!("{method} {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n", body.len());
-    let sent = [head.as_bytes(), body].concat();
-    stream.get_mut().write_all(&sent).map_err(blame)?;
-    let status = status(&mut stream, &what).map_err(|error| match error {
-        ControlError::Io { error, .. } => blame(error),
-        other => other,
-    })?;
-    let mut answer = Vec::new();
-    let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    stream.get_ref().set_read_timeout(Some(left)).map_err(blame)?;
-    stream.take(MOST_ANSWER).read_to_end(&mut answer).map_err(blame)?;
-    if status == 200 { Ok(answer) } else { Err(refusal(status, &answer)) }
-}
-
 /// What a control server says no with.
 fn refusal(status: u16, body: &[u8]) -> ControlError {
     #[derive(Deserialize)]
@@ -180,43 +167,13 @@ fn refusal(status: u16, body: &[u8]) -> ControlError {
     ControlError::Refused { status, why }
 }
 
-/// An answer that goes on, as it comes; `patience` is between two reads.
-pub(crate) fn open(
-    authority: &str,
-    path: &str,
-    last: Option<&str>,
-    patience: Duration,
-) -> Result<BufReader<TcpStream>, ControlError> {
-    let blame = |error| ControlError::io(authority, patience, error);
-    let mut outcome = Err(io::Error::from(io::ErrorKind::NotFound));
-    for address in authority.to_socket_addrs().map_err(blame)? {
-        outcome = TcpStream::connect_timeout(&address, patience);
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    let stream = outcome.map_err(blame)?;
-    stream.set_read_timeout(Some(patience)).map_err(blame)?;
-    let last = last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-    let mut stream = BufReader::new(stream);
-    let head = format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\n{last}\r\n");
-    stream.get_mut().write_all(head.as_bytes()).map_err(blame)?;
-    let status = status(&mut stream, authority)?;
-    if status == 200 {
-        return Ok(stream);
-    }
-    let mut body = Vec::new();
-    stream.take(MOST_ANSWER).read_to_end(&mut body).map_err(blame)?;
-    Err(refusal(status, &body))
-}
-
 /// Reads the head of an answer.
-fn status(stream: &mut impl BufRead, what: &str) -> Result<u16, ControlError> {
+fn status(stream: &mut impl BufRead, what: &str, patience: Duration) -> Result<u16, ControlError> {
     let mut status = None;
     for _ in 0..MOST_HEAD {
         let mut line = String::new();
         let read = stream.take(MOST_LINE).read_line(&mut line);
-        read.map_err(|error| ControlError::io(what, Duration::ZERO, error))?;
+        read.map_err(|error| ControlError::io(what, patience, error))?;
         if line.trim_end().is_empty() {
             return status.ok_or_else(|| ControlError::Protocol(what.into()));
         }
@@ -237,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_head_is_read_and_what_is_none_is_told() {
-        let of = |text: &str| status(&mut text.as_bytes(), "x").ok();
+        let of = |text: &str| status(&mut text.as_bytes(), "x", Duration::ZERO).ok();
         assert_eq!(of("HTTP/1.0 200 OK\r\na: b\r\n\r\nbody"), Some(200));
         assert_eq!(of("HTTP/1.1 409 Conflict\r\n\r\n"), Some(409));
         for none in ["", "\r\n", "SSH-2.0-x\r\n\r\n", "HTTP/1.1 x\r\n\r\n"] {

@@ -14,8 +14,9 @@ use mesh_gossip::options::{Material, RevocationOptions, TlsOptions};
 use mesh_gossip::proto::{Incarnation, MemberId, WallTime};
 use mesh_gossip::tls::operator::{Operator, OperatorError};
 
-use crate::control::{self, ControlError};
+use crate::control::{CertificateArgs, ControlError, Door};
 use crate::duration::parse_positive;
+use crate::peers::base;
 
 /// Signs the order that a member is to be gone from the mesh.
 ///
@@ -39,15 +40,22 @@ pub(crate) struct ForceLeaveArgs {
     /// How long the order holds, a day at most.
     #[arg(long, default_value = "1h", value_parser = parse_positive)]
     lifetime: Duration,
-    /// Where the order is written; without it and --socket one line of hex goes to stdout.
+    /// Where the order is written; without it, --socket and --url one line of hex goes to stdout.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Control socket (mesh:gossip:control:socket) of an agent of this machine that obeys the order
     /// and passes it on.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
     socket: Option<PathBuf>,
+    /// Control URL, https, of an agent on another machine that obeys the order and passes it on; it
+    /// is shown the operator's certificate.
+    #[arg(short, long, value_parser = base, requires = "ca")]
+    url: Option<String>,
+    /// Certificate authorities of the mesh, PEM, which that agent's certificate must be of.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
     /// How long that agent's answer may take; exit code 2 when it does not come in time.
-    #[arg(long, default_value = "10s", value_parser = parse_positive, requires = "socket")]
+    #[arg(long, default_value = "10s", value_parser = parse_positive)]
     timeout: Duration,
 }
 
@@ -121,8 +129,8 @@ pub(crate) fn run(args: &ForceLeaveArgs) -> Result<(), ForceLeaveError> {
             operator.identity()
         );
     }
-    if let Some(socket) = &args.socket {
-        control::ask(socket, "POST", "/control/force-leave", &order, args.timeout)
+    if let Some(door) = door(args).map_err(ForceLeaveError::Control)? {
+        door.ask("POST", "/control/force-leave", &order, args.timeout)
             .map_err(ForceLeaveError::Control)?;
         eprintln!(
             "sent: {} of {cluster} at {} is over, an order of {}",
@@ -131,10 +139,20 @@ pub(crate) fn run(args: &ForceLeaveArgs) -> Result<(), ForceLeaveError> {
             operator.identity()
         );
     }
-    if args.out.is_none() && args.socket.is_none() {
+    if args.out.is_none() && args.socket.is_none() && args.url.is_none() {
         return print(&order);
     }
     Ok(())
+}
+
+/// The way to the agent that obeys, if one is named.
+fn door(args: &ForceLeaveArgs) -> Result<Option<Door>, ControlError> {
+    if let Some(socket) = &args.socket {
+        return Ok(Some(Door::Socket(socket.clone())));
+    }
+    let Some(url) = &args.url else { return Ok(None) };
+    let papers = CertificateArgs::of(&args.certificate, args.key.as_ref(), args.ca.as_ref());
+    papers.door(url).map(Some)
 }
 
 /// One line of hex.

@@ -12,6 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use mesh_gossip::proto::{Scope, ScopeError};
 use serde::Deserialize;
 
+use crate::control::CertificateArgs;
 use crate::peers::{PeersError, base, fetch};
 use crate::{duration, table};
 
@@ -46,6 +47,8 @@ struct StatusArgs {
     /// Control URL of the agent.
     #[arg(short, long, default_value = "http://127.0.0.1:8080", value_parser = base)]
     url: String,
+    #[command(flatten)]
+    certificates: CertificateArgs,
     /// How long a whole answer may take; exit code 2 when it does not come in time.
     #[arg(long, default_value = "10s", value_parser = duration::parse_positive)]
     timeout: Duration,
@@ -71,10 +74,11 @@ fn scope_name(text: &str) -> Result<String, ScopeError> {
 pub(crate) fn run(args: &LeadersArgs) -> Result<(), PeersError> {
     let LeadersVerb::Status(args) = &args.verb;
     let query = args.scope.as_ref().map(|scope| format!("?scope={scope}")).unwrap_or_default();
-    let url = format!("{}{PATH}{query}", args.url);
+    let path = format!("{PATH}{query}");
+    let url = format!("{}{path}", args.url);
     let mut shown: Option<Vec<Key>> = None;
     loop {
-        let body = fetch(&url, args.timeout)?;
+        let body = fetch(&args.url, &path, &args.certificates, args.timeout)?;
         let blame = |error| PeersError::Document { url: url.clone(), what: "leaders", error };
         let document: Document = serde_json::from_str(&body).map_err(blame)?;
         let keys: Vec<Key> = document.tokens.iter().map(Token::key).collect();

@@ -7,22 +7,80 @@
 //! be written stops nobody.
 
 use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_gossip::settings::{LogFormat, LogOptions};
+use mesh_gossip::{FilterError, LogSwitch};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
-/// Sets the least severity of a log that runs.
-pub(crate) struct Level(reload::Handle<LevelFilter, Registry>);
+/// Sets what a log that runs lets through.
+pub(crate) struct Level {
+    handle: reload::Handle<Targets, Registry>,
+    state: Mutex<State>,
+}
+
+struct State {
+    configured: LevelFilter,
+    /// An operator's wish stands in the place of what is configured.
+    is_turned: bool,
+}
 
 impl Level {
-    /// From here on nothing below `level` is logged.
-    pub(crate) fn set(&self, level: LevelFilter) {
-        // It fails only when the log itself is gone, and then there is nobody to tell.
-        let _ = self.0.reload(level);
+    fn new(handle: reload::Handle<Targets, Registry>, configured: LevelFilter) -> Self {
+        Self { handle, state: Mutex::new(State { configured, is_turned: false }) }
     }
+
+    /// From here on nothing below `level` is logged, once no other wish stands.
+    pub(crate) fn set(&self, level: LevelFilter) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.configured = level;
+        if !state.is_turned {
+            self.put(everything_from(level));
+        }
+    }
+
+    fn put(&self, targets: Targets) {
+        // It fails only when the log itself is gone, and then there is nobody to tell.
+        let _ = self.handle.reload(targets);
+    }
+}
+
+impl LogSwitch for Level {
+    fn configured(&self) -> String {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.configured.to_string()
+    }
+
+    fn set(&self, filter: Option<&str>) -> Result<(), FilterError> {
+        let wished = filter.map(parsed).transpose()?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.is_turned = wished.is_some();
+        self.put(wished.unwrap_or_else(|| everything_from(state.configured)));
+        Ok(())
+    }
+}
+
+fn everything_from(level: LevelFilter) -> Targets {
+    Targets::new().with_default(level)
+}
+
+/// A level, or levels by target: `debug`, `info,mesh_gossip=trace`.
+fn parsed(filter: &str) -> Result<Targets, FilterError> {
+    let wrong = |reason| FilterError { reason };
+    // A single word is a level; the library would take a misspelled one for a target.
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let is_known = |part: &str| part.contains('=') || is_level(part);
+    let filter: String = filter.chars().filter(|character| !character.is_whitespace()).collect();
+    if let Some(part) = filter.split(',').find(|part| !is_known(part)) {
+        return Err(wrong(format!(
+            "{part:?} is neither a level (off, error, warn, info, debug, trace) nor target=level"
+        )));
+    }
+    filter.parse().map_err(|error| wrong(format!("{filter:?}: {error}")))
 }
 
 /// The process has a log already.
@@ -41,8 +99,8 @@ impl std::error::Error for LoggingError {}
 ///
 /// # Errors
 /// [`LoggingError`].
-pub(crate) fn start(options: LogOptions) -> Result<Level, LoggingError> {
-    let (level, handle) = reload::Layer::new(options.level);
+pub(crate) fn start(options: LogOptions) -> Result<Arc<Level>, LoggingError> {
+    let (level, handle) = reload::Layer::new(everything_from(options.level));
     let lines = fmt::layer()
         .with_writer(std::io::stderr)
         // A complaint about a closed stderr would go to stderr, and its failure is a panic.
@@ -56,5 +114,42 @@ pub(crate) fn start(options: LogOptions) -> Result<Level, LoggingError> {
         LogFormat::Text => registry.with(lines).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
-    started.map(|()| Level(handle)).map_err(|_| LoggingError)
+    started.map(|()| Arc::new(Level::new(handle, options.level))).map_err(|_| LoggingError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_levels_and_what_is_misspelled_is_told() {
+        for right in ["debug", "info,mesh_gossip=trace", "off", "mesh_gossip::link=debug, warn"] {
+            assert!(parsed(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "loud", "info,loud", "mesh_gossip=loud", "debug,,info"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wish_stands_over_a_reload_and_ends_with_what_is_configured_then() {
+        let (layer, handle) = reload::Layer::<Targets, Registry>::new(Targets::new());
+        let level = Level::new(handle, LevelFilter::INFO);
+        let lets = |target: &str, at: tracing::Level| {
+            level.handle.with_current(|targets| targets.would_enable(target, &at))
+        };
+        let switch: &dyn LogSwitch = &level;
+        assert!(switch.set(Some("warn,mesh_gossip=trace")).is_ok());
+        assert_eq!(lets("mesh_gossip", tracing::Level::TRACE).ok(), Some(true));
+        assert_eq!(lets("omnirelay", tracing::Level::INFO).ok(), Some(false));
+        level.set(LevelFilter::ERROR);
+        assert_eq!(lets("mesh_gossip", tracing::Level::TRACE).ok(), Some(true), "the wish stands");
+        assert_eq!(switch.configured(), "error");
+        assert!(switch.set(Some("nonsense")).is_err());
+        assert_eq!(lets("mesh_gossip", tracing::Level::TRACE).ok(), Some(true), "nothing changed");
+        assert!(switch.set(None).is_ok());
+        assert_eq!(lets("mesh_gossip", tracing::Level::WARN).ok(), Some(false));
+        assert_eq!(lets("mesh_gossip", tracing::Level::ERROR).ok(), Some(true));
+        drop(layer);
+    }
 }

@@ -14,6 +14,7 @@ mod duration;
 mod force_leave;
 mod health;
 mod leaders;
+mod log_filter;
 mod logging;
 mod manual;
 mod peers;
@@ -83,6 +84,7 @@ enum Verb {
     /// Lets a node say goodbye to the mesh.
     Leave(upgrade::StatusArgs),
     Upgrade(upgrade::UpgradeArgs),
+    Logging(log_filter::LoggingArgs),
 }
 
 /// Why a command failed, by the verb that was asked.
@@ -197,6 +199,7 @@ fn obey(verb: Verb) -> Result<(), Failure> {
         Verb::Resume(args) => upgrade::resume(&args).map_err(Failure::Control),
         Verb::Leave(args) => upgrade::leave(&args).map_err(Failure::Control),
         Verb::Upgrade(args) => upgrade::run(&args).map_err(Failure::Control),
+        Verb::Logging(args) => log_filter::run(&args).map_err(Failure::Control),
     }
 }
 

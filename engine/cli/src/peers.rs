@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use ureq::http::Uri;
 
-use crate::control::ControlError;
+use crate::control::{CertificateArgs, ControlError, Door, is_plain};
 use crate::{duration, table};
 
 const PATH: &str = "/control/peers";
@@ -30,6 +30,8 @@ pub(crate) struct PeersArgs {
     /// Control URL of the agent.
     #[arg(short, long, global = true, default_value = "http://127.0.0.1:8080", value_parser = base)]
     url: String,
+    #[command(flatten)]
+    certificates: CertificateArgs,
     /// How the members are printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -70,8 +72,8 @@ pub(crate) enum PeersError {
     Status { url: String, status: u16, why: Option<String> },
     /// The server answered with something else than what was asked for.
     Document { url: String, what: &'static str, error: serde_json::Error },
-    /// The watch broke off.
-    Watch { url: String, error: ControlError },
+    /// The watch broke off, or there is no way to the agent.
+    Control { url: String, error: ControlError },
     /// Our own output could not be written.
     Output(std::io::Error),
 }
@@ -81,7 +83,7 @@ impl PeersError {
     pub(crate) fn is_timeout(&self) -> bool {
         match self {
             Self::Timeout { .. } => true,
-            Self::Watch { error, .. } => error.is_timeout(),
+            Self::Control { error, .. } => error.is_timeout(),
             Self::Refused { .. }
             | Self::Transport { .. }
             | Self::Status { .. }
@@ -118,7 +120,13 @@ impl std::fmt::Display for PeersError {
                 "{url} did not answer with a list of {what} ({error}); check that -u names an \
                  agent's control URL"
             ),
-            Self::Watch { url, error } => write!(f, "{url}: {error}"),
+            Self::Control { url, error } => {
+                let error = error.to_string();
+                match error.contains(url.as_str()) {
+                    true => f.write_str(&error),
+                    false => write!(f, "{url}: {error}"),
+                }
+            }
             Self::Output(error) => write!(f, "cannot write the answer: {error}"),
         }
     }
@@ -130,10 +138,14 @@ impl std::error::Error for PeersError {}
 pub(crate) fn run(args: &PeersArgs) -> Result<(), PeersError> {
     match args.verb {
         None | Some(PeersVerb::List) => {}
-        Some(PeersVerb::Watch) => return watch::run(&args.url, args.format, args.timeout),
+        Some(PeersVerb::Watch) => {
+            let door = args.certificates.door(&args.url);
+            let door = door.map_err(|error| no_way(&args.url, error))?;
+            return watch::run(&door, args.format, args.timeout);
+        }
     }
     let url = format!("{}{PATH}", args.url);
-    let body = fetch(&url, args.timeout)?;
+    let body = fetch(&args.url, PATH, &args.certificates, args.timeout)?;
     let text = render(&body, args.format).map_err(|error| PeersError::Document {
         url,
         what: "members",
@@ -143,7 +155,43 @@ pub(crate) fn run(args: &PeersArgs) -> Result<(), PeersError> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(PeersError::Output)
 }
 
-pub(crate) fn fetch(url: &str, timeout: Duration) -> Result<String, PeersError> {
+/// The answer of a control server at this URL.
+pub(crate) fn fetch(
+    base: &str,
+    path: &str,
+    certificates: &CertificateArgs,
+    timeout: Duration,
+) -> Result<String, PeersError> {
+    if is_plain(base) {
+        return fetch_plain(&format!("{base}{path}"), timeout);
+    }
+    let door = certificates.door(base).map_err(|error| no_way(base, error))?;
+    fetch_through(&door, path, timeout)
+}
+
+/// The same over mutual TLS.
+pub(crate) fn fetch_through(
+    door: &Door,
+    path: &str,
+    timeout: Duration,
+) -> Result<String, PeersError> {
+    let url = format!("{door}{path}");
+    match door.ask_within("GET", path, b"", timeout, MAX_ANSWER_BYTES) {
+        Ok(body) => Ok(String::from_utf8_lossy(&body).into_owned()),
+        Err(ControlError::Timeout { after, .. }) => Err(PeersError::Timeout { url, after }),
+        Err(ControlError::Refused { status, why }) => {
+            Err(PeersError::Status { url, status, why: Some(why) })
+        }
+        Err(error) => Err(no_way(&url, error)),
+    }
+}
+
+fn no_way(url: &str, error: ControlError) -> PeersError {
+    PeersError::Control { url: url.into(), error }
+}
+
+/// The answer of a control server on loopback.
+pub(crate) fn fetch_plain(url: &str, timeout: Duration) -> Result<String, PeersError> {
     let blame = |error: ureq::Error| match error {
         ureq::Error::Timeout(_) => PeersError::Timeout { url: url.into(), after: timeout },
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
@@ -186,8 +234,7 @@ pub(crate) fn base(text: &str) -> Result<String, UrlError> {
         return Err(UrlError::Shape);
     }
     match uri.scheme_str() {
-        Some("http") => Ok(text.trim_end_matches('/').to_owned()),
-        Some("https") => Err(UrlError::Https),
+        Some("http" | "https") => Ok(text.trim_end_matches('/').to_owned()),
         _ => Err(UrlError::Shape),
     }
 }
@@ -196,14 +243,12 @@ pub(crate) fn base(text: &str) -> Result<String, UrlError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UrlError {
     Shape,
-    Https,
 }
 
 impl std::fmt::Display for UrlError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Shape => "write it as http://HOST:PORT",
-            Self::Https => "this command speaks plain HTTP to a loopback control server only",
+            Self::Shape => "write it as http://HOST:PORT, or https://HOST:PORT for mutual TLS",
         })
     }
 }
@@ -337,10 +382,10 @@ worker-12  Suspect  worker   prod     eu-1    dev      no      0.47
     }
 
     #[test]
-    fn urls_are_http_with_a_host() {
+    fn urls_are_http_or_https_with_a_host() {
         assert_eq!(base("http://127.0.0.1:8080/"), Ok("http://127.0.0.1:8080".into()));
         assert_eq!(base("http://[::1]:8080"), Ok("http://[::1]:8080".into()));
-        assert_eq!(base("https://h"), Err(UrlError::Https));
+        assert_eq!(base("https://h/"), Ok("https://h".into()));
         for url in ["", "127.0.0.1:8080", "ftp://h", "http://", "http://h/?a=b", "not a url"] {
             assert_eq!(base(url), Err(UrlError::Shape), "{url}");
         }

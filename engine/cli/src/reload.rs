@@ -7,6 +7,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mesh_gossip::options::EngineOptions;
 use mesh_gossip::reconfigure::engine_differences;
@@ -40,7 +41,7 @@ pub(crate) struct Reload {
     paths: Vec<PathBuf>,
     engine: EngineOptions,
     log: LogOptions,
-    level: Level,
+    level: Arc<Level>,
     /// As they were read last.
     taken: Vec<Stamp>,
     /// As they were seen last: a file that is being written looks different each time.
@@ -52,7 +53,7 @@ impl Reload {
         config: Option<PathBuf>,
         engine: EngineOptions,
         log: LogOptions,
-        level: Level,
+        level: Arc<Level>,
     ) -> Self {
         let sources = Sources::from_process(config.as_deref());
         let paths: Vec<PathBuf> = sources.paths().map(Path::to_path_buf).collect();

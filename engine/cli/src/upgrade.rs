@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::control::{ControlError, DoorArgs, ask};
+use crate::control::{ControlError, DoorArgs};
 use crate::table;
 
 /// How often a waiting command asks how far the node is.
@@ -107,8 +107,7 @@ pub(crate) fn drain(args: &DrainArgs) -> Result<(), ControlError> {
     let mut answer = change(of, "/control/upgrade/drain", &body)?;
     while args.wait && read(&answer)?.state == "draining" {
         if Instant::now() >= until {
-            let what =
-                format!("the node drains, but {} is not drained: it", of.door.socket()?.display());
+            let what = format!("the node drains, but {} is not drained: it", of.door.door()?);
             return Err(ControlError::Timeout { what, after: of.door.timeout });
         }
         thread::sleep(LOOK_EVERY);
@@ -159,14 +158,14 @@ fn wish(reason: Option<&str>) -> Vec<u8> {
 }
 
 fn change(args: &StatusArgs, path: &str, body: &[u8]) -> Result<Vec<u8>, ControlError> {
-    ask(&args.door.socket()?, "POST", path, body, args.door.timeout)
+    args.door.door()?.ask("POST", path, body, args.door.timeout)
 }
 
 fn tell(args: &StatusArgs) -> Result<Vec<u8>, ControlError> {
-    ask(&args.door.socket()?, "GET", "/control/upgrade", b"", args.door.timeout)
+    args.door.door()?.ask("GET", "/control/upgrade", b"", args.door.timeout)
 }
 
-fn parsed<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, ControlError> {
+pub(crate) fn parsed<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, ControlError> {
     let strange = |error| ControlError::Failed(format!("the answer is not understood: {error}"));
     serde_json::from_slice(answer).map_err(strange)
 }
@@ -201,7 +200,7 @@ fn as_text(status: &Status) -> String {
     text
 }
 
-fn written(text: &str) -> Result<(), ControlError> {
+pub(crate) fn written(text: &str) -> Result<(), ControlError> {
     let mut out = std::io::stdout().lock();
     let done = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     done.map_err(|error| ControlError::Io { what: "stdout".into(), error })

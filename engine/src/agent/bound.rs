@@ -27,7 +27,7 @@ impl Bound {
         let local = datagrams.local_addr().map_err(failed("mesh:gossip:port", options.bind))?;
         let http = match &options.control {
             None => None,
-            Some(control) if !control.bind.ip().is_loopback() => {
+            Some(control) if control.tls.is_none() && !control.bind.ip().is_loopback() => {
                 return Err(StartError::ControlExposed(control.bind));
             }
             Some(control) => {

@@ -3,8 +3,10 @@
 //! Invariant: a builder that fails leaves nothing running.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::Agent;
+use crate::control::logging::LogSwitch;
 use crate::engine::Engine;
 use crate::error::StartError;
 use crate::options::AgentOptions;
@@ -19,6 +21,7 @@ pub struct AgentBuilder {
     sources: Option<Sources>,
     engine: Option<Engine>,
     changes: Vec<Change>,
+    log: Option<Arc<dyn LogSwitch>>,
 }
 
 /// No agent was started.
@@ -83,6 +86,12 @@ impl AgentBuilder {
         self
     }
 
+    /// Gives it the host's log; see [`Agent::give_log`].
+    pub fn log(mut self, switch: Arc<dyn LogSwitch>) -> Self {
+        self.log = Some(switch);
+        self
+    }
+
     /// Starts it; `None` where `mesh:gossip:enabled` is false. Blocks for milliseconds. Notes about
     /// keys without effect are logged as warnings.
     ///
@@ -103,6 +112,10 @@ impl AgentBuilder {
             Some(engine) => engine,
             None => Engine::start(engine_options).map_err(BuildError::Start)?,
         };
-        Agent::start(&engine, options).map(Some).map_err(BuildError::Start)
+        let agent = Agent::start(&engine, options).map_err(BuildError::Start)?;
+        if let Some(switch) = self.log {
+            agent.give_log(switch);
+        }
+        Ok(Some(agent))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here keeps an agent running, and nothing here waits for a shard.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::Agent;
 use crate::control::HostEvent;
@@ -61,6 +61,14 @@ impl EventReader {
 }
 
 impl Agent {
+    /// URL of the control server at the address that it is bound to.
+    pub fn control_url(&self) -> Option<String> {
+        let address = self.control_address()?;
+        let in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_secure = in_force.control.as_ref().is_some_and(|control| control.tls.is_some());
+        Some(format!("{}://{address}", if is_secure { "https" } else { "http" }))
+    }
+
     /// A reader of the views, which outlives the agent.
     pub fn reader(&self) -> ViewReader {
         ViewReader { shared: Arc::clone(&self.shared) }

@@ -7,6 +7,7 @@ use mesh_gossip_proto::Lifecycle;
 
 use super::Agent;
 use crate::control::leases::{LeaseError, LeaseReport};
+use crate::control::logging::LogSwitch;
 use crate::control::upgrade::{DrainParticipant, DrainRegistration, UpgradeError, UpgradeStatus};
 use crate::error::AgentError;
 
@@ -77,5 +78,36 @@ impl Agent {
     /// [`LeaseError`] at a limit; then nothing changed.
     pub fn report_leases(&self, node_id: &str, report: LeaseReport) -> Result<(), LeaseError> {
         self.leases.report(node_id, report)
+    }
+
+    /// Gives the host's log to the control server: `PUT /control/logging` turns the switch, and it
+    /// is turned back when the time that was asked for is over, and when the agent ends. A switch
+    /// that was given before is turned back and let go.
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use mesh_gossip::{Agent, FilterError, LogSwitch};
+    ///
+    /// struct Level; // holds a `tracing_subscriber::reload::Handle`, for example
+    ///
+    /// impl LogSwitch for Level {
+    ///     fn configured(&self) -> String {
+    ///         "info".into()
+    ///     }
+    ///
+    ///     fn set(&self, filter: Option<&str>) -> Result<(), FilterError> {
+    ///         let level = filter.unwrap_or("info").parse::<tracing::Level>();
+    ///         let level = level.map_err(|error| FilterError { reason: error.to_string() })?;
+    ///         println!("{level} from here on");
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # fn host(agent: &Agent) {
+    /// agent.give_log(Arc::new(Level));
+    /// # }
+    /// ```
+    pub fn give_log(&self, switch: Arc<dyn LogSwitch>) {
+        self.logging.give(switch);
     }
 }

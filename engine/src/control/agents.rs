@@ -159,6 +159,7 @@ impl Agent {
             site: port.site,
             upgrade: port.upgrade,
             leases: port.leases,
+            logging: port.logging,
             driver,
             limits,
             served: Paces::new(),

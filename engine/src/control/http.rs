@@ -1,15 +1,17 @@
 //! The control HTTP server of one agent (rule S-20).
 //!
-//! On loopback it only tells: whoever may open a socket on this machine may read, and nobody may
-//! change anything. Through the Unix socket its owner changes things as well. A browser is kept out by two headers that it cannot help sending:
-//! the name that it looked up (`Host`) and the page that asked (`Origin`).
+//! Doors lead to it: loopback, where whoever may open a socket on this machine may read; the Unix
+//! socket, through which its owner changes things as well; and mutual TLS, where a certificate says
+//! which of both its holder may.
 //!
-//! Invariant: a request over TCP reaches a handler only if it is a GET or HEAD, for a loopback name;
-//! and none does from a page.
+//! Invariant: without TLS nothing is served to other machines.
 
+pub(super) mod gate;
+mod guard;
 mod leases;
 mod leave;
 mod listener;
+mod logging;
 mod members;
 mod page;
 pub(super) mod socket;
@@ -18,25 +20,24 @@ mod upgrade;
 mod watch;
 
 use std::io;
-use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use axum::middleware::{self, Next};
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use mesh_gossip_proto::{Lifecycle, State as MemberState};
 use serde_json::json;
 use tokio::sync::{Semaphore, oneshot, watch as watch_channel};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
 use super::Desk;
 use super::changes::History;
 use super::leaders::leaders_document;
+use gate::HttpPort;
 use listener::{BoundedListener, Door};
 use socket::OwnerSocket;
 use table::ROUTES;
@@ -70,49 +71,46 @@ impl HttpServer {
     }
 }
 
-/// What whoever comes through a door may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rights {
-    /// Read.
-    Tell,
-    /// Read, and change this agent.
-    Change,
-}
-
-/// Serves until the returned server is dropped: reading on `tcp`, everything on `socket`.
+/// Serves until the returned server is dropped.
 ///
 /// # Errors
-/// The listener is not bound to a loopback address, or this runtime cannot take it.
+/// The listener is not bound to a loopback address and has no TLS, or this runtime cannot take it.
 pub(super) fn serve(
     desk: Arc<Desk>,
-    tcp: Option<TcpListener>,
+    tcp: Option<HttpPort>,
     socket: Option<OwnerSocket>,
 ) -> io::Result<HttpServer> {
     let mut doors = Vec::new();
-    if let Some(tcp) = tcp {
-        let address = tcp.local_addr()?;
-        if !address.ip().is_loopback() {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                format!("control HTTP without TLS is served on loopback only, not on {address}"),
-            ));
-        }
-        doors.push((Door::loopback(tcp)?, Rights::Tell));
+    if let Some(HttpPort { listener, gate }) = tcp {
+        let address = listener.local_addr()?;
+        doors.push(match gate {
+            Some(gate) => Door::tls(listener, gate, Arc::clone(&desk.site))?,
+            None if address.ip().is_loopback() => Door::loopback(listener)?,
+            None => {
+                return Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    format!(
+                        "control HTTP without TLS is served on loopback only, not on {address}"
+                    ),
+                ));
+            }
+        });
     }
     if let Some(socket) = socket {
-        doors.push((Door::socket(socket)?, Rights::Change));
+        doors.push(Door::socket(socket)?);
     }
     let (stop, stopped) = watch_channel::channel(());
     let front = Arc::new(Front::new(desk, stopped.clone()));
     let mut closed = Vec::new();
-    for (door, rights) in doors {
+    for door in doors {
         // Of its own: a crowd at one door does not lock the other.
         let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let (open, closes) = oneshot::channel();
         let site = Arc::clone(&front.desk.site);
         let listener = BoundedListener { door, places, site, _open: open };
         let mut stopped = stopped.clone();
-        let routes = routes(Arc::clone(&front), rights);
+        let routes =
+            routes(Arc::clone(&front)).into_make_service_with_connect_info::<guard::Caller>();
         let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
             // Nothing is ever sent: the sender is dropped.
             let _ = stopped.changed().await;
@@ -150,7 +148,7 @@ impl Front {
     }
 }
 
-fn routes(front: Arc<Front>, rights: Rights) -> Router {
+fn routes(front: Arc<Front>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
         for path in route.paths() {
@@ -163,7 +161,7 @@ fn routes(front: Arc<Front>, rights: Rights) -> Router {
             refusal(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
         })
         .layer(DefaultBodyLimit::max(MOST_BODY))
-        .layer(middleware::from_fn_with_state((Arc::clone(&front), rights), guard))
+        .layer(middleware::from_fn_with_state(Arc::clone(&front), guard::guard))
         .with_state(front)
 }
 
@@ -233,100 +231,4 @@ fn unwell() -> Response {
 
 fn refusal(status: StatusCode, why: &str) -> Response {
     (status, Json(json!({"error": why}))).into_response()
-}
-
-/// Who may ask, and for how long.
-async fn guard(
-    State((front, rights)): State<(Arc<Front>, Rights)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let dropped = |why| front.desk.site.metrics().control_dropped(why);
-    if let Some(why) = forbidden(&request, rights) {
-        dropped("forbidden");
-        return refusal(StatusCode::FORBIDDEN, why);
-    }
-    match timeout(ANSWER_WITHIN, next.run(request)).await {
-        Ok(response) => {
-            if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                dropped("large");
-            }
-            response
-        }
-        Err(_elapsed) => {
-            dropped("late");
-            refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time")
-        }
-    }
-}
-
-/// Why this may not be asked here, if so.
-fn forbidden(request: &Request, rights: Rights) -> Option<&'static str> {
-    if rights == Rights::Tell && !is_local(request.uri(), request.headers()) {
-        return Some("the Host header names no loopback address");
-    }
-    if request.headers().contains_key(header::ORIGIN) {
-        return Some("requests of web pages are refused");
-    }
-    let tells = request.method() == Method::GET || request.method() == Method::HEAD;
-    (rights == Rights::Tell && !tells).then_some(
-        "this port only tells; changes need the control socket (mesh:gossip:control:socket)",
-    )
-}
-
-/// Exactly one Host header, of a loopback name; an absolute target must agree.
-fn is_local(uri: &Uri, headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    host.to_str().is_ok_and(is_loopback_name)
-        && uri.authority().is_none_or(|authority| is_loopback_name(authority.as_str()))
-}
-
-/// `localhost`, `127.0.0.0/8` or `[::1]`, with any port or none.
-fn is_loopback_name(host: &str) -> bool {
-    if let Some(bracketed) = host.strip_prefix('[') {
-        let Some((ip, port)) = bracketed.split_once(']') else { return false };
-        let port_is_fine = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-        return port_is_fine && ip.parse().is_ok_and(|ip: std::net::Ipv6Addr| ip.is_loopback());
-    }
-    let (name, port_is_fine) = match host.split_once(':') {
-        Some((name, port)) => (name, is_port(port)),
-        None => (host, true),
-    };
-    let is_loopback = name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    port_is_fine && (is_loopback || name.eq_ignore_ascii_case("localhost"))
-}
-
-fn is_port(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Rule S-20.
-    #[test]
-    fn only_loopback_names_are_names_of_ours() {
-        for ours in ["localhost", "LocalHost:8080", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:8"]
-        {
-            assert!(is_loopback_name(ours), "{ours}");
-        }
-        for foreign in [
-            "",
-            "evil.example",
-            "evil.example:8080",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "localhost:",
-            "localhost:80@evil.example",
-            "10.0.0.1:8080",
-            "[2001:db8::1]:8080",
-            "[::1]evil",
-            "[::1",
-            "0.0.0.0",
-        ] {
-            assert!(!is_loopback_name(foreign), "{foreign}");
-        }
-    }
 }

@@ -14,6 +14,7 @@ mod http;
 pub(crate) mod leaders;
 pub(crate) mod leases;
 mod lists;
+pub(crate) mod logging;
 pub(crate) mod peers;
 pub(crate) mod post;
 pub(crate) mod refresh;
@@ -29,6 +30,8 @@ mod watch;
 
 #[cfg(test)]
 mod http_tests;
+#[cfg(test)]
+mod logging_tests;
 #[cfg(test)]
 mod runtime_tests;
 #[cfg(test)]
@@ -58,8 +61,10 @@ use crate::tls::authority::{MeshAuthority, RevokedSteps};
 use crate::tls::credentials::server_name;
 use crate::tls::revocation::RevocationList;
 use crate::upkeep::Keeper;
+pub(crate) use http::gate::{Gate, HttpPort};
 pub(crate) use http::socket::OwnerSocket;
 use leases::Leases;
+use logging::Logging;
 use post::Outbox;
 use refresh::MetadataSource;
 use stream::Driver;
@@ -107,14 +112,16 @@ pub(crate) struct AgentPort {
     pub(crate) renewal: Option<RenewalOptions>,
     /// Where bulk sync is served: the TCP port of the datagram port's number.
     pub(crate) sync_listener: TcpListener,
-    /// Where HTTP is served; loopback only.
-    pub(crate) http: Option<TcpListener>,
+    /// Where HTTP is served.
+    pub(crate) http: Option<HttpPort>,
     /// Where its owner may change it.
     pub(crate) socket: Option<OwnerSocket>,
     /// Its lifecycle, and the parts of the host that hand over work.
     pub(crate) upgrade: Arc<Upgrade>,
     /// What the host reports of others' work.
     pub(crate) leases: Arc<Leases>,
+    /// The host's log.
+    pub(crate) logging: Arc<Logging>,
     /// `host:port` of members to find the mesh through.
     pub(crate) seeds: Vec<String>,
     /// A file of more seeds.
@@ -193,6 +200,7 @@ struct Desk {
     site: Arc<dyn Site>,
     upgrade: Arc<Upgrade>,
     leases: Arc<Leases>,
+    logging: Arc<Logging>,
     driver: Driver,
     limits: SyncLimits,
     /// Who was given revocation lists of late.

@@ -24,11 +24,12 @@ use tokio::sync::watch;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::leases::Leases;
+use super::logging::Logging;
 use super::post::{Mailbox, letter_box};
 use super::runtime::{Control, is_control_thread};
 use super::sync::{Judge, PROTOCOL, Side, SyncLimits, Terms};
 use super::upgrade::Upgrade;
-use super::{AgentPort, ControlMessage, OwnerSocket, Site};
+use super::{AgentPort, ControlMessage, HttpPort, OwnerSocket, Site};
 use crate::io::{Backend, IoStats, Waker};
 use crate::link::stats::LinkStats;
 use crate::metrics::Metrics;
@@ -298,6 +299,7 @@ pub(crate) struct Stage {
     pub(crate) socket: PathBuf,
     pub(crate) upgrade: Arc<Upgrade>,
     pub(crate) leases: Arc<Leases>,
+    pub(crate) logging: Arc<Logging>,
     /// What the agent was told to publish, while somebody attends.
     pub(crate) lifecycles: Arc<Mutex<Vec<Lifecycle>>>,
     pub(crate) events: Mailbox,
@@ -356,7 +358,7 @@ impl Stage {
         let home = tempfile::tempdir().unwrap();
         let socket = home.path().join("me.sock");
         let upgrade = Arc::new(Upgrade::new(AGENT, shard(&orders)));
-        let leases = Arc::<Leases>::default();
+        let (leases, logging) = (Arc::<Leases>::default(), Arc::<Logging>::default());
         let port = AgentPort {
             agent: AGENT,
             shard: shard(&orders),
@@ -364,10 +366,11 @@ impl Stage {
             keeper: None,
             renewal: None,
             sync_listener,
-            http: Some(http_listener),
+            http: Some(HttpPort { listener: http_listener, gate: None }),
             socket: Some(OwnerSocket::bind(&socket).unwrap()),
             upgrade: Arc::clone(&upgrade),
             leases: Arc::clone(&leases),
+            logging: Arc::clone(&logging),
             seeds,
             seed_file: None,
             events: outbox,
@@ -383,6 +386,7 @@ impl Stage {
             socket,
             upgrade,
             leases,
+            logging,
             lifecycles,
             events,
             _home: home,
@@ -404,10 +408,11 @@ impl Stage {
             keeper: None,
             renewal: None,
             sync_listener: bound().0,
-            http: Some(http),
+            http: Some(HttpPort { listener: http, gate: None }),
             socket: None,
             upgrade: Arc::clone(&self.upgrade),
             leases: Arc::default(),
+            logging: Arc::default(),
             seeds: Vec::new(),
             seed_file: None,
             events: letter_box(1, Delivery::Immediate).0,

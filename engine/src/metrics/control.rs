@@ -4,6 +4,11 @@ use prometheus::{IntCounterVec, IntGauge, Registry};
 
 use super::families::{gauge, zeroed};
 
+/// Why the control server ends or refuses something.
+const REASONS: &[&str] = &[
+    "slow", "idle", "watchers", "forbidden", "late", "large", "handshake", "crowded", "revoked",
+];
+
 /// Counters of the control server.
 pub(super) struct ControlCounts {
     pub(super) dropped: IntCounterVec,
@@ -17,8 +22,8 @@ impl ControlCounts {
                 r,
                 "mesh_gossip_control_dropped_total",
                 "Connections and requests that the control server ended or refused, by reason: \
-                 slow, idle, watchers, forbidden, late, large.",
-                ("mesh_reason", &["slow", "idle", "watchers", "forbidden", "late", "large"]),
+                 slow, idle, watchers, forbidden, late, large, handshake, crowded, revoked.",
+                ("mesh_reason", REASONS),
             ),
             watchers: gauge(
                 r,

@@ -25,8 +25,9 @@ use super::value::{self, Value};
 use super::{Note, Settings};
 use crate::io::SPIN_MAX;
 use crate::options::{
-    Advertise, AgentOptions, BackendChoice, ControlOptions, ControlSocket, EngineOptions, Material,
-    PeerLabels, RenewalOptions, RevocationOptions, TlsOptions, UpkeepOptions,
+    Advertise, AgentOptions, BackendChoice, ControlOptions, ControlSocket, ControlTls,
+    EngineOptions, Material, PeerLabels, RenewalOptions, RevocationOptions, TlsOptions,
+    UpkeepOptions,
 };
 
 const NO_CERTIFICATE: &str = "Set it to a PEM file (variable MESH_GOSSIP_CERT_PATH), or give the \
@@ -37,8 +38,10 @@ const NO_CA: &str = "Set it to the PEM file of the authorities that peers' certi
 const NO_DNS_IDENTITY: &str = "not available in this build; use spiffe";
 const NO_UNTRUSTED: &str =
     "every peer is authenticated; remove the key and set mesh:gossip:tls:caPath";
-const NOT_LOOPBACK: &str =
-    "a control address off loopback needs mTLS, which this build does not serve yet; use 127.0.0.1";
+const NOT_LOOPBACK: &str = "a control address off loopback needs mutual TLS; set \
+                            mesh:gossip:control:tls:enabled to true, or use 127.0.0.1";
+const NO_CONTROL_CERTIFICATE: &str = "there is no certificate that it belongs to; set \
+                                      mesh:gossip:control:tls:certificatePath as well, or remove it";
 
 use crate::tls::trust::Pin;
 
@@ -82,6 +85,7 @@ impl Settings {
             control: Some(ControlOptions {
                 bind: SocketAddr::new(self.address("control:address"), self.port("control:port")),
                 socket: self.control_socket(),
+                tls: self.control_tls(),
             }),
             peer_labels: match self.word("metrics:peerLabels") {
                 "auto" => PeerLabels::Auto,
@@ -131,6 +135,8 @@ impl Settings {
         const UNCHECKED: &str = "without effect: tls:checkCertificateRevocation is false";
         note("tls:crlPath", !checks, UNCHECKED);
         note("tls:crlGrace", !checks || !lists, "without effect: no revocation list is checked");
+        const UNSERVED: &str = "without effect: control:tls:enabled is false";
+        note("control:tls:certificatePath", !self.switch("control:tls:enabled"), UNSERVED);
         note(
             "tls:certificatePath",
             self.secret("tls:certificateData", "tls:certificateDataSecret").is_some(),
@@ -186,7 +192,18 @@ impl Settings {
                 self.switch("tls:allowUntrustedCertificates"),
                 NO_UNTRUSTED,
             ),
-            ("control:address", !is_loopback(self.address("control:address")), NOT_LOOPBACK),
+            (
+                "control:address",
+                !is_loopback(self.address("control:address"))
+                    && !self.switch("control:tls:enabled"),
+                NOT_LOOPBACK,
+            ),
+            (
+                "control:tls:keyPath",
+                self.entry("control:tls:keyPath").is_some()
+                    && self.entry("control:tls:certificatePath").is_none(),
+                NO_CONTROL_CERTIFICATE,
+            ),
         ];
         let by_value =
             by_value.into_iter().filter_map(|(name, holds, why)| holds.then_some((name, why)));
@@ -206,6 +223,16 @@ impl Settings {
             }
             (None, _) => ControlSocket::Off,
         }
+    }
+
+    fn control_tls(&self) -> Option<ControlTls> {
+        self.switch("control:tls:enabled").then(|| match self.path("control:tls:certificatePath") {
+            None => ControlTls::OfTheNode,
+            Some(path) => ControlTls::Apart {
+                certificate: Material::Path(path),
+                key: self.path("control:tls:keyPath").map(Material::Path),
+            },
+        })
     }
 
     fn engine(&self) -> EngineOptions {

@@ -8,6 +8,10 @@ pub const GOSSIP: &[u8] = b"mesh-gossip/1";
 /// Bulk sync over TCP.
 pub const SYNC: &[u8] = b"mesh-sync/1";
 
+/// The control server. A client may leave it out, as many do; one that speaks something else is
+/// refused, so that no stream of the mesh ends here.
+pub const HTTP: &[u8] = b"http/1.1";
+
 /// Whether the handshake agreed on `expected`. Absence is fatal on both sides: a client that
 /// offers nothing passes a rustls server, and a server that answers nothing passes a client.
 #[must_use]

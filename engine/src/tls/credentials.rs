@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use mesh_gossip_proto::MemberId;
 use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::version::TLS13;
@@ -26,6 +28,7 @@ use zeroize::Zeroize;
 use crate::options::{Material, TlsOptions};
 use crate::state::KeptList;
 use crate::tls::alpn;
+use crate::tls::caller::Callers;
 use crate::tls::identity::{Identity, IdentityError, Part};
 use crate::tls::material::{Contents, List, Source};
 use crate::tls::provider::{provider, sha256, signing_key};
@@ -38,6 +41,8 @@ pub use crate::tls::credentials_error::{CredentialsError, Fault};
 const CERTIFICATE_PATH: &str = "mesh:gossip:tls:certificatePath";
 const CERTIFICATE_DATA: &str = "mesh:gossip:tls:certificateData";
 const KEY_PATH: &str = "mesh:gossip:tls:keyPath";
+const CONTROL_CERTIFICATE: &str = "mesh:gossip:control:tls:certificatePath";
+const CONTROL_KEY: &str = "mesh:gossip:control:tls:keyPath";
 const CA_PATH: &str = "mesh:gossip:tls:caPath";
 pub(crate) const TRUST_DOMAIN: &str = "mesh:gossip:tls:trustDomain";
 const THUMBPRINTS: &str = "mesh:gossip:tls:allowedThumbprints";
@@ -59,6 +64,7 @@ pub struct Credentials {
     clock: Arc<dyn TimeProvider>,
     gossip: Configs,
     sync: Configs,
+    control: Arc<ServerConfig>,
     warnings: Vec<String>,
 }
 
@@ -132,8 +138,21 @@ impl Credentials {
                 .map_err(|error| place.error(Fault::Tls(error)))
         };
         let (gossip, sync) = (configure(alpn::GOSSIP)?, configure(alpn::SYNC)?);
+        let callers = Arc::new(Callers::judged_by(Arc::clone(&verifier)));
+        let control = server_config(&certified, callers, &clock, alpn::HTTP)
+            .map_err(|error| place.error(Fault::Tls(error)))?;
         let intermediates = certified.cert[1..].iter().map(|der| sha256(der)).collect();
-        Ok(Self { certified, intermediates, verified, verifier, clock, gossip, sync, warnings })
+        Ok(Self {
+            certified,
+            intermediates,
+            verified,
+            verifier,
+            clock,
+            gossip,
+            sync,
+            control,
+            warnings,
+        })
     }
 
     /// The clock that certificates are judged by.
@@ -211,6 +230,11 @@ impl Credentials {
         &self.sync.server
     }
 
+    /// For the control server: members and operators are let in (rule S-20).
+    pub(crate) fn control_server(&self) -> &Arc<ServerConfig> {
+        &self.control
+    }
+
     /// What an operator should be told and that stops nothing.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -236,28 +260,50 @@ impl Configs {
         clock: &Arc<dyn TimeProvider>,
         protocol: &[u8],
     ) -> Result<Self, rustls::Error> {
-        let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(certified)));
-        let mut client = ClientConfig::builder_with_details(provider(), Arc::clone(clock))
-            .with_protocol_versions(&[&TLS13])?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(verifier) as Arc<_>)
-            .with_client_cert_resolver(Arc::clone(&resolver) as Arc<_>);
-        client.alpn_protocols = vec![protocol.to_vec()];
-        client.resumption = Resumption::disabled();
-        client.enable_sni = false;
-        client.enable_early_data = false;
-
-        let mut server = ServerConfig::builder_with_details(provider(), Arc::clone(clock))
-            .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(Arc::clone(verifier) as Arc<_>)
-            .with_cert_resolver(resolver);
-        server.alpn_protocols = vec![protocol.to_vec()];
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = 0;
-        server.max_tls13_tickets = 0;
-        server.max_early_data_size = 0;
-        Ok(Self { client: Arc::new(client), server: Arc::new(server) })
+        let client = client_config(certified, Arc::clone(verifier) as Arc<_>, clock, protocol)?;
+        let server = server_config(certified, Arc::clone(verifier) as Arc<_>, clock, protocol)?;
+        Ok(Self { client, server })
     }
+}
+
+/// How we dial, under one protocol name.
+pub(crate) fn client_config(
+    certified: &Arc<CertifiedKey>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    clock: &Arc<dyn TimeProvider>,
+    protocol: &[u8],
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(certified)));
+    let mut client = ClientConfig::builder_with_details(provider(), Arc::clone(clock))
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_cert_resolver(resolver);
+    client.alpn_protocols = vec![protocol.to_vec()];
+    client.resumption = Resumption::disabled();
+    client.enable_sni = false;
+    client.enable_early_data = false;
+    Ok(Arc::new(client))
+}
+
+/// How we answer, under one protocol name.
+fn server_config(
+    certified: &Arc<CertifiedKey>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    clock: &Arc<dyn TimeProvider>,
+    protocol: &[u8],
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(certified)));
+    let mut server = ServerConfig::builder_with_details(provider(), Arc::clone(clock))
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(resolver);
+    server.alpn_protocols = vec![protocol.to_vec()];
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    server.max_tls13_tickets = 0;
+    server.max_early_data_size = 0;
+    Ok(Arc::new(server))
 }
 
 /// The settings must be able to name a member at all.
@@ -386,9 +432,29 @@ impl Pair {
         Ok(Self { certified: Arc::new(certified), warnings, place })
     }
 
+    /// As [`Pair::load`], of what the control server shows apart from the node.
+    pub(crate) fn load_control(
+        certificate: &Material,
+        key: Option<&Material>,
+    ) -> Result<Self, CredentialsError> {
+        let source = Source { key: CONTROL_CERTIFICATE, material: certificate, password: None };
+        let loaded = load_pair(&source, key).map_err(|error| match error.key {
+            KEY_PATH => CredentialsError { key: CONTROL_KEY, ..error },
+            _ => error,
+        });
+        let (certified, warnings) = loaded?;
+        let place = Place { key: CONTROL_CERTIFICATE, path: source.path().map(Path::to_owned) };
+        Ok(Self { certified: Arc::new(certified), warnings, place })
+    }
+
     /// Leaf first; there is one.
     pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
         &self.certified.cert
+    }
+
+    /// Chain and key.
+    pub(crate) fn certified(&self) -> &Arc<CertifiedKey> {
+        &self.certified
     }
 
     /// The key of the leaf.

@@ -3,6 +3,7 @@
 pub mod alpn;
 pub mod authority;
 mod bounded;
+pub mod caller;
 pub mod credentials;
 mod credentials_error;
 pub mod identity;

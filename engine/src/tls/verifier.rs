@@ -220,6 +220,29 @@ impl MeshVerifier {
         Ok(verified)
     }
 
+    /// Verifies who asks a control server: a member, ourselves included, or an operator of our
+    /// cluster (rule S-20).
+    ///
+    /// # Errors
+    /// [`TrustError`] by the first rule broken.
+    pub fn verify_caller(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Verified, TrustError> {
+        let (leaf, sent) = chain.split_first().ok_or(TrustError::NoCertificate)?;
+        let verified = self.verify_holder(leaf, sent, Usage::Client, now)?;
+        if verified.identity.require_operator().is_err() {
+            verified.identity.require_member().map_err(TrustError::Identity)?;
+        }
+        // Thumbprints restrict others.
+        if self.own_node_id.as_ref() != Some(&verified.identity.node_id) {
+            self.check_thumbprints(&verified)?;
+        }
+        check_freshness(&self.trust.load(), &verified.standing, now)?;
+        Ok(verified)
+    }
+
     fn verify_holder(
         &self,
         leaf: &CertificateDer<'_>,
@@ -381,7 +404,7 @@ pub(crate) fn too_old() -> rustls::Error {
     rustls::Error::PeerIncompatible(PeerIncompatible::SupportedVersionsExtensionRequired)
 }
 
-fn whole<'a>(
+pub(crate) fn whole<'a>(
     leaf: &'a CertificateDer<'_>,
     intermediates: &'a [CertificateDer<'_>],
 ) -> Vec<CertificateDer<'a>> {

@@ -1,4 +1,4 @@
-//! A TLS client of the sync port that has no certificate and believes every server.
+//! A TLS client that has no certificate and believes every server.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,9 +11,9 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 
 use super::PATIENCE;
 
-/// Says `request` at `address` and returns everything that it was told until the server ended the
-/// connection, which it must do by an error.
-pub(crate) fn heard_at(address: SocketAddr, request: &[u8]) -> Vec<u8> {
+/// Says `request` in `protocol` at `address` and returns everything that it was told until the
+/// server ended the connection, which it must do by an error.
+pub(crate) fn heard_at(address: SocketAddr, protocol: &[u8], request: &[u8]) -> Vec<u8> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let credulous = Arc::new(Credulous(Arc::clone(&provider)));
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -22,7 +22,7 @@ pub(crate) fn heard_at(address: SocketAddr, request: &[u8]) -> Vec<u8> {
         .dangerous()
         .with_custom_certificate_verifier(credulous)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"mesh-sync/1".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     let name = ServerName::IpAddress(address.ip().into());
     let tls = ClientConnection::new(Arc::new(config), name).unwrap();
     let stream = TcpStream::connect(address).unwrap();

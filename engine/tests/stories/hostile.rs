@@ -207,7 +207,11 @@ fn the_sync_port_tells_strangers_nothing() {
         }
         until("garbage is counted", || responses("tls") >= 8);
 
-        assert_eq!(uncertified::heard_at(address, &EVERYTHING), b"", "nothing was told");
+        assert_eq!(
+            uncertified::heard_at(address, b"mesh-sync/1", &EVERYTHING),
+            b"",
+            "nothing was told"
+        );
         until("it is counted", || responses("tls") >= 9);
 
         let before = responses("complete");

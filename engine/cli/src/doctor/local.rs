@@ -19,14 +19,14 @@ const IO: &str = "io_uring";
 pub(super) fn binds(options: &AgentOptions, running: Option<&Running>) -> Vec<Finding> {
     let mut findings =
         vec![bind("mesh:gossip:port", options.bind, running, |at| bind_pair(at).map(drop))];
-    match options.control.as_ref().map(|control| control.bind) {
+    match options.control.as_ref().map(|control| (control.bind, control.tls.is_some())) {
         None => {}
-        Some(at) if !at.ip().is_loopback() => {
+        Some((at, false)) if !at.ip().is_loopback() => {
             let error = StartError::ControlExposed(at).to_string();
-            let fix = "set mesh:gossip:control:address to 127.0.0.1";
+            let fix = "set mesh:gossip:control:tls:enabled to true, or the address to 127.0.0.1";
             findings.push(Finding::fail(BINDS, error, fix));
         }
-        Some(at) => findings.push(bind("mesh:gossip:control:port", at, running, |at| {
+        Some((at, _)) => findings.push(bind("mesh:gossip:control:port", at, running, |at| {
             TcpListener::bind(at).map(drop)
         })),
     }

@@ -2,13 +2,15 @@
 //!
 //! Invariant: an agent of another name is not taken for ours.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use mesh_gossip::options::AgentOptions;
 use serde::Deserialize;
 
 use super::report::Finding;
-use crate::peers;
+use crate::control::{Door, is_plain};
+use crate::peers::{self, PeersError};
 
 const DROPS: &str = "receive drops";
 const ALARMS: &str = "alarms";
@@ -16,6 +18,8 @@ const ALARMS: &str = "alarms";
 /// An agent of this name that answers.
 pub(super) struct Running {
     pub(super) url: String,
+    /// Where the URL needs mutual TLS.
+    door: Option<Door>,
 }
 
 #[derive(Deserialize)]
@@ -32,25 +36,50 @@ impl Running {
         patience: Duration,
     ) -> Option<Self> {
         let configured = || {
-            let at = options.control.as_ref()?.bind;
+            let control = options.control.as_ref()?;
+            let scheme = if control.tls.is_some() { "https" } else { "http" };
+            let mut at = control.bind;
+            match at.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => at.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(ip) if ip.is_unspecified() => at.set_ip(Ipv6Addr::LOCALHOST.into()),
+                IpAddr::V4(_) | IpAddr::V6(_) => {}
+            }
             // A port that the kernel chose is known to that agent alone.
-            (at.port() != 0).then(|| format!("http://{at}"))
+            (at.port() != 0).then(|| format!("{scheme}://{at}"))
         };
         let url = url.map(str::to_owned).or_else(configured)?;
-        let body = peers::fetch(&format!("{url}/control/peers"), patience).ok()?;
+        // The node's own certificate may read.
+        let door = if is_plain(&url) {
+            None
+        } else {
+            Some(Door::secure(&url, &options.tls, Some(options.node_id.clone())).ok()?)
+        };
+        let body = fetch(&url, door.as_ref(), "/control/peers", patience).ok()?;
         let document: Document = serde_json::from_str(&body).ok()?;
-        (document.local_node_id == options.node_id).then_some(Self { url })
+        (document.local_node_id == options.node_id).then_some(Self { url, door })
     }
 
     /// What its counters tell since its start.
     pub(super) fn health(&self, patience: Duration) -> Vec<Finding> {
-        match peers::fetch(&format!("{}/metrics", self.url), patience) {
+        match fetch(&self.url, self.door.as_ref(), "/metrics", patience) {
             Ok(metrics) => judged(&metrics),
             Err(error) => {
                 let fix = "look at the agent's log: its shard may be busy or gone";
                 vec![Finding::fail(ALARMS, error.to_string(), fix)]
             }
         }
+    }
+}
+
+fn fetch(
+    url: &str,
+    door: Option<&Door>,
+    path: &str,
+    patience: Duration,
+) -> Result<String, PeersError> {
+    match door {
+        None => peers::fetch_plain(&format!("{url}{path}"), patience),
+        Some(door) => peers::fetch_through(door, path, patience),
     }
 }
 

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use ureq::http::Uri;
 
-use super::{Document, Format, PATH, Peer, PeersError, as_table, row};
-use crate::control::{ControlError, open};
+use super::{Document, Format, PATH, Peer, PeersError, as_table, no_way, row};
+use crate::control::{ControlError, Door};
 use crate::table;
 
 /// The server shows life every five seconds.
@@ -31,14 +30,14 @@ struct Changes<'a> {
 }
 
 /// Prints what comes; a server that is gone for `timeout` ends it.
-pub(super) fn run(url: &str, format: Format, timeout: Duration) -> Result<(), PeersError> {
-    let place = format!("{url}{PATH}/watch");
-    let broken = |error| PeersError::Watch { url: place.clone(), error };
-    let (authority, path) = parts(&place);
+pub(super) fn run(door: &Door, format: Format, timeout: Duration) -> Result<(), PeersError> {
+    let (what, path) = (door.to_string(), format!("{PATH}/watch"));
+    let broken = |error| no_way(&format!("{what}{path}"), error);
     let (mut last, mut since) = (None, None::<Instant>);
     loop {
-        let outcome = open(&authority, &path, last.as_deref(), SILENCE.min(timeout))
-            .and_then(|mut stream| follow(&mut stream, format, &mut last, &mut since, &authority));
+        let outcome = door
+            .open(&path, last.as_deref(), SILENCE.min(timeout))
+            .and_then(|mut stream| follow(&mut stream, format, &mut last, &mut since, &what));
         match outcome {
             Ok(Ended::Output(error)) => return Err(PeersError::Output(error)),
             Ok(Ended::Server) => {}
@@ -124,14 +123,6 @@ fn render(data: &str, format: Format) -> Result<String, serde_json::Error> {
     })
 }
 
-/// `host:port` and the path of a URL that was looked at before.
-fn parts(url: &str) -> (String, String) {
-    let uri: Uri = url.parse().unwrap_or_default();
-    let host = uri.authority().map_or("", |authority| authority.as_str());
-    let port = if uri.port().is_some() { "" } else { ":80" };
-    (format!("{host}{port}"), uri.path().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,7 +152,5 @@ mod tests {
         let ended = follow(&mut text.as_bytes(), Format::Json, &mut last, &mut since, "x");
         assert!(matches!(ended, Ok(Ended::Server)));
         assert_eq!((last.as_deref(), since), (Some("1-2"), None));
-        assert_eq!(parts("http://[::1]:8/a"), ("[::1]:8".into(), "/a".into()));
-        assert_eq!(parts("http://h/a"), ("h:80".into(), "/a".into()));
     }
 }

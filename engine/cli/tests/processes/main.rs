@@ -17,5 +17,6 @@ mod lives;
 mod manual;
 mod owner;
 mod page;
+mod remote;
 mod signals;
 mod stage;

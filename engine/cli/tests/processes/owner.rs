@@ -124,3 +124,49 @@ fn an_operators_order_is_obeyed_through_the_control_socket() -> Outcome {
     })?;
     Ok(())
 }
+
+/// What an agent logs is changed while it runs, and ends by itself.
+#[test]
+fn what_an_agent_logs_is_changed_while_it_runs_and_ends_by_itself() -> Outcome {
+    let stage = Stage::new("logging", "logging.test")?;
+    let runtime = stage.home().join("run");
+    let runtime = runtime.to_str().ok_or("a path that is text")?;
+    let config = stage.write("n.json", &stage.settings("logger", "worker")?)?;
+    let agent = stage.start(&config, &[("XDG_RUNTIME_DIR", runtime)])?;
+    let mesh = |line: &str| {
+        let mut command = omnirelay(stage.home());
+        command
+            .env("XDG_RUNTIME_DIR", runtime)
+            .args(["mesh", "logging"])
+            .args(line.split(' '))
+            .output()
+    };
+    let said = |line: &str| -> Outcome<String> {
+        let output = mesh(line)?;
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+        Ok(stdout(&output))
+    };
+    assert_eq!(said("show")?, "Filter: info\nConfigured: info\n");
+    let at_level = |level: &str| agent.log().iter().filter(|line| line["level"] == level).count();
+    assert_eq!(at_level("DEBUG") + at_level("TRACE"), 0);
+    assert_eq!(
+        said("set warn,mesh_gossip=trace")?,
+        "Filter: warn,mesh_gossip=trace\nConfigured: info\n"
+    );
+    let refused = mesh("set loud")?;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("\"loud\" is neither a level"), "{}", stderr(&refused));
+    // A stranger at the sync port is told at TRACE alone.
+    until("it logs what it did not before", || {
+        drop(std::net::TcpStream::connect(agent.address)?);
+        Ok((at_level("TRACE") > 0).then_some(()))
+    })?;
+    let timed = said("set error --for 300ms")?;
+    assert!(timed.starts_with("Filter: error\nConfigured: info\nUntil: 20"), "{timed}");
+    until("it logs as configured again", || {
+        Ok((said("show")? == "Filter: info\nConfigured: info\n").then_some(()))
+    })?;
+    said("set debug --for 1h")?;
+    assert_eq!(said("reset")?, "Filter: info\nConfigured: info\n");
+    Ok(())
+}

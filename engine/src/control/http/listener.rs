@@ -13,6 +13,8 @@ use tokio::net::UnixListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::gate::TlsDoor;
+use super::guard::Caller;
 use super::socket::{OwnerSocket, SocketFile};
 use crate::control::Site;
 use crate::control::agents::listen;
@@ -27,6 +29,39 @@ pub(super) enum Door {
     Loopback(tokio::net::TcpListener),
     /// Its owner.
     Socket(OwnersDoor),
+    /// Whoever has a certificate of the mesh.
+    Tls(TlsDoor),
+}
+
+/// Somebody who came in.
+pub(super) struct Admitted {
+    pub(super) stream: Box<dyn Stream>,
+    pub(super) caller: Caller,
+    pub(super) standing: Standing,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// For how long somebody who came in may stay.
+pub(super) enum Standing {
+    /// As long as it likes.
+    Unbounded,
+    /// Until this ends: its certificate counts no longer.
+    Until(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// No longer.
+    Over,
+}
+
+impl Standing {
+    /// Ready once it is over.
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Unbounded => return Poll::Pending,
+            Self::Until(end) => ready!(end.as_mut().poll(context)),
+            Self::Over => {}
+        }
+        *self = Self::Over;
+        Poll::Ready(())
+    }
 }
 
 /// See [`OwnerSocket`].
@@ -50,16 +85,33 @@ impl Door {
         Ok(Self::Socket(OwnersDoor { _file: file, listener, owner }))
     }
 
-    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
-        match self {
-            Self::Loopback(listener) => Ok(Box::new(listener.accept().await?.0)),
-            Self::Socket(door) => loop {
-                let (stream, _) = door.listener.accept().await?;
-                // Root may do what it likes in any case.
-                if [door.owner, 0].contains(&stream.peer_cred()?.uid()) {
-                    return Ok(Box::new(stream));
-                }
-            },
+    /// The next one who may come in, once there is a place.
+    async fn admit(&mut self, places: &Arc<Semaphore>) -> io::Result<Admitted> {
+        // Nobody closes the semaphore.
+        let place = async || Arc::clone(places).acquire_owned().await.map_err(io::Error::other);
+        let (stream, caller, place): (Box<dyn Stream>, _, _) = match self {
+            Self::Loopback(listener) => {
+                let place = place().await?;
+                (Box::new(listener.accept().await?.0), Caller::Neighbour, place)
+            }
+            Self::Socket(door) => {
+                let place = place().await?;
+                (Box::new(door.accept().await?), Caller::Owner, place)
+            }
+            Self::Tls(door) => return door.admit(places).await,
+        };
+        Ok(Admitted { stream, caller, standing: Standing::Unbounded, place })
+    }
+}
+
+impl OwnersDoor {
+    async fn accept(&self) -> io::Result<tokio::net::UnixStream> {
+        loop {
+            let (stream, _) = self.listener.accept().await?;
+            // Root may do what it likes in any case.
+            if [self.owner, 0].contains(&stream.peer_cred()?.uid()) {
+                return Ok(stream);
+            }
         }
     }
 }
@@ -80,19 +132,16 @@ pub(super) struct BoundedListener {
 
 impl axum::serve::Listener for BoundedListener {
     type Io = Connection;
-    type Addr = ();
+    type Addr = Caller;
 
-    async fn accept(&mut self) -> (Connection, ()) {
+    async fn accept(&mut self) -> (Connection, Caller) {
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                // Nobody closes the semaphore; if somebody did, there are no places any more.
-                std::future::pending::<()>().await;
-                continue;
-            };
-            match self.door.accept().await {
-                Ok(stream) => {
+            match self.door.admit(&self.places).await {
+                Ok(Admitted { stream, caller, standing, place }) => {
                     let site = Arc::clone(&self.site);
-                    return (Connection::new(stream, CONNECTION_PATIENCE, site, place), ());
+                    let connection =
+                        Connection::new(stream, CONNECTION_PATIENCE, site, standing, place);
+                    return (connection, caller);
                 }
                 // Out of descriptors, most likely: accepting at once again would spin.
                 Err(_) => sleep(Duration::from_millis(100)).await,
@@ -100,8 +149,9 @@ impl axum::serve::Listener for BoundedListener {
         }
     }
 
-    fn local_addr(&self) -> io::Result<()> {
-        Ok(())
+    /// Who would come; nobody asks.
+    fn local_addr(&self) -> io::Result<Caller> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -113,6 +163,7 @@ pub(super) struct Connection {
     /// Whether the kernel takes no more bytes of an answer: its reader is slow.
     is_blocked: bool,
     site: Arc<dyn Site>,
+    standing: Standing,
     _place: OwnedSemaphorePermit,
 }
 
@@ -121,10 +172,23 @@ impl Connection {
         stream: Box<dyn Stream>,
         patience: Duration,
         site: Arc<dyn Site>,
+        standing: Standing,
         place: OwnedSemaphorePermit,
     ) -> Self {
         let deadline = Box::pin(sleep(patience));
-        Self { stream, patience, deadline, is_blocked: false, site, _place: place }
+        Self { stream, patience, deadline, is_blocked: false, site, standing, _place: place }
+    }
+
+    /// An error once the other end's certificate counts no longer, whatever is under way.
+    fn check_standing(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let was_over = matches!(self.standing, Standing::Over);
+        if self.standing.poll_over(context).is_pending() {
+            return Ok(());
+        }
+        if !was_over {
+            self.site.metrics().control_dropped("revoked");
+        }
+        Err(io::ErrorKind::ConnectionAborted.into())
     }
 
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
@@ -141,6 +205,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.check_standing(context)?;
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Ready(outcome) => Poll::Ready(outcome),
             Poll::Pending => self.poll_patience(context).map(Err),
@@ -154,6 +219,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check_standing(context)?;
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
             Poll::Ready(outcome) => {
                 let next = Instant::now() + self.patience;
@@ -191,7 +257,8 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        (Connection::new(Box::new(stream), patience, site, place), client)
+        let standing = Standing::Unbounded;
+        (Connection::new(Box::new(stream), patience, site, standing, place), client)
     }
 
     #[tokio::test]

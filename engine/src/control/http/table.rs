@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, get, post};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Front, healthz, leaders, leases, leave, members, metrics, page, readyz, upgrade, watch,
+    Front, healthz, leaders, leases, leave, logging, members, metrics, page, readyz, upgrade, watch,
 };
 
 /// One route.
@@ -32,6 +32,7 @@ pub(super) enum What {
     Watch,
     Leaders,
     LeaseHealth,
+    Logging,
     Upgrade,
     Drain,
     Resume,
@@ -60,6 +61,7 @@ pub(super) const ROUTES: &[Route] = &[
     aliased("/control/peers/watch", What::Watch, "Members as they change, by server-sent events."),
     aliased("/control/leaders", What::Leaders, "Who leads what; advice, and no lock."),
     aliased("/control/lease-health", What::LeaseHealth, "Who may be given work."),
+    route("/control/logging", What::Logging, "What the host logs; PUT changes it, for a while."),
     route("/control/upgrade", What::Upgrade, "How far the node is with its drain."),
     route("/control/upgrade/drain", What::Drain, "Hands the node's work over."),
     route("/control/upgrade/resume", What::Resume, "Ends a drain, or calls it off."),
@@ -89,6 +91,7 @@ impl What {
             Self::Watch => get(watch::watch),
             Self::Leaders => get(leaders),
             Self::LeaseHealth => get(leases::lease_health),
+            Self::Logging => get(logging::told).put(logging::turn),
             Self::Upgrade => get(upgrade::status),
             Self::Drain => post(upgrade::drain),
             Self::Resume => post(upgrade::resume),
@@ -104,15 +107,16 @@ impl What {
         }
     }
 
-    /// Whether it changes something, and is a POST.
-    pub(super) fn changes(self) -> bool {
+    /// How it is asked for.
+    fn methods(self) -> &'static [&'static str] {
         match self {
             Self::Drain
             | Self::Resume
             | Self::Cordon
             | Self::Uncordon
             | Self::Leave
-            | Self::ForceLeave => true,
+            | Self::ForceLeave => &["post"],
+            Self::Logging => &["get", "put"],
             Self::Peers
             | Self::Watch
             | Self::Leaders
@@ -122,7 +126,29 @@ impl What {
             | Self::Healthz
             | Self::Readyz
             | Self::OpenApi
-            | Self::Page => false,
+            | Self::Page => &["get"],
+        }
+    }
+
+    /// Properties of the body that a change takes.
+    fn body(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Drain | Self::Cordon => &[("reason", "string")],
+            Self::Logging => &[("filter", "string"), ("for", "string")],
+            Self::Peers
+            | Self::Watch
+            | Self::Leaders
+            | Self::LeaseHealth
+            | Self::Upgrade
+            | Self::Resume
+            | Self::Uncordon
+            | Self::Leave
+            | Self::ForceLeave
+            | Self::Metrics
+            | Self::Healthz
+            | Self::Readyz
+            | Self::OpenApi
+            | Self::Page => &[],
         }
     }
 
@@ -141,6 +167,7 @@ impl What {
             Self::Watch => &["status", "role", "cluster", "region", "lifecycle", "label.NAME"],
             Self::Leaders => &["scope"],
             Self::LeaseHealth
+            | Self::Logging
             | Self::Upgrade
             | Self::Drain
             | Self::Resume
@@ -164,6 +191,7 @@ impl What {
             Self::Peers => ("application/json", named("Peers")),
             Self::Watch => ("text/event-stream", json!({"type": "string"})),
             Self::LeaseHealth => ("application/json", named("LeaseHealth")),
+            Self::Logging => ("application/json", named("Logging")),
             Self::Upgrade | Self::Drain | Self::Resume | Self::Cordon | Self::Uncordon => {
                 ("application/json", named("Upgrade"))
             }
@@ -186,8 +214,9 @@ fn document() -> Value {
     let mut paths = Map::new();
     for route in ROUTES {
         for path in route.paths() {
-            let method = if route.what.changes() { "post" } else { "get" };
-            paths.insert(path, json!({method: operation(route)}));
+            let methods = route.what.methods().iter();
+            let operations = methods.map(|method| ((*method).to_owned(), operation(route, method)));
+            paths.insert(path, Value::Object(operations.collect()));
         }
     }
     json!({
@@ -195,14 +224,15 @@ fn document() -> Value {
         "info": {
             "title": "mesh-gossip control server",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Over loopback TCP it only tells; POST needs the control socket.",
+            "description": "Over loopback TCP it only tells; POST and PUT need the control socket, or \
+                            mutual TLS with a certificate of the role operator.",
         },
         "paths": paths,
         "components": {"schemas": schemas()},
     })
 }
 
-fn operation(route: &Route) -> Value {
+fn operation(route: &Route, method: &str) -> Value {
     let (kind, schema) = route.what.answer();
     let failure = |why: &str| {
         let schema = json!({"$ref": "#/components/schemas/Error"});
@@ -213,9 +243,13 @@ fn operation(route: &Route) -> Value {
         "200".into(),
         json!({"description": "Done.", "content": {kind: {"schema": schema}}}),
     );
-    responses.insert("403".into(), failure("Not over this connection, or from a web page."));
+    responses.insert(
+        "403".into(),
+        failure("Not over this connection, not by this certificate, or not from a web page."),
+    );
     responses.insert("503".into(), failure("The agent does not answer, or is not ready."));
-    if route.what.changes() {
+    let changes = method != "get";
+    if changes {
         responses.insert("400".into(), failure("The body is not understood."));
         responses.insert("409".into(), failure("Not in the node's present state."));
         responses.insert("413".into(), failure("The body is too large."));
@@ -231,8 +265,8 @@ fn operation(route: &Route) -> Value {
     let mut operation = json!({
         "summary": route.summary, "parameters": parameters, "responses": responses,
     });
-    if matches!(route.what, What::Drain | What::Cordon) {
-        let schema = properties(&[("reason", "string")], &[]);
+    if changes && !route.what.body().is_empty() {
+        let schema = properties(route.what.body(), &[]);
         operation["requestBody"] =
             json!({"required": false, "content": {"application/json": {"schema": schema}}});
     }
@@ -283,6 +317,7 @@ fn schemas() -> Value {
     let participant =
         properties(&[("name", "string"), ("state", "string"), ("error", "string")], &[]);
     let upgrade = [("state", "string"), ("reason", "string"), ("updatedAt", "string")];
+    let logging = [("filter", "string"), ("configured", "string"), ("until", "string")];
     let lease = properties(
         &[("sequenceId", "integer"), ("attempt", "integer"), ("leaseId", "string")],
         &[],
@@ -309,6 +344,7 @@ fn schemas() -> Value {
     json!({
         "Error": properties(&[("error", "string")], &[]),
         "Peers": properties(&head, &[("peers", list(peer))]),
+        "Logging": properties(&logging, &[]),
         "Upgrade": properties(&upgrade, &[("participants", list(participant))]),
         "LeaseHealth": properties(&[], &[("peers", list(lease_peer)), ("summary", summary)]),
     })

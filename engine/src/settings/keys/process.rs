@@ -2,15 +2,15 @@
 
 use super::{Key, Kind, LISTENING_PORT, derived, refused, unset, used};
 
-const CONTROL_TLS: &str =
-    "mTLS on the control address is not served by this build; keep the address on loopback";
+const CLIENTS_OF_THE_MESH: &str = "clients are judged by the mesh's own trust, pins and revocation lists; remove the key and list \
+     their authority in mesh:gossip:tls:caPath";
 
 pub(super) const KEYS: &[Key] = &[
     used(
         "control:address",
         Kind::Address,
         "127.0.0.1",
-        "Address of the control HTTP server; loopback only in this build.",
+        "Address of the control HTTP server; off loopback it needs control:tls:enabled.",
     ),
     used(
         "control:port",
@@ -24,25 +24,30 @@ pub(super) const KEYS: &[Key] = &[
         "`$XDG_RUNTIME_DIR/mesh-gossip/<nodeId>.sock`",
         "Unix socket through which the agent's owner may change it.",
     ),
-    refused(
-        unset(
-            "control:tls:certificatePath",
-            Kind::Path,
-            "Server certificate of the control address; refused by this build.",
-        ),
-        CONTROL_TLS,
+    used(
+        "control:tls:enabled",
+        Kind::Switch,
+        "false",
+        "Mutual TLS on the control address: certificates of the mesh read, those of operators change.",
     ),
-    refused(
-        unset("control:tls:keyPath", Kind::Path, "Its private key; refused by this build."),
-        CONTROL_TLS,
+    derived(
+        "control:tls:certificatePath",
+        Kind::Path,
+        "= tls:certificatePath",
+        "What the control server shows: a PEM chain of this node, leaf first, with or without its key.",
+    ),
+    unset(
+        "control:tls:keyPath",
+        Kind::Path,
+        "Its PEM private key, when the certificate's file does not hold it.",
     ),
     refused(
         unset(
             "control:tls:caPath",
             Kind::Path,
-            "Trust anchors for its clients; refused by this build.",
+            "Refused: clients are judged by the mesh's own trust.",
         ),
-        CONTROL_TLS,
+        CLIENTS_OF_THE_MESH,
     ),
     used(
         "io:backend",

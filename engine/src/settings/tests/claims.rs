@@ -9,7 +9,9 @@ use proptest::prelude::*;
 
 use super::super::{LogFormat, LogOptions, Origin, Settings, Sources};
 use super::{described, errors, least, load, with_file, with_variables};
-use crate::options::{BackendChoice, ControlSocket, Delivery, Material, RevocationOptions};
+use crate::options::{
+    BackendChoice, ControlSocket, ControlTls, Delivery, Material, RevocationOptions,
+};
 
 #[test]
 fn later_files_cover_earlier_ones_and_the_environment_covers_files() {
@@ -235,9 +237,10 @@ fn what_this_build_does_not_do_is_refused_by_name() {
         (
             "control:address",
             "0.0.0.0",
-            "a control address off loopback needs mTLS, which this build does not serve yet",
+            "a control address off loopback needs mutual TLS; set mesh:gossip:control:tls:enabled to true",
         ),
-        ("control:tls:certificatePath", "a.pem", "not served by this build"),
+        ("control:tls:caPath", "a.pem", "clients are judged by the mesh's own trust"),
+        ("control:tls:keyPath", "a.pem", "there is no certificate that it belongs to"),
     ] {
         let name = format!("MESH__GOSSIP__{}", key.replace(':', "__"));
         let found = errors(&with_variables(&[(&name, value)]));
@@ -418,6 +421,26 @@ fn a_secret_is_found_in_a_variable_or_in_a_file() {
 }
 
 #[test]
+fn mutual_tls_opens_the_control_address_to_others() {
+    let control = |subtree: &str| {
+        let (_, agent) = load(&with_file(subtree)).resolve().unwrap();
+        agent.control.unwrap()
+    };
+    let own = control(r#"{"control": {"address": "0.0.0.0", "tls": {"enabled": true}}}"#);
+    assert_eq!(
+        (own.bind.to_string().as_str(), own.tls),
+        ("0.0.0.0:8080", Some(ControlTls::OfTheNode))
+    );
+    let subtree =
+        r#"{"control": {"tls": {"enabled": true, "certificatePath": "c", "keyPath": "k"}}}"#;
+    let (certificate, key) = (Material::Path("c".into()), Some(Material::Path("k".into())));
+    assert_eq!(control(subtree).tls, Some(ControlTls::Apart { certificate, key }));
+    let idle = load(&with_file(r#"{"control": {"tls": {"certificatePath": "c"}}}"#));
+    assert_eq!(idle.resolve().unwrap().1.control.unwrap().tls, None);
+    assert!(idle.notes()[0].to_string().contains("control:tls:enabled is false"));
+}
+
+#[test]
 fn settings_resolve_to_the_options_that_were_written() {
     let subtree = r#"{"bindAddress": "::", "port": 0, "advertisePort": 443, "metadataRefreshPeriod": "1m",
         "tls": {"allowedThumbprints": ["AB:CDabcdabcdabcdabcdabcdabcdabcdabcdabcd"], "keyPath": "k.pem"},
@@ -435,6 +458,7 @@ fn settings_resolve_to_the_options_that_were_written() {
     let control = agent.control.unwrap();
     assert_eq!(control.bind, "[::1]:0".parse().unwrap());
     assert_eq!(control.socket, ControlSocket::At("/run/s".into()));
+    assert_eq!(control.tls, None);
     assert_eq!(agent.node_id, "mesh-host-1");
     assert_eq!(agent.tls.allowed_thumbprints, ["abcd".repeat(10)]);
     let limits = agent.protocol.limits;
