@@ -146,7 +146,8 @@ impl Agent {
         let view = node.view(now);
         let snapshot = Snapshot::new(Published { view, at: clock::wall() });
         let node_id = options.node_id.clone();
-        let shared = Shared::new(node.id(), node_id, cluster_id, snapshot, metrics, &authority);
+        let (id, strays) = (node.id(), links.strays());
+        let shared = Shared::new(id, node_id, cluster_id, snapshot, metrics, &authority, strays);
         let placed = Placed { node, links, authority, shared: Arc::new(shared), state };
         Self::place(engine, options, bound, placed)
     }

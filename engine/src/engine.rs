@@ -248,3 +248,24 @@ impl Drop for Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Settings, Sources};
+
+    #[test]
+    fn an_engine_has_as_many_shards_as_it_is_told() {
+        let threads = |io: &str| {
+            let text = format!(
+                r#"{{"mesh:gossip": {{"tls": {{"certificatePath": "a", "caPath": "b"}},
+                    "io": {{"backend": "mmsg"{io}}}}}}}"#
+            );
+            let settings = Settings::load(&Sources::new().json("app.json", &text)).unwrap();
+            let engine = Engine::start(settings.resolve().unwrap().0).unwrap();
+            engine.inner.shards.lock().unwrap().len()
+        };
+        assert_eq!([threads(""), threads(r#", "shards": 1"#)], [1, 1]);
+        assert_eq!(threads(r#", "shards": 3"#), 3);
+    }
+}

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use mesh_gossip_proto::MemberId;
 
 use crate::leaders::Bell;
+use crate::link::strays::Strays;
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::tls::authority::{Intermediates, MeshAuthority};
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) credentials: ArcSwap<Credentials>,
     /// Intermediates that handshakes have shown, which complete the chains of records.
     pub(crate) learned: Arc<Intermediates>,
+    /// Datagrams of no session that came of late.
+    pub(crate) strays: Arc<Strays>,
     /// Rings when a leader changes.
     pub(crate) bell: Bell,
     joined: AtomicBool,
@@ -41,12 +44,24 @@ impl Shared {
         snapshot: Snapshot,
         metrics: Metrics,
         authority: &MeshAuthority,
+        strays: Arc<Strays>,
     ) -> Self {
         let credentials = ArcSwap::new(Arc::clone(authority.credentials()));
         let learned = Arc::clone(authority.learned());
         let joined = AtomicBool::new(false);
         let bell = Bell::default();
-        Self { id, node_id, cluster_id, snapshot, metrics, credentials, learned, bell, joined }
+        Self {
+            id,
+            node_id,
+            cluster_id,
+            snapshot,
+            metrics,
+            credentials,
+            learned,
+            strays,
+            bell,
+            joined,
+        }
     }
 
     /// The first full exchange with the mesh is done, or there was nobody to have it with.

@@ -10,6 +10,8 @@ mod config;
 mod control;
 mod demo;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod duration;
 mod force_leave;
 mod health;

@@ -61,6 +61,31 @@ fn a_life_begins_above_the_one_that_was_kept() {
     assert_eq!(own.generation, kept.0 + 1);
 }
 
+/// What others are told of a node is what its settings say.
+#[test]
+fn a_node_describes_itself_as_its_settings_do() {
+    use crate::settings::{Settings, Sources};
+    let told = |subtree: &str| {
+        let tls = r#""tls": {"certificatePath": "a", "caPath": "b"}"#;
+        let text = format!("{{\"mesh:gossip\": {{{tls}, {subtree}}}}}");
+        let settings = Settings::load(&Sources::new().json("app.json", &text)).unwrap();
+        let (_, options) = settings.resolve().unwrap_or_else(|errors| panic!("{errors}"));
+        let local = SocketAddr::new(options.bind.ip(), 4_711);
+        first_metadata(&options, advertised(&options.advertise, local).unwrap())
+    };
+    let all = told(
+        r#""nodeId": "n7", "role": "gateway", "clusterId": "c7", "region": "eu", "meshVersion": "9",
+        "http3Support": false, "labels": {"rack": "r7"}, "bindAddress": "127.0.0.1",
+        "advertiseHost": "10.0.0.7", "advertisePort": 443"#,
+    );
+    assert_eq!((all.node_id.as_str(), all.role.as_str()), ("n7", "gateway"));
+    assert_eq!((all.cluster_id.as_str(), all.region.as_str()), ("c7", "eu"));
+    assert_eq!((all.mesh_version.as_str(), all.http3_support), ("9", false));
+    assert_eq!((all.labels["rack"].as_str(), all.endpoint.as_str()), ("r7", "10.0.0.7:443"));
+    let least = told(r#""bindAddress": "127.0.0.1", "labels": {}"#);
+    assert_eq!((least.endpoint.as_str(), least.http3_support), ("127.0.0.1:4711", true));
+}
+
 /// From settings to a member, with what only the host knows; and what is wrong comes back.
 #[test]
 fn a_builder_makes_an_agent_of_settings() {

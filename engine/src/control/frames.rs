@@ -10,6 +10,7 @@
 //! | 4 | LISTS | notices of the revocation lists that the sender has, at most [`MOST_NOTICES`] |
 //! | 5 | LIST | u32: bytes of the revocation list that follows in BYTES |
 //! | 6 | BYTES | a piece of it |
+//! | 7 | HEARD | packet numbers (u64) of sealed datagrams, at most [`MOST_HEARD`]: which of them came? |
 //!
 //! Invariant: a length is checked before a byte of the body is read or reserved.
 
@@ -39,6 +40,9 @@ pub(super) const MOST_IDS: usize = SYNC_PIECE / 16;
 /// Most notices of one LISTS.
 pub(super) const MOST_NOTICES: usize = 64;
 
+/// Most packet numbers of one HEARD: more than anybody sends before it asks.
+pub(super) const MOST_HEARD: usize = 64;
+
 const HEADER: usize = 6;
 
 /// One frame.
@@ -56,6 +60,8 @@ pub(crate) enum Frame {
     List(u32),
     /// A piece of it.
     Bytes(Vec<u8>),
+    /// Which of these datagrams came (rule S-19); the answer repeats those that did.
+    Heard(Vec<u64>),
 }
 
 /// How a peer broke the framing.
@@ -96,6 +102,7 @@ impl Frame {
             Self::Lists(_) => 4,
             Self::List(_) => 5,
             Self::Bytes(_) => 6,
+            Self::Heard(_) => 7,
         }
     }
 
@@ -109,6 +116,9 @@ impl Frame {
             Self::Lists(notices) => bytes.extend_from_slice(notices.as_bytes()),
             Self::List(length) => bytes.extend_from_slice(&length.to_le_bytes()),
             Self::Bytes(piece) => bytes.extend_from_slice(piece),
+            Self::Heard(numbers) => {
+                numbers.iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+            }
         }
         let length = bytes.len() - HEADER;
         assert!(length <= MAX_BODY, "{length} bytes are no frame of ours");
@@ -127,7 +137,6 @@ impl Frame {
     }
 
     /// The frame at the beginning of `bytes` and its length; `None`: there is more to come.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Result<(Self, usize), FrameError>> {
         let header = bytes.first_chunk::<HEADER>()?;
         let length = match body_length(*header) {
@@ -166,6 +175,13 @@ impl Frame {
             },
             6 if body.is_empty() => Err(FrameError::Body),
             6 => Ok(Self::Bytes(body)),
+            7 => {
+                let (numbers, rest) = body.as_chunks::<8>();
+                if !rest.is_empty() || numbers.len() > MOST_HEARD {
+                    return Err(FrameError::Body);
+                }
+                Ok(Self::Heard(numbers.iter().copied().map(u64::from_le_bytes).collect()))
+            }
             kind => Err(FrameError::Kind(kind)),
         }
     }
@@ -173,7 +189,7 @@ impl Frame {
 
 fn body_length(header: [u8; HEADER]) -> Result<usize, FrameError> {
     let [kind, flags, length @ ..] = header;
-    if !(1..=6).contains(&kind) {
+    if !(1..=7).contains(&kind) {
         return Err(FrameError::Kind(kind));
     }
     if flags != 0 {
@@ -218,6 +234,9 @@ mod tests {
         let bytes = [6, 0, 2, 0, 0, 0, 0x30, 0x31];
         assert_eq!(Frame::Bytes(vec![0x30, 0x31]).encode(), bytes);
         assert_eq!(decode(&bytes), Ok(Frame::Bytes(vec![0x30, 0x31])));
+        let bytes = [7, 0, 8, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0];
+        assert_eq!(Frame::Heard(vec![0x201]).encode(), bytes);
+        assert_eq!(decode(&bytes), Ok(Frame::Heard(vec![0x201])));
     }
 
     #[test]
@@ -231,11 +250,13 @@ mod tests {
             (vec![1, 0, 1, 0, 0, 0, 9], FrameError::Body),
             (vec![2, 0, 0, 0, 0, 0], FrameError::Body),
             (vec![2, 0, 3, 0, 0, 0, 1, 2, 3], FrameError::Body),
-            (vec![7, 0, 0, 0, 0, 0], FrameError::Kind(7)),
+            (vec![8, 0, 0, 0, 0, 0], FrameError::Kind(8)),
             (vec![4, 0, 1, 0, 0, 0, 9], FrameError::Body),
             ([vec![4, 0, 0x2c, 0x0b, 0, 0], vec![1; 65 * 44]].concat(), FrameError::Body),
             (vec![5, 0, 1, 0, 0, 0, 9], FrameError::Body),
             (vec![6, 0, 0, 0, 0, 0], FrameError::Body),
+            (vec![7, 0, 1, 0, 0, 0, 9], FrameError::Body),
+            ([vec![7, 0, 8, 2, 0, 0], vec![1; 65 * 8]].concat(), FrameError::Body),
         ] {
             assert_eq!(decode(&bytes), Err(error), "{bytes:?}");
         }

@@ -152,6 +152,9 @@ pub(crate) trait Site: Send + Sync {
 
     /// The revocation lists in force; `None` where none are passed on or taken (rule S-16).
     fn lists(&self) -> Option<Vec<Arc<RevocationList>>>;
+
+    /// Whether a sealed datagram of no session with this packet number came of late.
+    fn has_heard(&self, packet_number: u64) -> bool;
 }
 
 impl Site for Shared {
@@ -190,6 +193,10 @@ impl Site for Shared {
         let trust = self.credentials.load().verifier().trust().load_full();
         let revocations = trust.revocations();
         revocations.are_checked().then(|| revocations.lists().cloned().collect())
+    }
+
+    fn has_heard(&self, packet_number: u64) -> bool {
+        self.strays.has(packet_number)
     }
 }
 

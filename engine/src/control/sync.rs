@@ -15,7 +15,8 @@
 //! close_notify                                close_notify
 //! ```
 //!
-//! END in place of REQUEST asks for revocation lists alone. Without LISTS none come.
+//! END in place of REQUEST asks for revocation lists alone. Without LISTS none come. HEARD in place
+//! of it all asks which datagrams came, and is answered by HEARD: a diagnosis asks, no member does.
 //!
 //! The directions take turns, so neither side can block the other with a full socket. Each piece
 //! received goes to the shard as it comes. Entries have relay trust only: the shard verifies every
@@ -359,6 +360,12 @@ async fn answer(
     crowd: &Crowd,
 ) -> Result<(), SyncError> {
     let mut frame = Frame::read(stream).await?;
+    if let Frame::Heard(mut numbers) = frame {
+        numbers.retain(|number| desk.site.has_heard(*number));
+        stream.write_all(&Frame::Heard(numbers).encode()).await?;
+        let _ = stream.close().await;
+        return Ok(());
+    }
     let mut held = None;
     if let Frame::Lists(notices) = frame {
         held = Some(notices);
@@ -367,9 +374,12 @@ async fn answer(
     let wanted = match frame {
         Frame::Request(wanted) => Some(wanted),
         Frame::End if held.is_some() => None,
-        Frame::End | Frame::Entries(_) | Frame::Lists(_) | Frame::List(_) | Frame::Bytes(_) => {
-            return Err(FrameError::Order.into());
-        }
+        Frame::End
+        | Frame::Entries(_)
+        | Frame::Lists(_)
+        | Frame::List(_)
+        | Frame::Bytes(_)
+        | Frame::Heard(_) => return Err(FrameError::Order.into()),
     };
     if wanted.as_ref().is_some_and(Vec::is_empty) {
         if !crowd.may_have_all(peer) {
@@ -440,9 +450,11 @@ async fn receive(
                 arriving.piece(&piece)?;
                 continue;
             }
-            Frame::Request(_) | Frame::Lists(_) | Frame::List(_) | Frame::Bytes(_) => {
-                return Err(FrameError::Order.into());
-            }
+            Frame::Request(_)
+            | Frame::Lists(_)
+            | Frame::List(_)
+            | Frame::Bytes(_)
+            | Frame::Heard(_) => return Err(FrameError::Order.into()),
         };
         total_bytes += entries.len();
         if total_bytes > desk.limits.most_bytes {

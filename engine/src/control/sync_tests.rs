@@ -172,6 +172,24 @@ fn garbage_is_counted_and_the_next_exchange_works() {
     }
 }
 
+/// Rule S-19: a member is told which of its datagrams came, and nothing else happens.
+#[test]
+fn a_member_is_told_which_of_its_datagrams_came() {
+    let mesh = TestMesh::new();
+    for backend in BACKENDS {
+        let b = stage(&mesh, Setting::new(backend, &["b"]));
+        let mut stream = stranger(&mesh.certify("m"), b.sync);
+        // Of the stage, even ones came.
+        stream.write_all(&Frame::Heard(vec![7, 8, 9, 10]).encode()).unwrap();
+        stream.flush().unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, Frame::Heard(vec![8, 10]).encode());
+        b.sync_ended("responder", "complete");
+        assert_eq!(answered(&b), 0);
+    }
+}
+
 /// Rule B-1: a direction has an end, whoever sends.
 #[test]
 fn more_bytes_than_allowed_end_the_exchange() {

@@ -17,6 +17,15 @@ pub const LARGE: usize = INIT_SIZE;
 /// Tries, since datagrams are lost.
 const TRIES: u32 = 5;
 
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Echo {
+    /// One was answered.
+    pub came_back: bool,
+    /// The packet numbers of those sent, by which [`heard`](super::heard) asks for them.
+    pub sent: Vec<u64>,
+}
+
 /// Whether the member at `address` answers a datagram of `size` bytes. The answer has 16.
 ///
 /// # Errors
@@ -26,18 +35,21 @@ pub fn echo(
     address: SocketAddr,
     size: usize,
     patience: Duration,
-) -> io::Result<bool> {
+) -> io::Result<Echo> {
+    let mut sent = Vec::new();
     for _ in 0..TRIES {
         let random = || entropy::word().map_err(|_| io::Error::other("no random bytes"));
-        let header = DataHeader::new((random()? >> 32) as u32, random()?);
+        let (receiver, packet_number) = ((random()? >> 32) as u32, random()?);
+        sent.push(packet_number);
+        let header = DataHeader::new(receiver, packet_number);
         let mut datagram = header.as_bytes().to_vec();
         datagram.resize(size.max(datagram.len()), 0);
         socket.send_to(&datagram, address)?;
         if hears(socket, address, ResetHint::answering(&header).as_bytes(), patience / TRIES)? {
-            return Ok(true);
+            return Ok(Echo { came_back: true, sent });
         }
     }
-    Ok(false)
+    Ok(Echo { came_back: false, sent })
 }
 
 fn hears(

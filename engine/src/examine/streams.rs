@@ -5,7 +5,7 @@
 //! goodbye.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustls::{CertificateError, ClientConnection, OtherError};
 
 use crate::tls::credentials::{Credentials, server_name};
+use crate::tls::identity::{Identity, peer_of};
 use crate::tls::verifier::{TrustError, reason_of};
 
 /// Why no TLS connection came about.
@@ -49,7 +50,7 @@ impl fmt::Display for TlsTrouble {
 
 impl std::error::Error for TlsTrouble {}
 
-/// Shakes hands and says goodbye.
+/// Shakes hands and says goodbye; returns whose certificate the member showed.
 ///
 /// # Errors
 /// [`TlsTrouble`]: who refused whom, and why.
@@ -57,17 +58,74 @@ pub fn tls(
     credentials: &Credentials,
     address: SocketAddr,
     patience: Duration,
-) -> Result<(), TlsTrouble> {
-    let until = Instant::now() + patience;
-    let mut stream = TcpStream::connect_timeout(&address, patience).map_err(TlsTrouble::Dial)?;
-    let config = Arc::clone(credentials.sync_client());
-    let mut tls = ClientConnection::new(config, server_name()).map_err(|error| blame(&error))?;
-    while tls.is_handshaking() {
-        turn(&mut tls, &mut stream, until)?;
+) -> Result<Identity, TlsTrouble> {
+    let mut line = Line::open(credentials, address, patience)?;
+    line.close()?;
+    line.peer()
+}
+
+/// A stream to a member, under our node's name.
+pub(super) struct Line {
+    tls: ClientConnection,
+    stream: TcpStream,
+    until: Instant,
+}
+
+impl Line {
+    pub(super) fn open(
+        credentials: &Credentials,
+        address: SocketAddr,
+        patience: Duration,
+    ) -> Result<Self, TlsTrouble> {
+        let until = Instant::now() + patience;
+        let stream = TcpStream::connect_timeout(&address, patience).map_err(TlsTrouble::Dial)?;
+        let config = Arc::clone(credentials.sync_client());
+        let tls = ClientConnection::new(config, server_name()).map_err(|error| blame(&error))?;
+        let mut line = Self { tls, stream, until };
+        while line.tls.is_handshaking() {
+            line.turn()?;
+        }
+        Ok(line)
     }
-    tls.send_close_notify();
-    while turn(&mut tls, &mut stream, until)? {}
-    Ok(())
+
+    /// Asks, and collects what comes until `enough` finds it whole.
+    pub(super) fn ask<T>(
+        &mut self,
+        question: &[u8],
+        mut enough: impl FnMut(&[u8]) -> Result<Option<T>, TlsTrouble>,
+    ) -> Result<T, TlsTrouble> {
+        self.tls.writer().write_all(question).map_err(TlsTrouble::Broken)?;
+        let mut answer = Vec::new();
+        loop {
+            let more = self.turn()?;
+            match self.tls.reader().read_to_end(&mut answer) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(TlsTrouble::Broken(error)),
+            }
+            if let Some(answer) = enough(&answer)? {
+                return Ok(answer);
+            }
+            if !more {
+                return Err(TlsTrouble::Broken(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    fn close(&mut self) -> Result<(), TlsTrouble> {
+        self.tls.send_close_notify();
+        while self.turn()? {}
+        Ok(())
+    }
+
+    fn peer(&self) -> Result<Identity, TlsTrouble> {
+        peer_of(self.tls.peer_certificates())
+            .map_err(|error| TlsTrouble::Refused { reason: "identity", why: error.to_string() })
+    }
+
+    fn turn(&mut self) -> Result<bool, TlsTrouble> {
+        turn(&mut self.tls, &mut self.stream, self.until)
+    }
 }
 
 /// Writes what there is and reads once; whether the member may still say something.

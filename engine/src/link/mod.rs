@@ -39,6 +39,7 @@ mod session;
 #[cfg(feature = "fuzzing")]
 mod soundness;
 pub mod stats;
+pub(crate) mod strays;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,7 @@ use pacing::Pace;
 use rekeying::Rekeying;
 use session::Session;
 use stats::LinkStats;
+use strays::Strays;
 use targets::{Target, Targets};
 use warmth::Warmth;
 
@@ -197,6 +199,7 @@ pub struct Links {
     outbox: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<LinkEvent>,
     stats: LinkStats,
+    strays: Arc<Strays>,
 }
 
 impl Links {
@@ -227,6 +230,7 @@ impl Links {
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             stats: LinkStats::default(),
+            strays: Arc::default(),
         }
     }
 
@@ -370,6 +374,7 @@ impl Links {
             Some(Entry::Open(_)) => self.open(now, from, index, &header, body),
             Some(Entry::Dialing(_) | Entry::Answering(_)) => self.drop_datagram("early"),
             None => {
+                self.strays.note(header.packet_number.get());
                 if size >= HINT_ANSWERS && self.hints_out.take(now) {
                     self.push(from, ResetHint::answering(&header).as_bytes().to_vec());
                 }
@@ -478,6 +483,11 @@ impl Links {
             answering_us,
             ..self.stats.clone()
         }
+    }
+
+    /// Sealed datagrams of no session, for whoever asks whether they came (rule S-19).
+    pub(crate) fn strays(&self) -> Arc<Strays> {
+        Arc::clone(&self.strays)
     }
 
     /// Drops every session and handshake (rule S-4): their counters may run elsewhere too.

@@ -1,5 +1,6 @@
 //! What people write, from every place, and what they are told.
 
+mod behaviour;
 mod claims;
 mod documents;
 mod effects;

@@ -184,6 +184,41 @@ fn agents_renew_their_own_certificates_and_nobody_notices() {
     });
 }
 
+/// How often papers were read or taken again at this host, whatever came of it.
+fn looks(host: &Host) -> u64 {
+    host.metrics().sum("mesh_gossip_credential_reloads_total", &[])
+}
+
+/// Whether only a host with this change looks again and again.
+fn only_then_looks_go_on(change: fn(&mut AgentOptions)) {
+    on_both_backends(|stage| {
+        let office = Office::open();
+        let host = |name: &str, change: fn(&mut AgentOptions)| {
+            let (files, _) = office.join(name, HOUR);
+            let mut options = office.options(name, &files);
+            change(&mut options);
+            Spec::new(options).start(stage.backend)
+        };
+        let (often, seldom) = (host("often", change), host("seldom", |_| {}));
+        until("it has looked ten times", || looks(&often) >= 10);
+        // Its first look, and its first list.
+        assert!(looks(&seldom) <= 2, "{}", looks(&seldom));
+    });
+}
+
+#[test]
+fn files_are_read_again_as_often_as_the_settings_say() {
+    only_then_looks_go_on(|options| options.tls.reload_interval = Duration::from_millis(100));
+}
+
+#[test]
+fn lists_are_fetched_as_often_as_the_settings_say() {
+    only_then_looks_go_on(|options| {
+        let renewal = options.upkeep.renewal.as_mut().unwrap();
+        renewal.list_interval = Duration::from_millis(100);
+    });
+}
+
 /// Rule S-15: an authority that does not answer is asked again, later each time; past three
 /// quarters of the life that is an error, and the certificate in force stays.
 #[test]

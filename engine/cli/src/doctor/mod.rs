@@ -12,6 +12,7 @@ mod paths;
 mod report;
 mod running;
 mod seeds;
+mod thirds;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -104,7 +105,8 @@ fn examine(args: &DoctorArgs) -> Vec<Finding> {
     let alone = running.is_none() && local::is_free(options.bind);
     if let Some(credentials) = credentials.map(Arc::new) {
         let (credentials, patience) = (&credentials, args.timeout);
-        let looks = Looks { options: &options, credentials, alone, patience, wall: None };
+        let runs = running.is_some();
+        let looks = Looks { options: &options, credentials, alone, runs, patience, wall: None };
         findings.extend(looks.at(&addresses));
     }
     findings.extend(running.into_iter().flat_map(|agent| agent.health(args.timeout)));

@@ -7,13 +7,15 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_gossip::examine::{self, LARGE, Meeting, NoMeeting, SMALL, TlsTrouble};
+use mesh_gossip::examine::{self, Echo, LARGE, Meeting, NoMeeting, SMALL, TlsTrouble};
 use mesh_gossip::options::AgentOptions;
-use mesh_gossip::proto::WallTime;
+use mesh_gossip::proto::{MemberId, WallTime};
 use mesh_gossip::tls::credentials::Credentials;
+use mesh_gossip::tls::identity::Identity;
 
 use super::report::Finding;
 use super::seeds::Seed;
+use super::thirds;
 
 const TLS: &str = "mTLS";
 const NAME: &str = "node id";
@@ -32,16 +34,34 @@ pub(super) struct Looks<'a> {
     pub(super) credentials: &'a Arc<Credentials>,
     /// No agent of this name runs here.
     pub(super) alone: bool,
+    /// This node's agent runs, and answered.
+    pub(super) runs: bool,
     pub(super) patience: Duration,
     /// Our clock; `None`: the system's.
     pub(super) wall: Option<fn() -> WallTime>,
 }
 
+/// One seed, as it was found.
+pub(super) struct Way {
+    pub(super) seed: Seed,
+    /// Whose certificate it showed, where both sides accept each other.
+    pub(super) member: Option<MemberId>,
+    /// Its datagrams come back.
+    pub(super) answers: bool,
+}
+
 impl Looks<'_> {
-    /// Everything about the ways to these seeds.
+    /// Everything about the ways to these seeds, and what they say of each other and of us.
     pub(super) fn at(&self, seeds: &[Seed]) -> Vec<Finding> {
-        let others = seeds.iter().filter(|seed| !self.is_own(seed.address));
-        others.flat_map(|seed| self.at_one(seed)).collect()
+        let mut findings = Vec::new();
+        let mut ways = Vec::new();
+        for seed in seeds.iter().filter(|seed| !self.is_own(seed.address)) {
+            let (found, way) = self.at_one(seed);
+            findings.extend(found);
+            ways.push(way);
+        }
+        findings.extend(thirds::check(self, &ways));
+        findings
     }
 
     /// A list of seeds may name this node too.
@@ -52,18 +72,20 @@ impl Looks<'_> {
             && (bound.ip() == address.ip() || (bound.ip().is_unspecified() && here(address.ip())))
     }
 
-    fn at_one(&self, seed: &Seed) -> Vec<Finding> {
+    fn at_one(&self, seed: &Seed) -> (Vec<Finding>, Way) {
         let tls = examine::tls(self.credentials, seed.address, self.patience);
-        let trusted = tls.is_ok();
+        let member = tls.as_ref().ok().map(Identity::member_id);
         let mut findings = vec![handshake(seed, tls)];
-        findings.extend(self.datagrams(seed, trusted));
-        findings
+        let (found, answers) = self.datagrams(seed, member.is_some());
+        findings.extend(found);
+        (findings, Way { seed: seed.clone(), member, answers })
     }
 
-    fn datagrams(&self, seed: &Seed, trusted: bool) -> Vec<Finding> {
+    /// What was found, and whether datagrams were answered.
+    fn datagrams(&self, seed: &Seed, trusted: bool) -> (Vec<Finding>, bool) {
         let failed = |error: &dyn std::fmt::Display| {
             let fix = "let this process send datagrams to it";
-            vec![Finding::fail(UDP, format!("{seed}: {error}"), fix)]
+            (vec![Finding::fail(UDP, format!("{seed}: {error}"), fix)], false)
         };
         let any: IpAddr =
             if seed.address.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
@@ -73,22 +95,30 @@ impl Looks<'_> {
         };
         let echo = |size| examine::echo(&socket, seed.address, size, self.patience);
         match echo(SMALL) {
-            Ok(true) => {}
-            Ok(false) => return vec![unheard(seed, trusted)],
+            Ok(Echo { came_back: true, .. }) => {}
+            Ok(Echo { sent, .. }) => return (vec![self.unheard(seed, trusted, &sent)], false),
             Err(error) => return failed(&error),
         }
         let mut findings =
             vec![Finding::pass(UDP, format!("{seed}: a datagram of {SMALL} bytes came back"))];
         match echo(LARGE) {
-            Ok(true) if self.alone && trusted => findings.extend(self.session(seed)),
-            Ok(true) => {
+            Ok(Echo { came_back: true, .. }) if self.alone && trusted => {
+                findings.extend(self.session(seed));
+            }
+            Ok(Echo { came_back: true, .. }) => {
                 let evidence = format!("{seed}: a datagram of {LARGE} bytes arrives there");
                 findings.push(Finding::pass(MTU, evidence));
             }
-            Ok(false) => findings.push(narrow(seed, "to")),
-            Err(error) => findings.extend(failed(&error)),
+            Ok(_) => findings.push(narrow(seed, "to")),
+            Err(error) => findings.extend(failed(&error).0),
         }
-        findings
+        (findings, true)
+    }
+
+    /// No datagram was answered: over TCP the seed tells which way lost them.
+    fn unheard(&self, seed: &Seed, trusted: bool, sent: &[u64]) -> Finding {
+        let heard = || examine::heard(self.credentials, seed.address, sent, self.patience).ok();
+        silent(seed, trusted, trusted.then(heard).flatten(), sent.len())
     }
 
     fn session(&self, seed: &Seed) -> Vec<Finding> {
@@ -109,10 +139,9 @@ impl Looks<'_> {
     }
 }
 
-fn handshake(seed: &Seed, tls: Result<(), TlsTrouble>) -> Finding {
-    let trouble = match tls {
-        Ok(()) => return Finding::pass(TLS, format!("{seed}: both sides accept each other")),
-        Err(trouble) => trouble,
+fn handshake(seed: &Seed, tls: Result<Identity, TlsTrouble>) -> Finding {
+    let Err(trouble) = tls else {
+        return Finding::pass(TLS, format!("{seed}: both sides accept each other"));
     };
     let fix = match &trouble {
         TlsTrouble::Refused { reason: "own-id", .. } => return doubled(seed),
@@ -148,18 +177,31 @@ fn doubled(seed: &Seed) -> Finding {
     Finding::fail(NAME, evidence, "give one of them another mesh:gossip:nodeId and certificate")
 }
 
-fn unheard(seed: &Seed, trusted: bool) -> Finding {
+/// `heard`: how many of those sent the seed says that it saw.
+fn silent(seed: &Seed, trusted: bool, heard: Option<usize>, sent: usize) -> Finding {
     let port = seed.address.port();
-    if trusted {
-        let evidence = format!(
-            "{seed}: TCP works, but no datagram of {SMALL} bytes came back: UDP is blocked on the \
-             way there or on the way back"
-        );
-        let fix = format!("let UDP pass to port {port} there, and answers from it back");
-        Finding::fail(UDP, evidence, fix)
-    } else {
-        let evidence = format!("{seed}: no datagram came back");
-        Finding::fail(UDP, evidence, format!("let UDP pass to port {port} there, both ways"))
+    let lost = format!("{seed}: TCP works, but no datagram of {SMALL} bytes came back");
+    match heard {
+        Some(0) => Finding::fail(
+            UDP,
+            format!("{lost}, and it saw none of {sent}: UDP is blocked on the way to the seed"),
+            format!("let UDP pass from here to port {port} there"),
+        ),
+        Some(seen) => Finding::fail(
+            UDP,
+            format!("{lost}, yet it saw {seen} of {sent}: UDP is blocked on the way from the seed"),
+            format!("let UDP pass from its port {port} back to here"),
+        ),
+        None if trusted => Finding::fail(
+            UDP,
+            format!("{lost}: UDP is blocked on the way there or on the way back"),
+            format!("let UDP pass to port {port} there, and answers from it back"),
+        ),
+        None => Finding::fail(
+            UDP,
+            format!("{seed}: no datagram came back"),
+            format!("let UDP pass to port {port} there, both ways"),
+        ),
     }
 }
 
@@ -241,7 +283,8 @@ mod tests {
         let loaded = Credentials::load(&options.tls, "c1", "n1", "worker")?;
         let (credentials, patience) = (&Arc::new(loaded), Duration::from_secs(10));
         let told = |wall: Option<fn() -> WallTime>| {
-            let looks = Looks { options: &options, credentials, alone: true, patience, wall };
+            let looks =
+                Looks { options: &options, credentials, alone: true, runs: false, patience, wall };
             let found = looks.at(&seed).into_iter().find(|found| found.check == CLOCK);
             found.ok_or("the clock is judged")
         };

@@ -3,13 +3,18 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use mesh_gossip::bootstrap::{CertificateAuthority, Subject, TRUST_BUNDLE};
+use mesh_gossip::bootstrap::{
+    CertificateAuthority, Reason, Registrar, Subject, TRUST_BUNDLE, Target,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Map, Value, json};
 
-use crate::stage::{Outcome, Process, Stage, free_port, omnirelay, stderr, stdout};
+use crate::stage::{Outcome, Process, Stage, free_port, omnirelay, stderr, stdout, until};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -169,6 +174,14 @@ fn a_seed_of_a_foreign_ca_is_named() -> Outcome {
     fails(&stage, &settings, "mTLS", &["issued by no CA that is trusted", "caPath"])
 }
 
+/// Trusts the authorities of both stages.
+fn trust_both(stage: &Stage, other: &Stage, settings: &mut Map<String, Value>) -> Outcome {
+    let read = |stage: &Stage| std::fs::read_to_string(stage.home().join("ca").join(TRUST_BUNDLE));
+    std::fs::write(stage.home().join("both.pem"), read(stage)? + &read(other)?)?;
+    settings["tls"]["caPath"] = json!("both.pem");
+    Ok(())
+}
+
 /// The authority of the seed does not vouch for us: the alert comes after our side was done.
 #[test]
 fn a_seed_that_refuses_us_is_named_with_its_alert() -> Outcome {
@@ -177,12 +190,7 @@ fn a_seed_that_refuses_us_is_named_with_its_alert() -> Outcome {
     let mut settings = stage.settings("refusing-a", "worker")?;
     settings.insert("seedPeers".into(), json!([seed.address.to_string()]));
     // We trust the seed's authority, yet our own certificate is of another one.
-    let read =
-        |stage: &Stage, file: &str| std::fs::read_to_string(stage.home().join("ca").join(file));
-    let own = read(&stage, TRUST_BUNDLE)?;
-    let both = own + &read(&elsewhere, TRUST_BUNDLE)?;
-    std::fs::write(stage.home().join("both.pem"), both)?;
-    settings["tls"]["caPath"] = json!("both.pem");
+    trust_both(&stage, &elsewhere, &mut settings)?;
     fails(
         &stage,
         &settings,
@@ -197,6 +205,30 @@ fn a_node_id_that_two_nodes_have_is_named() -> Outcome {
     let mut settings = stage.settings("double-seed", "gateway")?;
     settings.insert("seedPeers".into(), json!([seed.address.to_string()]));
     fails(&stage, &settings, "node id", &["two nodes have it", "another mesh:gossip:nodeId"])
+}
+
+/// A server of streams that shows the chain and key in this file, whatever they are worth.
+fn pretender(file: &Path) -> Outcome<SocketAddr> {
+    let chain = CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(file)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"mesh-sync/1".to_vec()];
+    let config = Arc::new(config);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port()?))?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        loop {
+            let (mut stream, _) = listener.accept()?;
+            let mut tls = rustls::ServerConnection::new(Arc::clone(&config))?;
+            // The caller hangs up with an alert, which ends this one.
+            while tls.complete_io(&mut stream).is_ok_and(|(read, _)| read > 0) {}
+        }
+    });
+    Ok(address)
 }
 
 /// What a relay lets pass: whether it goes to the seed, and its size.
@@ -248,9 +280,132 @@ fn behind(rule: Rule, name: &str, check: &str, parts: &[&str]) -> Outcome {
 
 #[test]
 fn udp_that_is_blocked_one_way_is_named() -> Outcome {
-    let parts = ["TCP works, but no datagram", "let UDP pass to port"];
-    behind(|inward, _| !inward, "deaf", "UDP", &parts)?;
-    behind(|inward, _| inward, "mute", "UDP", &parts)
+    let there =
+        ["TCP works, but no datagram", "blocked on the way to the seed", "from here to port"];
+    behind(|inward, _| !inward, "deaf", "UDP", &there)?;
+    let back = ["TCP works, but no datagram", "blocked on the way from the seed", "back to here"];
+    behind(|inward, _| inward, "mute", "UDP", &back)
+}
+
+/// Two members of one mesh, who know each other.
+fn two(name: &str) -> Outcome<(Stage, [Process; 2])> {
+    let (stage, first, mut settings) = pair(name)?;
+    let _ = settings.insert("region".into(), json!("eu"));
+    let second = stage.start(&stage.write("second.json", &settings)?, &[])?;
+    until("both know each other", || {
+        let knows = |process: &Process| Ok::<_, Box<dyn std::error::Error>>(process.peers()?.len());
+        Ok((knows(&first)? == 2 && knows(&second)? == 2).then_some(()))
+    })?;
+    Ok((stage, [first, second]))
+}
+
+/// The path between us and a member is broken, and a third one tells that the member is well.
+#[test]
+fn a_member_that_only_we_do_not_reach_is_told_by_a_third_one() -> Outcome {
+    let (stage, [first, second]) = two("third")?;
+    let mut settings = stage.settings("third-b", "worker")?;
+    let relay = relay(first.address, |_, _| false)?;
+    settings.insert("seedPeers".into(), json!([relay.to_string(), second.address.to_string()]));
+    let parts = [
+        "does not answer here",
+        "holds third-seed Alive",
+        "only the path between",
+        "let UDP and TCP pass between",
+    ];
+    fails(&stage, &settings, "reachability", &parts)
+}
+
+/// Nobody answers there at all: the member is found by its address, and it is down for others too.
+#[test]
+fn a_member_that_nobody_reaches_is_told_by_a_third_one() -> Outcome {
+    let (stage, [first, second]) = two("down")?;
+    let mut settings = stage.settings("down-b", "worker")?;
+    let seeds = [first.address.to_string(), second.address.to_string()];
+    settings.insert("seedPeers".into(), json!(seeds));
+    first.kill()?;
+    until("the death is known", || {
+        let seed = second.peer("down-seed")?.ok_or("it stays listed")?;
+        Ok((seed["status"] != "Alive").then_some(()))
+    })?;
+    let parts = ["does not answer here", "holds down-seed", "do not reach it either", "start"];
+    fails(&stage, &settings, "reachability", &parts)
+}
+
+/// A running node asks whether it is heard.
+#[test]
+fn a_running_node_learns_whether_it_is_heard() -> Outcome {
+    let (stage, seed, mut settings) = pair("heard")?;
+    settings.insert("control".into(), json!({ "port": free_port()? }));
+    let config = stage.write("doctor.json", &settings)?;
+    let agent = stage.start(&config, &[])?;
+    until("it has joined", || Ok((seed.peers()?.len() == 2).then_some(())))?;
+    let (lines, _) = doctor(&stage, &config, "reachability")?;
+    assert!(lines.len() == 1 && lines[0].contains("holds this node Alive"), "{lines:?}");
+
+    // It is dead for others, and another process of its name answers at its control port.
+    agent.kill()?;
+    until("its death is known", || {
+        let status = seed.peer("heard-a")?.ok_or("it stays listed")?["status"].clone();
+        Ok((status == "Left").then_some(()))
+    })?;
+    settings.insert("seedPeers".into(), json!(["127.0.0.1:9"]));
+    let _cut_off = stage.start(&stage.write("alone.json", &settings)?, &[])?;
+    settings.insert("seedPeers".into(), json!([seed.address.to_string()]));
+    fails(
+        &stage,
+        &settings,
+        "reachability",
+        &["this node runs, yet", "holds it", "not heard there"],
+    )
+}
+
+/// The seed shows a certificate that ended.
+#[test]
+fn a_seed_with_an_expired_certificate_is_named() -> Outcome {
+    let stage = Stage::new("lapsed", "lapsed.local")?;
+    expire(&stage, "lapsed-seed", "lapsed.pem")?;
+    let seed = pretender(&stage.home().join("lapsed.pem"))?;
+    let mut settings = stage.settings("lapsed-a", "worker")?;
+    settings.insert("seedPeers".into(), json!([seed.to_string()]));
+    fails(&stage, &settings, "mTLS", &["expired at", "renew that member's certificate"])
+}
+
+/// The seed is of our authority, and of another cluster.
+#[test]
+fn a_seed_with_a_wrong_identity_is_named() -> Outcome {
+    let elsewhere = Stage::new("elsewhere", "wrong.local")?;
+    let seed = elsewhere.settings("wrong-seed", "worker")?;
+    let seed = elsewhere.start(&elsewhere.write("seed.json", &seed)?, &[])?;
+    let stage = Stage::new("wrong", "wrong.local")?;
+    let mut settings = stage.settings("wrong-a", "worker")?;
+    settings.insert("seedPeers".into(), json!([seed.address.to_string()]));
+    trust_both(&stage, &elsewhere, &mut settings)?;
+    fails(&stage, &settings, "mTLS", &["elsewhere", "name members of this cluster"])
+}
+
+/// Lists of the authority: one that names our own certificate, and one that is long overdue.
+#[test]
+fn a_revocation_list_that_names_us_or_is_overdue_is_told() -> Outcome {
+    let stage = Stage::new("lists", "lists.local")?;
+    let mut settings = stage.settings("lists-a", "worker")?;
+    settings["tls"]["crlPath"] = json!("list.pem");
+    let registrar = Registrar::open(&stage.home().join("ca"), None)?;
+    let put = |text: String| std::fs::write(stage.home().join("list.pem"), text);
+
+    let (overdue, grace) = (SystemTime::now() - 40 * DAY, json!("90.00:00:00"));
+    put(registrar.crl(overdue)?)?;
+    fails(&stage, &settings, "revocation list", &["has been due for", "newest list"])?;
+    // Within its grace it is a warning with the time that is left.
+    settings["tls"]["crlGrace"] = grace;
+    let config = stage.write("doctor.json", &settings)?;
+    let (lines, code) = doctor(&stage, &config, "revocation list")?;
+    let [line] = &lines[..] else { return Err(format!("{lines:?}").into()) };
+    assert!(line.starts_with("WARN") && line.contains("handshakes fail in"), "{line}");
+    assert_eq!(code, Some(0));
+
+    registrar.revoke(Target::Node("lists-a"), Reason::KeyCompromise, SystemTime::now())?;
+    put(registrar.crl(SystemTime::now())?)?;
+    fails(&stage, &settings, "certificate", &["revoked"])
 }
 
 #[test]

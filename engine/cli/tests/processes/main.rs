@@ -15,6 +15,7 @@ mod doctor;
 mod environment;
 mod lives;
 mod manual;
+mod newcomer;
 mod owner;
 mod page;
 mod remote;
