@@ -4,4 +4,5 @@
 //! `MESH_GOSSIP_C_SUITE=full` runs every program in every form; otherwise each runs in some.
 
 mod checks;
+mod programs;
 mod support;

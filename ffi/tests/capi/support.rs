@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
+use engine::bootstrap::{CaValidity, CertificateAuthority, Existing, Subject};
+
 pub(crate) fn ffi() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -64,7 +66,11 @@ pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(crate) fn new(name: &str) -> Self {
-        let name = format!("{name}-{}", std::process::id());
+        Self::at(&format!("{name}-{}", std::process::id()))
+    }
+
+    /// One that every run finds again, since nobody drops it.
+    pub(crate) fn at(name: &str) -> Self {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&directory).expect("cargo's own directory is writable");
         Self(directory)
@@ -78,5 +84,86 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether `tool` can be run; says so where it cannot.
+pub(crate) fn has(tool: &str) -> bool {
+    let mut ask = Command::new(tool);
+    let found = ask.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found.is_ok_and(|status| status.success()) {
+        return true;
+    }
+    tell(&format!("SKIPPED: {tool}"));
+    false
+}
+
+/// Where the product is installed.
+pub(crate) struct Prefix(Scratch);
+
+impl Prefix {
+    /// One for all tests.
+    pub(crate) fn shared() -> &'static Self {
+        static PREFIX: LazyLock<Prefix> = LazyLock::new(|| {
+            let scratch = Scratch::at("prefix");
+            let mut install = capi("install");
+            install.arg("--product").arg(product()).arg("--prefix").arg(scratch.path());
+            succeed(&mut install);
+            Prefix(scratch)
+        });
+        &PREFIX
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn lib(&self) -> PathBuf {
+        self.path().join("lib")
+    }
+
+    pub(crate) fn include(&self) -> PathBuf {
+        self.path().join("include")
+    }
+
+    /// What the static library needs of the system.
+    pub(crate) fn native_libraries(&self) -> Vec<String> {
+        let list = std::fs::read_to_string(product().join("native-static-libs.txt")).unwrap();
+        list.split_whitespace().map(str::to_owned).collect()
+    }
+}
+
+/// Certificates of a mesh of one, and settings for it.
+pub(crate) struct Settings {
+    scratch: Scratch,
+    tls: serde_json::Value,
+}
+
+impl Settings {
+    pub(crate) fn new(name: &str) -> Self {
+        let scratch = Scratch::new(&format!("settings-{name}"));
+        let now = std::time::SystemTime::now();
+        let ca = CertificateAuthority::create("td.test", "c1", now, CaValidity::default()).unwrap();
+        let day = std::time::Duration::from_secs(86_400);
+        let issued = ca.issue(&Subject::new("n1", "worker"), now, day).unwrap();
+        let files = issued.write(scratch.path(), Existing::Refuse).unwrap();
+        let bundle = scratch.path().join("ca.pem");
+        std::fs::write(&bundle, ca.bundle_pem()).unwrap();
+        let tls = serde_json::json!({
+            "certificatePath": files.certificate, "keyPath": files.key, "caPath": bundle,
+            "trustDomain": "td.test"
+        });
+        Self { scratch, tls }
+    }
+
+    /// A file that asks for this backend.
+    pub(crate) fn file(&self, backend: &str) -> PathBuf {
+        let settings = serde_json::json!({"mesh": {"gossip": {
+            "nodeId": "n1", "role": "worker", "clusterId": "c1", "bindAddress": "127.0.0.1",
+            "port": 0, "control": {"port": 0}, "io": {"backend": backend}, "tls": self.tls
+        }}});
+        let file = self.scratch.path().join(format!("{backend}.json"));
+        std::fs::write(&file, settings.to_string()).unwrap();
+        file
     }
 }
