@@ -57,7 +57,7 @@ pub struct MeshGossipMember {
     pub mesh_version: MeshGossipBytes,
     /// `host:port` that it advertises.
     pub endpoint: MeshGossipBytes,
-    /// Its labels by name; NULL where it has none.
+    /// Its labels by name, `mesh_gossip_labels_stride` bytes apart; NULL where it has none.
     pub labels: *const MeshGossipLabel,
     /// How many.
     pub labels_len: usize,
@@ -92,6 +92,21 @@ const EMPTY: MeshGossipBytes = MeshGossipBytes { data: ptr::dangling(), len: 0 }
 
 impl MeshGossipBytes {
     pub(crate) const EMPTY: Self = EMPTY;
+}
+
+/// Bytes from one member to the next within a chunk, for who checks a library before its first
+/// chunk.
+// SAFETY: the prefix makes the name ours alone.
+#[unsafe(no_mangle)]
+pub extern "C" fn mesh_gossip_members_stride() -> usize {
+    size_of::<MeshGossipMember>()
+}
+
+/// Bytes from one label of a member to the next.
+// SAFETY: the prefix makes the name ours alone.
+#[unsafe(no_mangle)]
+pub extern "C" fn mesh_gossip_labels_stride() -> usize {
+    size_of::<MeshGossipLabel>()
 }
 
 /// Records with everything that they point to.

@@ -16,8 +16,8 @@ use engine::snapshot::Published;
 
 use crate::agent::MeshGossipAgent;
 use crate::code::{MESH_GOSSIP_ERR_NOT_FOUND, MeshGossipResult};
-use crate::error::Failure;
-use crate::guard::{Sealed, run};
+use crate::error::{Failure, MeshGossipError};
+use crate::guard::{Sealed, run, run_on};
 use crate::layout::{MeshGossipMember, Records, Source};
 
 /// The members as of one moment. Owned by the caller; given back with
@@ -167,9 +167,11 @@ impl Chunk {
     }
 }
 
-/// The newest view; NULL for NULL, for a handle of a parent process and after a defect. After the
-/// agent was stopped, the last one. Never blocks for long: whoever asks first after a change
-/// translates the chunks that changed.
+/// The newest view; NULL for NULL, for a handle of a parent process and after a defect:
+/// `mesh_gossip_snapshot_try_acquire` tells which. After the agent was stopped, the last one. Never
+/// blocks for long: whoever asks first after a change translates the chunks that changed. A view is
+/// never behind the events that were taken, and may be ahead of them: it has what is still to be
+/// told, and several changes of a member at once.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_snapshot_acquire(
@@ -182,6 +184,27 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_acquire(
         Ok(Some(snapshot)) => snapshot,
         Ok(None) | Err(_) => std::ptr::null(),
     }
+}
+
+/// The same with the reason where there is none.
+// SAFETY: the prefix makes the name ours alone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mesh_gossip_snapshot_try_acquire(
+    agent: *const MeshGossipAgent,
+    out: *mut *const MeshGossipSnapshot,
+    err: *mut *mut MeshGossipError,
+) -> MeshGossipResult {
+    let body = |agent: &MeshGossipAgent| {
+        if out.is_null() {
+            return Err(Failure::argument("out", "is NULL"));
+        }
+        let newest = Arc::into_raw(agent.gallery().newest());
+        // SAFETY: not null, and writable as the crate's contract says.
+        unsafe { out.write(newest) };
+        Ok(())
+    };
+    // SAFETY: handle and `err` are as the crate's contract says.
+    unsafe { run_on(agent, err, body) }
 }
 
 /// Gives a snapshot back; NULL is fine.

@@ -313,9 +313,16 @@ impl Seat {
                 | Event::Conflict(_)
                 | Event::Alarm(_)
                 | Event::RecordRejected { .. }
-                | Event::JoinComplete
-                | Event::Missed(_)
-                | Event::Overflow(_) => {}
+                | Event::JoinComplete => {}
+                // Told with what is lost here, so that losing the word loses no count.
+                Event::Missed(count) => {
+                    self.missed += count;
+                    continue;
+                }
+                Event::Overflow(count) => {
+                    self.lost += count;
+                    continue;
+                }
             }
             self.tell(event, outside);
         }
