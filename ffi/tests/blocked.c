@@ -1,7 +1,7 @@
 /* A host that does nothing for ten seconds is not missed, since the engine has threads of its own;
  * and what it did not take meanwhile is lost with a mark, to the last event. Argument: the directory
  * of a.json, b.json and c.json. */
-#include "check.h"
+#include "mesh.h"
 
 #include <signal.h>
 #include <sys/wait.h>

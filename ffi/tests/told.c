@@ -1,7 +1,7 @@
 /* What a host can learn without a guess: how far apart records stand, why there is no view, how it
  * is in touch with others, that events were lost, and when all ended. Argument: the directory of
  * a.json and b.json. */
-#include "check.h"
+#include "mesh.h"
 
 #include <sys/wait.h>
 

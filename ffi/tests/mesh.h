@@ -1,6 +1,6 @@
 /* What the programs of this directory that build a mesh share. */
-#ifndef CHECK_H
-#define CHECK_H
+#ifndef MESH_H
+#define MESH_H
 
 #include <mesh_gossip.h>
 #include <poll.h>
