@@ -796,6 +796,17 @@ mesh_gossip_result mesh_gossip_snapshot_chunk(const struct mesh_gossip_snapshot 
                                               size_t *stride);
 
 /*
+ What the members of a chunk point to, for who copies all of it at once, borrowed from the
+ snapshot: `*labels_len` labels in the order of their members, `mesh_gossip_labels_stride` bytes
+ apart, and the text that these and the members point into. Empty text may point elsewhere.
+ */
+mesh_gossip_result mesh_gossip_snapshot_chunk_arena(const struct mesh_gossip_snapshot *snapshot,
+                                                    size_t index,
+                                                    const struct mesh_gossip_label **labels,
+                                                    size_t *labels_len,
+                                                    struct mesh_gossip_bytes *text);
+
+/*
  Changes whenever the records of this chunk do, and is never used again within the process; 0
  where there is no such chunk.
  */

@@ -112,8 +112,10 @@ pub extern "C" fn mesh_gossip_labels_stride() -> usize {
 /// Records with everything that they point to.
 pub(crate) struct Records {
     pub(crate) members: Box<[MeshGossipMember]>,
-    _labels: Box<[MeshGossipLabel]>,
-    _strings: Box<[u8]>,
+    /// Of all members, in their order.
+    pub(crate) labels: Box<[MeshGossipLabel]>,
+    /// What all of these point into.
+    pub(crate) text: Box<[u8]>,
 }
 
 // SAFETY: the pointers lead into the boxes beside them, which nobody writes to again.
@@ -175,7 +177,7 @@ impl Records {
             }
             rest = others;
         }
-        Self { members: members.into_boxed_slice(), _labels: labels, _strings: strings }
+        Self { members: members.into_boxed_slice(), labels, text: strings }
     }
 }
 

@@ -17,6 +17,28 @@ static void strides(const mesh_gossip_agent *agent) {
   mesh_gossip_snapshot_release(view);
 }
 
+static void arena(const mesh_gossip_agent *agent) {
+  const mesh_gossip_snapshot *view;
+  const mesh_gossip_member *own;
+  const mesh_gossip_label *labels;
+  mesh_gossip_bytes text;
+  size_t len, stride;
+  CHECK(mesh_gossip_agent_set_label(agent, "rack", "r7", NULL) == MESH_GOSSIP_OK);
+  view = mesh_gossip_snapshot_acquire(agent);
+  CHECK(mesh_gossip_snapshot_chunk(view, 0, &own, &len, &stride) == MESH_GOSSIP_OK);
+  CHECK(mesh_gossip_snapshot_chunk_arena(view, 0, &labels, &len, &text) == MESH_GOSSIP_OK);
+  own = mesh_gossip_snapshot_local(view);
+  CHECK(len == 1 && own->labels == labels && is(labels->key, "rack"));
+  CHECK(own->node_id.data >= text.data && labels->value.data > own->node_id.data);
+  CHECK(labels->value.data + labels->value.len <= text.data + text.len);
+  CHECK(mesh_gossip_snapshot_chunk_arena(view, 99, &labels, &len, &text) ==
+        MESH_GOSSIP_ERR_NOT_FOUND);
+  CHECK(mesh_gossip_snapshot_chunk_arena(view, 0, NULL, &len, &text) == MESH_GOSSIP_ERR_ARGUMENT);
+  CHECK(mesh_gossip_snapshot_chunk_arena(NULL, 0, &labels, &len, &text) ==
+        MESH_GOSSIP_ERR_ARGUMENT);
+  mesh_gossip_snapshot_release(view);
+}
+
 static void why_there_is_no_view(const mesh_gossip_agent *agent) {
   const mesh_gossip_snapshot *view = NULL, *same = mesh_gossip_snapshot_acquire(agent);
   int status = 1;
@@ -105,6 +127,7 @@ int main(int argc, char **argv) {
   b = start(argv[1], "b", mesh_gossip_agent_address(a), 1, smallest);
   UNTIL(sees(a, "b", MESH_GOSSIP_STATUS_ALIVE) && sees(b, "a", MESH_GOSSIP_STATUS_ALIVE));
   strides(a);
+  arena(a);
   why_there_is_no_view(a);
   contacts(a, "b");
   a_loss_is_told(a, b);
