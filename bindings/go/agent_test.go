@@ -216,3 +216,15 @@ func TestDocumentsHealthAndCredentials(t *testing.T) {
 		t.Fatalf("a context that is over: %v", err)
 	}
 }
+
+func TestContactsTellRoundTripTimes(t *testing.T) {
+	agents := newAuthority(t).mesh("node-1", "node-2")
+	everyoneSees(t, "node-1 node-2", agents...)
+	other, _ := newest(t, agents[0]).MemberByNodeID("node-2")
+	eventually(t, "a round-trip time is measured", func() bool {
+		contacts, err := agents[0].Contacts(context.Background())
+		must(t, err)
+		contact := contacts[other.ID]
+		return contact.RTT > 0 && contact.RTT < patience && time.Since(contact.Last) < patience
+	})
+}

@@ -75,6 +75,40 @@ func (a *Agent) MetricsText(ctx context.Context) (string, error) {
 	return string(text), err
 }
 
+// Contact is what an agent's own exchanges with one member showed.
+type Contact struct {
+	// Last is when a datagram of it came last.
+	Last time.Time
+	// RTT is the smoothed round-trip time; 0: none was measured.
+	RTT time.Duration
+}
+
+// Contacts tells round-trip times and last contacts, of those members that this agent has exchanged
+// anything with. It waits like [Agent.Health].
+func (a *Agent) Contacts(ctx context.Context) (map[MemberID]Contact, error) {
+	return within(ctx, func(timeout time.Duration) (map[MemberID]Contact, error) {
+		var contacts *C.mesh_gossip_contacts
+		err := a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+			return C.mesh_gossip_agent_contacts(agent, milliseconds(timeout), &contacts, object)
+		})
+		if err != nil {
+			return nil, err
+		}
+		defer C.mesh_gossip_contacts_free(contacts)
+		count, stride := int(C.mesh_gossip_contacts_len(contacts)), uintptr(C.mesh_gossip_contacts_stride())
+		copies := make(map[MemberID]Contact, count)
+		first := unsafe.Pointer(C.mesh_gossip_contacts_at(contacts, 0))
+		for index := 0; index < count; index++ {
+			record := (*C.mesh_gossip_contact)(unsafe.Add(first, uintptr(index)*stride))
+			copies[memberID(&record.id)] = Contact{
+				Last: time.UnixMilli(int64(record.last_unix_ms)),
+				RTT:  time.Duration(record.rtt_us) * time.Microsecond,
+			}
+		}
+		return copies, nil
+	})
+}
+
 type documentOf func(*C.mesh_gossip_agent, C.uint64_t, **C.mesh_gossip_text, **C.mesh_gossip_error) C.mesh_gossip_result
 
 func (a *Agent) document(ctx context.Context, ask documentOf) ([]byte, error) {

@@ -83,6 +83,8 @@ func (l Labels) Map() map[string]string {
 // string, which the members share: two allocations a chunk, and one more for labels.
 func members(first *C.mesh_gossip_member, count int, stride uintptr) []Member {
 	var bytes, labels int
+	// A library may know more of a label than this package.
+	apart := uintptr(C.mesh_gossip_labels_stride())
 	record := func(index int) *C.mesh_gossip_member {
 		return (*C.mesh_gossip_member)(unsafe.Add(unsafe.Pointer(first), uintptr(index)*stride))
 	}
@@ -91,12 +93,13 @@ func members(first *C.mesh_gossip_member, count int, stride uintptr) []Member {
 		for _, text := range texts(member) {
 			bytes += int(text.len)
 		}
-		for _, label := range labelsOf(member) {
+		for at := 0; at < int(member.labels_len); at++ {
+			label := labelOf(member, at, apart)
 			bytes += int(label.key.len) + int(label.value.len)
 		}
 		labels += int(member.labels_len)
 	}
-	arena := arena{labels: make([]Label, 0, labels)}
+	arena := arena{labels: make([]Label, 0, labels), apart: apart}
 	arena.text.Grow(bytes)
 	copies := make([]Member, count)
 	for index := range copies {
@@ -110,6 +113,8 @@ func members(first *C.mesh_gossip_member, count int, stride uintptr) []Member {
 type arena struct {
 	text   strings.Builder
 	labels []Label
+	// From one label of the library to the next.
+	apart uintptr
 }
 
 func (a *arena) copy(to *Member, from *C.mesh_gossip_member) {
@@ -131,7 +136,8 @@ func (a *arena) copy(to *Member, from *C.mesh_gossip_member) {
 		Endpoint:        a.string(text[5]),
 	}
 	start := len(a.labels)
-	for _, label := range labelsOf(from) {
+	for at := 0; at < int(from.labels_len); at++ {
+		label := labelOf(from, at, a.apart)
 		a.labels = append(a.labels, Label{a.string(label.key), a.string(label.value)})
 	}
 	to.Labels.sorted = a.labels[start:len(a.labels):len(a.labels)]
@@ -149,8 +155,8 @@ func texts(member *C.mesh_gossip_member) [6]C.mesh_gossip_bytes {
 	}
 }
 
-func labelsOf(member *C.mesh_gossip_member) []C.mesh_gossip_label {
-	return unsafe.Slice(member.labels, int(member.labels_len))
+func labelOf(member *C.mesh_gossip_member, index int, apart uintptr) *C.mesh_gossip_label {
+	return (*C.mesh_gossip_label)(unsafe.Add(unsafe.Pointer(member.labels), uintptr(index)*apart))
 }
 
 // Bytes of the library, good for as long as their owner.

@@ -45,8 +45,18 @@ func check() error {
 		return &Error{Code: CodeABI, Message: fmt.Sprintf(
 			"this package speaks ABI %d, the library implements %d", uint32(C.MESH_GOSSIP_ABI_VERSION), uint32(found))}
 	}
-	if err := fits("event", uintptr(C.mesh_gossip_events_stride()), unsafe.Sizeof(C.mesh_gossip_event{})); err != nil {
-		return err
+	for _, record := range []struct {
+		name          string
+		stride, known uintptr
+	}{
+		{"member", uintptr(C.mesh_gossip_members_stride()), unsafe.Sizeof(C.mesh_gossip_member{})},
+		{"label", uintptr(C.mesh_gossip_labels_stride()), unsafe.Sizeof(C.mesh_gossip_label{})},
+		{"event", uintptr(C.mesh_gossip_events_stride()), unsafe.Sizeof(C.mesh_gossip_event{})},
+		{"contact", uintptr(C.mesh_gossip_contacts_stride()), unsafe.Sizeof(C.mesh_gossip_contact{})},
+	} {
+		if err := fits(record.name, record.stride, record.known); err != nil {
+			return err
+		}
 	}
 	var start C.mesh_gossip_start_options
 	code := C.mesh_gossip_start_options_init(&start, C.size_t(unsafe.Sizeof(start)))

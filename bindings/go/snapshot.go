@@ -148,9 +148,10 @@ func (a *Agent) Snapshot() (*Snapshot, error) {
 func (v *view) newest(agent *C.mesh_gossip_agent) (*Snapshot, error) {
 	v.mutex.Lock()
 	defer v.mutex.Unlock()
-	handle := C.mesh_gossip_snapshot_acquire(agent)
-	if handle == nil {
-		return nil, &Error{Code: CodePoisoned, Message: "the agent met a defect and has no view; close it and start anew"}
+	var handle *C.mesh_gossip_snapshot
+	var object *C.mesh_gossip_error
+	if err := failure(C.mesh_gossip_snapshot_try_acquire(agent, &handle, &object), object); err != nil {
+		return nil, err
 	}
 	if handle == v.handle {
 		C.mesh_gossip_snapshot_release(handle)

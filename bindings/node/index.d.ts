@@ -130,6 +130,13 @@ export interface Health {
   readonly draining: boolean;
 }
 
+export interface Contact {
+  /** When a datagram of it came last, Unix milliseconds. */
+  readonly last: number;
+  /** Smoothed round-trip time; null where none was measured. */
+  readonly rttMs: number | null;
+}
+
 /** A member of a mesh. Close it when done. Commands are carried out in the order of their calls. */
 export class Agent implements AsyncIterable<Event> {
   private constructor();
@@ -177,6 +184,8 @@ export class Agent implements AsyncIterable<Event> {
   /** The metrics in Prometheus' text format. */
   metrics(timeoutMs?: number): Promise<string>;
   health(timeoutMs?: number): Promise<Health>;
+  /** Our own exchanges with others, of those that this agent has exchanged anything with. */
+  contacts(timeoutMs?: number): Promise<Map<MemberId, Contact>>;
 
   /** Says goodbye and waits until enough members know; close the agent afterwards all the same. */
   leave(timeoutMs?: number): Promise<void>;

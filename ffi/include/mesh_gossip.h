@@ -219,7 +219,8 @@
 #define MESH_GOSSIP_EVENT_LEFT 5
 
 /*
- A member says something else of itself.
+ A member says something else of itself. Of several changes in short order the last one may be
+ the only one that is told.
  */
 #define MESH_GOSSIP_EVENT_UPDATED 6
 
@@ -264,22 +265,25 @@
 #define MESH_GOSSIP_EVENT_LEAVE_COMPLETE 14
 
 /*
- Events were lost because they were not taken: resynchronise from a snapshot.
+ Events were lost because they were not taken: resynchronise from a snapshot. It comes as soon as
+ there is room, and before what came after the loss.
  */
 #define MESH_GOSSIP_EVENT_OVERFLOW 15
 
 /*
- A member's host said this to everybody.
+ A member's host said this to everybody. Each comes once at most and in any order, also those of
+ one member; at once, whereas what is told of members may come up to five seconds later
+ (`mesh:gossip:events:delivery`).
  */
 #define MESH_GOSSIP_EVENT_BROADCAST 16
 
 /*
- A member's host said this to this agent alone.
+ A member's host said this to this agent alone. In any order; each comes once at most.
  */
 #define MESH_GOSSIP_EVENT_MESSAGE 17
 
 /*
- Broadcasts and messages were lost because they were not taken.
+ Broadcasts and messages were lost because they were not taken. Told as OVERFLOW is.
  */
 #define MESH_GOSSIP_EVENT_MISSED 18
 
@@ -323,6 +327,13 @@
  Owned by the caller; freed with `mesh_gossip_agent_free`.
  */
 typedef struct mesh_gossip_agent mesh_gossip_agent;
+
+/*
+ Contacts as of one moment, in no order: of the members that this agent has exchanged anything
+ with, which in a large mesh are some. Owned by the caller; freed with
+ `mesh_gossip_contacts_free`, before or after the agent.
+ */
+typedef struct mesh_gossip_contacts mesh_gossip_contacts;
 
 /*
  Why a call failed. Owned by whoever passed `err`; freed with `mesh_gossip_error_free`.
@@ -499,7 +510,7 @@ typedef struct mesh_gossip_member {
    */
   struct mesh_gossip_bytes endpoint;
   /*
-   Its labels by name; NULL where it has none.
+   Its labels by name, `mesh_gossip_labels_stride` bytes apart; NULL where it has none.
    */
   const struct mesh_gossip_label *labels;
   /*
@@ -521,7 +532,7 @@ typedef struct mesh_gossip_event {
    */
   uint32_t detail;
   /*
-   When, Unix milliseconds.
+   When, Unix milliseconds. OVERFLOW and MISSED: when the last of those that are lost was.
    */
   uint64_t at_unix_ms;
   /*
@@ -559,6 +570,24 @@ typedef struct mesh_gossip_event {
    */
   const struct mesh_gossip_member *member;
 } mesh_gossip_event;
+
+/*
+ Our own exchanges with one member.
+ */
+typedef struct mesh_gossip_contact {
+  /*
+   With whom.
+   */
+  uint8_t id[16];
+  /*
+   When a datagram of it came last, Unix milliseconds.
+   */
+  uint64_t last_unix_ms;
+  /*
+   Smoothed round-trip time, microseconds; 0: none was measured.
+   */
+  uint64_t rtt_us;
+} mesh_gossip_contact;
 
 #ifdef __cplusplus
 extern "C" {
@@ -651,6 +680,17 @@ mesh_gossip_result mesh_gossip_options_set(struct mesh_gossip_options *options,
 void mesh_gossip_options_free(struct mesh_gossip_options *options);
 
 /*
+ Bytes from one member to the next within a chunk, for who checks a library before its first
+ chunk.
+ */
+size_t mesh_gossip_members_stride(void);
+
+/*
+ Bytes from one label of a member to the next.
+ */
+size_t mesh_gossip_labels_stride(void);
+
+/*
  Starts an agent; `start` may be NULL. Returns once its ports are bound; joining the mesh goes
  on by itself and ends with a JOIN_COMPLETE event where there is anybody to join. Blocks while
  files are read and names looked up. Not from a callback.
@@ -699,11 +739,20 @@ const char *mesh_gossip_agent_node_id(const struct mesh_gossip_agent *agent);
 const char *mesh_gossip_agent_address(const struct mesh_gossip_agent *agent);
 
 /*
- The newest view; NULL for NULL, for a handle of a parent process and after a defect. After the
- agent was stopped, the last one. Never blocks for long: whoever asks first after a change
- translates the chunks that changed.
+ The newest view; NULL for NULL, for a handle of a parent process and after a defect:
+ `mesh_gossip_snapshot_try_acquire` tells which. After the agent was stopped, the last one. Never
+ blocks for long: whoever asks first after a change translates the chunks that changed. A view is
+ never behind the events that were taken, and may be ahead of them: it has what is still to be
+ told, and several changes of a member at once.
  */
 const struct mesh_gossip_snapshot *mesh_gossip_snapshot_acquire(const struct mesh_gossip_agent *agent);
+
+/*
+ The same with the reason where there is none.
+ */
+mesh_gossip_result mesh_gossip_snapshot_try_acquire(const struct mesh_gossip_agent *agent,
+                                                    const struct mesh_gossip_snapshot **out,
+                                                    struct mesh_gossip_error **err);
 
 /*
  Gives a snapshot back; NULL is fine.
@@ -745,6 +794,17 @@ mesh_gossip_result mesh_gossip_snapshot_chunk(const struct mesh_gossip_snapshot 
                                               const struct mesh_gossip_member **records,
                                               size_t *len,
                                               size_t *stride);
+
+/*
+ What the members of a chunk point to, for who copies all of it at once, borrowed from the
+ snapshot: `*labels_len` labels in the order of their members, `mesh_gossip_labels_stride` bytes
+ apart, and the text that these and the members point into. Empty text may point elsewhere.
+ */
+mesh_gossip_result mesh_gossip_snapshot_chunk_arena(const struct mesh_gossip_snapshot *snapshot,
+                                                    size_t index,
+                                                    const struct mesh_gossip_label **labels,
+                                                    size_t *labels_len,
+                                                    struct mesh_gossip_bytes *text);
 
 /*
  Changes whenever the records of this chunk do, and is never used again within the process; 0
@@ -809,7 +869,9 @@ size_t mesh_gossip_events_stride(void);
 void mesh_gossip_events_free(struct mesh_gossip_events *events);
 
 /*
- Sets a label of this member; NULL as the value removes it.
+ Sets a label of this member; NULL as the value removes it. It stands in the next snapshot here;
+ other members take five changes of a member at once and then one a second, always the latest, so
+ that a long burst of changes settles there about a second after its end.
  */
 mesh_gossip_result mesh_gossip_agent_set_label(const struct mesh_gossip_agent *agent,
                                                const char *key,
@@ -889,7 +951,7 @@ mesh_gossip_result mesh_gossip_agent_send_to(const struct mesh_gossip_agent *age
 /*
  Says something else of this member: a JSON object with any of `region`, `meshVersion`,
  `endpoint` (strings), `http3Support` (a boolean) and `labels` (an object of strings, in place
- of all labels). What is missing stays; a mistake changes nothing.
+ of all labels). What is missing stays; a mistake changes nothing. Seen by others as labels are.
  */
 mesh_gossip_result mesh_gossip_agent_set_metadata(const struct mesh_gossip_agent *agent,
                                                   const char *json,
@@ -944,6 +1006,35 @@ mesh_gossip_result mesh_gossip_agent_health(const struct mesh_gossip_agent *agen
                                             uint64_t timeout_ms,
                                             uint32_t *out,
                                             struct mesh_gossip_error **err);
+
+/*
+ Round-trip times and last contacts, waiting up to `timeout_ms` for the agent.
+ */
+mesh_gossip_result mesh_gossip_agent_contacts(const struct mesh_gossip_agent *agent,
+                                              uint64_t timeout_ms,
+                                              struct mesh_gossip_contacts **out,
+                                              struct mesh_gossip_error **err);
+
+/*
+ How many there are; 0 for NULL.
+ */
+size_t mesh_gossip_contacts_len(const struct mesh_gossip_contacts *contacts);
+
+/*
+ The contact at `index`, borrowed from the contacts; NULL where there is none.
+ */
+const struct mesh_gossip_contact *mesh_gossip_contacts_at(const struct mesh_gossip_contacts *contacts,
+                                                          size_t index);
+
+/*
+ Bytes from one contact to the next: the first is `mesh_gossip_contacts_at(contacts, 0)`.
+ */
+size_t mesh_gossip_contacts_stride(void);
+
+/*
+ Frees contacts; NULL is fine.
+ */
+void mesh_gossip_contacts_free(struct mesh_gossip_contacts *contacts);
 
 #ifdef __cplusplus
 }  // extern "C"

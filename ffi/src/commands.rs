@@ -13,7 +13,9 @@ use crate::error::{Failure, MeshGossipError};
 use crate::guard::run_on;
 use crate::text;
 
-/// Sets a label of this member; NULL as the value removes it.
+/// Sets a label of this member; NULL as the value removes it. It stands in the next snapshot here;
+/// other members take five changes of a member at once and then one a second, always the latest, so
+/// that a long burst of changes settles there about a second after its end.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_set_label(

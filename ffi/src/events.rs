@@ -23,7 +23,7 @@ pub struct MeshGossipEvent {
     pub kind: u32,
     /// LEFT: `MESH_GOSSIP_REASON_*`. RECOVERED: the status before, `MESH_GOSSIP_STATUS_*`.
     pub detail: u32,
-    /// When, Unix milliseconds.
+    /// When, Unix milliseconds. OVERFLOW and MISSED: when the last of those that are lost was.
     pub at_unix_ms: u64,
     /// OVERFLOW and MISSED: how many were lost. LEAVE_COMPLETE: how many members acknowledged.
     /// LEADER_CHANGED: the term.
@@ -57,7 +57,8 @@ pub const MESH_GOSSIP_EVENT_SUSPECTED: u32 = 3;
 pub const MESH_GOSSIP_EVENT_UNREACHABLE: u32 = 4;
 /// A member is gone.
 pub const MESH_GOSSIP_EVENT_LEFT: u32 = 5;
-/// A member says something else of itself.
+/// A member says something else of itself. Of several changes in short order the last one may be
+/// the only one that is told.
 pub const MESH_GOSSIP_EVENT_UPDATED: u32 = 6;
 /// A departed member is listed no longer.
 pub const MESH_GOSSIP_EVENT_FORGOTTEN: u32 = 7;
@@ -75,13 +76,16 @@ pub const MESH_GOSSIP_EVENT_RECORD_REJECTED: u32 = 12;
 pub const MESH_GOSSIP_EVENT_JOIN_COMPLETE: u32 = 13;
 /// The leave is done.
 pub const MESH_GOSSIP_EVENT_LEAVE_COMPLETE: u32 = 14;
-/// Events were lost because they were not taken: resynchronise from a snapshot.
+/// Events were lost because they were not taken: resynchronise from a snapshot. It comes as soon as
+/// there is room, and before what came after the loss.
 pub const MESH_GOSSIP_EVENT_OVERFLOW: u32 = 15;
-/// A member's host said this to everybody.
+/// A member's host said this to everybody. Each comes once at most and in any order, also those of
+/// one member; at once, whereas what is told of members may come up to five seconds later
+/// (`mesh:gossip:events:delivery`).
 pub const MESH_GOSSIP_EVENT_BROADCAST: u32 = 16;
-/// A member's host said this to this agent alone.
+/// A member's host said this to this agent alone. In any order; each comes once at most.
 pub const MESH_GOSSIP_EVENT_MESSAGE: u32 = 17;
-/// Broadcasts and messages were lost because they were not taken.
+/// Broadcasts and messages were lost because they were not taken. Told as OVERFLOW is.
 pub const MESH_GOSSIP_EVENT_MISSED: u32 = 18;
 /// The agent has stopped: the last event of all.
 pub const MESH_GOSSIP_EVENT_ENDED: u32 = 19;
@@ -140,8 +144,9 @@ fn bytes(bytes: &[u8]) -> MeshGossipBytes {
 
 fn translate(letter: Letter, local: MemberId) -> (MeshGossipEvent, Kept) {
     let (mut record, text, member) = match &letter {
-        Letter::Ended => {
-            (MeshGossipEvent { kind: MESH_GOSSIP_EVENT_ENDED, ..BLANK }, String::new(), None)
+        Letter::Ended(at_unix_ms) => {
+            let (kind, at_unix_ms) = (MESH_GOSSIP_EVENT_ENDED, *at_unix_ms);
+            (MeshGossipEvent { kind, at_unix_ms, ..BLANK }, String::new(), None)
         }
         Letter::Event(told) => {
             let (record, text) = of_event(&told.event);

@@ -57,7 +57,7 @@ pub struct MeshGossipMember {
     pub mesh_version: MeshGossipBytes,
     /// `host:port` that it advertises.
     pub endpoint: MeshGossipBytes,
-    /// Its labels by name; NULL where it has none.
+    /// Its labels by name, `mesh_gossip_labels_stride` bytes apart; NULL where it has none.
     pub labels: *const MeshGossipLabel,
     /// How many.
     pub labels_len: usize,
@@ -94,11 +94,28 @@ impl MeshGossipBytes {
     pub(crate) const EMPTY: Self = EMPTY;
 }
 
+/// Bytes from one member to the next within a chunk, for who checks a library before its first
+/// chunk.
+// SAFETY: the prefix makes the name ours alone.
+#[unsafe(no_mangle)]
+pub extern "C" fn mesh_gossip_members_stride() -> usize {
+    size_of::<MeshGossipMember>()
+}
+
+/// Bytes from one label of a member to the next.
+// SAFETY: the prefix makes the name ours alone.
+#[unsafe(no_mangle)]
+pub extern "C" fn mesh_gossip_labels_stride() -> usize {
+    size_of::<MeshGossipLabel>()
+}
+
 /// Records with everything that they point to.
 pub(crate) struct Records {
     pub(crate) members: Box<[MeshGossipMember]>,
-    _labels: Box<[MeshGossipLabel]>,
-    _strings: Box<[u8]>,
+    /// Of all members, in their order.
+    pub(crate) labels: Box<[MeshGossipLabel]>,
+    /// What all of these point into.
+    pub(crate) text: Box<[u8]>,
 }
 
 // SAFETY: the pointers lead into the boxes beside them, which nobody writes to again.
@@ -160,7 +177,7 @@ impl Records {
             }
             rest = others;
         }
-        Self { members: members.into_boxed_slice(), _labels: labels, _strings: strings }
+        Self { members: members.into_boxed_slice(), labels, text: strings }
     }
 }
 

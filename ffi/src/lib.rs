@@ -19,6 +19,7 @@ pub mod abi;
 pub mod agent;
 pub mod code;
 pub mod commands;
+pub mod contacts;
 pub mod documents;
 pub mod error;
 pub mod events;

@@ -85,7 +85,7 @@ fn wrong(field: &str, why: std::fmt::Arguments<'_>) -> Failure {
 
 /// Says something else of this member: a JSON object with any of `region`, `meshVersion`,
 /// `endpoint` (strings), `http3Support` (a boolean) and `labels` (an object of strings, in place
-/// of all labels). What is missing stays; a mistake changes nothing.
+/// of all labels). What is missing stays; a mistake changes nothing. Seen by others as labels are.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_set_metadata(

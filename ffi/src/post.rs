@@ -3,7 +3,7 @@
 //! A pigeonhole with a flag on it: a thread of ours moves events from the engine into it and raises
 //! the flag (an eventfd) with the first one; whoever takes the last one lowers it. When the hole is
 //! full the thread waits, the engine's own box fills behind it, and what is lost there is told by
-//! an event of its own.
+//! an event of its own once the thread goes on.
 //!
 //! Invariant: the descriptor is readable exactly while an event waits.
 
@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::{EventReader, HostEvent};
 
@@ -25,8 +26,8 @@ const CAPACITY: usize = 1_024;
 pub(crate) enum Letter {
     /// From the engine.
     Event(Box<HostEvent>),
-    /// There will be no more.
-    Ended,
+    /// There will be no more, since this time, Unix milliseconds.
+    Ended(u64),
 }
 
 pub(crate) struct Hole {
@@ -85,7 +86,8 @@ impl Hole {
                     filled.put(Letter::Event(Box::new(event)), &wake);
                 }
             }
-            filled.put(Letter::Ended, &wake);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            filled.put(Letter::Ended(now.as_millis() as u64), &wake);
         };
         let thread = thread::Builder::new().name("mesh-events".into()).spawn(body)?;
         Ok((hole, thread))

@@ -16,9 +16,9 @@ use engine::snapshot::Published;
 
 use crate::agent::MeshGossipAgent;
 use crate::code::{MESH_GOSSIP_ERR_NOT_FOUND, MeshGossipResult};
-use crate::error::Failure;
-use crate::guard::{Sealed, run};
-use crate::layout::{MeshGossipMember, Records, Source};
+use crate::error::{Failure, MeshGossipError};
+use crate::guard::{Sealed, run, run_on};
+use crate::layout::{MeshGossipBytes, MeshGossipLabel, MeshGossipMember, Records, Source};
 
 /// The members as of one moment. Owned by the caller; given back with
 /// `mesh_gossip_snapshot_release`, before or after the agent is freed.
@@ -167,9 +167,11 @@ impl Chunk {
     }
 }
 
-/// The newest view; NULL for NULL, for a handle of a parent process and after a defect. After the
-/// agent was stopped, the last one. Never blocks for long: whoever asks first after a change
-/// translates the chunks that changed.
+/// The newest view; NULL for NULL, for a handle of a parent process and after a defect:
+/// `mesh_gossip_snapshot_try_acquire` tells which. After the agent was stopped, the last one. Never
+/// blocks for long: whoever asks first after a change translates the chunks that changed. A view is
+/// never behind the events that were taken, and may be ahead of them: it has what is still to be
+/// told, and several changes of a member at once.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_snapshot_acquire(
@@ -182,6 +184,27 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_acquire(
         Ok(Some(snapshot)) => snapshot,
         Ok(None) | Err(_) => std::ptr::null(),
     }
+}
+
+/// The same with the reason where there is none.
+// SAFETY: the prefix makes the name ours alone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mesh_gossip_snapshot_try_acquire(
+    agent: *const MeshGossipAgent,
+    out: *mut *const MeshGossipSnapshot,
+    err: *mut *mut MeshGossipError,
+) -> MeshGossipResult {
+    let body = |agent: &MeshGossipAgent| {
+        if out.is_null() {
+            return Err(Failure::argument("out", "is NULL"));
+        }
+        let newest = Arc::into_raw(agent.gallery().newest());
+        // SAFETY: not null, and writable as the crate's contract says.
+        unsafe { out.write(newest) };
+        Ok(())
+    };
+    // SAFETY: handle and `err` are as the crate's contract says.
+    unsafe { run_on(agent, err, body) }
 }
 
 /// Gives a snapshot back; NULL is fine.
@@ -269,6 +292,41 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_chunk(
         unsafe { len.write(members.len()) };
         // SAFETY: likewise.
         unsafe { stride.write(size_of::<MeshGossipMember>()) };
+        Ok(())
+    };
+    // SAFETY: no error object is wanted.
+    unsafe { run(std::ptr::null_mut(), body) }
+}
+
+/// What the members of a chunk point to, for who copies all of it at once, borrowed from the
+/// snapshot: `*labels_len` labels in the order of their members, `mesh_gossip_labels_stride` bytes
+/// apart, and the text that these and the members point into. Empty text may point elsewhere.
+// SAFETY: the prefix makes the name ours alone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mesh_gossip_snapshot_chunk_arena(
+    snapshot: *const MeshGossipSnapshot,
+    index: usize,
+    labels: *mut *const MeshGossipLabel,
+    labels_len: *mut usize,
+    text: *mut MeshGossipBytes,
+) -> MeshGossipResult {
+    let body = || {
+        if labels.is_null() || labels_len.is_null() || text.is_null() {
+            return Err(Failure::argument("labels, labels_len or text", "is NULL"));
+        }
+        // SAFETY: null or a live snapshot, as the crate's contract says.
+        let snapshot = unsafe { snapshot.as_ref() };
+        let snapshot = snapshot.ok_or_else(|| Failure::argument("snapshot", "is NULL"))?;
+        let Some(chunk) = snapshot.chunks.get(index) else {
+            return Err(Failure::new(MESH_GOSSIP_ERR_NOT_FOUND, "no such chunk"));
+        };
+        let Records { labels: all, text: arena, .. } = &chunk.records;
+        // SAFETY: not null, and writable as the crate's contract says.
+        unsafe { labels.write(all.as_ptr()) };
+        // SAFETY: likewise.
+        unsafe { labels_len.write(all.len()) };
+        // SAFETY: likewise.
+        unsafe { text.write(MeshGossipBytes { data: arena.as_ptr(), len: arena.len() }) };
         Ok(())
     };
     // SAFETY: no error object is wanted.

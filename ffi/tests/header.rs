@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// In the order of the header.
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 16] = [
     "code",
     "abi",
     "error",
@@ -21,9 +21,10 @@ const SOURCES: [&str; 15] = [
     "metadata",
     "renewal",
     "documents",
+    "contacts",
 ];
 
-const OPAQUE_AND_RECORDS: [(&str, &str); 14] = [
+const OPAQUE_AND_RECORDS: [(&str, &str); 16] = [
     ("MeshGossipResult", "mesh_gossip_result"),
     ("MeshGossipError", "mesh_gossip_error"),
     ("MeshGossipText", "mesh_gossip_text"),
@@ -35,6 +36,8 @@ const OPAQUE_AND_RECORDS: [(&str, &str); 14] = [
     ("MeshGossipSnapshot", "mesh_gossip_snapshot"),
     ("MeshGossipEvents", "mesh_gossip_events"),
     ("MeshGossipEvent", "mesh_gossip_event"),
+    ("MeshGossipContacts", "mesh_gossip_contacts"),
+    ("MeshGossipContact", "mesh_gossip_contact"),
     ("MeshGossipMember", "mesh_gossip_member"),
     ("MeshGossipLabel", "mesh_gossip_label"),
     ("MeshGossipBytes", "mesh_gossip_bytes"),
@@ -91,7 +94,9 @@ fn generated() -> String {
 
 #[test]
 fn the_committed_header_is_what_the_sources_say() {
-    let path = root().join("include/mesh_gossip.h");
+    // Where a check plants a break.
+    let elsewhere = std::env::var_os("MESH_GOSSIP_HEADER").map(PathBuf::from);
+    let path = elsewhere.unwrap_or_else(|| root().join("include/mesh_gossip.h"));
     let generated = generated();
     if std::env::var_os("MESH_GOSSIP_WRITE_HEADER").is_some() {
         std::fs::write(&path, &generated).expect("the header is ours");

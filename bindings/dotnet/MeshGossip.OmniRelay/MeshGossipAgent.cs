@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Diagnostics;
 using System.Threading;
 using System.Threading.Tasks;
 using MeshGossip;
@@ -20,6 +21,8 @@ namespace OmniRelay.Core.Gossip
         private readonly MeshGossipOptions options;
         private Agent agent;
         private View translated;
+        private IReadOnlyDictionary<MemberId, Contact> contacts = new Dictionary<MemberId, Contact>();
+        private readonly Stopwatch asked = new Stopwatch();
         private MeshGossipClusterView view;
         private MeshGossipMemberMetadata local;
 
@@ -40,7 +43,8 @@ namespace OmniRelay.Core.Gossip
             get { Snapshot(); lock (gate) return local; }
         }
 
-        /// <summary>The view, the same object until something changes; the last one after a stop.</summary>
+        /// <summary>The view, the same object until something changes or a second is over, since
+        /// round-trip times change all the time; the last one after a stop.</summary>
         public MeshGossipClusterView Snapshot()
         {
             lock (gate)
@@ -94,7 +98,12 @@ namespace OmniRelay.Core.Gossip
 
         private void Translate(View now)
         {
-            if (ReferenceEquals(now, translated)) return;
+            bool same = ReferenceEquals(now, translated);
+            if (same && asked.IsRunning && asked.Elapsed < TimeSpan.FromSeconds(1)) return;
+            // A busy agent is asked again a second later; what is known of contacts stays.
+            try { contacts = agent.Contacts(TimeSpan.FromMilliseconds(100)); }
+            catch (MeshGossipException) { if (same) return; }
+            finally { asked.Restart(); }
             var members = new List<MeshGossipMemberSnapshot>(now.Members.Count);
             string localNode = agent.NodeId;
             foreach (var member in now.Members)
@@ -113,15 +122,19 @@ namespace OmniRelay.Core.Gossip
             translated = now;
         }
 
-        private static MeshGossipMemberSnapshot Snapshot(Member member, DateTimeOffset time)
+        private MeshGossipMemberSnapshot Snapshot(Member member, DateTimeOffset time)
         {
+            Contact contact;
+            contacts.TryGetValue(member.Id, out contact);
+            var last = contact == null ? (DateTimeOffset?)null : contact.Last;
             return new MeshGossipMemberSnapshot
             {
                 NodeId = member.NodeId,
                 Status = member.Status == MemberStatus.Alive ? MeshGossipMemberStatus.Alive
                     : member.Status == MemberStatus.Suspect ? MeshGossipMemberStatus.Suspect : MeshGossipMemberStatus.Left,
-                // Agreement on the living is continuous; the ABI's records tell no time of the others.
-                LastSeen = member.Status == MemberStatus.Alive ? time : (DateTimeOffset?)null,
+                // Agreement on the living is continuous; of the others it is our own last contact.
+                LastSeen = member.Status == MemberStatus.Alive ? time : last,
+                RoundTripTimeMs = contact == null ? null : contact.RoundTripTimeMs,
                 Metadata = new MeshGossipMemberMetadata
                 {
                     NodeId = member.NodeId, Role = member.Role, ClusterId = member.ClusterId, Region = member.Region,

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Concurrent;
+using System.Collections.Generic;
 using System.Runtime.InteropServices;
 using System.Threading;
 
@@ -19,8 +20,16 @@ namespace MeshGossip
             uint found = Native.abi_version();
             if (found != AbiVersion)
                 throw new MeshGossipException(ErrorCode.Abi, "the library speaks ABI " + found + ", wanted " + AbiVersion, null);
-            if ((ulong)Native.events_stride() < (ulong)sizeof(EventRecord))
-                throw new MeshGossipException(ErrorCode.Abi, "the library's event records are too short", null);
+            Fits("event", Native.events_stride(), sizeof(EventRecord));
+            Fits("member", Native.members_stride(), sizeof(MemberRecord));
+            Fits("label", Native.labels_stride(), sizeof(LabelRecord));
+            Fits("contact", Native.contacts_stride(), sizeof(ContactRecord));
+        }
+
+        private static void Fits(string what, UIntPtr stride, int known)
+        {
+            if ((ulong)stride < (ulong)known)
+                throw new MeshGossipException(ErrorCode.Abi, "the library's " + what + " records are too short", what);
         }
     }
 
@@ -101,12 +110,9 @@ namespace MeshGossip
         /// <summary>The newest view; the same object as long as nothing has changed.</summary>
         public View Snapshot()
         {
-            using (var snapshot = new SnapshotHandle(Native.snapshot_acquire(handle)))
-            {
-                if (snapshot.IsInvalid)
-                    throw new MeshGossipException(ErrorCode.Poisoned, "the agent has no view: forked, or a defect was met", null);
-                return views.Read(snapshot);
-            }
+            IntPtr raw, error;
+            Call.Check(Native.snapshot_try_acquire(handle, out raw, out error), error);
+            using (var snapshot = new SnapshotHandle(raw)) return views.Read(snapshot);
         }
 
         /// <summary>Takes the next event in order; false when none came in time, or none will come.</summary>
@@ -212,6 +218,26 @@ namespace MeshGossip
             IntPtr error;
             Call.Check(Native.agent_health(handle, Ms(timeout), out health, out error), error);
             return (Health)health;
+        }
+
+        /// <summary>Our own exchanges with others, by member: of those with whom there were any.</summary>
+        public IReadOnlyDictionary<MemberId, Contact> Contacts(TimeSpan timeout)
+        {
+            IntPtr contacts, error;
+            Call.Check(Native.agent_contacts(handle, Ms(timeout), out contacts, out error), error);
+            try
+            {
+                var found = new Dictionary<MemberId, Contact>();
+                ulong count = (ulong)Native.contacts_len(contacts);
+                for (ulong i = 0; i < count; i++)
+                {
+                    var record = (ContactRecord*)Native.contacts_at(contacts, (UIntPtr)i);
+                    double? rtt = record->RttUs == 0 ? (double?)null : record->RttUs / 1000.0;
+                    found[new MemberId(record->Id)] = new Contact(Time.FromUnixMs(record->LastUnixMs), rtt);
+                }
+                return found;
+            }
+            finally { Native.contacts_free(contacts); }
         }
 
         public void Leave(TimeSpan timeout)

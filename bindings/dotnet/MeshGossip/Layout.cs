@@ -84,6 +84,14 @@ namespace MeshGossip
         internal MemberRecord* Member;
     }
 
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe struct ContactRecord
+    {
+        internal fixed byte Id[16];
+        internal ulong LastUnixMs;
+        internal ulong RttUs;
+    }
+
     /// <summary>An agent. A call holds a reference, so that free never runs beside it.</summary>
     internal sealed class AgentHandle : SafeHandle
     {

@@ -63,8 +63,13 @@ namespace MeshGossip
             MeshVersion = record->MeshVersion.Text();
             Endpoint = record->Endpoint.Text();
             var labels = new Dictionary<string, string>(StringComparer.Ordinal);
-            for (int i = 0; i < checked((int)record->LabelsLength); i++)
-                labels[record->Labels[i].Key.Text()] = record->Labels[i].Value.Text();
+            // A library may know more of a label than this assembly.
+            ulong apart = (ulong)Native.labels_stride();
+            for (ulong i = 0; i < (ulong)record->LabelsLength; i++)
+            {
+                var label = (LabelRecord*)((byte*)record->Labels + i * apart);
+                labels[label->Key.Text()] = label->Value.Text();
+            }
             Labels = new ReadOnlyDictionary<string, string>(labels);
         }
 
@@ -83,6 +88,22 @@ namespace MeshGossip
         public string MeshVersion { get; private set; }
         public string Endpoint { get; private set; }
         public IReadOnlyDictionary<string, string> Labels { get; private set; }
+    }
+
+    /// <summary>What our own exchanges with one member showed.</summary>
+    public sealed class Contact
+    {
+        internal Contact(DateTimeOffset last, double? rttMs)
+        {
+            Last = last;
+            RoundTripTimeMs = rttMs;
+        }
+
+        /// <summary>When a datagram of it came last.</summary>
+        public DateTimeOffset Last { get; private set; }
+
+        /// <summary>Smoothed round-trip time; null where none was measured.</summary>
+        public double? RoundTripTimeMs { get; private set; }
     }
 
     /// <summary>The members as of one moment; holds nothing of the library.</summary>
@@ -148,8 +169,6 @@ namespace MeshGossip
             UIntPtr length, stride;
             Call.Check(Native.snapshot_chunk(snapshot, (UIntPtr)index, out records, out length, out stride), IntPtr.Zero);
             var chunk = new Member[checked((int)length)];
-            if (chunk.Length > 0 && (ulong)stride < (ulong)sizeof(MemberRecord))
-                throw new MeshGossipException(ErrorCode.Abi, "the library's member records are too short", null);
             for (int i = 0; i < chunk.Length; i++)
                 chunk[i] = new Member((MemberRecord*)((byte*)records + (ulong)i * (ulong)stride));
             return chunk;

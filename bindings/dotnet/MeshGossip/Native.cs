@@ -76,8 +76,29 @@ namespace MeshGossip
         [LibraryImport(Library, EntryPoint = "mesh_gossip_agent_address")]
         internal static partial IntPtr agent_address(AgentHandle agent);
 
-        [LibraryImport(Library, EntryPoint = "mesh_gossip_snapshot_acquire")]
-        internal static partial IntPtr snapshot_acquire(AgentHandle agent);
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_members_stride")]
+        internal static partial UIntPtr members_stride();
+
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_labels_stride")]
+        internal static partial UIntPtr labels_stride();
+
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_contacts_stride")]
+        internal static partial UIntPtr contacts_stride();
+
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_agent_contacts")]
+        internal static partial int agent_contacts(AgentHandle agent, ulong timeoutMs, out IntPtr contacts, out IntPtr err);
+
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_contacts_len")]
+        internal static partial UIntPtr contacts_len(IntPtr contacts);
+
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_contacts_at")]
+        internal static partial IntPtr contacts_at(IntPtr contacts, UIntPtr index);
+
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_contacts_free")]
+        internal static partial void contacts_free(IntPtr contacts);
+
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_snapshot_try_acquire")]
+        internal static partial int snapshot_try_acquire(AgentHandle agent, out IntPtr snapshot, out IntPtr err);
 
         [LibraryImport(Library, EntryPoint = "mesh_gossip_snapshot_release")]
         internal static partial void snapshot_release(IntPtr snapshot);
@@ -223,8 +244,29 @@ namespace MeshGossip
         [DllImport(Library, EntryPoint = "mesh_gossip_agent_address")]
         internal static extern IntPtr agent_address(AgentHandle agent);
 
-        [DllImport(Library, EntryPoint = "mesh_gossip_snapshot_acquire")]
-        internal static extern IntPtr snapshot_acquire(AgentHandle agent);
+        [DllImport(Library, EntryPoint = "mesh_gossip_members_stride")]
+        internal static extern UIntPtr members_stride();
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_labels_stride")]
+        internal static extern UIntPtr labels_stride();
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_contacts_stride")]
+        internal static extern UIntPtr contacts_stride();
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_agent_contacts")]
+        internal static extern int agent_contacts(AgentHandle agent, ulong timeoutMs, out IntPtr contacts, out IntPtr err);
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_contacts_len")]
+        internal static extern UIntPtr contacts_len(IntPtr contacts);
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_contacts_at")]
+        internal static extern IntPtr contacts_at(IntPtr contacts, UIntPtr index);
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_contacts_free")]
+        internal static extern void contacts_free(IntPtr contacts);
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_snapshot_try_acquire")]
+        internal static extern int snapshot_try_acquire(AgentHandle agent, out IntPtr snapshot, out IntPtr err);
 
         [DllImport(Library, EntryPoint = "mesh_gossip_snapshot_release")]
         internal static extern void snapshot_release(IntPtr snapshot);

@@ -33,6 +33,12 @@ internal static class OmniRelayTests
             Tests.True(view.LocalNodeId == "b" && view.SchemaVersion == "v1", "the view's head");
             Tests.True(view.Members[0].NodeId == "b" && view.Members[1].NodeId == "c", "the local one comes first");
             Tests.True(view.Members[1].Status == MeshGossipMemberStatus.Alive && view.Members[1].LastSeen != null, "c is alive");
+            for (int i = 0; agent.Snapshot().Members[1].RoundTripTimeMs == null; i++)
+            {
+                Tests.True(i < 4000, "a round-trip time is measured");
+                Thread.Sleep(5);
+            }
+            Tests.True(ReferenceEquals(agent.Snapshot(), agent.Snapshot()) || ReferenceEquals(agent.Snapshot(), agent.Snapshot()), "it is cached");
             Tests.True(agent.LocalMetadata.Labels["rack"] == "r1" && agent.LocalMetadata.Endpoint.Length > 0, "what it says of itself");
             agent.StopAsync().Wait();
             agent.StopAsync().Wait();

@@ -177,7 +177,7 @@ internal static class Tests
         throw new Exception("a disposed agent answered");
     }
 
-    // What was lost is told once there is room, together with the next event of its kind.
+    // What was lost is told once there is room, although nothing else happens.
     private static void Overflow()
     {
         using (var a = Start("a", null, 1, "16"))
@@ -193,21 +193,16 @@ internal static class Tests
             var taken = new HashSet<byte>();
             ulong missed = 0;
             MeshEvent next;
-            while (a.TryTakeEvent(out next, Second))
+            // Another look, as one that was lost late is told by itself.
+            while (a.TryTakeEvent(out next, missed == 0 ? TimeSpan.FromSeconds(30) : Second))
             {
                 if (next.Kind == EventKind.Missed) missed += next.Count;
                 if (next.Kind != EventKind.Broadcast) continue;
                 // Gossip promises each once, in any order.
                 True(taken.Add(next.Payload[0]), "each comes once");
             }
-            True(taken.Count < 100, "some were lost, taken " + taken.Count);
-            // Unless a late one has brought the word along already.
-            if (missed == 0)
-            {
-                b.Broadcast(9, new byte[] { 200 });
-                missed = Await(a, EventKind.Missed).Count;
-            }
-            True(missed > 0, "how many were lost");
+            True(missed > 0, "some were lost");
+            True((ulong)taken.Count + missed == 100, taken.Count + " taken and " + missed + " told as missed are all");
             Console.WriteLine("     " + taken.Count + " of 100 taken, " + missed + " told as missed");
         }
     }

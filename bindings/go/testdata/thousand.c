@@ -52,14 +52,17 @@ __attribute__((constructor)) static void fill(void) {
   }
 }
 
-const mesh_gossip_snapshot *mesh_gossip_snapshot_acquire(const mesh_gossip_agent *agent) {
+mesh_gossip_result mesh_gossip_snapshot_try_acquire(const mesh_gossip_agent *agent,
+                                                    const mesh_gossip_snapshot **out,
+                                                    mesh_gossip_error **err) {
   struct mesh_gossip_snapshot *snapshot = malloc(sizeof *snapshot);
-  (void)agent;
+  (void)agent, (void)err;
   if (snapshot == NULL) abort();
   memcpy(snapshot->last, shared[CHUNKS - 1], sizeof snapshot->last);
   snapshot->number = ++views;
   for (int index = 0; index < EACH; index++) snapshot->last[index].known.metadata_version = views;
-  return snapshot;
+  *out = snapshot;
+  return MESH_GOSSIP_OK;
 }
 
 void mesh_gossip_snapshot_release(const mesh_gossip_snapshot *snapshot) {

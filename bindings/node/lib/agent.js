@@ -166,6 +166,14 @@ class Agent {
     });
   }
 
+  /** Round-trip times and last contacts by member id. */
+  async contacts(timeoutMs = DOCUMENT_TIMEOUT_MS) {
+    const list = await this.#call(kinds.contacts, NO_TEXTS, timeoutMs);
+    return new Map(list.map(([id, last, us]) => {
+      return [id, Object.freeze({ last, rttMs: us === 0 ? null : us / 1000 })];
+    }));
+  }
+
   /** Says goodbye and waits until enough members know. */
   async leave(timeoutMs = 5000) {
     await this.#inOrder(kinds.leave, NO_TEXTS, timeoutMs);

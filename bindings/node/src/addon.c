@@ -24,6 +24,10 @@ static napi_value init(napi_env env, napi_value exports) {
   };
   napi_value kinds, version, features;
   if (mesh_gossip_check_abi() != MESH_GOSSIP_OK) return refuse(env);
+  if (!records_fit()) {
+    napi_throw_error(env, "MESH_GOSSIP_ERR_ABI", "the library's records are shorter than expected");
+    return NULL;
+  }
   TRY(napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions));
   kinds = call_kinds(env);
   version = value_string(env, mesh_gossip_version_string());

@@ -45,8 +45,9 @@ typedef struct work {
   uint64_t number;
   bool from_file;
   uint8_t id[16];
-  mesh_gossip_text *text; /* what it gives: one of these three */
+  mesh_gossip_text *text; /* what it gives: one of these four */
   mesh_gossip_agent *started;
+  mesh_gossip_contacts *contacts;
   uint32_t health;
   bool gives_health;
 } work;
@@ -78,6 +79,8 @@ napi_value call_agent(napi_env env, napi_callback_info info);
 napi_value call_kinds(napi_env env);
 
 /* read.c */
+bool records_fit(void);
+napi_value read_contacts(napi_env env, const mesh_gossip_contacts *contacts);
 napi_value read_events(napi_env env, napi_callback_info info);
 napi_value read_snapshot(napi_env env, napi_callback_info info);
 

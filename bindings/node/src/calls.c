@@ -84,6 +84,10 @@ static mesh_gossip_result run_health(work *work, mesh_gossip_error **err) {
   return mesh_gossip_agent_health(work->agent->raw, work->number, &work->health, err);
 }
 
+static mesh_gossip_result run_contacts(work *work, mesh_gossip_error **err) {
+  return mesh_gossip_agent_contacts(work->agent->raw, work->number, &work->contacts, err);
+}
+
 typedef struct kind {
   const char *name;
   mesh_gossip_result (*run)(work *work, mesh_gossip_error **err);
@@ -107,6 +111,7 @@ static const kind kinds[] = {
     {"leaders", run_leaders, 1, false, false},
     {"metrics", run_metrics, 0, false, false},
     {"health", run_health, 0, false, false},
+    {"contacts", run_contacts, 0, false, false},
 };
 
 /* Strings and nulls of an array; false with an exception pending. */

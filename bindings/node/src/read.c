@@ -8,6 +8,8 @@
 /* The size of the fields that are read here: a library may know more of them, never fewer. */
 #define MEMBER_SIZE (offsetof(mesh_gossip_member, labels_len) + sizeof(size_t))
 #define EVENT_SIZE (offsetof(mesh_gossip_event, member) + sizeof(const mesh_gossip_member *))
+#define LABEL_SIZE (offsetof(mesh_gossip_label, value) + sizeof(mesh_gossip_bytes))
+#define CONTACT_SIZE (offsetof(mesh_gossip_contact, rtt_us) + sizeof(uint64_t))
 
 static napi_status set(napi_env env, napi_value array, uint32_t index, napi_value value) {
   return value == NULL ? napi_generic_failure : napi_set_element(env, array, index, value);
@@ -33,10 +35,12 @@ static napi_status set_bigint(napi_env env, napi_value array, uint32_t index, ui
 
 /* [key, value, key, value...]. */
 static napi_value labels_of(napi_env env, const mesh_gossip_member *member) {
+  const uint8_t *first = (const uint8_t *)member->labels;
+  size_t stride = mesh_gossip_labels_stride();
   napi_value labels;
   TRY(napi_create_array_with_length(env, 2 * member->labels_len, &labels));
   for (uint32_t index = 0; index < member->labels_len; index++) {
-    const mesh_gossip_label *label = &member->labels[index];
+    const mesh_gossip_label *label = (const void *)(first + index * stride);
     TRY(set(env, labels, 2 * index, value_text(env, label->key)));
     TRY(set(env, labels, 2 * index + 1, value_text(env, label->value)));
   }
@@ -90,11 +94,6 @@ static napi_value event_of(napi_env env, const void *record) {
   return fields;
 }
 
-static napi_value throw_layout(napi_env env) {
-  napi_throw_error(env, "MESH_GOSSIP_ERR_ABI", "the library's records are shorter than expected");
-  return NULL;
-}
-
 /* A scope for each record, so that the values of a long chunk do not pile up in one. */
 static napi_status add(napi_env env, napi_value array, uint32_t index, const void *record,
                        napi_value (*convert)(napi_env env, const void *record)) {
@@ -106,11 +105,38 @@ static napi_status add(napi_env env, napi_value array, uint32_t index, const voi
   return status;
 }
 
+/* [id, last contact, round-trip time in microseconds] each. */
+static napi_value contact_of(napi_env env, const void *record) {
+  const mesh_gossip_contact *contact = record;
+  napi_value fields;
+  TRY(napi_create_array_with_length(env, 3, &fields));
+  TRY(set(env, fields, 0, value_id(env, contact->id)));
+  TRY(set_number(env, fields, 1, contact->last_unix_ms));
+  TRY(set_number(env, fields, 2, contact->rtt_us));
+  return fields;
+}
+
+napi_value read_contacts(napi_env env, const mesh_gossip_contacts *contacts) {
+  size_t len = mesh_gossip_contacts_len(contacts), stride = mesh_gossip_contacts_stride();
+  const uint8_t *first = (const uint8_t *)mesh_gossip_contacts_at(contacts, 0);
+  napi_value list;
+  TRY(napi_create_array_with_length(env, len, &list));
+  for (uint32_t index = 0; index < len; index++) {
+    TRY(add(env, list, index, first + index * stride, contact_of));
+  }
+  return list;
+}
+
+bool records_fit(void) {
+  return mesh_gossip_members_stride() >= MEMBER_SIZE &&
+         mesh_gossip_labels_stride() >= LABEL_SIZE && mesh_gossip_events_stride() >= EVENT_SIZE &&
+         mesh_gossip_contacts_stride() >= CONTACT_SIZE;
+}
+
 static napi_value batch_of(napi_env env, const mesh_gossip_events *events) {
   size_t len = mesh_gossip_events_len(events), stride = mesh_gossip_events_stride();
   const uint8_t *first = (const uint8_t *)mesh_gossip_events_at(events, 0);
   napi_value batch;
-  if (stride < EVENT_SIZE) return throw_layout(env);
   TRY(napi_create_array_with_length(env, len, &batch));
   for (uint32_t index = 0; index < len; index++) {
     TRY(add(env, batch, index, first + index * stride, event_of));
@@ -145,9 +171,9 @@ static napi_value chunk_of(napi_env env, const mesh_gossip_snapshot *snapshot, s
   const mesh_gossip_member *records = NULL;
   size_t len = 0, stride = 0;
   napi_value members;
-  if (mesh_gossip_snapshot_chunk(snapshot, index, &records, &len, &stride) != MESH_GOSSIP_OK ||
-      (len > 0 && stride < MEMBER_SIZE)) {
-    return throw_layout(env);
+  if (mesh_gossip_snapshot_chunk(snapshot, index, &records, &len, &stride) != MESH_GOSSIP_OK) {
+    napi_throw_error(env, "MESH_GOSSIP_ERR_NOT_FOUND", "a chunk of the view cannot be read");
+    return NULL;
   }
   TRY(napi_create_array_with_length(env, len, &members));
   for (uint32_t at = 0; at < len; at++) {
@@ -204,14 +230,16 @@ napi_value read_snapshot(napi_env env, napi_callback_info info) {
   size_t count = 3;
   double known_generation;
   agent *agent;
-  const mesh_gossip_snapshot *snapshot;
+  const mesh_gossip_snapshot *snapshot = NULL;
+  mesh_gossip_error *err = NULL;
+  mesh_gossip_result code;
   TRY(napi_get_cb_info(env, info, &count, arguments, NULL, NULL));
   agent = agent_of(env, arguments[0]);
   if (agent == NULL) return NULL;
   TRY(napi_get_value_double(env, arguments[1], &known_generation));
   if (agent->closing) return value_outcome(env, MESH_GOSSIP_ERR_STOPPED, NULL, NULL);
-  snapshot = mesh_gossip_snapshot_acquire(agent->raw);
-  if (snapshot == NULL) return value_outcome(env, MESH_GOSSIP_ERR_POISONED, NULL, NULL);
+  code = mesh_gossip_snapshot_try_acquire(agent->raw, &snapshot, &err);
+  if (code != MESH_GOSSIP_OK) return value_outcome(env, code, err, NULL);
   value = snapshot_of(env, snapshot, known_generation, arguments[2]);
   mesh_gossip_snapshot_release(snapshot);
   return value == NULL ? NULL : value_outcome(env, MESH_GOSSIP_OK, NULL, value);

@@ -19,6 +19,7 @@ void work_free(work *work) {
   free(work->bytes);
   mesh_gossip_error_free(work->err);
   mesh_gossip_text_free(work->text);
+  mesh_gossip_contacts_free(work->contacts);
   if (work->started != NULL) mesh_gossip_agent_free(work->started);
   free(work);
 }
@@ -43,6 +44,8 @@ static napi_value result_of(napi_env env, work *work) {
   } else if (work->text != NULL) {
     mesh_gossip_bytes bytes = {mesh_gossip_text_data(work->text), mesh_gossip_text_len(work->text)};
     value = value_text(env, bytes);
+  } else if (work->contacts != NULL) {
+    value = read_contacts(env, work->contacts);
   } else if (work->gives_health) {
     TRY(napi_create_uint32(env, work->health, &value));
   }

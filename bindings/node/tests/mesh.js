@@ -70,7 +70,7 @@ function alive(agent) {
 
 async function until(holds, what, timeoutMs = 30_000) {
   const deadline = performance.now() + timeoutMs;
-  while (!holds()) {
+  while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`in ${timeoutMs} ms it did not come to pass: ${what}`);
     await new Promise((resolve) => { setTimeout(resolve, 5); });
   }

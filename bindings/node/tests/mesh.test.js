@@ -125,3 +125,15 @@ test('who leaves has left for the others, and its events end in order', limits, 
   assert.equal((await told).at(-1).reason, 'left');
   assert.equal(alive(first), 1);
 });
+
+test('contacts tell round-trip times', limits, async () => {
+  const first = await mesh.start('contact-1');
+  const second = await mesh.start('contact-2', { seedPeers: first.address });
+  await until(() => first.snapshot().byNodeId('contact-2')?.status === 'alive');
+  const { id } = first.snapshot().byNodeId('contact-2');
+  let contact;
+  await until(async () => { contact = (await first.contacts()).get(id); return contact?.rttMs; });
+  assert.ok(contact.rttMs > 0 && contact.rttMs < 10_000 && Math.abs(contact.last - Date.now()) < 60_000);
+  await first.close();
+  await second.close();
+});

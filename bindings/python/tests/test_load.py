@@ -25,8 +25,9 @@ def test_the_package_carries_the_library_of_its_version():
 def stand_in(**changed):
     functions = {
         "mesh_gossip_abi_version": lambda: 1,
-        "mesh_gossip_events_stride": lambda: ffi.sizeof("mesh_gossip_event"),
     }
+    for what in ("member", "label", "event", "contact"):
+        functions[f"mesh_gossip_{what}s_stride"] = lambda what=what: ffi.sizeof(f"mesh_gossip_{what}")
     return SimpleNamespace(**{**functions, **changed})
 
 
@@ -34,8 +35,9 @@ def test_another_library_is_refused():
     _library.check(stand_in(), "stand-in")
     with pytest.raises(ImportError, match="implements ABI 2, this package speaks ABI 1"):
         _library.check(stand_in(mesh_gossip_abi_version=lambda: 2), "stand-in")
-    with pytest.raises(ImportError, match="8 bytes apart"):
-        _library.check(stand_in(mesh_gossip_events_stride=lambda: 8), "stand-in")
+    for what in ("member", "label", "event", "contact"):
+        with pytest.raises(ImportError, match=f"{what}s are 8 bytes apart"):
+            _library.check(stand_in(**{f"mesh_gossip_{what}s_stride": lambda: 8}), "stand-in")
     with pytest.raises(ImportError, match="lacks a function"):
         _library.check(SimpleNamespace(), "stand-in")
     with pytest.raises(ImportError, match="not loaded"):

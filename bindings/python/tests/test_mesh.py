@@ -146,3 +146,13 @@ def test_a_cancelled_listener_loses_nothing(mesh):
 
     heard = asyncio.run(run())
     assert isinstance(heard[0], Updated) and isinstance(heard[-1], Ended)
+
+
+def test_contacts_tell_round_trip_times(mesh):
+    first = mesh.start("node-1")
+    second = mesh.start("node-2", seedPeers=[first.address])
+    wait_until(lambda: sees(first, "node-1", "node-2") and sees(second, "node-1", "node-2"))
+    other = first.snapshot().named("node-2").id
+    wait_until(lambda: other in first.contacts() and first.contacts()[other].rtt_ms)
+    contact = first.contacts()[other]
+    assert 0 < contact.rtt_ms < 10_000 and abs(contact.last_unix_ms / 1000 - time.time()) < 60

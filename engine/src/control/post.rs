@@ -1,20 +1,22 @@
 //! Events on their way from the control thread to the host, in batches (rule D-16).
 //!
 //! A letter box with two ends: the control thread drops events in, and what belongs together
-//! reaches the host together. When the box is full the newest events are dropped, counted, and the
-//! host is told how many as soon as there is room. What other hosts say goes at once, each by itself,
-//! and has a box of its own of the same size, so that it takes no room from what is told of members.
+//! reaches the host together. When the box is full the newest events are dropped and counted, and
+//! whoever makes room finds a note of how many, whether or not anything else happens. What other
+//! hosts say goes at once, each by itself, and has a box of its own of the same size, so that it
+//! takes no room from what is told of members.
 //!
-//! Invariants: no more than the agreed number of events waits, gathered or ready; the order of events
-//! of members is kept; nobody here waits for the host.
+//! Invariants: no more than the agreed number of events waits, gathered or ready; a note takes no
+//! room, and there is at most one for each time that room was made; the order of events of members
+//! is kept; what is gone is told before anything that came after it; nobody here waits for the host.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver, Sender};
-use mesh_gossip_proto::Event;
 use mesh_gossip_proto::batch::{Batches, Delivery};
+use mesh_gossip_proto::{Event, WallTime};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -25,19 +27,78 @@ use crate::clock::Clock;
 #[derive(Clone)]
 pub(crate) struct Mailbox {
     batches: Receiver<Vec<HostEvent>>,
-    waiting: Arc<Boxes>,
+    boxes: Arc<Boxes>,
+    /// To ask for a note; it keeps nothing alive.
+    letters: mpsc::WeakUnboundedSender<Letter>,
 }
 
-/// How many events wait: of members, and of what hosts say.
-#[derive(Default)]
+/// On its way to whoever gathers.
+enum Letter {
+    Event(HostEvent),
+    /// Tell what is gone of this box.
+    Gone(Kind),
+}
+
+/// Which box.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Members,
+    Hosts,
+}
+
+/// Both boxes, of one size.
 struct Boxes {
-    members: AtomicUsize,
-    hosts: AtomicUsize,
+    most: usize,
+    members: Fill,
+    hosts: Fill,
+}
+
+/// How full a box is, and what did not fit.
+#[derive(Default)]
+struct Fill {
+    waiting: AtomicUsize,
+    /// Events that there was no room for since the host was last told,
+    gone: AtomicU64,
+    /// and when the last of them happened.
+    gone_at: AtomicU64,
 }
 
 impl Boxes {
-    fn of(&self, event: &Event) -> &AtomicUsize {
-        if is_of_hosts(event) { &self.hosts } else { &self.members }
+    fn of(&self, kind: Kind) -> &Fill {
+        match kind {
+            Kind::Members => &self.members,
+            Kind::Hosts => &self.hosts,
+        }
+    }
+
+    // The three below are in one order for all threads: whoever makes room sees what is gone, or
+    // whoever loses an event sees the room.
+    fn has_room(&self, kind: Kind) -> bool {
+        self.of(kind).waiting.load(Ordering::SeqCst) < self.most
+    }
+
+    fn make_room(&self, kind: Kind) {
+        self.of(kind).waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn has_lost(&self, kind: Kind) -> bool {
+        self.of(kind).gone.load(Ordering::SeqCst) > 0
+    }
+
+    fn lose(&self, kind: Kind, count: u64, at: WallTime) {
+        self.of(kind).gone_at.store(at.0, Ordering::SeqCst);
+        self.of(kind).gone.fetch_add(count, Ordering::SeqCst);
+    }
+
+    /// A note of what is gone, where something is.
+    fn note(&self, kind: Kind) -> Option<HostEvent> {
+        let gone = self.of(kind).gone.swap(0, Ordering::SeqCst);
+        let at = WallTime(self.of(kind).gone_at.load(Ordering::SeqCst));
+        let event = match kind {
+            Kind::Members => Event::Overflow(gone),
+            Kind::Hosts => Event::Missed(gone),
+        };
+        (gone > 0).then_some(HostEvent { at, event })
     }
 }
 
@@ -54,7 +115,16 @@ impl Mailbox {
 
     fn taken(&self, batch: Vec<HostEvent>) -> Vec<HostEvent> {
         for taken in &batch {
-            self.waiting.of(&taken.event).fetch_sub(1, Ordering::AcqRel);
+            if let Some(kind) = takes_room(&taken.event) {
+                self.boxes.make_room(kind);
+            }
+        }
+        for kind in [Kind::Members, Kind::Hosts] {
+            let untold = self.boxes.has_lost(kind) && self.boxes.has_room(kind);
+            if untold && let Some(letters) = self.letters.upgrade() {
+                // Whoever gathers tells what is left when it ends.
+                let _ = letters.send(Letter::Gone(kind));
+            }
         }
         batch
     }
@@ -62,102 +132,149 @@ impl Mailbox {
 
 /// The control thread's end, on its way there.
 pub(crate) struct Outbox {
-    batches: Sender<Vec<HostEvent>>,
-    waiting: Arc<Boxes>,
-    most: usize,
-    delivery: Delivery,
+    post: Post,
+    sorting: Sorting,
 }
 
 /// A letter box for `most` events.
 pub(crate) fn letter_box(most: usize, delivery: Delivery) -> (Outbox, Mailbox) {
-    // Bounded by what `waiting` admits: a bounded channel would reserve all places at once.
+    // Bounded by what the boxes admit: a bounded channel would reserve all places at once.
     let (sender, batches) = channel::unbounded();
-    let waiting = Arc::new(Boxes::default());
-    let outbox = Outbox { batches: sender, waiting: Arc::clone(&waiting), most, delivery };
-    (outbox, Mailbox { batches, waiting })
+    let (letters, arriving) = mpsc::unbounded_channel();
+    let boxes = Boxes { most, members: Fill::default(), hosts: Fill::default() };
+    let boxes = Arc::new(boxes);
+    let mailbox = Mailbox { batches, boxes: Arc::clone(&boxes), letters: letters.downgrade() };
+    let gathered = Batches::new(delivery);
+    let sorting = Sorting { arriving, gathered, sender, boxes: Arc::clone(&boxes) };
+    (Outbox { post: Post { letters, boxes }, sorting }, mailbox)
 }
 
 /// Takes events and hands them to the task that gathers them.
 pub(super) struct Post {
-    letters: mpsc::UnboundedSender<HostEvent>,
-    waiting: Arc<Boxes>,
-    most: usize,
-    /// Events that the box had no room for since the host was last told,
-    lost: u64,
-    /// and of what other hosts said.
-    missed: u64,
+    letters: mpsc::UnboundedSender<Letter>,
+    boxes: Arc<Boxes>,
 }
 
 impl Outbox {
     /// The post, and the task that has to run for it.
     pub(super) fn open(self) -> (Post, impl Future<Output = ()> + 'static) {
-        let (letters, arriving) = mpsc::unbounded_channel();
-        let post = Post {
-            letters,
-            waiting: Arc::clone(&self.waiting),
-            most: self.most,
-            lost: 0,
-            missed: 0,
-        };
-        (post, self.deliver(arriving))
-    }
-
-    /// Gathers what arrives until nothing more can.
-    async fn deliver(self, mut arriving: mpsc::UnboundedReceiver<HostEvent>) {
-        let clock = Clock::start();
-        let mut batches = Batches::new(self.delivery);
-        loop {
-            let letter = match batches.due() {
-                None => Ok(arriving.recv().await),
-                Some(due) => timeout(due.since(clock.now()), arriving.recv()).await,
-            };
-            match letter {
-                Ok(Some(letter)) if is_of_hosts(&letter.event) => self.hand_over(vec![letter]),
-                Ok(Some(letter)) => {
-                    let urgent = ends_a_batch(&letter.event);
-                    batches.add(clock.now(), letter);
-                    if urgent && let Some(batch) = batches.take() {
-                        self.hand_over(batch);
-                    }
-                }
-                Ok(None) => return,
-                Err(_due) => {}
-            }
-            while let Some(batch) = batches.take_due(clock.now()) {
-                self.hand_over(batch);
-            }
-        }
-    }
-
-    fn hand_over(&self, batch: Vec<HostEvent>) {
-        // The host's end is gone: it does not listen, which is its right.
-        let _ = self.batches.send(batch);
+        (self.post, self.sorting.deliver())
     }
 }
 
 impl Post {
     /// Posts an event; says how many were lost by it, none or one.
     pub(super) fn post(&mut self, event: HostEvent) -> u64 {
-        let of_hosts = is_of_hosts(&event.event);
-        let gone = if of_hosts { self.missed } else { self.lost };
-        let word = if of_hosts { Event::Missed(gone) } else { Event::Overflow(gone) };
-        let told = gone > 0 && self.offer(HostEvent { at: event.at, event: word });
-        let lost = u64::from(!self.offer(event));
-        let gone = if told { lost } else { gone + lost };
-        *(if of_hosts { &mut self.missed } else { &mut self.lost }) = gone;
-        lost
+        let kind = if is_of_hosts(&event.event) { Kind::Hosts } else { Kind::Members };
+        if let Event::Overflow(count) | Event::Missed(count) = event.event {
+            // Lost on the way here, and told with what is lost here.
+            self.lose(kind, count, event.at);
+            return 0;
+        }
+        // Nobody else posts, so the box only gets emptier in between.
+        if !self.boxes.has_room(kind) {
+            self.lose(kind, 1, event.at);
+            return 1;
+        }
+        if self.boxes.has_lost(kind) {
+            self.send(Letter::Gone(kind));
+        }
+        self.boxes.of(kind).waiting.fetch_add(1, Ordering::SeqCst);
+        self.send(Letter::Event(event));
+        0
     }
 
-    fn offer(&self, event: HostEvent) -> bool {
-        let waiting = self.waiting.of(&event.event);
-        // Nobody else posts, so the box only gets emptier in between.
-        let room = waiting.load(Ordering::Acquire) < self.most;
-        if room {
-            waiting.fetch_add(1, Ordering::AcqRel);
-            // The task ends with the agent, and then nobody is left to be told.
-            let _ = self.letters.send(event);
+    fn lose(&self, kind: Kind, count: u64, at: WallTime) {
+        self.boxes.lose(kind, count, at);
+        // Room may have been made meanwhile by somebody who found nothing gone.
+        if self.boxes.has_room(kind) {
+            self.send(Letter::Gone(kind));
         }
-        room
+    }
+
+    fn send(&self, letter: Letter) {
+        // The task ends with the agent, and then nobody is left to be told.
+        let _ = self.letters.send(letter);
+    }
+}
+
+/// Gathers what arrives, and hands over what is left when it is dropped, as it is at a stop.
+struct Sorting {
+    arriving: mpsc::UnboundedReceiver<Letter>,
+    gathered: Batches<HostEvent>,
+    sender: Sender<Vec<HostEvent>>,
+    boxes: Arc<Boxes>,
+}
+
+impl Sorting {
+    /// Gathers what arrives until nothing more can.
+    async fn deliver(mut self) {
+        let clock = Clock::start();
+        loop {
+            let letter = match self.gathered.due() {
+                None => Ok(self.arriving.recv().await),
+                Some(due) => timeout(due.since(clock.now()), self.arriving.recv()).await,
+            };
+            match letter {
+                Ok(Some(letter)) => self.sort(&clock, letter),
+                Ok(None) => return,
+                Err(_due) => {}
+            }
+            while let Some(batch) = self.gathered.take_due(clock.now()) {
+                self.hand_over(batch);
+            }
+        }
+    }
+
+    fn sort(&mut self, clock: &Clock, letter: Letter) {
+        let event = match letter {
+            Letter::Event(event) => event,
+            Letter::Gone(kind) => match self.boxes.note(kind) {
+                Some(note) => note,
+                // It was told already.
+                None => return,
+            },
+        };
+        if is_of_hosts(&event.event) {
+            self.hand_over(vec![event]);
+            return;
+        }
+        let urgent = ends_a_batch(&event.event);
+        self.gathered.add(clock.now(), event);
+        if urgent && let Some(batch) = self.gathered.take() {
+            self.hand_over(batch);
+        }
+    }
+
+    fn hand_over(&self, batch: Vec<HostEvent>) {
+        // The host's end is gone: it does not listen, which is its right.
+        let _ = self.sender.send(batch);
+    }
+}
+
+impl Drop for Sorting {
+    fn drop(&mut self) {
+        let clock = Clock::start();
+        while let Ok(letter) = self.arriving.try_recv() {
+            self.sort(&clock, letter);
+        }
+        if let Some(batch) = self.gathered.take() {
+            self.hand_over(batch);
+        }
+        for kind in [Kind::Members, Kind::Hosts] {
+            if let Some(note) = self.boxes.note(kind) {
+                self.hand_over(vec![note]);
+            }
+        }
+    }
+}
+
+/// Which box an event takes room in; a note takes none.
+fn takes_room(event: &Event) -> Option<Kind> {
+    match event {
+        Event::Overflow(_) | Event::Missed(_) => None,
+        event if is_of_hosts(event) => Some(Kind::Hosts),
+        _members => Some(Kind::Members),
     }
 }
 
@@ -290,15 +407,22 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
             let at_once = || mailbox.next(Duration::ZERO).as_deref().map(numbers);
             assert_eq!([at_once(), at_once(), at_once()], [Some(vec![101]), Some(vec![102]), None]);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert_eq!(
+                [at_once(), at_once()],
+                [Some(vec![223]), None],
+                "told without another word"
+            );
             assert_eq!(post.post(said(6)), 0);
             tokio::time::sleep(Duration::from_millis(20)).await;
-            assert_eq!([at_once(), at_once()], [Some(vec![223]), Some(vec![106])]);
+            assert_eq!([at_once(), at_once()], [Some(vec![106]), None]);
             tokio::time::sleep(Duration::from_millis(1_100)).await;
             assert_eq!(at_once(), Some(vec![1, 2]), "and is told as ever");
         });
     }
 
-    /// Rules B-1 and D-16: gathered or ready, no more than agreed waits; what is lost is told.
+    /// Rules B-1 and D-16: gathered or ready, no more than agreed waits; whoever makes room is told
+    /// what is gone, although nothing else happens.
     #[test]
     fn a_full_box_takes_no_more_and_says_so() {
         on_a_thread_of_its_own(async || {
@@ -307,10 +431,56 @@ mod tests {
             assert_eq!(lost, 3);
             tokio::time::sleep(Duration::from_millis(1_100)).await;
             assert_eq!(mailbox.next(Duration::ZERO).as_deref().map(numbers), Some(vec![0, 1]));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let note = mailbox.next(Duration::ZERO).expect("a note at once");
+            assert_eq!((numbers(&note), note[0].at), (vec![203], WallTime(1)));
             assert_eq!(post.post(forgotten(9)), 0);
             tokio::time::sleep(Duration::from_millis(1_100)).await;
-            assert_eq!(mailbox.next(Duration::ZERO).as_deref().map(numbers), Some(vec![203]));
             assert_eq!(mailbox.next(Duration::ZERO).as_deref().map(numbers), Some(vec![9]));
+            // Lost on the way here, while there is room.
+            let before = HostEvent { at: WallTime(2), event: Event::Overflow(7) };
+            assert_eq!(post.post(before), 0);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert_eq!(mailbox.next(Duration::ZERO).as_deref().map(numbers), Some(vec![207]));
+        });
+    }
+
+    /// Rule D-16: a note takes no room, or a box for one event would hold nothing but notes.
+    #[test]
+    fn the_smallest_box_tells_both_events_and_losses() {
+        on_a_thread_of_its_own(async || {
+            let (mut post, mailbox, _task) = opened(1, Delivery::Immediate);
+            let lost: u64 = (0..3).map(|number| post.post(forgotten(number))).sum();
+            assert_eq!(lost, 2);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let next = || mailbox.next(Duration::ZERO).as_deref().map(numbers);
+            assert_eq!(next(), Some(vec![0]));
+            // Room was made, and the next event comes before the note is written.
+            assert_eq!(post.post(forgotten(3)), 0);
+            assert_eq!(post.post(forgotten(4)), 1);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let (note, then) = (next().expect("a note"), next().expect("the event"));
+            assert!(note == [202] || note == [203], "{note:?}");
+            assert_eq!(then, [3], "what is gone is told before what came after it");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let rest: Vec<u8> = std::iter::from_fn(&next).flatten().collect();
+            assert_eq!(rest.is_empty(), note == [203], "and each loss once: {rest:?}");
+        });
+    }
+
+    /// Rule D-16: at the end a host gets what was gathered, and is told what is gone.
+    #[test]
+    fn what_is_left_at_the_end_is_handed_over() {
+        on_a_thread_of_its_own(async || {
+            let (mut post, mailbox, task) = opened(1, Delivery::Batched);
+            let lost: u64 = (1..=3).map(|number| post.post(forgotten(number))).sum();
+            assert_eq!(lost, 2);
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
+            assert_eq!(mailbox.wait().as_deref().map(numbers), Some(vec![1]));
+            assert_eq!(mailbox.wait().as_deref().map(numbers), Some(vec![202]));
+            assert_eq!(mailbox.wait(), None);
+            drop(post);
         });
     }
 }

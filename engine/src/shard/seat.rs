@@ -313,31 +313,44 @@ impl Seat {
                 | Event::Conflict(_)
                 | Event::Alarm(_)
                 | Event::RecordRejected { .. }
-                | Event::JoinComplete
-                | Event::Missed(_)
-                | Event::Overflow(_) => {}
+                | Event::JoinComplete => {}
+                // Told with what is lost here, so that losing the word loses no count.
+                Event::Missed(count) => {
+                    self.missed += count;
+                    continue;
+                }
+                Event::Overflow(count) => {
+                    self.lost += count;
+                    continue;
+                }
             }
             self.tell(event, outside);
         }
+        self.tell_lost(outside);
         if !self.awaits_seeds && self.node.is_joined() && !self.shared.is_joined() {
             self.shared.set_joined();
         }
     }
 
     /// Passes an event to the control thread; what it has no room for is counted, and the host is
-    /// told with the next event.
+    /// told by a later turn.
     fn tell(&mut self, event: Event, outside: &Outside<'_>) {
+        self.tell_lost(outside);
         let (agent, at) = (self.agent, clock::wall());
-        let send = |event| {
-            let work = Work::Event { agent, at, event };
-            outside.tell(work)
-        };
-        if self.lost > 0 && send(Event::Overflow(self.lost)) {
-            self.lost = 0;
-        }
-        if !send(event) {
+        if !outside.tell(Work::Event { agent, at, event }) {
             self.lost += 1;
             self.shared.metrics.events_lost(1);
+        }
+    }
+
+    fn tell_lost(&mut self, outside: &Outside<'_>) {
+        let word = |agent, event| Work::Event { agent, at: clock::wall(), event };
+        if self.lost > 0 && outside.tell(word(self.agent, Event::Overflow(self.lost))) {
+            self.lost = 0;
+        }
+        let may_say = self.missed > 0 && !outside.control.is_busy();
+        if may_say && outside.tell(word(self.agent, Event::Missed(self.missed))) {
+            self.missed = 0;
         }
     }
 
@@ -345,12 +358,8 @@ impl Seat {
     /// told of members comes first. What is lost is counted, and the host is told.
     fn pass_on(&mut self, event: Event, outside: &Outside<'_>) {
         let (agent, at) = (self.agent, clock::wall());
-        let send =
-            |event| !outside.control.is_busy() && outside.tell(Work::Event { agent, at, event });
-        if self.missed > 0 && send(Event::Missed(self.missed)) {
-            self.missed = 0;
-        }
-        if !send(event) {
+        self.tell_lost(outside);
+        if outside.control.is_busy() || !outside.tell(Work::Event { agent, at, event }) {
             self.missed += 1;
             self.shared.metrics.events_lost(1);
         }

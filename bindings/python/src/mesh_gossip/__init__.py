@@ -47,7 +47,7 @@ from .events import (
     Unreachable,
     Updated,
 )
-from .model import Health, Labels, Lifecycle, Member, Reason, Snapshot, Status
+from .model import Contact, Health, Labels, Lifecycle, Member, Reason, Snapshot, Status
 from .options import Options, Setting
 
 __version__ = version()
@@ -69,6 +69,7 @@ __all__ = [
     "Event",
     "ForkedError",
     "Forgotten",
+    "Contact",
     "Health",
     "JoinComplete",
     "Joined",

@@ -17,6 +17,7 @@ from .errors import ErrorCode, error_of
 
 NAME = "libmesh_gossip.so"
 ABI_VERSION: int = ffi.integer_const("MESH_GOSSIP_ABI_VERSION")
+_RECORDS = ("member", "label", "event", "contact")
 _LONGEST_WAIT_MS = 2**63 - 1
 
 
@@ -42,12 +43,14 @@ def check(library: Any, place: str) -> None:
             raise ImportError(why, path=place)
         for name in dir(library):
             getattr(library, name)
-        stride, known = library.mesh_gossip_events_stride(), ffi.sizeof("mesh_gossip_event")
+        strides = [(what, getattr(library, f"mesh_gossip_{what}s_stride")()) for what in _RECORDS]
     except AttributeError as error:
         raise ImportError(f"{place} lacks a function: {error}", path=place) from error
-    if stride < known:
-        why = f"{place}: events are {stride} bytes apart, this package reads {known} of each"
-        raise ImportError(why, path=place)
+    for what, stride in strides:
+        known = ffi.sizeof(f"mesh_gossip_{what}")
+        if stride < known:
+            why = f"{place}: {what}s are {stride} bytes apart, this package reads {known} of each"
+            raise ImportError(why, path=place)
 
 
 lib: Any = load()

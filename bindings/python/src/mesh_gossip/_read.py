@@ -13,12 +13,15 @@ from typing import Any, TypeVar
 from . import events as of
 from ._abi import ffi
 from ._library import lib
-from .model import Labels, Lifecycle, Member, Reason, Status
+from .model import Contact, Labels, Lifecycle, Member, Reason, Status
 
 _MEMBER = ffi.typeof("mesh_gossip_member *")
 _EVENT = ffi.typeof("mesh_gossip_event *")
 _BYTE = ffi.typeof("char *")
 _MEMBER_SIZE: int = ffi.sizeof("mesh_gossip_member")
+_LABEL = ffi.typeof("mesh_gossip_label *")
+_LABEL_STRIDE: int = lib.mesh_gossip_labels_stride()
+_CONTACT = ffi.typeof("mesh_gossip_contact *")
 _NO_LABELS = Labels()
 _NOBODY = bytes(16)
 
@@ -48,7 +51,8 @@ def member_of(record: Any) -> Member:
     count = record.labels_len
     labels = _NO_LABELS
     if count:
-        pairs = (record.labels[index] for index in range(count))
+        first = ffi.cast(_BYTE, record.labels)
+        pairs = (ffi.cast(_LABEL, first + index * _LABEL_STRIDE) for index in range(count))
         labels = Labels({plain_text(pair.key): plain_text(pair.value) for pair in pairs})
     flags = record.flags
     return Member(
@@ -78,6 +82,18 @@ def members_of(records: Any, count: int, stride: int) -> tuple[Member, ...]:
     return tuple(
         member_of(ffi.cast(_MEMBER, first + index * stride)) for index in range(count)
     )
+
+
+def contacts_of(owned: Any) -> dict[bytes, Contact]:
+    """Contacts by the member's id."""
+    stride = lib.mesh_gossip_contacts_stride()
+    first = ffi.cast(_BYTE, lib.mesh_gossip_contacts_at(owned, 0))
+    contacts = {}
+    for index in range(lib.mesh_gossip_contacts_len(owned)):
+        record = ffi.cast(_CONTACT, first + index * stride)
+        rtt_ms = record.rtt_us / 1000 if record.rtt_us else None
+        contacts[bytes(ffi.buffer(record.id))] = Contact(record.last_unix_ms, rtt_ms)
+    return contacts
 
 
 class Batch:

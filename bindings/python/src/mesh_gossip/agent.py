@@ -20,10 +20,10 @@ from ._abi import ffi
 from ._handle import Handle
 from ._inbox import Inbox
 from ._library import call, lib, milliseconds, text
-from ._read import members_of
+from ._read import contacts_of, members_of
 from .errors import CommandTimeoutError, ErrorCode, ForkedError, StoppedError, error_of
 from .events import Event
-from .model import Health, Lifecycle, Member, Snapshot
+from .model import Contact, Health, Lifecycle, Member, Snapshot
 from .options import Options
 
 #: Seconds, or a span.
@@ -89,15 +89,12 @@ class Agent:
         """The newest view; after a stop, the last one. Members of chunks that did not change are
         the same objects as before."""
         with self._handle.use() as agent:
-            view = lib.mesh_gossip_snapshot_acquire(agent)
-            if view == ffi.NULL:
-                # Any call on the handle tells what is wrong with it.
-                call(lib.mesh_gossip_agent_take_events, agent, 0, ffi.new("mesh_gossip_events **"))
-                raise error_of(ErrorCode.PANIC, "the library has no view to give")
+            out = ffi.new("mesh_gossip_snapshot **")
+            call(lib.mesh_gossip_snapshot_try_acquire, agent, out)
             try:
-                return self._read(view)
+                return self._read(out[0])
             finally:
-                lib.mesh_gossip_snapshot_release(view)
+                lib.mesh_gossip_snapshot_release(out[0])
 
     def _read(self, view: Any) -> Snapshot:
         records = ffi.new("const mesh_gossip_member **")
@@ -233,6 +230,16 @@ class Agent:
             lib.MESH_GOSSIP_HEALTH_DRAINING,
         )
         return Health(*(bool(out[0] & bit) for bit in bits))
+
+    def contacts(self, timeout: Timeout = 5.0) -> dict[bytes, Contact]:
+        """Round-trip times and last contacts by member id: of those members that this agent has
+        exchanged anything with."""
+        out = ffi.new("mesh_gossip_contacts **")
+        self._call(lib.mesh_gossip_agent_contacts, milliseconds(timeout), out)
+        try:
+            return contacts_of(out[0])
+        finally:
+            lib.mesh_gossip_contacts_free(out[0])
 
     # The end.
 

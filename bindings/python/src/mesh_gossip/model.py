@@ -149,6 +149,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Contact:
+    """What our own exchanges with one member showed."""
+
+    #: When a datagram of it came last, Unix milliseconds.
+    last_unix_ms: int
+    #: Smoothed round-trip time; None where none was measured.
+    rtt_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How an agent is."""
 
