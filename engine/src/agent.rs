@@ -108,7 +108,7 @@ impl Agent {
         let open = |root| StateDirectory::open(root, &cluster_id, &options.node_id);
         let state = options.upkeep.state.as_deref().map(open).transpose();
         let state = state.map_err(StartError::State)?.map(Arc::new);
-        let credentials = Arc::new(credentials(&options, &cluster_id, state.as_deref())?);
+        let credentials = Arc::new(credentials(engine, &options, &cluster_id, state.as_deref())?);
         let bound = Bound::bind(&options)?;
         let advertised = advertised(&options.advertise, bound.local)?;
         let authority =
@@ -504,6 +504,7 @@ fn renewal_possible(wanted: bool, built: bool) -> Result<(), StartError> {
 
 /// Certificate, key and trust, with the revocation lists that were kept.
 fn credentials(
+    engine: &Engine,
     options: &AgentOptions,
     cluster_id: &str,
     state: Option<&StateDirectory>,
@@ -512,7 +513,7 @@ fn credentials(
     let name = [cluster_id, &options.node_id, &options.role];
     let time = Arc::new(DefaultTimeProvider);
     let kept = kept.unwrap_or_default();
-    let credentials = Credentials::load_keeping(&options.tls, name, time, &kept)
+    let credentials = Credentials::load_keeping(&options.tls, name, time, &kept, engine.notary())
         .map_err(|error| StartError::Credentials(Box::new(error)))?;
     let of_state = state.map(StateDirectory::warnings).unwrap_or_default();
     for warning in credentials.warnings().iter().chain(&of_state) {

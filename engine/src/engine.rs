@@ -21,6 +21,7 @@ use crate::io::{self as datagrams, Backend, Datagrams, Startup, Waker};
 use crate::options::{BackendChoice, EngineOptions};
 use crate::orders::{AgentId, Order, Orders, Refused, ShardHandle};
 use crate::shard::Shard;
+use crate::tls::notary::Notary;
 use crate::trace;
 
 /// Orders that wait for one shard.
@@ -44,6 +45,8 @@ struct Inner {
     clock: Clock,
     startup: Startup,
     next_agent: AtomicU32,
+    /// What agents have proven, for all of them.
+    notary: Arc<Notary>,
     how: How,
     /// Shards grow with the agents up to so many.
     most_shards: usize,
@@ -113,6 +116,7 @@ impl Engine {
             clock,
             startup,
             next_agent: AtomicU32::new(0),
+            notary: Arc::default(),
             how,
             most_shards,
         };
@@ -175,6 +179,10 @@ impl Engine {
 
     pub(crate) fn control(&self) -> ControlHandle {
         self.inner.control.handle()
+    }
+
+    pub(crate) fn notary(&self) -> Arc<Notary> {
+        Arc::clone(&self.inner.notary)
     }
 
     pub(crate) fn next_agent(&self) -> AgentId {

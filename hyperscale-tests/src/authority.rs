@@ -155,7 +155,8 @@ impl Authority for ModelAuthority {
         self.notary.books().shared(bytes)
     }
 
-    fn intern(&self, record: &Arc<SignedRecord>) {
-        self.notary.share(record);
+    fn intern(&self, record: Arc<SignedRecord>) -> Arc<SignedRecord> {
+        self.notary.share(&record);
+        record
     }
 }

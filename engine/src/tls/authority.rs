@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_gossip_proto::WallTime;
 use mesh_gossip_proto::error::PeerError;
-use mesh_gossip_proto::membership::record::{self, Authority, Claim, OperatorClaim, Signature};
+use mesh_gossip_proto::membership::record::{
+    self, Authority, Claim, OperatorClaim, Signature, SignedRecord,
+};
 use rustls::sign::SigningKey;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use webpki::EndEntityCert;
@@ -20,13 +22,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::tls::bounded::Bounded;
 use crate::tls::credentials::Credentials;
-use crate::tls::identity::Identity;
+use crate::tls::notary::{CircleId, Leaf, Seat};
 use crate::tls::provider::{algorithm_of, sha256, signature_schemes};
-use crate::tls::standing::{Fall, Serial, Standing};
+use crate::tls::standing::{Fall, Serial};
 use crate::tls::verifier::{MAX_SENT_INTERMEDIATES, TrustError, Usage};
-
-/// Verified leaves remembered; the oldest goes when a new one comes.
-pub const MAX_LEAVES: usize = 4_096;
 
 /// Intermediates of peers remembered; one mesh has as many as it has issuing CAs.
 pub const MAX_INTERMEDIATES: usize = 256;
@@ -39,16 +38,8 @@ pub struct MeshAuthority {
     credentials: Arc<Credentials>,
     own_intermediates: HashMap<[u8; 32], CertificateDer<'static>>,
     learned: Arc<Intermediates>,
-    leaves: Mutex<Bounded<Leaf>>,
-}
-
-/// What is kept of a verified leaf.
-#[derive(Clone)]
-struct Leaf {
-    identity: Identity,
-    leaf_not_after: UnixTime,
-    /// Asked again whenever it is looked up (rule S-16).
-    standing: Standing,
+    /// Held for as long as we ask the notary of our verifier.
+    _seat: Seat,
 }
 
 impl MeshAuthority {
@@ -56,8 +47,8 @@ impl MeshAuthority {
     pub fn new(credentials: Arc<Credentials>, learned: Arc<Intermediates>) -> Self {
         let own = credentials.chain()[1..].iter();
         let own_intermediates = own.map(|der| (sha256(der), der.clone())).collect();
-        let leaves = Mutex::new(Bounded::new(MAX_LEAVES));
-        Self { credentials, own_intermediates, learned, leaves }
+        let seat = credentials.verifier().notary().enter();
+        Self { credentials, own_intermediates, learned, _seat: seat }
     }
 
     /// The credentials that sign.
@@ -93,12 +84,21 @@ impl MeshAuthority {
         &self.learned
     }
 
-    /// The leaf's identity and lifetime: remembered, or proven and remembered.
-    fn leaf_of(&self, claim: &Claim<'_>, now: UnixTime) -> Result<Leaf, PeerError> {
-        let hash = sha256(claim.leaf);
-        let known = self.leaves().find(&hash).cloned();
-        if let Some(leaf) = known {
-            match self.credentials.verifier().trust().load().upholds(&leaf.standing, now) {
+    /// The leaf's identity and lifetime: remembered, or proven and remembered. `hash` is its own.
+    fn leaf_of(
+        &self,
+        claim: &Claim<'_>,
+        hash: &[u8; 32],
+        now: UnixTime,
+    ) -> Result<Arc<Leaf>, PeerError> {
+        let verifier = self.credentials.verifier();
+        let trust = verifier.trust().load();
+        let name = leaf_name(verifier.circle(&trust), hash);
+        // Whoever believes a record can complete its chain for others: with whom it was proven by
+        // another agent of this process, we may lack an intermediate.
+        let complete = || claim.intermediates.iter().all(|hash| self.intermediate(hash).is_some());
+        if let Some(leaf) = verifier.notary().leaf(&name).filter(|_| complete()) {
+            match trust.upholds(&leaf.standing, now) {
                 Ok(()) => return Ok(leaf),
                 Err(fall @ Fall::Revoked(_)) => return Err(PeerError::Signature(fall.reason())),
                 // Another path may lead to a root that is trusted still; our own need no pin.
@@ -111,7 +111,6 @@ impl MeshAuthority {
         let found: Vec<_> =
             claim.intermediates.iter().filter_map(|hash| self.intermediate(hash)).collect();
         let der = CertificateDer::from(claim.leaf);
-        let verifier = self.credentials.verifier();
         let verified = verifier.verify_certificate(&der, &found, Usage::Client, now);
         let verified = verified.map_err(|error| match error {
             TrustError::UnknownCa if found.len() < claim.intermediates.len() => {
@@ -124,12 +123,14 @@ impl MeshAuthority {
             let pinned = verifier.check_thumbprints(&verified);
             pinned.map_err(|error| PeerError::Signature(error.reason()))?;
         }
-        let leaf = Leaf {
+        let leaf = Arc::new(Leaf {
             identity: verified.identity,
-            leaf_not_after: verified.leaf_not_after,
+            not_after: verified.leaf_not_after,
             standing: verified.standing,
-        };
-        self.leaves().insert(hash, leaf.clone());
+        });
+        if verifier.is_in_force(&trust) {
+            verifier.notary().keep_leaf(name, Arc::clone(&leaf));
+        }
         Ok(leaf)
     }
 
@@ -158,8 +159,21 @@ impl MeshAuthority {
         worth_a_look && self.credentials.now().is_some_and(revoked)
     }
 
-    fn leaves(&self) -> MutexGuard<'_, Bounded<Leaf>> {
-        self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether the leaf's key made this signature: remembered, or checked and remembered.
+    fn check_signature(
+        &self,
+        claim: &Claim<'_>,
+        hash: &[u8; 32],
+        algorithm: &dyn SignatureVerificationAlgorithm,
+    ) -> Result<(), PeerError> {
+        let notary = self.credentials.verifier().notary();
+        let name = signature_name(claim, hash);
+        if notary.fits(&name) {
+            return Ok(());
+        }
+        check_signature(claim.leaf, algorithm, claim.message, claim.signature)?;
+        notary.keep_signature(name);
+        Ok(())
     }
 }
 
@@ -188,16 +202,17 @@ impl Authority for MeshAuthority {
     fn verify(&self, claim: &Claim<'_>) -> Result<(), PeerError> {
         let algorithm = algorithm_of(claim.scheme).ok_or(PeerError::Signature("scheme"))?;
         let now = self.credentials.now().ok_or(PeerError::Signature("clock"))?;
-        let leaf = self.leaf_of(claim, now)?;
+        let hash = sha256(claim.leaf);
+        let leaf = self.leaf_of(claim, &hash, now)?;
         let named = [&leaf.identity.cluster, &leaf.identity.node_id, &leaf.identity.role];
         if named != [claim.cluster_id, claim.node_id, claim.role] {
             return Err(PeerError::Signature("identity"));
         }
         let born_ms = claim.incarnation.generation;
-        if born_ms / 1_000 > leaf.leaf_not_after.as_secs() {
+        if born_ms / 1_000 > leaf.not_after.as_secs() {
             return Err(PeerError::Incarnation);
         }
-        check_signature(claim.leaf, algorithm, claim.message, claim.signature)
+        self.check_signature(claim, &hash, algorithm)
     }
 
     /// Rules S-8, S-14 and S-17. Orders are rare: their signers are proven each time.
@@ -230,11 +245,35 @@ impl Authority for MeshAuthority {
         self.learn(&chain);
     }
 
+    fn intern(&self, record: Arc<SignedRecord>) -> Arc<SignedRecord> {
+        self.credentials.verifier().notary().one_record(record)
+    }
+
+    fn shared(&self, bytes: Arc<[u8]>) -> Arc<[u8]> {
+        self.credentials.verifier().notary().one_copy(bytes)
+    }
+
     fn not_after(&self, leaf: &[u8]) -> Option<WallTime> {
         let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
         let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
         Some(WallTime(seconds.saturating_mul(1_000)))
     }
+}
+
+fn leaf_name(circle: CircleId, hash: &[u8; 32]) -> [u8; 32] {
+    sha256(&[&circle.to_bytes()[..], hash].concat())
+}
+
+/// A signature by what it is checked with and against. All but the last part have one length.
+fn signature_name(claim: &Claim<'_>, hash: &[u8; 32]) -> [u8; 32] {
+    let (scheme, message) = (claim.scheme.to_le_bytes(), sha256(claim.message));
+    sha256(&[&hash[..], &scheme, &message, claim.signature].concat())
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often a signature was checked in this thread.
+    pub(super) static SIGNATURES_CHECKED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 fn check_signature(
@@ -243,6 +282,8 @@ fn check_signature(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), PeerError> {
+    #[cfg(test)]
+    SIGNATURES_CHECKED.set(SIGNATURES_CHECKED.get() + 1);
     let der = CertificateDer::from(leaf);
     let certificate = EndEntityCert::try_from(&der).map_err(|_| PeerError::Signature("chain"))?;
     certificate

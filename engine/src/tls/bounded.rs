@@ -14,6 +14,11 @@ impl<V> Bounded<V> {
         Self { entries: HashMap::new(), order: VecDeque::new(), capacity }
     }
 
+    /// Remembers so many from here on; never fewer than before.
+    pub(super) fn widen(&mut self, capacity: usize) {
+        self.capacity = self.capacity.max(capacity);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -14,8 +14,9 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use crate::bootstrap::{
     CaValidity, CertificateAuthority, Existing, ISSUING_CERTIFICATE, ISSUING_KEY, Issued, Subject,
 };
-use crate::options::Material;
+use crate::options::{Material, TlsOptions};
 use crate::tls::credentials::Credentials;
+use crate::tls::notary::Notary;
 use crate::tls::trust::Trust;
 use crate::tls::verifier::MeshVerifier;
 
@@ -58,6 +59,17 @@ pub(crate) fn credentials_at(
     let options = issue(ca, node_id).tls_options(ca);
     let clock = Arc::new(Still(now));
     Arc::new(Credentials::load_with_clock(&options, CLUSTER, node_id, ROLE, clock).unwrap())
+}
+
+/// Credentials of an agent that shares its process with others.
+pub(crate) fn credentials_beside(
+    notary: &Arc<Notary>,
+    options: &TlsOptions,
+    node_id: &str,
+) -> Arc<Credentials> {
+    let clock = Arc::new(Still(start()));
+    let name = [CLUSTER, node_id, ROLE];
+    Arc::new(Credentials::load_keeping(options, name, clock, &[], Arc::clone(notary)).unwrap())
 }
 
 pub(crate) fn credentials(ca: &CertificateAuthority, node_id: &str) -> Arc<Credentials> {

@@ -31,6 +31,7 @@ use crate::tls::alpn;
 use crate::tls::caller::Callers;
 use crate::tls::identity::{Identity, IdentityError, Part};
 use crate::tls::material::{Contents, List, Source};
+use crate::tls::notary::Notary;
 use crate::tls::provider::{provider, sha256, signing_key};
 use crate::tls::revocation::{ListError, Revocations};
 use crate::tls::trust::{Pin, Trust, vouches_for_itself};
@@ -98,16 +99,18 @@ impl Credentials {
         role: &str,
         clock: Arc<dyn TimeProvider>,
     ) -> Result<Self, CredentialsError> {
-        Self::load_keeping(options, [cluster, node_id, role], clock, &[])
+        Self::load_keeping(options, [cluster, node_id, role], clock, &[], Arc::default())
     }
 
     /// As [`Credentials::load_with_clock`], with the revocation lists that were kept in force from
-    /// the start (rule S-16); the name is cluster, node id and role.
+    /// the start (rule S-16), sharing with other agents what was proven; the name is cluster, node id
+    /// and role.
     pub(crate) fn load_keeping(
         options: &TlsOptions,
         [cluster, node_id, role]: [&str; 3],
         clock: Arc<dyn TimeProvider>,
         kept: &[KeptList],
+        notary: Arc<Notary>,
     ) -> Result<Self, CredentialsError> {
         let expected = expected_identity(&options.trust_domain, cluster, role, node_id)?;
         let now = clock.current_time().ok_or(CredentialsError {
@@ -121,6 +124,7 @@ impl Credentials {
             pair.warnings.extend(take_kept(&mut trust, kept, now)?);
         }
         let verifier = MeshVerifier::new(trust, &options.trust_domain, cluster, Some(node_id));
+        let verifier = verifier.sharing(notary);
         let verified = pair.judge(&expected, &verifier, now)?;
         Self::over(Arc::new(verifier), clock, pair, verified)
     }

@@ -9,6 +9,7 @@ mod credentials_error;
 pub mod identity;
 pub(crate) mod keys;
 pub(crate) mod material;
+pub mod notary;
 pub mod operator;
 pub(crate) mod proof;
 pub mod provider;
@@ -34,6 +35,8 @@ pub(crate) mod forgery_tests;
 mod golden_tests;
 #[cfg(test)]
 mod handshake_tests;
+#[cfg(test)]
+mod notary_tests;
 #[cfg(test)]
 mod orders_tests;
 #[cfg(test)]

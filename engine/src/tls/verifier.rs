@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::verify_tls13_signature;
@@ -22,17 +22,13 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::tls::bounded::Bounded;
 use crate::tls::identity::{Identity, IdentityError};
+use crate::tls::notary::{CircleId, Notary, Proven};
 use crate::tls::provider::{sha256, verification_algorithms};
 use crate::tls::standing::{CertificateId, Fall, KeyId, Serial, Standing, Steps, Thumbprints};
 use crate::tls::trust::{Trust, TrustCell};
 
 pub use crate::tls::trust_error::{TrustError, reason_of};
-
-/// Proven chains remembered: a handshake is complete moments after its certificate has arrived, and
-/// few arrive in between.
-const MAX_PROVEN: usize = 128;
 
 /// Ways to a root remembered: a mesh has one, two while its CA is exchanged.
 const MAX_STEPS: usize = 16;
@@ -89,18 +85,15 @@ pub struct MeshVerifier {
     cluster: String,
     /// Refused as a peer: a connection to ourselves (rule S-8).
     own_node_id: Option<String>,
-    proven: Mutex<Bounded<Proven>>,
+    /// What this process has proven.
+    notary: Arc<Notary>,
+    /// Our circle there, as of the snapshot with this number.
+    circle: Mutex<Option<(u64, CircleId)>>,
     /// Ways to a root, shared by the members below them.
     steps: Mutex<VecDeque<Arc<Steps>>>,
 }
 
 /// A chain that was proven, and when.
-#[derive(Clone)]
-struct Proven {
-    verified: Arc<Verified>,
-    at: UnixTime,
-}
-
 impl MeshVerifier {
     /// A verifier for members of `cluster`; `own_node_id` is refused as a peer where given.
     pub fn new(trust: Trust, trust_domain: &str, cluster: &str, own_node_id: Option<&str>) -> Self {
@@ -109,9 +102,40 @@ impl MeshVerifier {
             trust_domain: trust_domain.into(),
             cluster: cluster.into(),
             own_node_id: own_node_id.map(str::to_owned),
-            proven: Mutex::new(Bounded::new(MAX_PROVEN)),
+            notary: Arc::default(),
+            circle: Mutex::default(),
             steps: Mutex::default(),
         }
+    }
+
+    /// The same, sharing with other agents what was proven.
+    #[must_use]
+    pub(crate) fn sharing(self, notary: Arc<Notary>) -> Self {
+        Self { notary, ..self }
+    }
+
+    /// What this process has proven.
+    pub(super) fn notary(&self) -> &Arc<Notary> {
+        &self.notary
+    }
+
+    /// Who trusts the same as this snapshot of ours.
+    pub(super) fn circle(&self, trust: &Arc<Trust>) -> CircleId {
+        let mut circle = self.circle.lock().unwrap_or_else(PoisonError::into_inner);
+        match *circle {
+            Some((epoch, id)) if epoch == trust.epoch() => id,
+            Some(_) | None => {
+                let id = self.notary.circle_of(trust, &self.trust_domain, &self.cluster);
+                *circle = Some((trust.epoch(), id));
+                id
+            }
+        }
+    }
+
+    /// Whether this snapshot is in force still: whatever was judged since it was loaded was judged
+    /// by it alone.
+    pub(super) fn is_in_force(&self, trust: &Trust) -> bool {
+        self.trust.load().epoch() == trust.epoch()
     }
 
     /// What chains are verified against.
@@ -133,9 +157,7 @@ impl MeshVerifier {
     ) -> Result<Verified, TrustError> {
         let (leaf, intermediates) = chain.split_first().ok_or(TrustError::NoCertificate)?;
         let verified = self.verify_certificate(leaf, intermediates, usage, now)?;
-        if self.own_node_id.as_ref() == Some(&verified.identity.node_id) {
-            return Err(TrustError::OwnId { node_id: verified.identity.node_id });
-        }
+        self.check_another(&verified)?;
         let trust = self.trust.load();
         if !trust.permits(&verified.standing.thumbprints) {
             return Err(TrustError::Pin { leaf_sha256: verified.leaf_sha256 });
@@ -155,20 +177,28 @@ impl MeshVerifier {
         usage: Usage,
         now: UnixTime,
     ) -> Result<Arc<Verified>, TrustError> {
-        let key = name_of(chain, usage);
         let trust = self.trust.load();
-        let known = self.proven().find(&key).cloned();
-        if let Some(Proven { verified, at }) = known
-            && verified.standing.epoch == trust.epoch()
+        let name = name_of(self.circle(&trust), chain, usage);
+        if let Some(Proven { verified, at }) = self.notary.chain(&name)
             && (at..=verified.not_after).contains(&now)
         {
+            self.check_another(&verified)?;
             check_freshness(&trust, &verified.standing, now)?;
-            return Ok(verified);
+            return Ok(numbered(verified, trust.epoch()));
         }
         let verified = Arc::new(self.verify_peer(chain, usage, now)?);
-        let proven = Proven { verified: Arc::clone(&verified), at: now };
-        self.proven().insert(key, proven);
+        if self.is_in_force(&trust) {
+            self.notary.keep_chain(name, Proven { verified: Arc::clone(&verified), at: now });
+        }
         Ok(verified)
+    }
+
+    /// A connection to ourselves is none to a peer (rule S-8).
+    fn check_another(&self, verified: &Verified) -> Result<(), TrustError> {
+        if self.own_node_id.as_ref() == Some(&verified.identity.node_id) {
+            return Err(TrustError::OwnId { node_id: verified.identity.node_id.clone() });
+        }
+        Ok(())
     }
 
     /// The same steps, in one place for all who share them.
@@ -183,10 +213,6 @@ impl MeshVerifier {
         }
         known.push_back(Arc::clone(&steps));
         steps
-    }
-
-    fn proven(&self) -> MutexGuard<'_, Bounded<Proven>> {
-        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Verifies chain and identity, whoever's they are: our own too.
@@ -429,6 +455,12 @@ pub(crate) fn prove(
     check_usage(&certificate, usage)
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often a chain was proven in this thread.
+    pub(super) static CHAINS_PROVEN: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 /// A proven path from a leaf to a root.
 struct Path {
     intermediates: Vec<CertificateDer<'static>>,
@@ -442,6 +474,8 @@ fn prove_chain(
     usage: Usage,
     now: UnixTime,
 ) -> Result<Path, TrustError> {
+    #[cfg(test)]
+    CHAINS_PROVEN.set(CHAINS_PROVEN.get() + 1);
     let sent = sent.iter().take(MAX_SENT_INTERMEDIATES);
     let candidates: Vec<CertificateDer<'_>> = sent
         .chain(trust.intermediates())
@@ -498,9 +532,19 @@ fn steps(path: &Path) -> Result<(Steps, Option<UnixTime>), TrustError> {
     Ok((steps, earliest))
 }
 
-/// What a chain is remembered by: every byte of it, and its use.
-fn name_of(chain: &[CertificateDer<'_>], usage: Usage) -> [u8; 32] {
-    let mut hashes = vec![u8::from(usage == Usage::Server)];
+/// The same in a verifier whose snapshot has this number: its sessions compare it.
+fn numbered(verified: Arc<Verified>, epoch: u64) -> Arc<Verified> {
+    if verified.standing.epoch == epoch {
+        return verified;
+    }
+    let standing = Standing { epoch, ..verified.standing.clone() };
+    Arc::new(Verified { standing, ..(*verified).clone() })
+}
+
+/// What a chain is remembered by: who trusts it, every byte of it, and its use.
+fn name_of(circle: CircleId, chain: &[CertificateDer<'_>], usage: Usage) -> [u8; 32] {
+    let mut hashes = circle.to_bytes().to_vec();
+    hashes.push(u8::from(usage == Usage::Server));
     for certificate in chain {
         hashes.extend_from_slice(&sha256(certificate));
     }

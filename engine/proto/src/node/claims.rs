@@ -143,8 +143,7 @@ impl<T: MemberTable> Node<T> {
             self.config.limits.metadata_bytes,
             self.authority.as_ref(),
         )?);
-        self.authority.intern(&record);
-        Ok(record)
+        Ok(self.authority.intern(record))
     }
 
     pub(super) fn reject(&mut self, from: MemberId, error: PeerError) {
