@@ -1,11 +1,11 @@
 //! `omnirelay mesh health`: one word and an exit code, for container engines and scripts.
 //!
 //! It asks through the control socket, which is there whatever the TCP listener demands of its
-//! clients.
+//! clients, unless a URL is named.
 
 use clap::Args;
 
-use crate::control::{ControlError, DoorArgs, ask};
+use crate::control::{ControlError, DoorArgs};
 
 /// Tells whether an agent is well, or ready for work.
 ///
@@ -22,7 +22,7 @@ pub(crate) struct HealthArgs {
 /// Asks, and prints the word.
 pub(crate) fn run(args: &HealthArgs) -> Result<(), ControlError> {
     let (path, word) = if args.ready { ("/readyz", "ready") } else { ("/healthz", "healthy") };
-    ask(&args.door.socket()?, "GET", path, b"", args.door.timeout)?;
+    args.door.door()?.ask("GET", path, b"", args.door.timeout)?;
     println!("{word}");
     Ok(())
 }

@@ -542,16 +542,16 @@ impl<T: MemberTable> Node<T> {
         if member.id() == self.local {
             self.own = member.record.clone();
         }
-        let before = self.table.get(member.id()).is_some_and(|known| known.state.is_present());
-        let moved = before != member.state.is_present();
+        let id = member.id();
+        let before = self.table.get(id).map_or(0, Member::digest_share);
+        let after = member.digest_share();
         self.note_terms(now, &member);
-        let (id, digest) = (member.id(), self.table.digest());
         self.table.put(member);
-        let delta = digest ^ self.table.digest();
-        self.recent.changed(now, id, delta);
-        if delta != 0 {
+        if before != after {
+            self.recent.changed(now, id, (before, after));
             self.agreement.changed(now);
         }
+        let moved = (before == 0) != (after == 0);
         if moved && self.observes() {
             self.ring_changed(now);
         }

@@ -5,9 +5,8 @@ use prometheus::{IntCounterVec, IntGauge, Registry};
 use super::families::{gauge, zeroed};
 
 /// Why the control server ends or refuses something.
-const REASONS: &[&str] = &[
-    "slow", "idle", "watchers", "forbidden", "late", "large", "handshake", "crowded", "revoked",
-];
+const REASONS: &[&str] =
+    &["slow", "idle", "watchers", "forbidden", "late", "large", "handshake", "crowded", "revoked"];
 
 /// Counters of the control server.
 pub(super) struct ControlCounts {

@@ -1,12 +1,13 @@
-//! What changed here a moment ago, and what it did to our digest (rule G-6).
+//! What changed here a moment ago: the shares that came into our digest and left it (rule G-6).
 //!
 //! Like a till that is short by exactly the price of one thing: the difference of two digests names
 //! what the other side has not heard of, if that is among the latest changes. Whoever shows it is
 //! told just that.
 //!
-//! Any set of the latest few changes is found; of many, as a storm brings them, any one or two.
+//! Any set of the latest few is found; of many, as a storm brings them, any one or two. A new record
+//! for an old one is two, since the other side may have held neither.
 //!
-//! Invariant: at most [`MOST`] changes, the oldest first.
+//! Invariant: at most [`MOST`] shares, the oldest first.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -14,7 +15,7 @@ use alloc::vec::Vec;
 use crate::member::MemberId;
 use crate::time::{Duration, Instant};
 
-/// Changes that are remembered,
+/// Shares that are remembered,
 const MOST: usize = 256;
 /// and for how long: an older death would not evict on arrival much longer (rule D-15).
 const RECENT: Duration = Duration::from_secs(10);
@@ -24,8 +25,8 @@ const ANY_SET: usize = 32;
 #[derive(Clone, Copy, Debug)]
 struct Change {
     id: MemberId,
-    /// Our digest before XOR after.
-    delta: u64,
+    /// What came into our digest, or left it.
+    share: u64,
     at: Instant,
 }
 
@@ -36,21 +37,23 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// A claim about `id` changed our digest by `delta`.
-    pub fn changed(&mut self, now: Instant, id: MemberId, delta: u64) {
-        if delta == 0 {
+    /// The share of `id` in our digest was the first of these and is the second; 0 stands for none.
+    pub fn changed(&mut self, now: Instant, id: MemberId, (before, after): (u64, u64)) {
+        if before == after {
             return;
         }
-        if self.changes.len() >= MOST {
-            self.changes.pop_front();
+        for share in [before, after].into_iter().filter(|share| *share != 0) {
+            if self.changes.len() >= MOST {
+                self.changes.pop_front();
+            }
+            self.changes.push_back(Change { id, share, at: now });
         }
-        self.changes.push_back(Change { id, delta, at: now });
     }
 
     /// About whom somebody has not heard whose digest differs from ours by `difference`. Nobody, if
     /// the latest changes do not explain it: the other side may be ahead of us.
     ///
-    /// Deltas are well mixed, so no two sets of so few give one sum; which set gives this one is found
+    /// Shares are well mixed, so no two sets of so few give one sum; which set gives this one is found
     /// as one solves linear equations, modulo two.
     pub fn explain(&mut self, now: Instant, difference: u64) -> Vec<MemberId> {
         while self.changes.front().is_some_and(|change| now.since(change.at) > RECENT) {
@@ -74,18 +77,18 @@ impl Recent {
 
     /// Which of the changes from `first` on sum up to `difference`, a bit each.
     fn set_of_latest(&self, first: usize, difference: u64) -> Option<u32> {
-        // Sums of deltas, each with a leading bit of its own, and of which deltas they are.
+        // Sums of shares, each with a leading bit of its own, and of which shares they are.
         let mut sums: Vec<(u64, u32)> = Vec::with_capacity(self.changes.len() - first);
         let reduce = |sums: &[(u64, u32)], (mut rest, mut of): (u64, u32)| {
-            for (sum, deltas) in sums {
+            for (sum, shares) in sums {
                 if rest ^ sum < rest {
-                    (rest, of) = (rest ^ sum, of ^ deltas);
+                    (rest, of) = (rest ^ sum, of ^ shares);
                 }
             }
             (rest, of)
         };
         for (index, change) in self.changes.range(first..).enumerate() {
-            let (rest, of) = reduce(&sums, (change.delta, 1 << index));
+            let (rest, of) = reduce(&sums, (change.share, 1 << index));
             if rest != 0 {
                 let place = sums.partition_point(|(sum, _)| *sum > rest);
                 sums.insert(place, (rest, of));
@@ -97,14 +100,14 @@ impl Recent {
 
     /// The one change, or the two, that make up `difference`; nobody, if none do.
     fn one_or_two(&self, difference: u64) -> Vec<MemberId> {
-        if let Some(change) = self.changes.iter().find(|change| change.delta == difference) {
+        if let Some(change) = self.changes.iter().find(|change| change.share == difference) {
             return [change.id].into();
         }
         let mut sorted: Vec<(u64, MemberId)> =
-            self.changes.iter().map(|change| (change.delta, change.id)).collect();
+            self.changes.iter().map(|change| (change.share, change.id)).collect();
         sorted.sort_unstable();
         let other = |change: &Change| {
-            let at = sorted.binary_search_by_key(&(difference ^ change.delta), |(delta, _)| *delta);
+            let at = sorted.binary_search_by_key(&(difference ^ change.share), |(share, _)| *share);
             at.ok().and_then(|at| sorted.get(at)).map(|(_, id)| *id)
         };
         let pair = self.changes.iter().find_map(|change| Some([change.id, other(change)?]));
@@ -128,16 +131,18 @@ mod tests {
     #[test]
     fn a_difference_of_digests_names_the_changes_behind_it() {
         let mut recent = Recent::default();
-        for (n, delta) in [(1, 0b0001), (2, 0b0010), (3, 0b0100)] {
-            recent.changed(at(u64::from(n)), id(n), delta);
+        for (n, share) in [(1, 0b0001), (2, 0b0010), (3, 0b0100)] {
+            recent.changed(at(u64::from(n)), id(n), (0, share));
         }
-        recent.changed(at(4), id(4), 0);
+        recent.changed(at(4), id(4), (0, 0));
+        recent.changed(at(4), id(4), (7, 7));
         assert_eq!(recent.explain(at(5), 0b0010), [id(2)]);
         assert_eq!(recent.explain(at(5), 0b0101), [id(1), id(3)]);
         assert_eq!(recent.explain(at(5), 0b0111), [id(1), id(2), id(3)]);
         assert_eq!(recent.explain(at(5), 0b1000), [], "the other side is ahead");
-        recent.changed(at(6), id(2), 0b1000);
-        assert_eq!(recent.explain(at(7), 0b1010), [id(2)], "twice about one member");
+        recent.changed(at(6), id(2), (0b0010, 0b1000));
+        assert_eq!(recent.explain(at(7), 0b1010), [id(2)], "a new record for an old one");
+        assert_eq!(recent.explain(at(7), 0b1000), [id(2)], "the old one was not held either");
         assert_eq!(recent.explain(at(10_002), 0b0001), [], "long ago");
         assert_eq!(recent.explain(at(10_002), 0b0010), [id(2)]);
     }
@@ -146,12 +151,12 @@ mod tests {
     #[test]
     fn of_many_changes_one_or_two_are_found() {
         let mut recent = Recent::default();
-        let delta = |n: u64| crate::membership::digest::mix(n);
+        let share = |n: u64| crate::membership::digest::mix(n);
         for n in 0..200 {
-            recent.changed(at(n), id(n as u8), delta(n));
+            recent.changed(at(n), id(n as u8), (0, share(n)));
         }
         let mut explain = |those: &[u64]| {
-            let difference = those.iter().fold(0, |sum, n| sum ^ delta(*n));
+            let difference = those.iter().fold(0, |sum, n| sum ^ share(*n));
             recent.explain(at(200), difference)
         };
         assert_eq!(explain(&[3]), [id(3)]);
@@ -168,10 +173,10 @@ mod tests {
     fn the_oldest_change_makes_room() {
         let mut recent = Recent::default();
         for n in 0..=MOST as u64 {
-            recent.changed(at(0), MemberId([(n % 251) as u8; 16]), 0x1_0000 + n);
+            recent.changed(at(0), MemberId([(n % 251) as u8; 16]), (0, 0x1_0000 + n));
         }
         assert_eq!(recent.changes.len(), MOST);
-        assert!(recent.changes.iter().all(|change| change.delta != 0x1_0000));
+        assert!(recent.changes.iter().all(|change| change.share != 0x1_0000));
         assert_eq!(recent.one_or_two(0x1_0001), [id(1)]);
     }
 }
