@@ -14,6 +14,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use crate::otlp::Export;
+
 /// Sets the least severity of a log that runs.
 pub(crate) struct Level(reload::Handle<LevelFilter, Registry>);
 
@@ -42,6 +44,14 @@ impl std::error::Error for LoggingError {}
 /// # Errors
 /// [`LoggingError`].
 pub(crate) fn start(options: LogOptions) -> Result<Level, LoggingError> {
+    start_exporting(options, &Export::none())
+}
+
+/// The same, and where `export` leads.
+///
+/// # Errors
+/// [`LoggingError`].
+pub(crate) fn start_exporting(options: LogOptions, export: &Export) -> Result<Level, LoggingError> {
     let (level, handle) = reload::Layer::new(options.level);
     let lines = fmt::layer()
         .with_writer(std::io::stderr)
@@ -51,7 +61,7 @@ pub(crate) fn start(options: LogOptions) -> Result<Level, LoggingError> {
             std::io::stderr().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
         );
-    let registry = tracing_subscriber::registry().with(level);
+    let registry = tracing_subscriber::registry().with(level).with(export.layer());
     let started = match options.format {
         LogFormat::Text => registry.with(lines).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),

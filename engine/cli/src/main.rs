@@ -16,6 +16,8 @@ mod health;
 mod leaders;
 mod logging;
 mod manual;
+#[cfg_attr(not(feature = "otlp"), path = "otlp_off.rs")]
+mod otlp;
 mod peers;
 mod reload;
 mod signals;
