@@ -17,6 +17,7 @@ use mesh_gossip::{Agent, Engine, StartError};
 use serde::Serialize;
 
 use crate::logging::{self, LoggingError};
+use crate::otlp::Export;
 use crate::reload::{Occasion, Reload};
 use crate::signals::{Hangup, Stop};
 use crate::supervision::Supervision;
@@ -97,8 +98,12 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     }
     let (engine_options, agent_options) = settings.resolve().map_err(AgentError::Settings)?;
     let log = settings.log();
-    let level = logging::start(log).map_err(AgentError::Logging)?;
+    let export = Export::from_environment(&agent_options.node_id);
+    let level = logging::start_exporting(log, &export).map_err(AgentError::Logging)?;
     for note in settings.notes() {
+        tracing::warn!("{note}");
+    }
+    if let Some(note) = export.note() {
         tracing::warn!("{note}");
     }
     let stop = Stop::on_signals().map_err(AgentError::Process)?;
@@ -125,6 +130,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     }
     drop(agent);
     engine.shutdown();
+    export.finish();
     Ok(())
 }
 

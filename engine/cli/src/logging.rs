@@ -17,6 +17,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use crate::otlp::Export;
+
 /// Sets what a log that runs lets through.
 pub(crate) struct Level {
     handle: reload::Handle<Targets, Registry>,
@@ -100,6 +102,17 @@ impl std::error::Error for LoggingError {}
 /// # Errors
 /// [`LoggingError`].
 pub(crate) fn start(options: LogOptions) -> Result<Arc<Level>, LoggingError> {
+    start_exporting(options, &Export::none())
+}
+
+/// The same, and where `export` leads.
+///
+/// # Errors
+/// [`LoggingError`].
+pub(crate) fn start_exporting(
+    options: LogOptions,
+    export: &Export,
+) -> Result<Arc<Level>, LoggingError> {
     let (level, handle) = reload::Layer::new(everything_from(options.level));
     let lines = fmt::layer()
         .with_writer(std::io::stderr)
@@ -109,7 +122,7 @@ pub(crate) fn start(options: LogOptions) -> Result<Arc<Level>, LoggingError> {
             std::io::stderr().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
         );
-    let registry = tracing_subscriber::registry().with(level);
+    let registry = tracing_subscriber::registry().with(level).with(export.layer());
     let started = match options.format {
         LogFormat::Text => registry.with(lines).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),

@@ -19,6 +19,8 @@ mod leaders;
 mod log_filter;
 mod logging;
 mod manual;
+#[cfg_attr(not(feature = "otlp"), path = "otlp_off.rs")]
+mod otlp;
 mod peers;
 mod reload;
 mod signals;

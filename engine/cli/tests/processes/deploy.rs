@@ -1,6 +1,8 @@
 //! What `docs/deploy` holds, against running agents and the binary: whoever deploys by it meets no
 //! name that does not exist.
 
+#[cfg(feature = "otlp")]
+mod collector;
 mod container;
 mod documents;
 mod exposition;
