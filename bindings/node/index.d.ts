@@ -137,6 +137,9 @@ export interface Contact {
   readonly rttMs: number | null;
 }
 
+/** Judges the settings of options without a start; rejects as `Agent.start` would. */
+export function check(options: StartOptions): Promise<void>;
+
 /** A member of a mesh. Close it when done. Commands are carried out in the order of their calls. */
 export class Agent implements AsyncIterable<Event> {
   private constructor();

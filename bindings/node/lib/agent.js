@@ -63,7 +63,7 @@ class Agent {
 
   /** Resolves once the agent's ports are bound; joining goes on by itself. */
   static async start(options) {
-    const agent = new Agent(valueOf(await native.start(...startArguments(options))));
+    const agent = new Agent(valueOf(await native.start(...startArguments(options), false)));
     if (options.keepAlive) agent.ref();
     return agent;
   }
@@ -235,4 +235,9 @@ class Agent {
   }
 }
 
-module.exports = { Agent };
+/** Judges the settings of options without a start. */
+async function check(options) {
+  valueOf(await native.start(...startArguments(options), true));
+}
+
+module.exports = { Agent, check };

@@ -14,7 +14,7 @@ static mesh_gossip_result run_start(work *work, mesh_gossip_error **err) {
     code = mesh_gossip_options_set(options, work->texts[index], work->texts[index + 1], err);
   }
   if (code == MESH_GOSSIP_OK) code = mesh_gossip_start_options_init(&start, sizeof start);
-  if (code == MESH_GOSSIP_OK) {
+  if (code == MESH_GOSSIP_OK && !work->only_check) {
     start.events_capacity = (size_t)work->number;
     code = mesh_gossip_agent_start_with(options, &start, &work->started, err);
   }
@@ -166,16 +166,18 @@ static bool copy_id(napi_env env, napi_value value, work *work) {
   return fits;
 }
 
-/* start(fromFile, [text, key, value, key, value...], eventsCapacity): a promise of an agent. */
+/* start(fromFile, [text, key, value, key, value...], eventsCapacity, onlyCheck): a promise of an
+ * agent, or of nothing where settings are only checked. */
 napi_value call_start(napi_env env, napi_callback_info info) {
-  napi_value arguments[3], promise = NULL;
-  size_t count = 3;
+  napi_value arguments[4], promise = NULL;
+  size_t count = 4;
   work *work;
   TRY(napi_get_cb_info(env, info, &count, arguments, NULL, NULL));
   work = work_new(env);
   if (work == NULL) return NULL;
   work->run = run_start;
   if (napi_get_value_bool(env, arguments[0], &work->from_file) != napi_ok ||
+      napi_get_value_bool(env, arguments[3], &work->only_check) != napi_ok ||
       !copy_texts(env, arguments[1], work) || !copy_number(env, arguments[2], work)) {
     work_free(work);
     return NULL;
