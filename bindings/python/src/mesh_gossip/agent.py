@@ -20,7 +20,7 @@ from ._abi import ffi
 from ._handle import Handle
 from ._inbox import Inbox
 from ._library import call, lib, milliseconds, text
-from ._read import contacts_of, members_of
+from ._read import chunk_of, contacts_of
 from .errors import CommandTimeoutError, ErrorCode, ForkedError, StoppedError, error_of
 from .events import Event
 from .model import Contact, Health, Lifecycle, Member, Snapshot
@@ -97,17 +97,12 @@ class Agent:
                 lib.mesh_gossip_snapshot_release(out[0])
 
     def _read(self, view: Any) -> Snapshot:
-        records = ffi.new("const mesh_gossip_member **")
-        count, stride = ffi.new("size_t *"), ffi.new("size_t *")
         before, chunks = self._chunks, {}
         for index in range(lib.mesh_gossip_snapshot_chunk_count(view)):
             generation = lib.mesh_gossip_snapshot_chunk_generation(view, index)
             chunk = before.get(generation)
             if chunk is None:
-                code = lib.mesh_gossip_snapshot_chunk(view, index, records, count, stride)
-                if code != lib.MESH_GOSSIP_OK:
-                    raise error_of(code, f"chunk {index} of the snapshot cannot be read")
-                chunk = members_of(records[0], count[0], stride[0])
+                chunk = chunk_of(view, index)
             chunks[generation] = chunk
         # Threads may overwrite each other's; both are right, and one of them is the newer.
         self._chunks = chunks
