@@ -2,6 +2,7 @@
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
+using System.IO;
 using System.Linq;
 using System.Text;
 using MeshGossip;
@@ -123,6 +124,13 @@ internal static class Runner
             case "label": agent.SetLabel(with[2], with.Length > 3 ? with[3] : null); return None;
             case "lifecycle": agent.SetLifecycle((Lifecycle)Enum.Parse(typeof(Lifecycle), with[2], true)); return None;
             case "reload": agent.Reload(); return None;
+            case "metadata":
+                agent.SetMetadata(region: with[2], labels: new Dictionary<string, string> { { with[3], with[4] } });
+                return None;
+            case "certificates":
+                agent.ReloadCertificates(File.ReadAllBytes(with[2]), File.ReadAllBytes(with[3]), File.ReadAllBytes(with[4]));
+                return None;
+            case "latest": agent.BroadcastLatest(ushort.Parse(with[2]), ulong.Parse(with[3]), Encoding.UTF8.GetBytes(with[4])); return None;
             case "leave": agent.Leave(Patience); return None;
             case "stop": agent.Stop(); return None;
             case "close": agent.Dispose(); return None;

@@ -32,6 +32,7 @@ class Play:
         self._authority = None
         script = scenario.get("script", "") if scenario["library"] == "fake" else None
         if script is None:
+            self._names["files"] = self._directory.name
             self._authority = Authority(pathlib.Path(self._directory.name))
             for node in scenario.get("nodes", ["a"]):
                 self._names[f"{node}.json"] = self._authority.issue(node)

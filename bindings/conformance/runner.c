@@ -257,7 +257,11 @@ static void say(char **with, mesh_gossip_agent *agent) {
   uint8_t nobody[16] = {0};
   const uint8_t *said = (const uint8_t *)with[3];
   uint16_t topic = (uint16_t)strtoul(with[2], NULL, 10);
-  if (strcmp(with[0], "broadcast") == 0) {
+  if (strcmp(with[0], "latest") == 0) {
+    uint64_t key = strtoull(with[3], NULL, 10);
+    said = (const uint8_t *)with[4];
+    plain(mesh_gossip_agent_broadcast_latest(agent, topic, key, said, strlen(with[4]), &err), &err);
+  } else if (strcmp(with[0], "broadcast") == 0) {
     plain(mesh_gossip_agent_broadcast(agent, topic, said, strlen(with[3]), &err), &err);
   } else {
     plain(mesh_gossip_agent_send_to(agent, nobody, topic, said, strlen(with[3]), &err), &err);
@@ -279,6 +283,21 @@ static void look(char **with, mesh_gossip_agent *agent) {
   }
 }
 
+static void certificates(char **with, mesh_gossip_agent *agent) {
+  static uint8_t contents[3][65536];
+  size_t lengths[3];
+  mesh_gossip_error *err = NULL;
+  for (size_t at = 0; at < 3; at++) {
+    FILE *file = fopen(with[2 + at], "rb");
+    if (file == NULL) abort();
+    lengths[at] = fread(contents[at], 1, sizeof contents[at], file);
+    fclose(file);
+  }
+  plain(mesh_gossip_agent_reload_certificates(agent, contents[0], lengths[0], contents[1],
+                                              lengths[1], contents[2], lengths[2], NULL, &err),
+        &err);
+}
+
 static void command(char **with, mesh_gossip_agent *agent) {
   const char *what = with[0];
   mesh_gossip_error *err = NULL;
@@ -288,6 +307,13 @@ static void command(char **with, mesh_gossip_agent *agent) {
     uint32_t number = 0;
     while (strcmp(lifecycles[number], with[2]) != 0) number++;
     plain(mesh_gossip_agent_set_lifecycle(agent, number, &err), &err);
+  } else if (strcmp(what, "metadata") == 0) {
+    char json[512];
+    snprintf(json, sizeof json, "{\"region\":\"%s\",\"labels\":{\"%s\":\"%s\"}}", with[2], with[3],
+             with[4]);
+    plain(mesh_gossip_agent_set_metadata(agent, json, &err), &err);
+  } else if (strcmp(what, "certificates") == 0) {
+    certificates(with, agent);
   } else if (strcmp(what, "reload") == 0) {
     plain(mesh_gossip_agent_reload(agent, &err), &err);
   } else if (strcmp(what, "leave") == 0) {
@@ -306,7 +332,8 @@ static void command(char **with, mesh_gossip_agent *agent) {
     tally(with);
   } else if (strcmp(what, "snapshot") == 0 || strcmp(what, "view") == 0) {
     look(with, agent);
-  } else if (strcmp(what, "broadcast") == 0 || strcmp(what, "send") == 0) {
+  } else if (strcmp(what, "broadcast") == 0 || strcmp(what, "latest") == 0 ||
+             strcmp(what, "send") == 0) {
     say(with, agent);
   } else {
     documents(with, agent);
@@ -339,9 +366,9 @@ int main(void) {
   char *line = NULL;
   size_t room = 0;
   while (getline(&line, &room, stdin) > 0) {
-    char *with[6] = {NULL}, *rest = line;
+    char *with[7] = {NULL}, *rest = line;
     line[strcspn(line, "\n")] = '\0';
-    for (size_t at = 0; at < 5 && rest != NULL; at++) with[at] = strsep(&rest, "\t");
+    for (size_t at = 0; at < 6 && rest != NULL; at++) with[at] = strsep(&rest, "\t");
     act(with);
     fflush(stdout);
   }

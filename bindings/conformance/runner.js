@@ -1,6 +1,7 @@
 'use strict';
 // Does with the Node.js binding what the lines of its input say; the driver describes them.
 
+const fs = require('node:fs');
 const readline = require('node:readline');
 
 let binding;
@@ -94,6 +95,12 @@ const acts = {
   label: (name, key, value = null) => agents[name].setLabel(key, value),
   lifecycle: (name, to) => agents[name].setLifecycle(to),
   reload: (name) => agents[name].reload(),
+  metadata: (name, region, key, value) => agents[name].setMetadata({ region, labels: { [key]: value } }),
+  certificates(name, ...paths) {
+    const [certificate, key, ca] = paths.map((path) => fs.readFileSync(path));
+    return agents[name].reloadCertificates({ certificate, key, ca });
+  },
+  latest: (name, topic, key, said) => agents[name].broadcastLatest(Number(topic), BigInt(key), said),
   leave: (name) => agents[name].leave(5000),
   stop: (name) => agents[name].stop(),
   close: (name) => agents[name].close(),

@@ -1,6 +1,7 @@
 """Does with the Python binding what the lines of its input say; the driver describes them."""
 
 import os
+import pathlib
 import sys
 import time
 
@@ -125,6 +126,15 @@ ACTS = {
     "label": lambda name, key, value=None: agents[name].set_label(key, value),
     "lifecycle": lambda name, to: agents[name].set_lifecycle(mesh_gossip.Lifecycle[to.upper()]),
     "reload": lambda name: agents[name].reload(),
+    "metadata": lambda name, region, key, value: agents[name].set_metadata(
+        region=region, labels={key: value}
+    ),
+    "certificates": lambda name, *paths: agents[name].reload_certificates(
+        *(pathlib.Path(path).read_bytes() for path in paths)
+    ),
+    "latest": lambda name, topic, key, said: agents[name].broadcast(
+        int(topic), said.encode(), latest_of=int(key)
+    ),
     "leave": lambda name: agents[name].leave(5.0),
     "stop": lambda name: agents[name].stop(),
     "close": lambda name: agents[name].close(),

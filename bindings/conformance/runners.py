@@ -7,6 +7,9 @@ what was found, or `error` with the code's name and the field, `-` where there i
     options O json|file TEXT      makes options, and `set O KEY [VALUE]` sets a key
     start A O CAPACITY            starts an agent; `address A`, `node A` tell what it has become
     label A KEY [VALUE]           and lifecycle, reload, leave, stop, close, fork: as in the header
+    metadata A REGION KEY VALUE   a region, and one label in place of all
+    certificates A FILE FILE FILE certificate, key and trust, read and handed over as bytes
+    latest A TOPIC KEY TEXT       a broadcast in place of an earlier one
     snapshot A S                  keeps a snapshot, and `members S` shows it: NODE:STATUS:LIFECYCLE:LABELS
     view A [STATUS]               shows the newest one
     await A KIND MS               the first event of a kind, those before it are thrown away

@@ -206,6 +206,18 @@ func say(agent *meshgossip.Agent, with []string) error {
 	return agent.Broadcast(uint16(topic), []byte(with[3]))
 }
 
+func certificates(agent *meshgossip.Agent, paths []string) error {
+	var contents [3][]byte
+	for index, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		contents[index] = content
+	}
+	return agent.ReloadCertificates(meshgossip.Certificates{Certificate: contents[0], Key: contents[1], CA: contents[2]})
+}
+
 func act(with []string) (words, error) {
 	switch with[0] {
 	case "load":
@@ -241,6 +253,15 @@ func act(with []string) (words, error) {
 		return nil, agent.SetLifecycle(lifecycle(with[2]))
 	case "reload":
 		return nil, agent.Reload()
+	case "metadata":
+		labels := map[string]string{with[3]: with[4]}
+		return nil, agent.SetMetadata(meshgossip.Metadata{Region: &with[2], Labels: &labels})
+	case "certificates":
+		return nil, certificates(agent, with[2:])
+	case "latest":
+		topic, _ := strconv.ParseUint(with[2], 10, 16)
+		key, _ := strconv.ParseUint(with[3], 10, 64)
+		return nil, agent.BroadcastLatest(uint16(topic), key, []byte(with[4]))
 	case "stop":
 		return nil, agent.Stop()
 	case "close":

@@ -138,6 +138,26 @@ class Agent {
     await this.#inOrder(kinds.addRevocationLists, NO_TEXTS, 0, bytesOf(lists));
   }
 
+  /** What a host of secrets hands over: bytes or PEM text; without a key, or trust, they are none. */
+  async reloadCertificates({ certificate, key = '', ca = '', password = null }) {
+    const parts = [certificate, key, ca].map(bytesOf);
+    const texts = [parts[0].length, parts[1].length].map(String);
+    const secret = password === null ? null : textOf(password);
+    const all = new Uint8Array(Buffer.concat(parts));
+    await this.#inOrder(kinds.reloadCertificates, [...texts, secret], 0, all);
+  }
+
+  /** Says something else of this member; what is missing stays. */
+  async setMetadata(metadata) {
+    await this.#inOrder(kinds.setMetadata, [textOf(JSON.stringify(metadata))]);
+  }
+
+  async broadcastLatest(topic, key, data) {
+    const number = BigInt.asUintN(64, BigInt(key));
+    if (number !== BigInt(key)) throw new RangeError('a key is a whole number of 64 bits');
+    await this.#inOrder(kinds.broadcastLatest, [String(number)], topicOf(topic), bytesOf(data));
+  }
+
   async broadcast(topic, data) {
     await this.#inOrder(kinds.broadcast, NO_TEXTS, topicOf(topic), bytesOf(data));
   }

@@ -88,6 +88,27 @@ static mesh_gossip_result run_contacts(work *work, mesh_gossip_error **err) {
   return mesh_gossip_agent_contacts(work->agent->raw, work->number, &work->contacts, err);
 }
 
+static mesh_gossip_result run_set_metadata(work *work, mesh_gossip_error **err) {
+  return mesh_gossip_agent_set_metadata(work->agent->raw, work->texts[0], err);
+}
+
+static mesh_gossip_result run_broadcast_latest(work *work, mesh_gossip_error **err) {
+  return mesh_gossip_agent_broadcast_latest(work->agent->raw, (uint16_t)work->number,
+                                            strtoull(work->texts[0], NULL, 10), work->bytes,
+                                            work->bytes_len, err);
+}
+
+/* Certificate, key and trust stand one behind the other in the bytes; the texts are how long the
+ * first two are, and the password. */
+static mesh_gossip_result run_reload_certificates(work *work, mesh_gossip_error **err) {
+  size_t first = (size_t)strtoull(work->texts[0], NULL, 10);
+  size_t second = (size_t)strtoull(work->texts[1], NULL, 10);
+  const uint8_t *key = work->bytes + first, *ca = key + second;
+  return mesh_gossip_agent_reload_certificates(work->agent->raw, work->bytes, first, key, second, ca,
+                                               work->bytes_len - first - second, work->texts[2],
+                                               err);
+}
+
 typedef struct kind {
   const char *name;
   mesh_gossip_result (*run)(work *work, mesh_gossip_error **err);
@@ -112,6 +133,9 @@ static const kind kinds[] = {
     {"metrics", run_metrics, 0, false, false},
     {"health", run_health, 0, false, false},
     {"contacts", run_contacts, 0, false, false},
+    {"setMetadata", run_set_metadata, 1, false, false},
+    {"broadcastLatest", run_broadcast_latest, 1, true, false},
+    {"reloadCertificates", run_reload_certificates, 3, true, false},
 };
 
 /* Strings and nulls of an array; false with an exception pending. */

@@ -139,6 +139,24 @@ class Agent:
         written = ffi.NULL if value is None else text(value, "value")
         self._call(lib.mesh_gossip_agent_set_label, text(key, "key"), written)
 
+    def set_metadata(
+        self,
+        *,
+        region: str | None = None,
+        mesh_version: str | None = None,
+        endpoint: str | None = None,
+        http3: bool | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Says something else of this member; None leaves what there is. `labels` stand in place of
+        all labels."""
+        wanted = {
+            "region": region, "meshVersion": mesh_version, "endpoint": endpoint,
+            "http3Support": http3, "labels": None if labels is None else dict(labels),
+        }  # fmt: skip
+        said = json.dumps({key: value for key, value in wanted.items() if value is not None})
+        self._call(lib.mesh_gossip_agent_set_metadata, text(said, "json"))
+
     def set_lifecycle(self, lifecycle: Lifecycle) -> None:
         """Publishes a lifecycle; `LEAVING` is refused, since it is said by `leave`."""
         self._call(lib.mesh_gossip_agent_set_lifecycle, int(lifecycle))
@@ -175,13 +193,36 @@ class Agent:
         """Reads certificate, key, trust and revocation lists again."""
         self._call(lib.mesh_gossip_agent_reload)
 
+    def reload_certificates(
+        self,
+        certificate: Content,
+        key: Content = b"",
+        ca: Content = b"",
+        password: str | None = None,
+    ) -> None:
+        """Puts these in place of certificate, key and trust: a PEM chain (leaf first), its key and
+        trust anchors; or a PKCS#12 store as the certificate, with its password. Without a key it is
+        within the certificate's content; without trust that in force stays."""
+        secret = ffi.NULL if password is None else text(password, "password")
+        contents = (*_content(certificate), *_content(key), *_content(ca))
+        self._call(lib.mesh_gossip_agent_reload_certificates, *contents, secret)
+
     def add_revocation_lists(self, lists: Content) -> None:
         """Takes revocation lists, PEM or DER, beside those of the files."""
         self._call(lib.mesh_gossip_agent_add_revocation_lists, *_content(lists))
 
-    def broadcast(self, topic: int, payload: Content) -> None:
-        """Says something to every member's host, which hears of a `Broadcast`."""
-        self._call(lib.mesh_gossip_agent_broadcast, _topic(topic), *_content(payload))
+    def broadcast(self, topic: int, payload: Content, *, latest_of: int | None = None) -> None:
+        """Says something to every member's host, which hears of a `Broadcast`. With `latest_of` it
+        takes the place of what this member said before under the same topic and number, where that
+        is still on its way."""
+        if latest_of is None:
+            self._call(lib.mesh_gossip_agent_broadcast, _topic(topic), *_content(payload))
+            return
+        if not 0 <= latest_of < 2**64:
+            why = f"latest_of is {latest_of}: not between 0 and 18446744073709551615"
+            raise error_of(ErrorCode.ARGUMENT, why, "latest_of")
+        said = (_topic(topic), latest_of, *_content(payload))
+        self._call(lib.mesh_gossip_agent_broadcast_latest, *said)
 
     def send_to(self, member: Member | bytes, topic: int, payload: Content) -> None:
         """Says something to one member's host: one datagram, which may be lost."""
