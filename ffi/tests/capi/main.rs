@@ -4,5 +4,6 @@
 //! `MESH_GOSSIP_C_SUITE=full` runs every program in every form; otherwise each runs in some.
 
 mod checks;
+mod consumers;
 mod programs;
 mod support;
