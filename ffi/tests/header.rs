@@ -94,7 +94,9 @@ fn generated() -> String {
 
 #[test]
 fn the_committed_header_is_what_the_sources_say() {
-    let path = root().join("include/mesh_gossip.h");
+    // Where a check plants a break.
+    let elsewhere = std::env::var_os("MESH_GOSSIP_HEADER").map(PathBuf::from);
+    let path = elsewhere.unwrap_or_else(|| root().join("include/mesh_gossip.h"));
     let generated = generated();
     if std::env::var_os("MESH_GOSSIP_WRITE_HEADER").is_some() {
         std::fs::write(&path, &generated).expect("the header is ours");

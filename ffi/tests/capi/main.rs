@@ -1,0 +1,9 @@
+//! What hosts of the C ABI are given, made once and then used as they would: installed under a
+//! prefix, checked, compiled against, run under the tools that find what a compiler does not.
+//!
+//! `MESH_GOSSIP_C_SUITE=full` runs every program in every form; otherwise each runs in some.
+
+mod checks;
+mod consumers;
+mod programs;
+mod support;

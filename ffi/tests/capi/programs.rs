@@ -1,0 +1,306 @@
+//! C programs, in every form that a host may build them in, and under the tools that find what a
+//! compiler does not. The library itself is not instrumented: what the tools see of it are its
+//! calls of the C library, and memory that it shares with the programs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Prefix, Scratch, Settings, fail, ffi, has, run, succeed, tell};
+
+/// Compilers, and the language that each is asked for.
+const C: [&str; 2] = ["gcc", "clang"];
+const CPP: [&str; 2] = ["g++", "clang++"];
+const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
+
+/// Those that are C99 and C++17 alike and need nothing but the settings.
+const PROGRAMS: [&str; 4] = ["agent", "misuse", "callbacks", "forked"];
+
+fn full() -> bool {
+    std::env::var_os("MESH_GOSSIP_C_SUITE").is_some_and(|suite| suite == "full")
+}
+
+/// How a program is linked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Linked {
+    Shared,
+    Static,
+}
+
+/// A program to be, and where it goes.
+struct Build<'a> {
+    compiler: &'a str,
+    flags: &'a [&'a str],
+    linked: Linked,
+    source: PathBuf,
+}
+
+impl Build<'_> {
+    fn compile(&self, scratch: &Scratch) -> PathBuf {
+        let name = self.source.file_stem().unwrap().to_string_lossy().into_owned();
+        let flags = self.flags.concat().replace(['-', '=', '+', ','], "");
+        let program =
+            scratch.path().join(format!("{name}-{}{flags}-{:?}", self.compiler, self.linked));
+        let mut compile = Command::new(self.compiler);
+        compile.args(STRICT).args(self.flags).arg("-D_DEFAULT_SOURCE");
+        if self.compiler.ends_with("++") {
+            compile.args(["-x", "c++"]);
+        }
+        let prefix = Prefix::shared();
+        compile.arg("-I").arg(prefix.include()).arg(&self.source).args(["-x", "none", "-o"]);
+        compile.arg(&program);
+        match self.linked {
+            Linked::Shared => {
+                compile.arg("-L").arg(prefix.lib()).arg("-lmesh_gossip");
+                compile.arg(format!("-Wl,-rpath,{}", prefix.lib().display()));
+            }
+            Linked::Static => {
+                compile.arg(prefix.lib().join("libmesh_gossip.a")).arg("-Wl,--gc-sections");
+                compile.args(prefix.native_libraries());
+            }
+        }
+        succeed(compile.args(["-lpthread", "-ldl"]));
+        program
+    }
+}
+
+fn source(name: &str) -> PathBuf {
+    ffi().join("tests").join(name)
+}
+
+fn all_is_well(command: &mut Command) {
+    assert_eq!(succeed(command), "all is well\n", "{command:?}");
+}
+
+fn holds(program: &Path, settings: &Settings) {
+    all_is_well(Command::new(program).arg(settings.file("auto")));
+}
+
+/// The header is C and C++ of every standard that it promises, in the strictest reading.
+#[test]
+fn the_header_is_c_and_cpp_of_every_standard() {
+    let scratch = Scratch::new("standards");
+    let text = "#include <mesh_gossip.h>\nint main(void) {\n  return mesh_gossip_check_abi();\n}\n";
+    let source = scratch.path().join("header.c");
+    std::fs::write(&source, text).unwrap();
+    let forms = [
+        (C, vec!["c99", "c11", "c17"], "c"),
+        (CPP, vec!["c++98", "c++11", "c++14", "c++17", "c++20"], "c++"),
+    ];
+    for (compilers, standards, language) in forms {
+        for compiler in compilers.into_iter().filter(|compiler| has(compiler)) {
+            for standard in &standards {
+                // The structure of 64-bit integers is older than their name in C++.
+                let lenient = if *standard == "c++98" { "-Wno-long-long" } else { "-Wundef" };
+                let mut compile = Command::new(compiler);
+                compile.args(["-fsyntax-only", "-x", language, lenient]).args(STRICT);
+                compile.args(["-Wstrict-aliasing", "-Wcast-align", "-Wshadow"]);
+                compile.arg(format!("-std={standard}")).arg("-I").arg(Prefix::shared().include());
+                succeed(compile.arg(&source));
+            }
+        }
+    }
+}
+
+/// Every program, by every compiler, in the first and last standard, linked both ways.
+#[test]
+fn programs_hold_in_every_form() {
+    let (scratch, settings) = (Scratch::new("forms"), Settings::new("forms"));
+    let mut count = 0;
+    let mut form = |compiler: &str, standard: &str, linked, name: &str| {
+        let (flags, source) = ([standard], source(&format!("{name}.c")));
+        holds(&Build { compiler, flags: &flags, linked, source }.compile(&scratch), &settings);
+        count += 1;
+    };
+    if full() {
+        let forms = [(C, ["-std=c99", "-std=c17"]), (CPP, ["-std=c++17", "-std=c++20"])];
+        for (compilers, standards) in forms {
+            for compiler in compilers.into_iter().filter(|compiler| has(compiler)) {
+                for standard in standards {
+                    for linked in [Linked::Shared, Linked::Static] {
+                        for name in PROGRAMS {
+                            form(compiler, standard, linked, name);
+                        }
+                    }
+                }
+            }
+        }
+    } else {
+        let forms = [
+            ("gcc", "-std=c99", Linked::Shared, "misuse"),
+            ("gcc", "-std=c17", Linked::Static, "callbacks"),
+            ("clang", "-std=c99", Linked::Shared, "callbacks"),
+            ("g++", "-std=c++17", Linked::Shared, "forked"),
+            ("clang++", "-std=c++20", Linked::Static, "misuse"),
+        ];
+        for (compiler, standard, linked, name) in forms {
+            if has(compiler) {
+                form(compiler, standard, linked, name);
+            }
+        }
+    }
+    tell(&format!("{count} programs held"));
+}
+
+/// The layer for C++, with exceptions and without.
+#[test]
+fn the_cpp_layer_holds_in_both_standards() {
+    let (scratch, settings) = (Scratch::new("layer"), Settings::new("layer"));
+    let forms: &[(&str, &[&str], Linked)] = &[
+        ("g++", &["-std=c++17"], Linked::Shared),
+        ("clang++", &["-std=c++20", "-fno-exceptions"], Linked::Shared),
+        ("g++", &["-std=c++20"], Linked::Static),
+        ("g++", &["-std=c++17", "-fno-exceptions"], Linked::Shared),
+        ("g++", &["-std=c++20", "-fsanitize=address"], Linked::Shared),
+        ("clang++", &["-std=c++17"], Linked::Static),
+        ("clang++", &["-std=c++20"], Linked::Shared),
+        ("clang++", &["-std=c++17", "-fno-exceptions"], Linked::Shared),
+    ];
+    for (compiler, flags, linked) in &forms[..if full() { forms.len() } else { 2 }] {
+        if has(compiler) {
+            let (source, linked) = (source("layer.cpp"), *linked);
+            holds(&Build { compiler, flags, linked, source }.compile(&scratch), &settings);
+        }
+    }
+}
+
+/// By address and undefined behaviour, and with leaks at the end.
+#[test]
+fn programs_hold_under_asan_and_ubsan() {
+    let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    let names: &[&str] = if full() { &PROGRAMS } else { &["misuse"] };
+    under(&flags, names, &|program, settings| {
+        let mut command = Command::new(program);
+        command.env("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1");
+        all_is_well(command.arg(settings.file("auto")));
+    });
+}
+
+/// By races between what the programs' threads and callbacks do.
+#[test]
+fn programs_hold_under_tsan() {
+    let names: &[&str] = if full() { &["agent", "misuse", "callbacks"] } else { &["callbacks"] };
+    under(&["-fsanitize=thread"], names, &|program, settings| {
+        let suppressions = source("tsan.supp");
+        let mut command = Command::new(program);
+        let options = format!("halt_on_error=1:suppressions={}", suppressions.display());
+        all_is_well(command.env("TSAN_OPTIONS", options).arg(settings.file("auto")));
+    });
+}
+
+fn under(flags: &[&str], names: &[&str], hold: &dyn Fn(&Path, &Settings)) {
+    let name = flags.concat().replace(['=', ',', '-'], "");
+    let (scratch, settings) = (Scratch::new(&name), Settings::new(&name));
+    for compiler in C.into_iter().filter(|compiler| has(compiler)) {
+        if !instruments(compiler, flags, &scratch) {
+            tell(&format!("SKIPPED: {compiler} has no runtime for {}", flags[0]));
+            continue;
+        }
+        for name in names {
+            let source = source(&format!("{name}.c"));
+            let build = Build { compiler, flags, linked: Linked::Shared, source };
+            hold(&build.compile(&scratch), &settings);
+        }
+    }
+}
+
+/// Whether the compiler's runtime is here; Debian has clang's in a package of its own.
+fn instruments(compiler: &str, flags: &[&str], scratch: &Scratch) -> bool {
+    let source = scratch.path().join("empty.c");
+    std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let mut compile = Command::new(compiler);
+    compile.args(flags).arg(&source).arg("-o").arg(scratch.path().join("empty"));
+    run(&mut compile).status.success()
+}
+
+/// By reads of what was never written, and by what is left over.
+#[test]
+fn programs_hold_under_valgrind() {
+    if !has("valgrind") || !has("gcc") {
+        return;
+    }
+    let (scratch, settings) = (Scratch::new("valgrind"), Settings::new("valgrind"));
+    // A fork is left out: the child would be judged by what its parent holds.
+    let names: &[&str] = if full() { &["misuse", "callbacks"] } else { &["misuse"] };
+    for name in names {
+        let source = source(&format!("{name}.c"));
+        let build = Build { compiler: "gcc", flags: &[], linked: Linked::Shared, source };
+        // Rings are memory that the kernel writes, which the tool cannot follow.
+        all_is_well(valgrind().arg(build.compile(&scratch)).arg(settings.file("mmsg")));
+    }
+}
+
+fn valgrind() -> Command {
+    let mut command = Command::new("valgrind");
+    command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--fair-sched=yes"]);
+    command.arg("--errors-for-leak-kinds=definite,indirect");
+    command
+}
+
+/// A tool that found nothing in the library's own calls would hold for everything.
+#[test]
+fn the_tools_find_mistakes_of_a_host() {
+    if !has("gcc") {
+        return;
+    }
+    let (scratch, settings) = (Scratch::new("planted"), Settings::new("planted"));
+    let build = |flags: &[&str]| {
+        let source = source("planted.c");
+        Build { compiler: "gcc", flags, linked: Linked::Shared, source }.compile(&scratch)
+    };
+    let finds = |command: &mut Command, mistake: &str, words: &str| {
+        let said = fail(command.arg(settings.file("mmsg")).arg(mistake));
+        assert!(said.contains(words), "{mistake}: {words:?} is not in\n{said}");
+        tell(&format!("caught: {mistake}: {words}"));
+    };
+    let flags = ["-fsanitize=address,undefined"];
+    if instruments("gcc", &flags, &scratch) {
+        let program = build(&flags);
+        finds(&mut Command::new(&program), "late", "heap-use-after-free");
+        finds(&mut Command::new(&program), "leak", "LeakSanitizer: detected memory leaks");
+    }
+    let flags = ["-fsanitize=thread"];
+    if instruments("gcc", &flags, &scratch) {
+        let mut command = Command::new(build(&flags));
+        let options = format!("suppressions={}", source("tsan.supp").display());
+        finds(command.env("TSAN_OPTIONS", options), "race", "data race");
+    }
+    if has("valgrind") {
+        let program = build(&[]);
+        finds(valgrind().arg(&program), "late", "Invalid read of size 4");
+        finds(valgrind().arg(&program), "leak", "definitely lost");
+    }
+}
+
+/// Two libraries in one process, by namespaces and by a copied file; and a closed one.
+#[test]
+fn two_libraries_in_one_process_do_not_meet() {
+    if !has("gcc") {
+        return;
+    }
+    let (scratch, settings) = (Scratch::new("twice"), Settings::new("twice"));
+    let library = Prefix::shared().lib().join("libmesh_gossip.so.1");
+    let copy = scratch.path().join("libcopy.so");
+    std::fs::copy(&library, &copy).unwrap();
+    let build = |flags: &[&str]| {
+        let program = scratch.path().join(format!("twice{}", flags.len()));
+        let mut compile = Command::new("gcc");
+        compile.args(STRICT).args(flags).arg("-std=c99").arg("-I");
+        compile.arg(Prefix::shared().include()).arg(source("twice.c")).arg("-o").arg(&program);
+        succeed(compile.arg("-ldl"));
+        program
+    };
+    let twice = |program: &Path, one_namespace: bool| {
+        let mut command = Command::new(program);
+        if one_namespace {
+            command.env("MESH_GOSSIP_ONE_NAMESPACE", "1");
+        }
+        all_is_well(command.arg(settings.file("auto")).arg(&library).arg(&copy));
+    };
+    let plain = build(&[]);
+    twice(&plain, false);
+    twice(&plain, true);
+    let flags = ["-fsanitize=address,undefined"];
+    if instruments("gcc", &flags, &scratch) {
+        twice(&build(&flags), true);
+    }
+}
