@@ -15,7 +15,7 @@ from . import events as of
 from ._abi import ffi
 from ._library import lib
 from .errors import error_of
-from .model import Contact, Labels, Lifecycle, Member, Reason, Status
+from .model import Contact, Labels, Lifecycle, Member, Reason, Shelf, Status
 
 _EVENT = ffi.typeof("mesh_gossip_event *")
 _BYTE = ffi.typeof("char *")
@@ -112,9 +112,10 @@ def chunk_of(view: Any, index: int) -> tuple[Member, ...]:
     base = int(ffi.cast("uintptr_t", text.data))
     # One character a byte, so that text is cut where it stands.
     whole = arena.decode("latin-1")
-    pairs = _rows(_LABEL_FORM, labels[0], labels_len[0], _LABEL_STRIDE)
-    rows = _rows(_MEMBER_FORM, records[0], count[0], stride[0])
-    members = _members(rows, _labels(pairs, whole, base), whole, base)
+    memory = _memory(labels[0], labels_len[0], _LABEL_STRIDE)
+    shelf = Shelf(lambda: _labels(memory, whole, base))
+    rows = _rows(_MEMBER_FORM, _memory(records[0], count[0], stride[0]), stride[0])
+    members = _members(rows, shelf, whole, base)
     return tuple(members if arena.isascii() else map(_in_characters, members))
 
 
@@ -122,25 +123,28 @@ def _size() -> Any:
     return ffi.new("size_t *")
 
 
-def _rows(form: str, first: Any, count: int, stride: int) -> Iterator[tuple[Any, ...]]:
-    padded = f"{form}{stride - struct.calcsize(form)}x"
-    memory = ffi.buffer(ffi.cast(_BYTE, first), count * stride) if count else b""
-    return struct.iter_unpack(padded, memory)
+def _memory(first: Any, count: int, stride: int) -> bytes:
+    return bytes(ffi.buffer(ffi.cast(_BYTE, first), count * stride)) if count else b""
 
 
-def _labels(
-    rows: Iterator[tuple[Any, ...]], whole: str, base: int
-) -> list[tuple[str, str]]:
+def _rows(form: str, memory: bytes, stride: int) -> Iterator[tuple[Any, ...]]:
+    return struct.iter_unpack(f"{form}{stride - struct.calcsize(form)}x", memory)
+
+
+def _labels(memory: bytes, whole: str, base: int) -> list[tuple[str, str]]:
+    def text(at: int, length: int) -> str:
+        return _characters(whole[at - base : at - base + length])
+
+    rows = _rows(_LABEL_FORM, memory, _LABEL_STRIDE)
     return [
-        (whole[key - base : key - base + key_len], whole[value - base : value - base + value_len])
-        for key, key_len, value, value_len in rows
+        (text(key, key_len), text(value, value_len)) for key, key_len, value, value_len in rows
     ]
 
 
 def _members(
-    rows: Iterator[tuple[Any, ...]], pairs: list[tuple[str, str]], whole: str, base: int
+    rows: Iterator[tuple[Any, ...]], shelf: Shelf, whole: str, base: int
 ) -> Iterator[Member]:
-    new, statuses, lifecycles, holding = tuple.__new__, _STATUSES, _LIFECYCLES, Labels.holding
+    new, statuses, lifecycles, on = tuple.__new__, _STATUSES, _LIFECYCLES, Labels.on
     local, http3 = lib.MESH_GOSSIP_MEMBER_LOCAL, lib.MESH_GOSSIP_MEMBER_HTTP3
     begun = 0
     for (
@@ -150,7 +154,7 @@ def _members(
     ) in rows:  # fmt: skip
         labels = _NO_LABELS
         if labels_len:
-            labels = holding(dict(pairs[begun : begun + labels_len]))
+            labels = on(shelf, begun, begun + labels_len)
             begun += labels_len
         yield new(Member, (
             id,
@@ -171,20 +175,19 @@ def _members(
         ))  # fmt: skip
 
 
+def _characters(cut: str) -> str:
+    """Text for what was one character a byte."""
+    return cut if cut.isascii() else cut.encode("latin-1").decode("utf-8")
+
+
 def _in_characters(member: Member) -> Member:
-    """The same with text for what was one character a byte."""
-
-    def text(cut: str) -> str:
-        return cut if cut.isascii() else cut.encode("latin-1").decode("utf-8")
-
     return member._replace(
-        node_id=text(member.node_id),
-        role=text(member.role),
-        cluster_id=text(member.cluster_id),
-        region=text(member.region),
-        mesh_version=text(member.mesh_version),
-        endpoint=text(member.endpoint),
-        labels=Labels({text(key): text(value) for key, value in member.labels.items()}),
+        node_id=_characters(member.node_id),
+        role=_characters(member.role),
+        cluster_id=_characters(member.cluster_id),
+        region=_characters(member.region),
+        mesh_version=_characters(member.mesh_version),
+        endpoint=_characters(member.endpoint),
     )
 
 
