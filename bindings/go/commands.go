@@ -8,6 +8,7 @@ import "C"
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -37,6 +38,33 @@ func (a *Agent) label(key string, value *string) error {
 	}
 	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
 		return C.mesh_gossip_agent_set_label(agent, name, content, object)
+	})
+}
+
+// Metadata is what a member says of itself; what is nil stays as it is.
+type Metadata struct {
+	Region       *string `json:"region,omitempty"`
+	MeshVersion  *string `json:"meshVersion,omitempty"`
+	Endpoint     *string `json:"endpoint,omitempty"`
+	HTTP3Support *bool   `json:"http3Support,omitempty"`
+	// Labels stand in place of all labels.
+	Labels *map[string]string `json:"labels,omitempty"`
+}
+
+// SetMetadata says something else of this member. A mistake changes nothing.
+func (a *Agent) SetMetadata(metadata Metadata) error {
+	said, err := json.Marshal(metadata)
+	if err != nil {
+		return err
+	}
+	var texts copied
+	defer texts.free()
+	text := texts.text("json", string(said))
+	if texts.err != nil {
+		return texts.err
+	}
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_set_metadata(agent, text, object)
 	})
 }
 
@@ -113,6 +141,36 @@ func (a *Agent) Reload() error {
 	})
 }
 
+// Certificates are credentials as bytes, from a store of secrets.
+type Certificates struct {
+	// Certificate is a PEM chain, leaf first, or a PKCS#12 store.
+	Certificate []byte
+	// Key is its PEM key; empty where the certificate's content holds it.
+	Key []byte
+	// CA is the PEM trust anchors; empty keeps those in force.
+	CA []byte
+	// Password is that of a PKCS#12 store; empty where there is none.
+	Password string
+}
+
+// ReloadCertificates puts these in place of certificate, key and trust; it returns once they are in
+// force. What would not hold changes nothing.
+func (a *Agent) ReloadCertificates(with Certificates) error {
+	var texts copied
+	defer texts.free()
+	var password *C.char
+	if with.Password != "" {
+		password = texts.text("password", with.Password)
+	}
+	if texts.err != nil {
+		return texts.err
+	}
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_reload_certificates(agent, address(with.Certificate), C.size_t(len(with.Certificate)),
+			address(with.Key), C.size_t(len(with.Key)), address(with.CA), C.size_t(len(with.CA)), password, object)
+	})
+}
+
 // AddRevocationLists takes revocation lists, PEM or DER, beside those of the files.
 func (a *Agent) AddRevocationLists(lists []byte) error {
 	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
@@ -125,6 +183,15 @@ func (a *Agent) AddRevocationLists(lists []byte) error {
 func (a *Agent) Broadcast(topic uint16, content []byte) error {
 	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
 		return C.mesh_gossip_agent_broadcast(agent, C.uint16_t(topic), address(content), C.size_t(len(content)), object)
+	})
+}
+
+// BroadcastLatest is [Agent.Broadcast] in place of what this member said before under the same topic
+// and key, where that is still on its way: who has not heard it yet is spared it.
+func (a *Agent) BroadcastLatest(topic uint16, key uint64, content []byte) error {
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_broadcast_latest(agent, C.uint16_t(topic), C.uint64_t(key), address(content),
+			C.size_t(len(content)), object)
 	})
 }
 

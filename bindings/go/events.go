@@ -22,7 +22,7 @@ type Event struct {
 	Reason Reason
 	// Previous is the status before, with [EventRecovered].
 	Previous Status
-	// At is when it happened; zero with [EventEnded].
+	// At is when it happened; with [EventOverflow] and [EventMissed], when the last one was lost.
 	At time.Time
 	// Count is how many were lost, with [EventOverflow] and [EventMissed]; how many members
 	// acknowledged, with [EventLeaveComplete]; the term, with [EventLeaderChanged].

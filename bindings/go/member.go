@@ -1,7 +1,7 @@
 package meshgossip
 
 /*
-#include <mesh_gossip.h>
+#include "chunk.h"
 */
 import "C"
 
@@ -108,6 +108,23 @@ func members(first *C.mesh_gossip_member, count int, stride uintptr) []Member {
 	return copies
 }
 
+// Copies the members of a chunk, whose text and labels the library keeps in one piece each: three
+// allocations, and a walk through the records alone.
+func chunkMembers(from *C.chunk) []Member {
+	arena := arena{
+		labels: make([]Label, 0, int(from.labels_len)),
+		apart:  uintptr(C.mesh_gossip_labels_stride()),
+		whole:  C.GoStringN((*C.char)(unsafe.Pointer(from.text.data)), C.int(from.text.len)),
+		base:   uintptr(unsafe.Pointer(from.text.data)),
+	}
+	copies := make([]Member, int(from.len))
+	for index := range copies {
+		record := unsafe.Add(unsafe.Pointer(from.records), uintptr(index)*uintptr(from.stride))
+		arena.copy(&copies[index], (*C.mesh_gossip_member)(record))
+	}
+	return copies
+}
+
 // Room for the text and the labels of some members. It is made large enough at once: what was
 // handed out would stay where it was, but be kept alive twice.
 type arena struct {
@@ -115,6 +132,9 @@ type arena struct {
 	labels []Label
 	// From one label of the library to the next.
 	apart uintptr
+	// The text of a whole chunk where it was copied at once, and where the library has it.
+	whole string
+	base  uintptr
 }
 
 func (a *arena) copy(to *Member, from *C.mesh_gossip_member) {
@@ -144,6 +164,13 @@ func (a *arena) copy(to *Member, from *C.mesh_gossip_member) {
 }
 
 func (a *arena) string(from C.mesh_gossip_bytes) string {
+	if from.len == 0 {
+		return ""
+	}
+	if a.base != 0 {
+		begin := uintptr(unsafe.Pointer(from.data)) - a.base
+		return a.whole[begin : begin+uintptr(from.len)]
+	}
 	start := a.text.Len()
 	a.text.Write(borrowed(from))
 	return a.text.String()[start:]

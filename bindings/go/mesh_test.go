@@ -120,7 +120,7 @@ func everyoneSees(t *testing.T, names string, agents ...*Agent) {
 	}
 }
 
-func newest(t *testing.T, agent *Agent) *Snapshot {
+func newest(t testing.TB, agent *Agent) *Snapshot {
 	t.Helper()
 	snapshot, err := agent.Snapshot()
 	must(t, err)
@@ -136,7 +136,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

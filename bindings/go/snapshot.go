@@ -1,25 +1,7 @@
 package meshgossip
 
 /*
-#include <mesh_gossip.h>
-
-typedef struct {
-  const mesh_gossip_member *records;
-  size_t len;
-  size_t stride;
-  uint64_t generation;
-} chunk;
-
-// All chunks by one call: from Go, each call costs more than what it does here.
-static mesh_gossip_result chunks(const mesh_gossip_snapshot *snapshot, chunk *out, size_t count) {
-  for (size_t index = 0; index < count; index++) {
-    chunk *to = out + index;
-    mesh_gossip_result code = mesh_gossip_snapshot_chunk(snapshot, index, &to->records, &to->len, &to->stride);
-    if (code != MESH_GOSSIP_OK) return code;
-    to->generation = mesh_gossip_snapshot_chunk_generation(snapshot, index);
-  }
-  return MESH_GOSSIP_OK;
-}
+#include "chunk.h"
 */
 import "C"
 
@@ -196,7 +178,7 @@ func copySnapshot(handle *C.mesh_gossip_snapshot, before *Snapshot) (*Snapshot, 
 			if err := fits("member", uintptr(from.stride), unsafe.Sizeof(C.mesh_gossip_member{})); err != nil {
 				return nil, err
 			}
-			*to = chunk{uint64(from.generation), members(from.records, int(from.len), uintptr(from.stride))}
+			*to = chunk{uint64(from.generation), chunkMembers(&records[index])}
 		}
 		snapshot.len += len(to.members)
 	}

@@ -130,12 +130,34 @@ export interface Health {
   readonly draining: boolean;
 }
 
+export interface Credentials {
+  /** A chain, leaf first. */
+  certificate: Uint8Array | string;
+  /** Missing where the certificate's content holds it. */
+  key?: Uint8Array | string;
+  /** Missing: those in force stay. */
+  ca?: Uint8Array | string;
+  /** Of a PKCS#12 store. */
+  password?: string | null;
+}
+
+export interface Metadata {
+  region?: string;
+  meshVersion?: string;
+  endpoint?: string;
+  http3Support?: boolean;
+  labels?: Record<string, string>;
+}
+
 export interface Contact {
   /** When a datagram of it came last, Unix milliseconds. */
   readonly last: number;
   /** Smoothed round-trip time; null where none was measured. */
   readonly rttMs: number | null;
 }
+
+/** Judges the settings of options without a start; rejects as `Agent.start` would. */
+export function check(options: StartOptions): Promise<void>;
 
 /** A member of a mesh. Close it when done. Commands are carried out in the order of their calls. */
 export class Agent implements AsyncIterable<Event> {
@@ -172,6 +194,12 @@ export class Agent implements AsyncIterable<Event> {
   reload(): Promise<void>;
   /** Takes revocation lists, PEM or DER, beside those of the files. */
   addRevocationLists(lists: Uint8Array | string): Promise<void>;
+  /** Puts these in place of certificate, key and trust: PEM, or a PKCS#12 store as the certificate. */
+  reloadCertificates(credentials: Credentials): Promise<void>;
+  /** Says something else of this member; what is missing stays, `labels` are in place of all labels. */
+  setMetadata(metadata: Metadata): Promise<void>;
+  /** In place of what this member said before under the same topic and key, where that is on its way. */
+  broadcastLatest(topic: number, key: number | bigint, data: Uint8Array | string): Promise<void>;
   /** Says something to every member's host. */
   broadcast(topic: number, data: Uint8Array | string): Promise<void>;
   /** Says something to one member's host: one datagram, which may be lost. */

@@ -11,6 +11,8 @@ static void in_child(const char *file, mesh_gossip_agent *agent, mesh_gossip_opt
   mesh_gossip_agent *own = NULL;
   mesh_gossip_events *events = NULL;
   mesh_gossip_text *text = NULL;
+  mesh_gossip_contacts *contacts = NULL;
+  const mesh_gossip_snapshot *newer = NULL;
   mesh_gossip_error *err = NULL;
   FAILS(FORKED, mesh_gossip_agent_leave(agent, 1000, NULL));
   FAILS(FORKED, mesh_gossip_agent_stop(agent, NULL));
@@ -24,6 +26,9 @@ static void in_child(const char *file, mesh_gossip_agent *agent, mesh_gossip_opt
   FAILS(FORKED, mesh_gossip_agent_broadcast(agent, 1, id, 16, NULL));
   FAILS(FORKED, mesh_gossip_agent_send_to(agent, id, 1, id, 16, NULL));
   FAILS(FORKED, mesh_gossip_agent_peers_json(agent, 1000, &text, NULL));
+  FAILS(FORKED, mesh_gossip_agent_contacts(agent, 1000, &contacts, NULL));
+  FAILS(FORKED, mesh_gossip_snapshot_try_acquire(agent, &newer, NULL));
+  CHECK(contacts == NULL && newer == NULL);
   FAILS(FORKED, mesh_gossip_agent_health(agent, 1000, &health, &err));
   CHECK(strstr(mesh_gossip_error_message(err), "fork") != NULL);
   mesh_gossip_error_free(err);

@@ -19,6 +19,13 @@ static void nulls_to_what_reads(void) {
   CHECK(mesh_gossip_snapshot_chunk_generation(NULL, 0) == 0);
   CHECK(mesh_gossip_snapshot_find(NULL, NULL) == NULL && mesh_gossip_snapshot_local(NULL) == NULL);
   CHECK(mesh_gossip_snapshot_count(NULL, MESH_GOSSIP_STATUS_ALIVE) == 0);
+  CHECK(mesh_gossip_contacts_len(NULL) == 0 && mesh_gossip_contacts_at(NULL, 0) == NULL);
+  CHECK(mesh_gossip_members_stride() == sizeof(mesh_gossip_member));
+  CHECK(mesh_gossip_labels_stride() == sizeof(mesh_gossip_label));
+  CHECK(mesh_gossip_contacts_stride() == sizeof(mesh_gossip_contact));
+  CHECK(mesh_gossip_events_stride() == sizeof(mesh_gossip_event));
+  CHECK(mesh_gossip_abi_version() == MESH_GOSSIP_ABI_VERSION && mesh_gossip_features() == 0);
+  CHECK(mesh_gossip_version_string()[0] != '\0');
   CHECK(mesh_gossip_events_len(NULL) == 0 && mesh_gossip_events_at(NULL, 0) == NULL);
 }
 
@@ -29,6 +36,7 @@ static void nulls_to_what_frees(void) {
     mesh_gossip_text_free(NULL);
     mesh_gossip_options_free(NULL);
     mesh_gossip_events_free(NULL);
+    mesh_gossip_contacts_free(NULL);
     mesh_gossip_snapshot_release(NULL);
     WORKS(mesh_gossip_agent_free(NULL));
   }
@@ -39,6 +47,10 @@ static void nulls_to_what_acts(void) {
   mesh_gossip_agent *agent = UNTOUCHED(mesh_gossip_agent);
   mesh_gossip_text *text = UNTOUCHED(mesh_gossip_text);
   mesh_gossip_events *events = UNTOUCHED(mesh_gossip_events);
+  mesh_gossip_contacts *contacts = UNTOUCHED(mesh_gossip_contacts);
+  const mesh_gossip_snapshot *view = NULL;
+  const mesh_gossip_label *labels = NULL;
+  mesh_gossip_bytes arena = {NULL, 0};
   const mesh_gossip_member *member = NULL;
   mesh_gossip_error *err = NULL;
   uint32_t health = 77;
@@ -55,6 +67,9 @@ static void nulls_to_what_acts(void) {
   FAILS(ARGUMENT, mesh_gossip_agent_leave(NULL, 1, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_stop(NULL, NULL));
   FAILS(ARGUMENT, mesh_gossip_snapshot_chunk(NULL, 0, &member, &len, &stride));
+  FAILS(ARGUMENT, mesh_gossip_snapshot_chunk_arena(NULL, 0, &labels, &len, &arena));
+  FAILS(ARGUMENT, mesh_gossip_snapshot_try_acquire(NULL, &view, NULL));
+  FAILS(ARGUMENT, mesh_gossip_agent_contacts(NULL, 1, &contacts, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_take_events(NULL, 1, &events, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_set_label(NULL, "a", "b", NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_set_lifecycle(NULL, 0, NULL));
@@ -75,6 +90,7 @@ static void nulls_to_what_acts(void) {
   mesh_gossip_error_free(err);
   CHECK((char *)options == &untouched && (char *)agent == &untouched);
   CHECK((char *)text == &untouched && (char *)events == &untouched);
+  CHECK((char *)contacts == &untouched && view == NULL && labels == NULL && arena.len == 0);
   CHECK(health == 77 && len == 77 && stride == 77 && member == NULL);
 }
 
@@ -186,11 +202,17 @@ static void too_long(const mesh_gossip_agent *agent) {
 static void null_outputs(const mesh_gossip_agent *agent) {
   const mesh_gossip_snapshot *view = mesh_gossip_snapshot_acquire(agent);
   const mesh_gossip_member *member = NULL;
+  const mesh_gossip_label *labels = NULL;
+  mesh_gossip_bytes arena = {NULL, 0};
   size_t len = 77, stride = 77;
   FAILS(ARGUMENT, mesh_gossip_snapshot_chunk(view, 0, NULL, &len, &stride));
   FAILS(ARGUMENT, mesh_gossip_snapshot_chunk(view, 0, &member, NULL, &stride));
   FAILS(ARGUMENT, mesh_gossip_snapshot_chunk(view, 0, &member, &len, NULL));
   FAILS(NOT_FOUND, mesh_gossip_snapshot_chunk(view, (size_t)-1, &member, &len, &stride));
+  FAILS(NOT_FOUND, mesh_gossip_snapshot_chunk_arena(view, (size_t)-1, &labels, &len, &arena));
+  FAILS(ARGUMENT, mesh_gossip_snapshot_chunk_arena(view, 0, NULL, &len, &arena));
+  FAILS(ARGUMENT, mesh_gossip_snapshot_try_acquire(agent, NULL, NULL));
+  FAILS(ARGUMENT, mesh_gossip_agent_contacts(agent, 1000, NULL, NULL));
   CHECK(member == NULL && len == 77 && stride == 77);
   CHECK(mesh_gossip_snapshot_chunk_generation(view, (size_t)-1) == 0);
   CHECK(mesh_gossip_snapshot_count(view, 77) == 0);

@@ -175,6 +175,43 @@ namespace MeshGossip
                 Call.Check(Native.agent_add_revocation_lists(handle, data, (UIntPtr)lists.Length, out error), error);
         }
 
+        /// <summary>Puts these in place of certificate, key and trust: PEM, or a PKCS#12 store as the certificate with
+        /// its password. No key where the certificate's content holds it; no trust keeps that in force.</summary>
+        public void ReloadCertificates(byte[] certificate, byte[] key = null, byte[] ca = null, string password = null)
+        {
+            IntPtr error;
+            fixed (byte* c = certificate, k = key, t = ca, p = Call.Utf8(password, "password"))
+                Call.Check(Native.agent_reload_certificates(handle, c, Length(certificate), k, Length(key), t, Length(ca), p, out error), error);
+        }
+
+        /// <summary>Says something else of this member; null leaves what there is, labels stand in place of all.</summary>
+        public void SetMetadata(string region = null, string meshVersion = null, string endpoint = null,
+            bool? http3Support = null, IReadOnlyDictionary<string, string> labels = null)
+        {
+            var parts = new List<string>();
+            if (region != null) parts.Add("\"region\":" + Call.Json(region));
+            if (meshVersion != null) parts.Add("\"meshVersion\":" + Call.Json(meshVersion));
+            if (endpoint != null) parts.Add("\"endpoint\":" + Call.Json(endpoint));
+            if (http3Support != null) parts.Add("\"http3Support\":" + (http3Support.Value ? "true" : "false"));
+            if (labels != null)
+            {
+                var pairs = new List<string>();
+                foreach (var label in labels) pairs.Add(Call.Json(label.Key) + ":" + Call.Json(label.Value));
+                parts.Add("\"labels\":{" + string.Join(",", pairs) + "}");
+            }
+            IntPtr error;
+            fixed (byte* json = Call.Utf8("{" + string.Join(",", parts) + "}", "json"))
+                Call.Check(Native.agent_set_metadata(handle, json, out error), error);
+        }
+
+        /// <summary>In place of what this member said before under the same topic and key, where that is on its way.</summary>
+        public void BroadcastLatest(ushort topic, ulong key, byte[] content)
+        {
+            IntPtr error;
+            fixed (byte* data = content)
+                Call.Check(Native.agent_broadcast_latest(handle, topic, key, data, Length(content), out error), error);
+        }
+
         public void Broadcast(ushort topic, byte[] content)
         {
             IntPtr error;
@@ -305,6 +342,8 @@ namespace MeshGossip
             }
             finally { Native.events_free(batch); }
         }
+
+        private static UIntPtr Length(byte[] content) { return content == null ? UIntPtr.Zero : (UIntPtr)content.Length; }
 
         private static ulong Ms(TimeSpan timeout)
         {

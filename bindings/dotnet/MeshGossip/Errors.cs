@@ -49,6 +49,19 @@ namespace MeshGossip
             return Encoding.UTF8.GetBytes(text + "\0");
         }
 
+        /// <summary>A JSON string.</summary>
+        internal static string Json(string text)
+        {
+            var json = new StringBuilder("\"");
+            foreach (char c in text)
+            {
+                if (c == '"' || c == '\\') json.Append('\\').Append(c);
+                else if (c < ' ') json.Append("\\u").Append(((int)c).ToString("x4"));
+                else json.Append(c);
+            }
+            return json.Append('"').ToString();
+        }
+
         internal static string Text(IntPtr text)
         {
             if (text == IntPtr.Zero) return null;

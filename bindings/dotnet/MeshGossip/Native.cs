@@ -76,6 +76,16 @@ namespace MeshGossip
         [LibraryImport(Library, EntryPoint = "mesh_gossip_agent_address")]
         internal static partial IntPtr agent_address(AgentHandle agent);
 
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_agent_set_metadata")]
+        internal static partial int agent_set_metadata(AgentHandle agent, byte* json, out IntPtr err);
+
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_agent_reload_certificates")]
+        internal static partial int agent_reload_certificates(AgentHandle agent, byte* certificate, UIntPtr certificateLength,
+            byte* key, UIntPtr keyLength, byte* ca, UIntPtr caLength, byte* password, out IntPtr err);
+
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_agent_broadcast_latest")]
+        internal static partial int agent_broadcast_latest(AgentHandle agent, ushort topic, ulong key, byte* data, UIntPtr len, out IntPtr err);
+
         [LibraryImport(Library, EntryPoint = "mesh_gossip_members_stride")]
         internal static partial UIntPtr members_stride();
 
@@ -243,6 +253,16 @@ namespace MeshGossip
 
         [DllImport(Library, EntryPoint = "mesh_gossip_agent_address")]
         internal static extern IntPtr agent_address(AgentHandle agent);
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_agent_set_metadata")]
+        internal static extern int agent_set_metadata(AgentHandle agent, byte* json, out IntPtr err);
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_agent_reload_certificates")]
+        internal static extern int agent_reload_certificates(AgentHandle agent, byte* certificate, UIntPtr certificateLength,
+            byte* key, UIntPtr keyLength, byte* ca, UIntPtr caLength, byte* password, out IntPtr err);
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_agent_broadcast_latest")]
+        internal static extern int agent_broadcast_latest(AgentHandle agent, ushort topic, ulong key, byte* data, UIntPtr len, out IntPtr err);
 
         [DllImport(Library, EntryPoint = "mesh_gossip_members_stride")]
         internal static extern UIntPtr members_stride();

@@ -63,7 +63,7 @@ class Agent {
 
   /** Resolves once the agent's ports are bound; joining goes on by itself. */
   static async start(options) {
-    const agent = new Agent(valueOf(await native.start(...startArguments(options))));
+    const agent = new Agent(valueOf(await native.start(...startArguments(options), false)));
     if (options.keepAlive) agent.ref();
     return agent;
   }
@@ -136,6 +136,26 @@ class Agent {
 
   async addRevocationLists(lists) {
     await this.#inOrder(kinds.addRevocationLists, NO_TEXTS, 0, bytesOf(lists));
+  }
+
+  /** What a host of secrets hands over: bytes or PEM text; without a key, or trust, they are none. */
+  async reloadCertificates({ certificate, key = '', ca = '', password = null }) {
+    const parts = [certificate, key, ca].map(bytesOf);
+    const texts = [parts[0].length, parts[1].length].map(String);
+    const secret = password === null ? null : textOf(password);
+    const all = new Uint8Array(Buffer.concat(parts));
+    await this.#inOrder(kinds.reloadCertificates, [...texts, secret], 0, all);
+  }
+
+  /** Says something else of this member; what is missing stays. */
+  async setMetadata(metadata) {
+    await this.#inOrder(kinds.setMetadata, [textOf(JSON.stringify(metadata))]);
+  }
+
+  async broadcastLatest(topic, key, data) {
+    const number = BigInt.asUintN(64, BigInt(key));
+    if (number !== BigInt(key)) throw new RangeError('a key is a whole number of 64 bits');
+    await this.#inOrder(kinds.broadcastLatest, [String(number)], topicOf(topic), bytesOf(data));
   }
 
   async broadcast(topic, data) {
@@ -235,4 +255,9 @@ class Agent {
   }
 }
 
-module.exports = { Agent };
+/** Judges the settings of options without a start. */
+async function check(options) {
+  valueOf(await native.start(...startArguments(options), true));
+}
+
+module.exports = { Agent, check };

@@ -44,6 +44,7 @@ typedef struct work {
   size_t bytes_len;
   uint64_t number;
   bool from_file;
+  bool only_check;        /* of settings, without a start */
   uint8_t id[16];
   mesh_gossip_text *text; /* what it gives: one of these four */
   mesh_gossip_agent *started;

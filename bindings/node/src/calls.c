@@ -14,7 +14,7 @@ static mesh_gossip_result run_start(work *work, mesh_gossip_error **err) {
     code = mesh_gossip_options_set(options, work->texts[index], work->texts[index + 1], err);
   }
   if (code == MESH_GOSSIP_OK) code = mesh_gossip_start_options_init(&start, sizeof start);
-  if (code == MESH_GOSSIP_OK) {
+  if (code == MESH_GOSSIP_OK && !work->only_check) {
     start.events_capacity = (size_t)work->number;
     code = mesh_gossip_agent_start_with(options, &start, &work->started, err);
   }
@@ -88,6 +88,27 @@ static mesh_gossip_result run_contacts(work *work, mesh_gossip_error **err) {
   return mesh_gossip_agent_contacts(work->agent->raw, work->number, &work->contacts, err);
 }
 
+static mesh_gossip_result run_set_metadata(work *work, mesh_gossip_error **err) {
+  return mesh_gossip_agent_set_metadata(work->agent->raw, work->texts[0], err);
+}
+
+static mesh_gossip_result run_broadcast_latest(work *work, mesh_gossip_error **err) {
+  return mesh_gossip_agent_broadcast_latest(work->agent->raw, (uint16_t)work->number,
+                                            strtoull(work->texts[0], NULL, 10), work->bytes,
+                                            work->bytes_len, err);
+}
+
+/* Certificate, key and trust stand one behind the other in the bytes; the texts are how long the
+ * first two are, and the password. */
+static mesh_gossip_result run_reload_certificates(work *work, mesh_gossip_error **err) {
+  size_t first = (size_t)strtoull(work->texts[0], NULL, 10);
+  size_t second = (size_t)strtoull(work->texts[1], NULL, 10);
+  const uint8_t *key = work->bytes + first, *ca = key + second;
+  return mesh_gossip_agent_reload_certificates(work->agent->raw, work->bytes, first, key, second, ca,
+                                               work->bytes_len - first - second, work->texts[2],
+                                               err);
+}
+
 typedef struct kind {
   const char *name;
   mesh_gossip_result (*run)(work *work, mesh_gossip_error **err);
@@ -112,6 +133,9 @@ static const kind kinds[] = {
     {"metrics", run_metrics, 0, false, false},
     {"health", run_health, 0, false, false},
     {"contacts", run_contacts, 0, false, false},
+    {"setMetadata", run_set_metadata, 1, false, false},
+    {"broadcastLatest", run_broadcast_latest, 1, true, false},
+    {"reloadCertificates", run_reload_certificates, 3, true, false},
 };
 
 /* Strings and nulls of an array; false with an exception pending. */
@@ -166,16 +190,18 @@ static bool copy_id(napi_env env, napi_value value, work *work) {
   return fits;
 }
 
-/* start(fromFile, [text, key, value, key, value...], eventsCapacity): a promise of an agent. */
+/* start(fromFile, [text, key, value, key, value...], eventsCapacity, onlyCheck): a promise of an
+ * agent, or of nothing where settings are only checked. */
 napi_value call_start(napi_env env, napi_callback_info info) {
-  napi_value arguments[3], promise = NULL;
-  size_t count = 3;
+  napi_value arguments[4], promise = NULL;
+  size_t count = 4;
   work *work;
   TRY(napi_get_cb_info(env, info, &count, arguments, NULL, NULL));
   work = work_new(env);
   if (work == NULL) return NULL;
   work->run = run_start;
   if (napi_get_value_bool(env, arguments[0], &work->from_file) != napi_ok ||
+      napi_get_value_bool(env, arguments[3], &work->only_check) != napi_ok ||
       !copy_texts(env, arguments[1], work) || !copy_number(env, arguments[2], work)) {
     work_free(work);
     return NULL;

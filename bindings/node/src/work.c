@@ -6,6 +6,7 @@
 #include "addon.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 work *work_new(napi_env env) {
   work *work = calloc(1, sizeof *work);
@@ -16,6 +17,8 @@ work *work_new(napi_env env) {
 void work_free(work *work) {
   for (size_t index = 0; index < work->texts_len; index++) free(work->texts[index]);
   free(work->texts);
+  /* There may be a key in it. */
+  if (work->bytes != NULL) explicit_bzero(work->bytes, work->bytes_len);
   free(work->bytes);
   mesh_gossip_error_free(work->err);
   mesh_gossip_text_free(work->text);

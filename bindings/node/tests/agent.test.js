@@ -5,7 +5,7 @@ const { execFileSync, spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const { after, before, test } = require('node:test');
-const { Agent, MeshGossipError, features, version } = require('../lib/index.js');
+const { Agent, MeshGossipError, check, features, version } = require('../lib/index.js');
 const native = require('../lib/native.js');
 const { Mesh, eventsUntil, until } = require('./mesh.js');
 
@@ -53,6 +53,8 @@ test('bad options tell code and field', limits, async () => {
     assert.match(error.stack, /agent\.test\.js|agent\.js/);
     return true;
   });
+  await assert.rejects(check({ config }), { field: 'mesh:gossip:fanuot' });
+  await check(mesh.options('good'));
   await assert.rejects(Agent.start({ config: '{' }), { code: 'MESH_GOSSIP_ERR_CONFIG' });
   await assert.rejects(Agent.start(mesh.options('bad-1', { interval: 5 })), { code: 'MESH_GOSSIP_ERR_CONFIG' });
   await assert.rejects(Agent.start(mesh.options('bad-2', { 'tls:caPath': '/nowhere/ca.pem' })), MeshGossipError);

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import struct
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,7 +12,6 @@ import pytest
 import mesh_gossip
 from mesh_gossip import ErrorCode, Lifecycle, Reason, Status, _library, _read
 from mesh_gossip._abi import ffi
-from mesh_gossip._read import members_of
 
 
 def test_the_package_carries_the_library_of_its_version():
@@ -59,22 +59,58 @@ def test_names_stand_for_the_numbers_of_the_header():
     assert named("MEMBER") == {"LOCAL": 1, "HTTP3": 2}
 
 
-def test_records_are_stepped_through_by_the_stride():
-    size = ffi.sizeof("mesh_gossip_member")
-    stride = size + 24
-    memory = ffi.new("char[]", 3 * stride)
-    name = ffi.new("uint8_t[]", b"longer")
+def test_the_forms_of_struct_are_those_of_the_header():
+    for form, record, last in (
+        (_read._MEMBER_FORM, "mesh_gossip_member", "labels_len"),
+        (_read._LABEL_FORM, "mesh_gossip_label", "value"),
+    ):
+        fields = dict(ffi.typeof(record).fields)
+        assert struct.calcsize(form) == fields[last].offset + ffi.sizeof(fields[last].type)
+
+
+@pytest.mark.parametrize("word", ["plain ascii", "größer: ü"])
+def test_a_chunk_is_copied_by_its_strides(monkeypatch, word):
+    size, label_size = ffi.sizeof("mesh_gossip_member"), ffi.sizeof("mesh_gossip_label")
+    stride, label_stride = size + 24, label_size + 8
+    memory, labels = ffi.new("char[]", 3 * stride), ffi.new("char[]", 2 * label_stride)
+    written = word.encode("utf-8")
+    text = ffi.new("uint8_t[]", written)
+
+    def point(to, length):
+        to.data, to.len = text, length
+
     for index in range(3):
         record = ffi.cast("mesh_gossip_member *", memory + index * stride)
         record.counter, record.status = index, 77
-        record.node_id.data, record.node_id.len = name, 4 + index
-    members = members_of(memory, 3, stride)
+        point(record.node_id, len(written))
+        record.labels_len = 2 if index == 1 else 0
+    for index in range(2):
+        label = ffi.cast("mesh_gossip_label *", labels + index * label_stride)
+        point(label.key, 2 + 2 * index)
+        point(label.value, len(written))
+
+    def chunk(view, index, records, count, apart):
+        records[0], count[0], apart[0] = ffi.cast("mesh_gossip_member *", memory), 3, stride
+        return 0
+
+    def arena(view, index, to, count, into):
+        to[0], count[0] = ffi.cast("mesh_gossip_label *", labels), 2
+        point(into, len(written))
+        return 0
+
+    library = SimpleNamespace(
+        mesh_gossip_snapshot_chunk=chunk, mesh_gossip_snapshot_chunk_arena=arena, MESH_GOSSIP_OK=0,
+        MESH_GOSSIP_MEMBER_LOCAL=1, MESH_GOSSIP_MEMBER_HTTP3=2,
+    )
+    monkeypatch.setattr(_read, "lib", library)
+    monkeypatch.setattr(_read, "_LABEL_STRIDE", label_stride)
+    members = _read.chunk_of(None, 0)
     assert [member.counter for member in members] == [0, 1, 2]
-    assert [member.node_id for member in members] == ["long", "longe", "longer"]
+    assert {member.node_id for member in members} == {word}
+    assert members[1].labels == {word[:2]: word, written[:4].decode(): word}
+    assert members[0].labels == {} == members[2].labels and members[0].role == ""
     # A status of a newer library stays a number.
     assert members[0].status == 77 and not isinstance(members[0].status, Status)
-    with pytest.raises(ImportError, match="bytes apart"):
-        members_of(memory, 3, size - 8)
 
 
 def test_the_version_program_loads_the_carried_library():

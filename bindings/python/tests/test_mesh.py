@@ -59,7 +59,9 @@ def test_events_come_in_order_and_end(mesh):
     labels = [e.member.labels.get("n") for e in own if isinstance(e, Updated) and e.member.is_local]
     assert [label for label in labels if label][:5] == ["0", "1", "2", "3", "4"]
     assert any(isinstance(event, JoinComplete) for event in own)
-    assert isinstance(own[-2], LeaveComplete) and own[-2].acknowledged == 1
+    # A join that was quick to be followed by a goodbye may be complete after it.
+    (gone,) = (event for event in own if isinstance(event, LeaveComplete))
+    assert gone.acknowledged == 1
     heard = first.take_events(10_000)
     told = about("node-2", heard)
     versions = [event.member.metadata_version for event in told]

@@ -182,3 +182,13 @@ fn the_page_has_a_place_for_every_function() {
     ];
     caught(&mut copy.check("reference"), &words);
 }
+
+/// A program that hands each function NULL where it takes a handle, and is run under the tools.
+#[test]
+fn no_function_is_left_out_where_bad_input_is_tried() {
+    let names = std::fs::read_to_string(ffi().join("exports.txt")).unwrap();
+    let program = std::fs::read_to_string(ffi().join("tests/misuse.c")).unwrap();
+    let missing: Vec<&str> =
+        names.lines().filter(|name| !program.contains(&format!("{name}("))).collect();
+    assert!(missing.is_empty(), "ffi/tests/misuse.c says nothing of {missing:?}");
+}

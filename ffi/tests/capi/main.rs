@@ -2,7 +2,10 @@
 //! prefix, checked, compiled against, run under the tools that find what a compiler does not.
 //!
 //! `MESH_GOSSIP_C_SUITE=full` runs every program in every form; otherwise each runs in some.
+//! `MESH_GOSSIP_C_PROFILE=release` takes another profile's library than that of this test.
 
+mod bench;
 mod checks;
+mod consumers;
 mod programs;
 mod support;

@@ -141,6 +141,28 @@ fn programs_hold_in_every_form() {
     tell(&format!("{count} programs held"));
 }
 
+/// The layer for C++, with exceptions and without.
+#[test]
+fn the_cpp_layer_holds_in_both_standards() {
+    let (scratch, settings) = (Scratch::new("layer"), Settings::new("layer"));
+    let forms: &[(&str, &[&str], Linked)] = &[
+        ("g++", &["-std=c++17"], Linked::Shared),
+        ("clang++", &["-std=c++20", "-fno-exceptions"], Linked::Shared),
+        ("g++", &["-std=c++20"], Linked::Static),
+        ("g++", &["-std=c++17", "-fno-exceptions"], Linked::Shared),
+        ("g++", &["-std=c++20", "-fsanitize=address"], Linked::Shared),
+        ("clang++", &["-std=c++17"], Linked::Static),
+        ("clang++", &["-std=c++20"], Linked::Shared),
+        ("clang++", &["-std=c++17", "-fno-exceptions"], Linked::Shared),
+    ];
+    for (compiler, flags, linked) in &forms[..if full() { forms.len() } else { 2 }] {
+        if has(compiler) {
+            let (source, linked) = (source("layer.cpp"), *linked);
+            holds(&Build { compiler, flags, linked, source }.compile(&scratch), &settings);
+        }
+    }
+}
+
 /// By address and undefined behaviour, and with leaks at the end.
 #[test]
 fn programs_hold_under_asan_and_ubsan() {

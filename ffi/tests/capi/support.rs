@@ -12,14 +12,20 @@ pub(crate) fn ffi() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// `capi` with this command, for the profile of this test.
-pub(crate) fn capi(command: &str) -> Command {
-    let mut capi = Command::new(env!("CARGO_BIN_EXE_capi"));
+/// The library's.
+fn profile() -> String {
     let test = std::env::current_exe().expect("a test has a path");
     // <target>/<profile>/deps/<test>
-    let profile = test.ancestors().nth(2).and_then(Path::file_name).and_then(OsStr::to_str);
-    let profile = profile.expect("cargo's layout");
-    capi.args([command, "--profile", if profile == "debug" { "dev" } else { profile }]);
+    let own = test.ancestors().nth(2).and_then(Path::file_name).and_then(OsStr::to_str);
+    let own = own.expect("cargo's layout");
+    let own = if own == "debug" { "dev" } else { own };
+    std::env::var("MESH_GOSSIP_C_PROFILE").unwrap_or_else(|_| own.to_owned())
+}
+
+/// `capi` with this command, for the profile of this test unless another one is asked for.
+pub(crate) fn capi(command: &str) -> Command {
+    let mut capi = Command::new(env!("CARGO_BIN_EXE_capi"));
+    capi.args([command, "--profile", &profile()]);
     capi
 }
 
@@ -105,7 +111,7 @@ impl Prefix {
     /// One for all tests.
     pub(crate) fn shared() -> &'static Self {
         static PREFIX: LazyLock<Prefix> = LazyLock::new(|| {
-            let scratch = Scratch::at("prefix");
+            let scratch = Scratch::at(&format!("prefix-{profile}", profile = profile()));
             let mut install = capi("install");
             install.arg("--product").arg(product()).arg("--prefix").arg(scratch.path());
             succeed(&mut install);

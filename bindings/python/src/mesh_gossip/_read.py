@@ -6,24 +6,29 @@ newer library may have made them longer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Any, TypeVar
 
 from . import events as of
 from ._abi import ffi
 from ._library import lib
-from .model import Contact, Labels, Lifecycle, Member, Reason, Status
+from .errors import error_of
+from .model import Contact, Labels, Lifecycle, Member, Reason, Shelf, Status
 
-_MEMBER = ffi.typeof("mesh_gossip_member *")
 _EVENT = ffi.typeof("mesh_gossip_event *")
 _BYTE = ffi.typeof("char *")
-_MEMBER_SIZE: int = ffi.sizeof("mesh_gossip_member")
 _LABEL = ffi.typeof("mesh_gossip_label *")
 _LABEL_STRIDE: int = lib.mesh_gossip_labels_stride()
 _CONTACT = ffi.typeof("mesh_gossip_contact *")
 _NO_LABELS = Labels()
 _NOBODY = bytes(16)
+# The records of the header, for `struct`: numbers as they are, pointers with lengths.
+_MEMBER_FORM = "@16sQIIIIQ" + 6 * "PN" + "PN"
+_LABEL_FORM = "@PNPN"
+_STATUSES: dict[int, Status] = {status.value: status for status in Status}
+_LIFECYCLES: dict[int, Lifecycle] = {lifecycle.value: lifecycle for lifecycle in Lifecycle}
 
 _Numbered = TypeVar("_Numbered", bound=IntEnum)
 
@@ -74,16 +79,6 @@ def member_of(record: Any) -> Member:
     )
 
 
-def members_of(records: Any, count: int, stride: int) -> tuple[Member, ...]:
-    """Members of a chunk, `stride` bytes apart."""
-    if count and stride < _MEMBER_SIZE:
-        raise ImportError(f"members are {stride} bytes apart, this package reads {_MEMBER_SIZE}")
-    first = ffi.cast(_BYTE, records)
-    return tuple(
-        member_of(ffi.cast(_MEMBER, first + index * stride)) for index in range(count)
-    )
-
-
 def contacts_of(owned: Any) -> dict[bytes, Contact]:
     """Contacts by the member's id."""
     stride = lib.mesh_gossip_contacts_stride()
@@ -94,6 +89,106 @@ def contacts_of(owned: Any) -> dict[bytes, Contact]:
         rtt_ms = record.rtt_us / 1000 if record.rtt_us else None
         contacts[bytes(ffi.buffer(record.id))] = Contact(record.last_unix_ms, rtt_ms)
     return contacts
+
+
+def chunk_of(view: Any, index: int) -> tuple[Member, ...]:
+    """The members of a chunk of a snapshot.
+
+    Records, labels and text are three pieces of memory, and each is copied at once: a call of C for
+    every text of every member would cost five times as much.
+    """
+    records, count, stride = ffi.new("const mesh_gossip_member **"), _size(), _size()
+    labels, labels_len = ffi.new("const mesh_gossip_label **"), _size()
+    text = ffi.new("mesh_gossip_bytes *")
+    for code in (
+        lib.mesh_gossip_snapshot_chunk(view, index, records, count, stride),
+        lib.mesh_gossip_snapshot_chunk_arena(view, index, labels, labels_len, text),
+    ):
+        if code != lib.MESH_GOSSIP_OK:
+            raise error_of(code, f"chunk {index} of the snapshot cannot be read")
+    if not count[0]:
+        return ()
+    arena = bytes(ffi.buffer(text.data, text.len)) if text.len else b""
+    base = int(ffi.cast("uintptr_t", text.data))
+    # One character a byte, so that text is cut where it stands.
+    whole = arena.decode("latin-1")
+    memory = _memory(labels[0], labels_len[0], _LABEL_STRIDE)
+    shelf = Shelf(lambda: _labels(memory, whole, base))
+    rows = _rows(_MEMBER_FORM, _memory(records[0], count[0], stride[0]), stride[0])
+    members = _members(rows, shelf, whole, base)
+    return tuple(members if arena.isascii() else map(_in_characters, members))
+
+
+def _size() -> Any:
+    return ffi.new("size_t *")
+
+
+def _memory(first: Any, count: int, stride: int) -> bytes:
+    return bytes(ffi.buffer(ffi.cast(_BYTE, first), count * stride)) if count else b""
+
+
+def _rows(form: str, memory: bytes, stride: int) -> Iterator[tuple[Any, ...]]:
+    return struct.iter_unpack(f"{form}{stride - struct.calcsize(form)}x", memory)
+
+
+def _labels(memory: bytes, whole: str, base: int) -> list[tuple[str, str]]:
+    def text(at: int, length: int) -> str:
+        return _characters(whole[at - base : at - base + length])
+
+    rows = _rows(_LABEL_FORM, memory, _LABEL_STRIDE)
+    return [
+        (text(key, key_len), text(value, value_len)) for key, key_len, value, value_len in rows
+    ]
+
+
+def _members(
+    rows: Iterator[tuple[Any, ...]], shelf: Shelf, whole: str, base: int
+) -> Iterator[Member]:
+    new, statuses, lifecycles, on = tuple.__new__, _STATUSES, _LIFECYCLES, Labels.on
+    local, http3 = lib.MESH_GOSSIP_MEMBER_LOCAL, lib.MESH_GOSSIP_MEMBER_HTTP3
+    begun = 0
+    for (
+        id, generation, counter, status, lifecycle, flags, version,
+        name, name_len, role, role_len, cluster, cluster_len, region, region_len,
+        mesh, mesh_len, endpoint, endpoint_len, _labels, labels_len,
+    ) in rows:  # fmt: skip
+        labels = _NO_LABELS
+        if labels_len:
+            labels = on(shelf, begun, begun + labels_len)
+            begun += labels_len
+        yield new(Member, (
+            id,
+            whole[name - base : name - base + name_len],
+            whole[role - base : role - base + role_len],
+            whole[cluster - base : cluster - base + cluster_len],
+            whole[region - base : region - base + region_len],
+            whole[mesh - base : mesh - base + mesh_len],
+            whole[endpoint - base : endpoint - base + endpoint_len],
+            statuses.get(status, status),
+            lifecycles.get(lifecycle, lifecycle),
+            flags & local != 0,
+            flags & http3 != 0,
+            generation,
+            counter,
+            version,
+            labels,
+        ))  # fmt: skip
+
+
+def _characters(cut: str) -> str:
+    """Text for what was one character a byte."""
+    return cut if cut.isascii() else cut.encode("latin-1").decode("utf-8")
+
+
+def _in_characters(member: Member) -> Member:
+    return member._replace(
+        node_id=_characters(member.node_id),
+        role=_characters(member.role),
+        cluster_id=_characters(member.cluster_id),
+        region=_characters(member.region),
+        mesh_version=_characters(member.mesh_version),
+        endpoint=_characters(member.endpoint),
+    )
 
 
 class Batch:

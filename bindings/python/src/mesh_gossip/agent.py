@@ -20,7 +20,7 @@ from ._abi import ffi
 from ._handle import Handle
 from ._inbox import Inbox
 from ._library import call, lib, milliseconds, text
-from ._read import contacts_of, members_of
+from ._read import chunk_of, contacts_of
 from .errors import CommandTimeoutError, ErrorCode, ForkedError, StoppedError, error_of
 from .events import Event
 from .model import Contact, Health, Lifecycle, Member, Snapshot
@@ -97,17 +97,12 @@ class Agent:
                 lib.mesh_gossip_snapshot_release(out[0])
 
     def _read(self, view: Any) -> Snapshot:
-        records = ffi.new("const mesh_gossip_member **")
-        count, stride = ffi.new("size_t *"), ffi.new("size_t *")
         before, chunks = self._chunks, {}
         for index in range(lib.mesh_gossip_snapshot_chunk_count(view)):
             generation = lib.mesh_gossip_snapshot_chunk_generation(view, index)
             chunk = before.get(generation)
             if chunk is None:
-                code = lib.mesh_gossip_snapshot_chunk(view, index, records, count, stride)
-                if code != lib.MESH_GOSSIP_OK:
-                    raise error_of(code, f"chunk {index} of the snapshot cannot be read")
-                chunk = members_of(records[0], count[0], stride[0])
+                chunk = chunk_of(view, index)
             chunks[generation] = chunk
         # Threads may overwrite each other's; both are right, and one of them is the newer.
         self._chunks = chunks
@@ -143,6 +138,24 @@ class Agent:
         """Sets a label of this member; None removes it."""
         written = ffi.NULL if value is None else text(value, "value")
         self._call(lib.mesh_gossip_agent_set_label, text(key, "key"), written)
+
+    def set_metadata(
+        self,
+        *,
+        region: str | None = None,
+        mesh_version: str | None = None,
+        endpoint: str | None = None,
+        http3: bool | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Says something else of this member; None leaves what there is. `labels` stand in place of
+        all labels."""
+        wanted = {
+            "region": region, "meshVersion": mesh_version, "endpoint": endpoint,
+            "http3Support": http3, "labels": None if labels is None else dict(labels),
+        }  # fmt: skip
+        said = json.dumps({key: value for key, value in wanted.items() if value is not None})
+        self._call(lib.mesh_gossip_agent_set_metadata, text(said, "json"))
 
     def set_lifecycle(self, lifecycle: Lifecycle) -> None:
         """Publishes a lifecycle; `LEAVING` is refused, since it is said by `leave`."""
@@ -180,13 +193,36 @@ class Agent:
         """Reads certificate, key, trust and revocation lists again."""
         self._call(lib.mesh_gossip_agent_reload)
 
+    def reload_certificates(
+        self,
+        certificate: Content,
+        key: Content = b"",
+        ca: Content = b"",
+        password: str | None = None,
+    ) -> None:
+        """Puts these in place of certificate, key and trust: a PEM chain (leaf first), its key and
+        trust anchors; or a PKCS#12 store as the certificate, with its password. Without a key it is
+        within the certificate's content; without trust that in force stays."""
+        secret = ffi.NULL if password is None else text(password, "password")
+        contents = (*_content(certificate), *_content(key), *_content(ca))
+        self._call(lib.mesh_gossip_agent_reload_certificates, *contents, secret)
+
     def add_revocation_lists(self, lists: Content) -> None:
         """Takes revocation lists, PEM or DER, beside those of the files."""
         self._call(lib.mesh_gossip_agent_add_revocation_lists, *_content(lists))
 
-    def broadcast(self, topic: int, payload: Content) -> None:
-        """Says something to every member's host, which hears of a `Broadcast`."""
-        self._call(lib.mesh_gossip_agent_broadcast, _topic(topic), *_content(payload))
+    def broadcast(self, topic: int, payload: Content, *, latest_of: int | None = None) -> None:
+        """Says something to every member's host, which hears of a `Broadcast`. With `latest_of` it
+        takes the place of what this member said before under the same topic and number, where that
+        is still on its way."""
+        if latest_of is None:
+            self._call(lib.mesh_gossip_agent_broadcast, _topic(topic), *_content(payload))
+            return
+        if not 0 <= latest_of < 2**64:
+            why = f"latest_of is {latest_of}: not between 0 and 18446744073709551615"
+            raise error_of(ErrorCode.ARGUMENT, why, "latest_of")
+        said = (_topic(topic), latest_of, *_content(payload))
+        self._call(lib.mesh_gossip_agent_broadcast_latest, *said)
 
     def send_to(self, member: Member | bytes, topic: int, payload: Content) -> None:
         """Says something to one member's host: one datagram, which may be lost."""

@@ -6,10 +6,11 @@ pickled and read from any thread, whatever becomes of the agent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class Status(IntEnum):
@@ -39,33 +40,74 @@ class Reason(IntEnum):
     REVOKED = 3
 
 
+class Shelf:
+    """The labels of a chunk of members, one behind the other. They are taken apart when somebody
+    looks at the first of them: a host that reads a view a second may never do so."""
+
+    __slots__ = ("_make", "_pairs")
+
+    def __init__(self, make: Callable[[], list[tuple[str, str]]]) -> None:
+        self._make = make
+        self._pairs: list[tuple[str, str]] | None = None
+
+    def between(self, begin: int, end: int) -> dict[str, str]:
+        """Those of one member."""
+        if self._pairs is None:
+            # Two threads may both make them, and both lists are right.
+            self._pairs = self._make()
+        return dict(self._pairs[begin:end])
+
+
 class Labels(Mapping[str, str]):
     """Labels of a member: a mapping that can be hashed and does not change."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_begin", "_end", "_held", "_shelf")
+    _held: dict[str, str] | None
+    # Where they stand while `_held` is None.
+    _shelf: Shelf
+    _begin: int
+    _end: int
 
     def __init__(self, held: Mapping[str, str] | None = None) -> None:
-        self._held: dict[str, str] = dict(held or {})
+        self._held = dict(held or {})
+
+    @classmethod
+    def on(cls, shelf: Shelf, begin: int, end: int) -> Labels:
+        """Labels that stand on a shelf until somebody looks."""
+        labels = cls.__new__(cls)
+        labels._held = None
+        labels._shelf = shelf
+        labels._begin = begin
+        labels._end = end
+        return labels
+
+    def _read(self) -> dict[str, str]:
+        held = self._held
+        if held is None:
+            self._held = held = self._shelf.between(self._begin, self._end)
+        return held
 
     def __getitem__(self, key: str) -> str:
-        return self._held[key]
+        return self._read()[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
+        return iter(self._read())
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._read())
 
     def __hash__(self) -> int:
-        return hash(frozenset(self._held.items()))
+        return hash(frozenset(self._read().items()))
+
+    def __reduce__(self) -> tuple[type[Labels], tuple[dict[str, str]]]:
+        return Labels, (self._read(),)
 
     def __repr__(self) -> str:
-        return f"Labels({self._held!r})"
+        return f"Labels({self._read()!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One member as of one moment."""
+class Member(NamedTuple):
+    """One member as of one moment. A tuple, since a view of a thousand has to be made in no time."""
 
     #: 16 bytes within the mesh.
     id: bytes

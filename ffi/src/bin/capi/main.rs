@@ -34,6 +34,7 @@ usage: capi COMMAND [--profile NAME] [--ffi DIR]
   reference [--check]     the functions in docs/c-abi.md from the header
   check                   all checks
   test [--full]           C and C++ programs against the libraries, under the tools that are here
+  bench                   what a look at the members costs from C
 
 --profile is release unless said otherwise; --ffi is where the committed files are.
 ";
@@ -119,6 +120,13 @@ fn cargo() -> Command {
     cargo
 }
 
+/// The C programs stand with the tests, which can issue certificates for them.
+fn suite() -> Command {
+    let mut test = cargo();
+    test.args(["test", "-p", "mesh-gossip-ffi", "--test", "capi", "--", "--nocapture"]);
+    test
+}
+
 fn read(path: &Path) -> Outcome<String> {
     std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
@@ -157,9 +165,12 @@ fn run() -> Outcome {
             exports::run(&request)
         }
         "test" => {
-            let mut test = cargo();
-            test.args(["test", "-p", "mesh-gossip-ffi", "--test", "capi", "--", "--nocapture"]);
-            succeed(test.env("MESH_GOSSIP_C_SUITE", if request.full { "full" } else { "short" }))
+            succeed(suite().env("MESH_GOSSIP_C_SUITE", if request.full { "full" } else { "short" }))
+        }
+        "bench" => {
+            let mut bench = suite();
+            bench.env("MESH_GOSSIP_C_PROFILE", &request.profile).env("MESH_GOSSIP_C_SLICES", "301");
+            succeed(bench.arg("bench::"))
         }
         _ => Err(format!("{command} is not known\n\n{USAGE}")),
     }

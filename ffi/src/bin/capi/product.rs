@@ -17,7 +17,7 @@ use crate::{Outcome, ask, cargo, read, root, succeed, write};
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What programs include.
-pub(crate) const HEADERS: [&str; 1] = ["mesh_gossip.h"];
+pub(crate) const HEADERS: [&str; 2] = ["mesh_gossip.h", "mesh_gossip.hpp"];
 
 /// A directory with `lib`, `include` and `native-static-libs.txt`.
 pub(crate) struct Product {
