@@ -1,4 +1,6 @@
-/* A child of a fork has its parent's handles, and none of its threads. Argument: settings. */
+/* A child of a fork has its parent's handles, and none of its threads. Arguments: settings; and
+ * anything at all where the parent's threads have to end first, because a tool's allocator cannot
+ * be forked while they use it. */
 #include "check.h"
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -58,6 +60,7 @@ int main(int argc, char **argv) {
   agent = started(argv[1], NULL);
   view = mesh_gossip_snapshot_acquire(agent);
   CHECK(fcntl(mesh_gossip_agent_events_fd(agent), F_GETFD) & FD_CLOEXEC);
+  if (argc > 2) WORKS(mesh_gossip_agent_stop(agent, NULL));
   child = fork();
   CHECK(child >= 0);
   if (child == 0) {
@@ -66,7 +69,7 @@ int main(int argc, char **argv) {
   }
   CHECK(waitpid(child, &status, 0) == child && status == 0);
   /* The parent has lost nothing. */
-  WORKS(mesh_gossip_agent_health(agent, 20000, &health, NULL));
+  if (argc == 2) WORKS(mesh_gossip_agent_health(agent, 20000, &health, NULL));
   mesh_gossip_snapshot_release(view);
   mesh_gossip_options_free(options);
   WORKS(mesh_gossip_agent_free(agent));

@@ -167,11 +167,12 @@ fn the_cpp_layer_holds_in_both_standards() {
 #[test]
 fn programs_hold_under_asan_and_ubsan() {
     let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
-    let names: &[&str] = if full() { &PROGRAMS } else { &["misuse"] };
+    let names: &[&str] = if full() { &["misuse", "callbacks", "forked"] } else { &["misuse"] };
     under(&flags, names, &|program, settings| {
         let mut command = Command::new(program);
         command.env("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1");
-        all_is_well(command.arg(settings.file("auto")));
+        // Its allocator may be locked by a thread that a fork leaves behind: threads end first.
+        all_is_well(command.arg(settings.file("auto")).arg("quiet"));
     });
 }
 
