@@ -109,7 +109,10 @@ fn meant(synopsis: &str) -> Vec<Vec<String>> {
         for word in text.split_whitespace() {
             let with = |choice: &str| {
                 let word = value(choice);
-                lines.iter().map(|line| [&line[..], &[word.clone()]].concat()).collect::<Vec<_>>()
+                lines
+                    .iter()
+                    .map(|line| [&line[..], std::slice::from_ref(&word)].concat())
+                    .collect::<Vec<_>>()
             };
             lines = word.split('|').flat_map(with).collect();
         }
