@@ -17,6 +17,7 @@ mod force_leave;
 mod leaders;
 mod logging;
 mod manual;
+mod paint;
 mod peers;
 mod reload;
 mod signals;
