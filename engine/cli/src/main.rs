@@ -21,6 +21,7 @@ mod logging;
 mod manual;
 #[cfg_attr(not(feature = "otlp"), path = "otlp_off.rs")]
 mod otlp;
+mod paint;
 mod peers;
 mod reload;
 mod signals;

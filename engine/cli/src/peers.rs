@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use ureq::http::Uri;
 
 use crate::control::{CertificateArgs, ControlError, Door, is_plain};
+use crate::paint::Paint;
 use crate::{duration, table};
 
 const PATH: &str = "/control/peers";
@@ -57,6 +58,16 @@ enum Format {
     Json,
     /// One member a line.
     Ndjson,
+}
+
+impl Format {
+    /// Coloured where people read it.
+    fn painted(self, text: String) -> String {
+        match self {
+            Self::Table => Paint::for_stdout().text(&text),
+            Self::Json | Self::Ndjson => text,
+        }
+    }
 }
 
 /// Why the members could not be shown.
@@ -152,6 +163,7 @@ pub(crate) fn run(args: &PeersArgs) -> Result<(), PeersError> {
         error,
     })?;
     let mut out = std::io::stdout().lock();
+    let text = args.format.painted(text);
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(PeersError::Output)
 }
 

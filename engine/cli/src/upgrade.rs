@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::control::{ControlError, DoorArgs};
+use crate::paint::Paint;
 use crate::table;
 
 /// How often a waiting command asks how far the node is.
@@ -177,7 +178,7 @@ fn read(answer: &[u8]) -> Result<Status, ControlError> {
 fn print(args: &StatusArgs, answer: &[u8]) -> Result<(), ControlError> {
     match args.format {
         Format::Json => written(&(String::from_utf8_lossy(answer).into_owned() + "\n")),
-        Format::Text => written(&as_text(&read(answer)?)),
+        Format::Text => written(&Paint::for_stdout().text(&as_text(&read(answer)?))),
     }
 }
 

@@ -111,18 +111,37 @@ impl Follower {
 
     /// Shows what has changed, if anything has.
     pub(crate) fn look(&mut self, agents: &[Agent], voice: &mut Voice) -> Result<(), DemoError> {
-        let versions = versions(agents);
-        let measured = voice.redraws() && Instant::now() >= self.measure_at && self.measure(agents);
-        if versions == self.versions && !measured {
+        if !self.refresh_for(agents, voice.redraws()) {
             return Ok(());
         }
-        self.versions = versions;
         let board = Board::take(agents, &self.rtts);
         if board != self.shown {
             voice.follow(&board, &self.shown, self.control.as_deref())?;
             self.shown = board;
         }
         Ok(())
+    }
+
+    /// Whether the members or their round-trip times differ from what was last seen.
+    pub(crate) fn refresh(&mut self, agents: &[Agent]) -> bool {
+        if !self.refresh_for(agents, true) {
+            return false;
+        }
+        let board = Board::take(agents, &self.rtts);
+        board != std::mem::replace(&mut self.shown, board.clone())
+    }
+
+    /// What was last seen.
+    pub(crate) fn board(&self) -> &Board {
+        &self.shown
+    }
+
+    fn refresh_for(&mut self, agents: &[Agent], measures: bool) -> bool {
+        let versions = versions(agents);
+        let measured = measures && Instant::now() >= self.measure_at && self.measure(agents);
+        let changed = versions != self.versions;
+        self.versions = versions;
+        changed || measured
     }
 
     /// Reads the first agent's round-trip times; an agent too busy to tell them keeps the old.

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use mesh_gossip::options::EngineOptions;
+use mesh_gossip::options::{Advertise, EngineOptions};
 use mesh_gossip::proto::{MemberId, State};
 use mesh_gossip::{Agent, Engine};
 
@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// A port found free may be gone by the time it is bound; so often another one is looked for.
 const BIND_ATTEMPTS: usize = 8;
 /// Agents that a joining one is told of.
-const SEEDS: usize = 3;
+pub(crate) const SEEDS: usize = 3;
 
 /// Ports to be tried first.
 #[derive(Clone, Copy, Debug)]
@@ -54,18 +54,20 @@ pub(crate) fn start_agents(
         let control = agents.is_empty().then_some(first.control);
         let known = agents.iter().take(SEEDS);
         let seeds: Vec<_> = known.map(|agent| agent.local_address().to_string()).collect();
-        let agent = start_agent(engine, identity, (from, control), &seeds, voice)?;
+        let way = (&seeds[..], Advertise::default());
+        let agent = start_agent(engine, identity, (from, control), way, voice)?;
         from = agent.local_address().port().saturating_add(1);
         agents.push(agent);
     }
     Ok(agents)
 }
 
-fn start_agent(
+/// Starts one agent: the first ports to try, then the seeds, and where others reach it.
+pub(crate) fn start_agent(
     engine: &Engine,
     identity: &Identity,
     wanted: (u16, Option<u16>),
-    seeds: &[String],
+    (seeds, advertise): (&[String], Advertise),
     voice: &mut Voice,
 ) -> Result<Agent, DemoError> {
     let (mut gossip_from, mut control_from) = wanted;
@@ -75,7 +77,8 @@ fn start_agent(
         let control = control_from
             .map(|from| ports::first_free(from, |at| ports::control_is_free(LOOPBACK, at)))
             .transpose()?;
-        let options = options::agent(identity, port, control, seeds.to_vec());
+        let mut options = options::agent(identity, port, control, seeds.to_vec());
+        options.advertise = advertise.clone();
         match Agent::start(engine, options) {
             Ok(agent) => break agent,
             Err(error) if error.is_port_busy() && attempt < BIND_ATTEMPTS => {

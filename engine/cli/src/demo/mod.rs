@@ -9,6 +9,7 @@
 mod assertion;
 mod board;
 mod follow;
+mod live;
 mod mesh;
 mod options;
 mod ports;
@@ -32,7 +33,9 @@ use voice::Voice;
 /// Starts a mesh of agents on loopback and shows its members, until Ctrl-C.
 ///
 /// Mints an ephemeral certificate authority, starts the agents on the first free ports, prints
-/// when everyone sees everyone, then a table of the members that follows their changes.
+/// when everyone sees everyone, then a table of the members that follows their changes. On a
+/// terminal keys kill, stop, add, cut off, drain and certify agents anew, and each act is followed by
+/// how many milliseconds the others took to know.
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// Agents to start.
@@ -169,5 +172,9 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), DemoError> {
     if args.assert {
         return assertion::run(args, &stop, &mut Voice::plain());
     }
-    follow::run(args, &stop, &mut Voice::for_stdout(args.json))
+    let mut voice = Voice::for_stdout(args.json);
+    if voice.redraws() && live::is_possible(args.nodes) {
+        return live::run(args, &stop, &mut voice);
+    }
+    follow::run(args, &stop, &mut voice)
 }

@@ -39,18 +39,40 @@ pub(crate) fn protocol() -> Config {
 
 /// Mints an authority and an identity for each of `nodes` agents, in memory.
 pub(crate) fn mint(nodes: u16) -> Result<Vec<Identity>, DemoError> {
-    let now = SystemTime::now();
-    let authority = CertificateAuthority::create(TRUST_DOMAIN, CLUSTER, now, CaValidity::default())
-        .map_err(DemoError::Mint)?;
-    (1..=nodes)
-        .zip(ROLES.into_iter().cycle())
-        .map(|(number, role)| {
-            let node_id = format!("demo-{number}");
-            let subject = Subject::new(&node_id, role);
-            let issued = authority.issue(&subject, now, VALIDITY).map_err(DemoError::Mint)?;
-            Ok(Identity { node_id, role, tls: issued.tls_options(&authority) })
-        })
-        .collect()
+    let mint = Mint::new()?;
+    (1..=nodes).map(|number| mint.identity(number)).collect()
+}
+
+/// An authority in memory.
+pub(crate) struct Mint(CertificateAuthority);
+
+impl Mint {
+    pub(crate) fn new() -> Result<Self, DemoError> {
+        let validity = CaValidity::default();
+        let now = SystemTime::now();
+        let authority = CertificateAuthority::create(TRUST_DOMAIN, CLUSTER, now, validity);
+        authority.map(Self).map_err(DemoError::Mint)
+    }
+
+    /// The agent of this number, from 1.
+    pub(crate) fn identity(&self, number: u16) -> Result<Identity, DemoError> {
+        let node_id = format!("demo-{number}");
+        let role = ROLES[usize::from(number.saturating_sub(1)) % ROLES.len()];
+        let tls = self.issue(&node_id, role)?;
+        Ok(Identity { node_id, role, tls })
+    }
+
+    /// Another certificate for an agent that has one.
+    pub(crate) fn papers(&self, node_id: &str) -> Result<TlsOptions, DemoError> {
+        let number = node_id.rsplit('-').next().and_then(|number| number.parse().ok());
+        Ok(self.identity(number.unwrap_or(1))?.tls)
+    }
+
+    fn issue(&self, node_id: &str, role: &str) -> Result<TlsOptions, DemoError> {
+        let subject = Subject::new(node_id, role);
+        let issued = self.0.issue(&subject, SystemTime::now(), VALIDITY);
+        Ok(issued.map_err(DemoError::Mint)?.tls_options(&self.0))
+    }
 }
 
 /// Options of one agent.

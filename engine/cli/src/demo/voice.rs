@@ -159,6 +159,14 @@ impl Voice {
         }
     }
 
+    /// Draws these lines in the place of those drawn last.
+    pub(crate) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
+        let text = self.drawing(lines);
+        let mut out = io::stdout().lock();
+        write!(out, "{text}")?;
+        out.flush()
+    }
+
     fn drawing(&mut self, lines: &[String]) -> String {
         match self {
             Self::Plain | Self::Ndjson => lines.iter().map(|line| format!("{line}\n")).collect(),

@@ -22,6 +22,7 @@ use std::time::Duration;
 use clap::Args;
 use mesh_gossip::settings::{Checked, Settings, Sources};
 
+use crate::paint::Paint;
 use crate::{duration, peers};
 use paths::Looks;
 use report::{Finding, Report};
@@ -71,7 +72,7 @@ impl std::error::Error for DoctorError {}
 /// Makes the checks and prints what they found.
 pub(crate) fn run(args: &DoctorArgs) -> Result<(), DoctorError> {
     let report = Report::of(examine(args));
-    let text = if args.json { report.json() } else { report.text() };
+    let text = if args.json { report.json() } else { Paint::for_stdout().text(&report.text()) };
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(DoctorError::Output)?;
     match report.failures() {

@@ -88,6 +88,7 @@ fn follow(
             let text = render(&data, format).map_err(|error| {
                 ControlError::Failed(format!("an event of {what} is not understood: {error}"))
             })?;
+            let text = format.painted(text);
             let mut out = std::io::stdout().lock();
             if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
                 return Ok(Ended::Output(error));

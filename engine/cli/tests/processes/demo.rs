@@ -1,8 +1,16 @@
-//! What scripts may rely on: the last line of an asserting demo, and plain lines off a terminal.
+//! What scripts may rely on: the last line of an asserting demo, and plain lines off a terminal. And
+//! what somebody at a terminal sees who presses keys.
 
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::process::Child;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
-use crate::stage::{Outcome, omnirelay, skipped, stderr, stdout};
+use crate::stage::{Outcome, free_port, omnirelay, skipped, stderr, stdout, until};
 
 /// Runs the assertions on `io` and holds the verdict against its contract.
 fn assert_verdict(io: &str) -> Outcome {
@@ -82,5 +90,117 @@ fn one_agent_alone_is_spoken_of_as_one() -> Outcome {
     let text = stdout(&output);
     assert!(text.contains("Starting 1 agent over") && text.contains("The only agent"), "{text}");
     assert!(!text.contains("1 agents"), "{text}");
+    Ok(())
+}
+
+/// The demo on a terminal of its own.
+struct Seat {
+    child: Child,
+    keyboard: File,
+    /// Everything that was drawn.
+    screen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Seat {
+    fn take(home: &std::path::Path, args: &[&str]) -> Outcome<Self> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let name = ptsname(&master, Vec::new())?.into_string()?;
+        let end = || OpenOptions::new().read(true).write(true).open(&name);
+        let (port, control) = (free_port()?.to_string(), free_port()?.to_string());
+        let demo = ["mesh", "demo", "--nodes", "4", "--port", &port, "--control-port", &control];
+        let mut command = omnirelay(home);
+        command.args(demo).args(args).stdin(end()?).stdout(end()?).stderr(end()?);
+        let child = command.spawn()?;
+        let keyboard = File::from(master);
+        let (screen, mut drawn) = (Arc::new(Mutex::new(Vec::new())), keyboard.try_clone()?);
+        let picture = Arc::clone(&screen);
+        // It ends with the last descriptor of the other end.
+        thread::spawn(move || {
+            let mut bytes = [0; 4_096];
+            while let Ok(read @ 1..) = drawn.read(&mut bytes) {
+                picture.lock().expect("nobody panics with it").extend(&bytes[..read]);
+            }
+        });
+        Ok(Self { child, keyboard, screen })
+    }
+
+    fn press(&mut self, key: &str) -> Outcome {
+        Ok(self.keyboard.write_all(key.as_bytes())?)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().expect("nobody panics with it")).into_owned()
+    }
+
+    /// Waits for a line that begins and ends so; returns it.
+    fn sees(&self, begin: &str, part: &str) -> Outcome<String> {
+        let look = || {
+            let text = self.text();
+            let mut lines = text.lines();
+            Ok(lines.find(|line| line.starts_with(begin) && line.contains(part)).map(str::to_owned))
+        };
+        let what = format!("{begin} … {part}");
+        // A return takes thirty pings, and a busy machine its time: twice the patience of others.
+        let found = until(&what, look).or_else(|_| until(&what, look));
+        found.map_err(|error| format!("{error}; it shows {:?}", self.text()).into())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Every key, on the real binary: each act is followed by the milliseconds of its story.
+#[test]
+fn on_a_terminal_keys_make_things_happen_and_each_has_its_story() -> Outcome {
+    let home = tempfile::tempdir()?;
+    let mut seat = Seat::take(home.path(), &[])?;
+    seat.sees("k kill", "q quit")?;
+    seat.sees("demo-4 is selected", "")?;
+    for (key, story, end) in [
+        ("d", "demo-4 drains: ", "known in all 3 views after"),
+        ("d", "demo-4 takes work again: ", "known in all 3 views after"),
+        ("r", "demo-4 shows another certificate: ", "known in all 3 views after"),
+        ("p", "demo-4 was cut off: ", "gone from all 3 views after"),
+        ("p", "demo-4 was connected again: ", "Alive in all 3 views after"),
+        ("a", "demo-5 was started: ", "Alive in all 4 views after"),
+        ("k", "demo-4 was killed: ", "gone from all 4 views after"),
+        ("l", "demo-5 said goodbye: ", "gone from all 3 views after"),
+    ] {
+        seat.press(key)?;
+        let line = seat.sees(story, end)?;
+        assert!(line.trim_end().ends_with(" ms"), "{line}");
+        println!("{}", line.trim_end());
+    }
+    seat.press("\x1b[A")?;
+    seat.sees("demo-2 is selected", "")?;
+    seat.press("q")?;
+    let status = until("it ends", || Ok(seat.child.try_wait()?))?;
+    assert!(status.success(), "{status}");
+    Ok(())
+}
+
+/// The terminal is given back as it was, also when a signal ends the demo.
+#[test]
+fn a_terminal_echoes_again_when_the_demo_is_over() -> Outcome {
+    let home = tempfile::tempdir()?;
+    let mut seat = Seat::take(home.path(), &[])?;
+    let echoes = |seat: &Seat| -> Outcome<bool> {
+        let modes = rustix::termios::tcgetattr(&seat.keyboard)?.local_modes;
+        Ok(modes.contains(rustix::termios::LocalModes::ECHO))
+    };
+    assert!(echoes(&seat)?);
+    seat.sees("k kill", "q quit")?;
+    assert!(!echoes(&seat)?, "a key is no text");
+    let pid = rustix::process::Pid::from_child(&seat.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+    let status = until("it ends", || Ok(seat.child.try_wait()?))?;
+    assert!(status.success(), "{status}");
+    assert!(echoes(&seat)?);
     Ok(())
 }
