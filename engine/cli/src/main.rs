@@ -42,7 +42,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Area {
     /// The gossip mesh.
-    Mesh(Mesh),
+    Mesh(Box<Mesh>),
     /// Prints what makes a shell complete commands.
     Completions(manual::CompletionsArgs),
     /// Prints the manual page, or writes one for each command.
@@ -162,7 +162,7 @@ fn main() -> ExitCode {
         }
     };
     let done = match cli.area {
-        Area::Mesh(Mesh { verb }) => obey(verb),
+        Area::Mesh(mesh) => obey(mesh.verb),
         Area::Completions(args) => {
             manual::completions(Cli::command(), &args).map_err(Failure::Manual)
         }

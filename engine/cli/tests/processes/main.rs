@@ -12,6 +12,7 @@ mod config;
 mod demo;
 mod doctor;
 mod environment;
+mod feature;
 mod lives;
 mod manual;
 mod owner;

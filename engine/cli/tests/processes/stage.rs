@@ -206,7 +206,8 @@ impl Process {
         Ok(value.ok_or_else(|| format!("no {name} in {text}"))?.parse()?)
     }
 
-    fn read(&self, path: &str) -> Outcome<String> {
+    /// The answer of its control server.
+    pub(crate) fn read(&self, path: &str) -> Outcome<String> {
         let mut answer = ureq::get(format!("{}{path}", self.control)).call()?;
         Ok(answer.body_mut().read_to_string()?)
     }
