@@ -36,7 +36,6 @@ pub use agent::{Agent, AgentBuilder, BuildError, DocumentError, EventReader, Hea
 pub use control::HostEvent;
 pub use control::leases::{Lease, LeaseError, LeaseReport};
 pub use control::logging::{FilterError, LogSwitch};
-pub use control::peers::peers_json;
 pub use control::upgrade::{
     DrainOrder, DrainParticipant, DrainRegistration, ParticipantStatus, UpgradeError, UpgradeStatus,
 };

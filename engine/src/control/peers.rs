@@ -116,17 +116,6 @@ pub(crate) fn peers_document(
     }
 }
 
-/// The document for `view` as bytes, of everybody: what `GET /control/peers` answers, for a host that
-/// serves it itself. Members that are gone by a revocation list bear the reason `failed` here.
-///
-/// # Panics
-/// Never: the document has no keys that are not text.
-pub fn peers_json(view: &View, inspection: &Inspection) -> Vec<u8> {
-    let everybody = (&Selection::default(), &Page::default());
-    let document = peers_document(view, inspection, everybody, |_| false);
-    serde_json::to_vec(&document).expect("keys are text")
-}
-
 /// These members as readers are told of them.
 pub(crate) fn peers<'a>(
     members: impl Iterator<Item = &'a Member>,

@@ -218,6 +218,23 @@ fn whoever_is_revoked_is_shown_out() {
     });
 }
 
+/// Rule S-16: whose certificate ends has to go as well.
+#[test]
+fn whoever_expires_is_shown_out() {
+    on_both_backends(|stage| {
+        let guarded = Guarded::start(stage, ControlTls::OfTheNode);
+        let subject = Subject::new("visitor", "observer");
+        let brief = Duration::from_secs(4);
+        let issued = guarded.authority.0.issue(&subject, SystemTime::now(), brief).unwrap();
+        let visitor = Caller::load(&issued.tls_options(&guarded.authority.0)).unwrap();
+        let mut watched = watch(&guarded, &visitor);
+        let mut rest = Vec::new();
+        let _cut_off = watched.read_to_end(&mut rest);
+        until("it is counted", || guarded.dropped("revoked") == 1);
+        assert!(guarded.ask(&visitor, "GET", "/healthz").is_err(), "it does not come in again");
+    });
+}
+
 /// The serial number of the certificate that is shown.
 fn shown(guarded: &Guarded, caller: &Caller) -> Vec<u8> {
     let stream = dial(guarded.address(), caller).unwrap();

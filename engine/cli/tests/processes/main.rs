@@ -13,6 +13,7 @@ mod demo;
 mod deploy;
 mod doctor;
 mod environment;
+mod feature;
 mod lives;
 mod manual;
 mod newcomer;
