@@ -37,6 +37,9 @@ use seat::{Outside, Seat};
 
 /// Orders taken before datagrams get their turn again.
 const ORDERS_A_TURN: usize = 64;
+/// Agents whose deadlines are acted on before sockets are read again: what each has to say then may
+/// take a millisecond, and with hundreds of them acks would wait for all of it.
+const DEADLINES_A_TURN: usize = 16;
 /// Reads before timers after a late wake-up, at most: a flood must not stop the clock.
 const CATCH_UP_TURNS: usize = 64;
 /// The control thread is behind: it is offered the rest again after so long.
@@ -235,7 +238,8 @@ impl Shard {
     fn fire_deadlines(&mut self) {
         let now = self.clock.now();
         self.records.forget(now);
-        while let Some((at, _)) = self.deadlines.next().filter(|(at, _)| *at <= now) {
+        for _ in 0..DEADLINES_A_TURN {
+            let Some((at, _)) = self.deadlines.next().filter(|(at, _)| *at <= now) else { break };
             let Some(index) = self.deadlines.pop_due(now) else { break };
             self.records.late(now.since(at));
             if let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) {
@@ -427,5 +431,35 @@ impl Shard {
         if let Some(inspection) = inspection {
             reply(inspection);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::runtime::Control;
+    use crate::io::{self as datagrams, Backend};
+    use crate::options::BackendChoice;
+
+    /// Rule S-7: between two reads of its sockets a shard acts on the deadlines of a few agents only,
+    /// the latest of them first.
+    #[test]
+    fn many_deadlines_do_not_keep_a_shard_from_reading() {
+        let control = Control::start(Backend::Mmsg, 16).expect("a control thread");
+        let (io, _) = datagrams::start(BackendChoice::Mmsg).expect("a backend");
+        let clock = Clock::start();
+        let mut shard = Shard::new(clock, io, Arc::new(Orders::new(4)), control.handle());
+        let agents = 2 * DEADLINES_A_TURN + 1;
+        for agent in 0..agents {
+            let at = clock.now() - Duration::from_millis(agent as u64);
+            shard.deadlines.set(agent, at);
+        }
+        let mut left = Vec::new();
+        while let Some((_, next)) = shard.deadlines.next() {
+            left.push(next);
+            assert_eq!(shard.patience(), Some(Duration::ZERO), "it does not sleep on them");
+            shard.fire_deadlines();
+        }
+        assert_eq!(left, [agents - 1, DEADLINES_A_TURN, 0]);
     }
 }
