@@ -2,8 +2,8 @@
 //!
 //! Run to completion: a turn receives a batch of datagrams, opens each, hands its payload to the
 //! agent's node, then drains every agent that was touched: seals and sends, tells events,
-//! publishes the view if it changed, and sets the next deadline. Nothing else touches an agent,
-//! so there is no lock.
+//! publishes the view if it changed, and sets the next deadline. Handshakes get their turn after
+//! what is sealed. Nothing else touches an agent, so there is no lock.
 //!
 //! Invariants: an agent lives on its shard from start to stop; after every mutation it is drained
 //! before the shard sleeps; sockets are read before timers after a late wake-up, so that our own
@@ -27,14 +27,19 @@ use crate::link::{HotKeys, Links, MOST_HOT};
 use crate::orders::{AgentId, Inspection, Order, Orders, Refused, Reply};
 use crate::shared::Shared;
 
+mod anteroom;
 pub(crate) mod records;
 mod seat;
 
+use anteroom::{A_TURN, Anteroom};
 use records::Records;
 use seat::{Outside, Seat};
 
 /// Orders taken before datagrams get their turn again.
 const ORDERS_A_TURN: usize = 64;
+/// Agents whose deadlines are acted on before sockets are read again: what each has to say then may
+/// take a millisecond, and with hundreds of them acks would wait for all of it.
+const DEADLINES_A_TURN: usize = 16;
 /// Reads before timers after a late wake-up, at most: a flood must not stop the clock.
 const CATCH_UP_TURNS: usize = 64;
 /// The control thread is behind: it is offered the rest again after so long.
@@ -64,6 +69,8 @@ pub(crate) struct Shard {
     by_socket: HashMap<SocketId, usize>,
     deadlines: Timers<usize>,
     touched: Vec<usize>,
+    /// Handshakes that wait for their turn.
+    anteroom: Anteroom,
     /// Room for the expanded keys of all agents' sessions.
     keys: Arc<HotKeys>,
     clones: CloneSignal,
@@ -105,6 +112,7 @@ impl Shard {
             by_socket: HashMap::new(),
             deadlines: Timers::default(),
             touched: Vec::new(),
+            anteroom: Anteroom::default(),
             keys: Arc::new(HotKeys::of(MOST_HOT)),
             clones: CloneSignal::new(now, clock::wall(), clock::boot_id()),
             records: Records::new(now),
@@ -143,12 +151,34 @@ impl Shard {
             // Nothing may be sealed before this has looked.
             self.watch_for_clones();
             self.drain_touched();
+            self.let_in();
         }
+    }
+
+    /// A few of the handshakes that wait.
+    fn let_in(&mut self) {
+        if self.anteroom.is_empty() {
+            return;
+        }
+        let begun = self.clock.now();
+        let mut now = begun;
+        while now.since(begun) < A_TURN
+            && let Some(mut next) = self.anteroom.next()
+        {
+            let Some(index) = self.by_socket.get(&next.socket).copied() else { continue };
+            let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) else { continue };
+            seat.receive(now, next.from, &mut next.datagram);
+            if seat.touch() {
+                self.touched.push(index);
+            }
+            now = self.clock.now();
+        }
+        self.drain_touched();
     }
 
     /// How long the next turn may wait.
     fn patience(&self) -> Option<Duration> {
-        if !self.orders.is_empty() {
+        if !self.orders.is_empty() || !self.anteroom.is_empty() {
             return Some(Duration::ZERO);
         }
         let next = self.deadlines.next().map(|(at, _)| at.since(self.clock.now()));
@@ -168,7 +198,11 @@ impl Shard {
             return Ok(());
         }
         for _ in 0..CATCH_UP_TURNS {
-            if self.turn(Some(Duration::ZERO))? == 0 {
+            let read = self.turn(Some(Duration::ZERO))?;
+            self.watch_for_clones();
+            // Whoever asked has waited long enough for its answer.
+            self.drain_touched();
+            if read == 0 {
                 break;
             }
         }
@@ -176,7 +210,7 @@ impl Shard {
     }
 
     fn turn(&mut self, patience: Option<Duration>) -> io::Result<usize> {
-        let Self { clock, io, seats, by_socket, touched, records, .. } = self;
+        let Self { clock, io, seats, by_socket, touched, records, anteroom, .. } = self;
         let mut read_at = None;
         records.turn_begins(|| clock.now());
         let received = io.turn(patience, &mut |socket, from, datagram| {
@@ -184,6 +218,12 @@ impl Shard {
             let now = *read_at.get_or_insert_with(|| clock.now());
             let Some(index) = by_socket.get(&socket) else { return };
             let Some(seat) = seats.get_mut(*index).and_then(Option::as_mut) else { return };
+            if Anteroom::is_for(datagram) {
+                if !anteroom.admit(socket, from, datagram) {
+                    seat.turn_away();
+                }
+                return;
+            }
             seat.receive(now, from, datagram);
             if seat.touch() {
                 touched.push(*index);
@@ -198,7 +238,8 @@ impl Shard {
     fn fire_deadlines(&mut self) {
         let now = self.clock.now();
         self.records.forget(now);
-        while let Some((at, _)) = self.deadlines.next().filter(|(at, _)| *at <= now) {
+        for _ in 0..DEADLINES_A_TURN {
+            let Some((at, _)) = self.deadlines.next().filter(|(at, _)| *at <= now) else { break };
             let Some(index) = self.deadlines.pop_due(now) else { break };
             self.records.late(now.since(at));
             if let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) {
@@ -390,5 +431,35 @@ impl Shard {
         if let Some(inspection) = inspection {
             reply(inspection);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::runtime::Control;
+    use crate::io::{self as datagrams, Backend};
+    use crate::options::BackendChoice;
+
+    /// Rule S-7: between two reads of its sockets a shard acts on the deadlines of a few agents only,
+    /// the latest of them first.
+    #[test]
+    fn many_deadlines_do_not_keep_a_shard_from_reading() {
+        let control = Control::start(Backend::Mmsg, 16).expect("a control thread");
+        let (io, _) = datagrams::start(BackendChoice::Mmsg).expect("a backend");
+        let clock = Clock::start();
+        let mut shard = Shard::new(clock, io, Arc::new(Orders::new(4)), control.handle());
+        let agents = 2 * DEADLINES_A_TURN + 1;
+        for agent in 0..agents {
+            let at = clock.now() - Duration::from_millis(agent as u64);
+            shard.deadlines.set(agent, at);
+        }
+        let mut left = Vec::new();
+        while let Some((_, next)) = shard.deadlines.next() {
+            left.push(next);
+            assert_eq!(shard.patience(), Some(Duration::ZERO), "it does not sleep on them");
+            shard.fire_deadlines();
+        }
+        assert_eq!(left, [agents - 1, DEADLINES_A_TURN, 0]);
     }
 }

@@ -518,6 +518,11 @@ impl Links {
         self.outbox.push_back((to, datagram));
     }
 
+    /// A datagram of a handshake was dropped unread: too many waited.
+    pub(crate) fn count_turned_away(&mut self) {
+        self.count_drop("crowded");
+    }
+
     fn count_drop(&mut self, reason: &'static str) {
         *self.stats.dropped.entry(reason).or_default() += 1;
     }

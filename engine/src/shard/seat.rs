@@ -122,6 +122,11 @@ impl Seat {
         }
     }
 
+    /// Counts a handshake datagram that found no place to wait.
+    pub(super) fn turn_away(&mut self) {
+        self.links.count_turned_away();
+    }
+
     pub(super) fn fire(&mut self, now: Instant) {
         self.links.handle_timeout(now);
         if self.node.poll_timeout().is_some_and(|(at, _)| at <= now) {

@@ -30,12 +30,20 @@ const UNTOLD: [&str; 11] = [
 ];
 
 /// How the start went, from the first agent's start call.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Joined {
     /// Until the last start call returned,
     pub started: Duration,
     /// and until every view held everybody.
     pub converged: Duration,
+    /// What that took: handshakes begun,
+    pub handshakes: u64,
+    /// datagrams dropped because a socket was full,
+    pub receive_drops: u64,
+    /// suspicions, of members who all live,
+    pub suspicions: u64,
+    /// and processor time by thread.
+    pub threads: Threads,
 }
 
 /// Resident memory of the process after each step, in bytes.
@@ -122,11 +130,12 @@ impl Figures {
     }
 
     fn json(&self, nodes: usize) -> Value {
-        let threads: serde_json::Map<String, Value> = self
-            .threads
-            .iter()
-            .map(|(name, used)| (name.clone(), rounded(self.share(*used)).into()))
-            .collect();
+        let by_thread = |threads: &Threads, figure: &dyn Fn(Duration) -> f64| -> Value {
+            threads
+                .iter()
+                .map(|(name, used)| (name.clone(), Value::from(rounded(figure(*used)))))
+                .collect()
+        };
         let Grown { process, certificates, engine, joined } = self.grown;
         let more = |after: u64, before: u64| after.saturating_sub(before);
         let total = self.memory.resident;
@@ -136,7 +145,14 @@ impl Figures {
             "converged_ms": ms(self.joined.converged),
             "cpu_percent_of_core": rounded(self.cpu_percent()),
             "cpu_percent_of_core_per_node": rounded(self.cpu_percent() / nodes.max(1) as f64),
-            "cpu_percent_of_core_by_thread": threads,
+            "cpu_percent_of_core_by_thread": by_thread(&self.threads, &|used| self.share(used)),
+            "until_converged": {
+                "handshakes": self.joined.handshakes,
+                "suspicions": self.joined.suspicions,
+                "receive_drops": self.joined.receive_drops,
+                "processor_ms": ms(self.joined.threads.values().sum()),
+                "processor_ms_by_thread": by_thread(&self.joined.threads, &ms),
+            },
             "memory_bytes": {
                 "total": total,
                 "anonymous": self.memory.anonymous,

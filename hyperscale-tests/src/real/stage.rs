@@ -91,7 +91,15 @@ impl<'a> Stage<'a> {
             progress.say(&format!("{complete} of {first} views complete"));
             self.listen();
             if complete == first {
-                return Ok(Joined { started, converged: took });
+                let (counters, _) = self.hosts.counters()?;
+                return Ok(Joined {
+                    started,
+                    converged: took,
+                    handshakes: counters.handshakes,
+                    receive_drops: counters.receive_drops,
+                    suspicions: counters.suspicions,
+                    threads: process::threads(),
+                });
             }
             if took >= CONVERGE_LIMIT {
                 return Err(RealError::NotConverged { complete, nodes: first });
