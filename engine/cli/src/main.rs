@@ -11,7 +11,7 @@ mod control;
 mod demo;
 mod doctor;
 #[cfg(test)]
-mod documented;
+mod documented_tests;
 mod duration;
 mod force_leave;
 mod health;
