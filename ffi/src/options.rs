@@ -130,7 +130,7 @@ impl MeshGossipStartOptions {
         // SAFETY: every version of the structure begins with its size.
         let size = unsafe { given.cast::<usize>().read_unaligned() };
         let known = size_of::<Self>();
-        if !(size_of::<usize>()..=4_096).contains(&size) {
+        if !is_a_size(size) {
             return Err(wrong_size(size));
         }
         // SAFETY: the caller promises `size` bytes from there.
@@ -140,8 +140,8 @@ impl MeshGossipStartOptions {
             return Err(Failure::new(MESH_GOSSIP_ERR_STRUCT_SIZE, why).about("struct_size"));
         }
         let mut own = Self::DEFAULT;
-        // SAFETY: both cover that many bytes, they do not overlap, and any prefix of the
-        // structure that a caller wrote is made of whole fields.
+        // SAFETY: both cover that many bytes, they do not overlap, and what is copied is made of
+        // whole fields, each of which is valid where the rest keeps its default.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 bytes.as_ptr(),
@@ -152,6 +152,15 @@ impl MeshGossipStartOptions {
         own.struct_size = known;
         Ok(own)
     }
+}
+
+/// Whether a structure of some version has this size: whole fields of this one, which are as wide
+/// as a pointer but for the last two, or more. Of a pointer that is half there the rest would be
+/// made up, and called.
+fn is_a_size(size: usize) -> bool {
+    let pointer = size_of::<usize>();
+    let whole = size >= size_of::<MeshGossipStartOptions>() || size.is_multiple_of(pointer);
+    whole && (pointer..=4_096).contains(&size)
 }
 
 fn wrong_size(size: usize) -> Failure {
@@ -170,7 +179,7 @@ pub unsafe extern "C" fn mesh_gossip_start_options_init(
         if options.is_null() {
             return Err(Failure::argument("options", "is NULL"));
         }
-        if !(size_of::<usize>()..=4_096).contains(&size) {
+        if !is_a_size(size) {
             return Err(wrong_size(size));
         }
         // SAFETY: the caller promises `size` bytes from there.

@@ -122,6 +122,10 @@ static void sizes(const char *file) {
   WORKS(mesh_gossip_options_from_file(file, &options, NULL));
   CHECK(sized(options, 0, 0) == MESH_GOSSIP_ERR_STRUCT_SIZE);
   CHECK(sized(options, sizeof(size_t) - 1, 0) == MESH_GOSSIP_ERR_STRUCT_SIZE);
+  /* Half of a field is none: the rest of a function's address would be made up. */
+  CHECK(sized(options, sizeof(size_t) + 4, 0) == MESH_GOSSIP_ERR_STRUCT_SIZE);
+  CHECK(sized(options, offsetof(mesh_gossip_start_options, log) + 1, 0) == MESH_GOSSIP_ERR_STRUCT_SIZE);
+  CHECK(sized(options, offsetof(mesh_gossip_start_options, log_user) + 4, 0) == MESH_GOSSIP_ERR_STRUCT_SIZE);
   CHECK(sized(options, 4097, 0) == MESH_GOSSIP_ERR_STRUCT_SIZE);
   CHECK(sized(options, (size_t)-1, 0) == MESH_GOSSIP_ERR_STRUCT_SIZE);
   CHECK(sized(options, sizeof(longer), 1) == MESH_GOSSIP_ERR_STRUCT_SIZE);
@@ -130,6 +134,7 @@ static void sizes(const char *file) {
   CHECK(sized(options, sizeof(longer), 0) == MESH_GOSSIP_OK);
   mesh_gossip_options_free(options);
   FAILS(STRUCT_SIZE, mesh_gossip_start_options_init(&start.known, 0));
+  FAILS(STRUCT_SIZE, mesh_gossip_start_options_init(&start.known, sizeof(size_t) + 4));
   FAILS(STRUCT_SIZE, mesh_gossip_start_options_init(&start.known, 4097));
   WORKS(mesh_gossip_start_options_init(&start.known, sizeof start));
   CHECK(start.known.struct_size == sizeof start && start.tail[1] == 0 && start.known.log == NULL);

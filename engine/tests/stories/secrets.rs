@@ -150,7 +150,7 @@ fn live(stage: &Stage, told: &Told, home: &Path) -> Vec<String> {
     let engine = EngineOptions { backend: stage.backend, ..EngineOptions::default() };
     let engine = Engine::start(engine).unwrap();
     let agent = Agent::start(&engine, options.clone()).unwrap();
-    let renewed = "mesh_gossip_certificate_renewals_total{mesh_outcome=\"renewed\"}";
+    let renewed = "mesh_gossip_certificate_renewals_total{mesh_outcome=\"renewed\"} 1";
     until("it is renewed", || agent.metrics_text(ANSWER).unwrap().contains(renewed));
     let pair = pkcs12::read(&std::fs::read(&store).unwrap(), PASSWORD).unwrap();
     assert_ne!(pair.key_pem, key.pem());

@@ -214,6 +214,7 @@ impl Mesh {
     /// end of its wait and not before its expression holds.
     fn alert_fires(&self, rule: &Rule) -> Outcome {
         let Rule { alert, lifecycle, step, times, at, summary } = rule;
+        let runbook = alert.to_lowercase();
         let series = self.recorded("mesh_gossip_lifecycle", *times)?;
         let expression = format!("mesh_gossip_lifecycle{{mesh_lifecycle=\"{lifecycle}\"}}");
         let text = format!(
@@ -223,7 +224,7 @@ impl Mesh {
              instance=\"gateway\", mesh_lifecycle=\"{lifecycle}\"}}'\n            value: 1\n    \
              alert_rule_test:\n      - eval_time: {at}\n        alertname: {alert}\n        exp_alerts:\n          \
              - exp_labels: {{instance: gateway, mesh_lifecycle: {lifecycle}, severity: warning}}\n            \
-             exp_annotations: {{summary: \"{summary}\"}}\n"
+             exp_annotations: {{summary: \"{summary}\", runbook_url: \"{RUNBOOKS}#{runbook}\"}}\n"
         );
         promtool(self.stage.home(), &text)
     }
@@ -238,6 +239,8 @@ struct Rule {
     at: &'static str,
     summary: &'static str,
 }
+
+const RUNBOOKS: &str = "https://github.com/omnirelay/mesh-gossip/blob/main/docs/operations.md";
 
 const DRAINING: Rule = Rule {
     alert: "MeshGossipDrainTooLong",
