@@ -287,6 +287,32 @@ fn the_openapi_document_names_every_route_and_nothing_else() {
     }
 }
 
+/// Every refusal that a route can be brought to stands in the document.
+#[test]
+fn refusals_are_as_the_openapi_document_says() {
+    let stage = stage();
+    let _shard = stage.attend(inspection());
+    let (_, document) = ask(&stage, "GET", "/openapi.json", "");
+    let large = " ".repeat(70_000);
+    for (method, path, query, body, wanted) in [
+        ("GET", "/control/peers", "?status=odd", "", 400),
+        ("GET", "/control/peers/watch", "?status=odd", "", 400),
+        ("GET", "/control/leaders", "?scope=nobodys", "", 404),
+        ("PUT", "/control/logging", "", "[", 400),
+        ("PUT", "/control/logging", "", &large, 413),
+        ("PUT", "/control/logging", "", r#"{"filter":"debug"}"#, 501),
+        ("POST", "/control/upgrade/drain", "", "[", 400),
+        ("POST", "/control/cordon", "", &large, 413),
+        ("POST", "/control/force-leave", "", &large, 413),
+    ] {
+        let (status, answer) = ask(&stage, method, &format!("{path}{query}"), body);
+        assert_eq!(status, wanted, "{method} {path}{query}: {answer}");
+        assert!(answer["error"].is_string(), "{method} {path}{query}: {answer}");
+        let told = &document["paths"][path][method.to_lowercase()]["responses"];
+        assert!(told[wanted.to_string()].is_object(), "{method} {path} {wanted}: {told}");
+    }
+}
+
 /// What is answered has no field that the schema lacks.
 fn is_described(schema: &Value, answer: &Value, at: &str) {
     match answer {
