@@ -176,7 +176,7 @@ impl Agent {
         let held = Held { options: options.tls, authority };
         let keeper = Keeper::new(id, shard.clone(), shared.clone(), held, state, engine.clock());
         let keeper = Arc::new(keeper.with_gate(gate));
-        let upgrade = Arc::new(Upgrade::new(id, shard.clone()));
+        let upgrade = Arc::new(Upgrade::new(id, &shared.node_id, shard.clone()));
         let (leases, logging) = (Arc::<Leases>::default(), Arc::<Logging>::default());
         let port = AgentPort {
             agent: id,

@@ -404,7 +404,7 @@ typedef struct mesh_gossip_start_options {
   void *wake_user;
   /*
    Events that wait for `mesh_gossip_agent_take_events` beside those within the engine
-   (`mesh:gossip:limits:events`); 0 stands for 1,024.
+   (`mesh:gossip:limits:events`); 0 stands for 1,024, and more than 1,048,576 for that.
    */
   size_t events_capacity;
   /*

@@ -129,6 +129,12 @@ namespace detail {
 #endif
 }
 
+// Text with a zero within is none that C can say: it would be cut there. Written as zeros are in
+// modified UTF-8 it is refused by the library, which tells where.
+inline const char *text(const std::string &said) noexcept {
+  return said.find('\0') == std::string::npos ? said.c_str() : "\xC0\x80";
+}
+
 struct release {
   void operator()(mesh_gossip_options *of) const noexcept { mesh_gossip_options_free(of); }
   void operator()(mesh_gossip_events *of) const noexcept { mesh_gossip_events_free(of); }
@@ -532,19 +538,20 @@ class options {
   // `{"mesh":{"gossip":{...}}}`; no file and no variable counts.
   static result<options> from_json(const std::string &json) {
     return made([&](auto **out, auto **err) {
-      return mesh_gossip_options_from_json(json.c_str(), out, err);
+      return mesh_gossip_options_from_json(detail::text(json), out, err);
     });
   }
   // A file, under the variables of the environment.
   static result<options> from_file(const std::string &path) {
     return made([&](auto **out, auto **err) {
-      return mesh_gossip_options_from_file(path.c_str(), out, err);
+      return mesh_gossip_options_from_file(detail::text(path), out, err);
     });
   }
   // No value takes back what file and environment say.
   result<void> set(const std::string &key, const std::optional<std::string> &value) {
     return detail::call([&](auto **err) {
-      return mesh_gossip_options_set(own_.get(), key.c_str(), value ? value->c_str() : nullptr, err);
+      return mesh_gossip_options_set(own_.get(), detail::text(key),
+                                     value ? detail::text(*value) : nullptr, err);
     });
   }
   const mesh_gossip_options *raw() const noexcept { return own_.get(); }
@@ -633,7 +640,8 @@ class agent {
   // No value removes the label.
   result<void> set_label(const std::string &key, const std::optional<std::string> &value) {
     return detail::call([&](auto **err) {
-      return mesh_gossip_agent_set_label(raw(), key.c_str(), value ? value->c_str() : nullptr, err);
+      return mesh_gossip_agent_set_label(raw(), detail::text(key),
+                                         value ? detail::text(*value) : nullptr, err);
     });
   }
   result<void> set_lifecycle(lifecycle wanted) {
@@ -643,12 +651,12 @@ class agent {
   }
   result<void> set_metadata(const std::string &json) {
     return detail::call(
-        [&](auto **err) { return mesh_gossip_agent_set_metadata(raw(), json.c_str(), err); });
+        [&](auto **err) { return mesh_gossip_agent_set_metadata(raw(), detail::text(json), err); });
   }
   // Other seeds, `host:port`.
   result<void> join(const std::vector<std::string> &seeds) {
     std::vector<const char *> all;
-    for (const std::string &seed : seeds) all.push_back(seed.c_str());
+    for (const std::string &seed : seeds) all.push_back(detail::text(seed));
     return detail::call(
         [&](auto **err) { return mesh_gossip_agent_join(raw(), all.data(), all.size(), err); });
   }
@@ -666,7 +674,7 @@ class agent {
     return detail::call([&](auto **err) {
       return mesh_gossip_agent_reload_certificates(
           raw(), certificate.data(), certificate.size(), key.data(), key.size(), ca.data(),
-          ca.size(), password ? password->c_str() : nullptr, err);
+          ca.size(), password ? detail::text(*password) : nullptr, err);
     });
   }
   result<void> add_revocation_lists(bytes lists) {
@@ -700,7 +708,7 @@ class agent {
   result<std::string> leaders_json(milliseconds timeout,
                                    const std::optional<std::string> &scope = {}) const {
     return text([&](auto **out, auto **err) {
-      return mesh_gossip_agent_leaders_json(raw(), scope ? scope->c_str() : nullptr,
+      return mesh_gossip_agent_leaders_json(raw(), scope ? detail::text(*scope) : nullptr,
                                             detail::count(timeout), out, err);
     });
   }

@@ -85,6 +85,11 @@ impl Seal {
         self.made_in != fork::generation()
     }
 
+    /// A call panicked on this handle: what it left half done is not to be looked at.
+    pub(crate) fn spoil(&self) {
+        self.poisoned.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn check(&self) -> Result<(), Failure> {
         if self.is_forked() {
             return Err(Failure::new(
@@ -146,7 +151,7 @@ pub(crate) unsafe fn run_on<T: Sealed>(
         let seal = handle.seal();
         seal.check()?;
         catch_unwind(AssertUnwindSafe(|| body(handle))).unwrap_or_else(|panic| {
-            seal.poisoned.store(true, Ordering::Relaxed);
+            seal.spoil();
             Err(defect(&*panic))
         })
     };

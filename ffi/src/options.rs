@@ -93,7 +93,7 @@ pub struct MeshGossipStartOptions {
     /// Handed to `wake`; has to live until the agent is stopped.
     pub wake_user: *mut c_void,
     /// Events that wait for `mesh_gossip_agent_take_events` beside those within the engine
-    /// (`mesh:gossip:limits:events`); 0 stands for 1,024.
+    /// (`mesh:gossip:limits:events`); 0 stands for 1,024, and more than 1,048,576 for that.
     pub events_capacity: usize,
     /// Takes the lines of the log; NULL: nobody does.
     pub log: MeshGossipLogFn,

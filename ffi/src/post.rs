@@ -21,6 +21,8 @@ use crate::options::MeshGossipStartOptions;
 
 /// Events that wait where the host says nothing else.
 const CAPACITY: usize = 1_024;
+/// Events are bounded, whatever the host wishes.
+const MOST: usize = 1 << 20;
 
 /// What a host finds in the hole.
 pub(crate) enum Letter {
@@ -72,8 +74,10 @@ impl Hole {
         }
         // SAFETY: just made, and nobody else's.
         let flag = unsafe { OwnedFd::from_raw_fd(flag) };
-        let capacity =
-            if options.events_capacity == 0 { CAPACITY } else { options.events_capacity };
+        let capacity = match options.events_capacity {
+            0 => CAPACITY,
+            wished => wished.min(MOST),
+        };
         let letters = Mutex::new(Inner { letters: VecDeque::new(), closing: false });
         let hole = Arc::new(Self { letters, room: Condvar::new(), capacity, flag });
         let (filled, wake) = (Arc::clone(&hole), Wake(options));

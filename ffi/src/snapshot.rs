@@ -182,7 +182,11 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_acquire(
     let newest = || agent.seal().check().ok().map(|()| Arc::into_raw(agent.gallery().newest()));
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(newest)) {
         Ok(Some(snapshot)) => snapshot,
-        Ok(None) | Err(_) => std::ptr::null(),
+        Ok(None) => std::ptr::null(),
+        Err(_) => {
+            agent.seal().spoil();
+            std::ptr::null()
+        }
     }
 }
 

@@ -107,6 +107,9 @@ int main(int argc, char **argv) {
   mg::agent agent = std::move(first);
   CHECK(first.raw() == nullptr && first.events_fd() == -1 && !first.stop());
   CHECK(agent.set_label("rack", "r7"));
+  const std::string cut{"k\0hidden", 8};
+  CHECK(agent.set_label(cut, "v").error().code() == mg::code::utf8);
+  CHECK(agent.set_label("k", cut).error().code() == mg::code::utf8);
   reads(agent);
   commands(agent);
   CHECK(wait_for(agent, mg::event_kind::updated));

@@ -548,8 +548,11 @@ impl<T: MemberTable> Node<T> {
         self.note_terms(now, &member);
         self.table.put(member);
         if before != after {
+            // Of one member many changes are one: nobody makes a storm alone.
+            if !self.recent.names(now, id) {
+                self.agreement.changed(now);
+            }
             self.recent.changed(now, id, (before, after));
-            self.agreement.changed(now);
         }
         let moved = (before == 0) != (after == 0);
         if moved && self.observes() {

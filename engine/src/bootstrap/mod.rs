@@ -75,6 +75,21 @@ pub fn write_secret(path: &std::path::Path, text: &str) -> Result<(), BootstrapE
     files::write_new(path, text, files::Readers::Owner)
 }
 
+/// Sees to it that a secret can be written there: its directory is made, for its owner alone, and no
+/// file of that name is there.
+///
+/// # Errors
+/// [`BootstrapError::Exists`] or [`BootstrapError::Io`].
+pub fn room_for_secret(path: &std::path::Path) -> Result<(), BootstrapError> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        files::make_directory(directory)?;
+    }
+    if std::fs::symlink_metadata(path).is_ok() {
+        return Err(BootstrapError::Exists(path.to_owned()));
+    }
+    Ok(())
+}
+
 /// Replaces a file that all may read; readers see the old or the new text.
 ///
 /// # Errors

@@ -357,7 +357,7 @@ impl Stage {
         let (http_listener, http) = bound();
         let home = tempfile::tempdir().unwrap();
         let socket = home.path().join("me.sock");
-        let upgrade = Arc::new(Upgrade::new(AGENT, shard(&orders)));
+        let upgrade = Arc::new(Upgrade::new(AGENT, "me", shard(&orders)));
         let (leases, logging) = (Arc::<Leases>::default(), Arc::<Logging>::default());
         let port = AgentPort {
             agent: AGENT,

@@ -27,6 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of a reason, at most.
 pub(super) const MOST_REASON: usize = 1_024;
 
+/// Whoever asks for longer has no deadline that anybody would live to see.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
+fn soon(within: Duration) -> Instant {
+    Instant::now() + within.min(LONGEST)
+}
+
 /// A part of the host that has work to hand over.
 pub trait DrainParticipant: Send + Sync + 'static {
     /// Hands the work over, on a thread of its own; it may block. An error is shown to the operator,
@@ -161,6 +168,8 @@ struct Standing {
 /// See the module's description.
 pub(crate) struct Upgrade {
     agent: AgentId,
+    /// The node's id, for its log.
+    node: Box<str>,
     shard: ShardHandle,
     /// Held while a lifecycle is published: one change at a time.
     changing: Mutex<()>,
@@ -175,7 +184,8 @@ impl fmt::Debug for Upgrade {
 }
 
 impl Upgrade {
-    pub(crate) fn new(agent: AgentId, shard: ShardHandle) -> Self {
+    pub(crate) fn new(agent: AgentId, node: &str, shard: ShardHandle) -> Self {
+        let node = node.into();
         let standing = Standing {
             lifecycle: Lifecycle::Active,
             reason: None,
@@ -185,7 +195,7 @@ impl Upgrade {
             round: 0,
         };
         let (changing, moved) = (Mutex::new(()), Condvar::new());
-        Self { agent, shard, changing, standing: Mutex::new(standing), moved }
+        Self { agent, node, shard, changing, standing: Mutex::new(standing), moved }
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
@@ -290,15 +300,19 @@ impl Upgrade {
         self: &Arc<Self>,
         reason: Option<String>,
     ) -> Result<UpgradeStatus, UpgradeError> {
-        let held = self.standing().reason.clone();
-        let other = reason.is_some() && reason != held;
         self.change(|lifecycle| match lifecycle {
             Lifecycle::Active | Lifecycle::Cordoned => Ok(Some((Lifecycle::Draining, reason))),
-            Lifecycle::Draining | Lifecycle::Drained if other => Err(format!(
-                "the node drains already, for another reason: {}",
-                held.as_deref().unwrap_or("none was given")
-            )),
-            Lifecycle::Draining | Lifecycle::Drained => Ok(None),
+            Lifecycle::Draining | Lifecycle::Drained => {
+                let standing = self.standing();
+                if reason.is_some() && reason != standing.reason {
+                    let held = standing.reason.as_deref().unwrap_or("none was given");
+                    return Err(format!("the node drains already, for another reason: {held}"));
+                }
+                // Whoever registered since has work to hand over as well.
+                let is_new = |seat: &Seat| seat.progress == Progress::Idle;
+                let again = lifecycle == Lifecycle::Drained && standing.seats.iter().any(is_new);
+                Ok(again.then(|| (Lifecycle::Draining, standing.reason.clone())))
+            }
             Lifecycle::Leaving => Err("the node leaves".into()),
         })?;
         self.ask();
@@ -331,8 +345,20 @@ impl Upgrade {
         Ok(self.status())
     }
 
+    fn log(&self, from: Lifecycle, to: Lifecycle, reason: Option<&str>) {
+        tracing::info!(
+            target: "mesh_gossip",
+            NodeId = &*self.node,
+            From = from.as_str(),
+            To = to.as_str(),
+            Reason = reason.unwrap_or_default(),
+            "the lifecycle changed"
+        );
+    }
+
     fn becomes(&self, lifecycle: Lifecycle, reason: Option<String>) {
         let mut standing = self.standing();
+        self.log(standing.lifecycle, lifecycle, reason.as_deref());
         standing.lifecycle = lifecycle;
         standing.reason = reason;
         standing.updated = clock::wall();
@@ -372,7 +398,7 @@ impl Upgrade {
             // An attempt that is late is told to give up: the next one has begun.
             seat.called_off.store(true, Ordering::Release);
             seat.called_off = Arc::default();
-            let (until, called_off) = (Instant::now() + seat.within, Arc::clone(&seat.called_off));
+            let (until, called_off) = (soon(seat.within), Arc::clone(&seat.called_off));
             let order = DrainOrder { reason: reason.clone(), until, called_off };
             asked.push((seat.id, Arc::clone(&seat.participant), order));
         }
@@ -451,6 +477,7 @@ impl Upgrade {
         // Refused, it stays draining, and who asks again is served.
         if is_done && self.publish(Lifecycle::Drained).is_ok() {
             let mut standing = self.standing();
+            self.log(standing.lifecycle, Lifecycle::Drained, standing.reason.as_deref());
             standing.lifecycle = Lifecycle::Drained;
             standing.updated = clock::wall();
         }

@@ -131,6 +131,25 @@ fn a_drain_outlives_its_client_and_ends_when_every_participant_is_done() {
     assert_eq!(published(&stage).last(), Some(&Lifecycle::Active));
 }
 
+/// However long a participant may take, and whenever it comes.
+#[test]
+fn whoever_comes_after_a_drain_is_asked_by_the_next_one() {
+    let stage = stage();
+    let _shard = stage.attend(inspection());
+    let ((first, first_lead), (second, second_lead)) = (clerk(), clerk());
+    let _first = stage.upgrade.register("first", Duration::MAX, Arc::new(first));
+    first_lead.outcomes.send(Ok(())).unwrap();
+    assert_eq!(post(&stage, "/control/upgrade/drain", KERNEL).0, 200);
+    is_state(&stage, "drained");
+    let _second = stage.upgrade.register("second", HOUR, Arc::new(second));
+    let (status, document) = post(&stage, "/control/upgrade/drain", "");
+    assert_eq!((status, document["state"].as_str()), (200, Some("draining")));
+    second_lead.outcomes.send(Ok(())).unwrap();
+    is_state(&stage, "drained");
+    assert_eq!(second_lead.asked.load(Ordering::Acquire), 1);
+    assert_eq!(first_lead.asked.load(Ordering::Acquire), 1, "it is done");
+}
+
 #[test]
 fn a_participant_that_failed_or_was_late_tries_again_and_nobody_else_does() {
     let stage = stage();
@@ -268,6 +287,32 @@ fn the_openapi_document_names_every_route_and_nothing_else() {
     }
 }
 
+/// Every refusal that a route can be brought to stands in the document.
+#[test]
+fn refusals_are_as_the_openapi_document_says() {
+    let stage = stage();
+    let _shard = stage.attend(inspection());
+    let (_, document) = ask(&stage, "GET", "/openapi.json", "");
+    let large = " ".repeat(70_000);
+    for (method, path, query, body, wanted) in [
+        ("GET", "/control/peers", "?status=odd", "", 400),
+        ("GET", "/control/peers/watch", "?status=odd", "", 400),
+        ("GET", "/control/leaders", "?scope=nobodys", "", 404),
+        ("PUT", "/control/logging", "", "[", 400),
+        ("PUT", "/control/logging", "", &large, 413),
+        ("PUT", "/control/logging", "", r#"{"filter":"debug"}"#, 501),
+        ("POST", "/control/upgrade/drain", "", "[", 400),
+        ("POST", "/control/cordon", "", &large, 413),
+        ("POST", "/control/force-leave", "", &large, 413),
+    ] {
+        let (status, answer) = ask(&stage, method, &format!("{path}{query}"), body);
+        assert_eq!(status, wanted, "{method} {path}{query}: {answer}");
+        assert!(answer["error"].is_string(), "{method} {path}{query}: {answer}");
+        let told = &document["paths"][path][method.to_lowercase()]["responses"];
+        assert!(told[wanted.to_string()].is_object(), "{method} {path} {wanted}: {told}");
+    }
+}
+
 /// What is answered has no field that the schema lacks.
 fn is_described(schema: &Value, answer: &Value, at: &str) {
     match answer {
@@ -322,7 +367,9 @@ fn answers_are_as_the_openapi_document_says() {
 fn what_is_refused_is_counted() {
     let stage = stage();
     let _shard = stage.attend(inspection());
-    post(&stage, "/control/upgrade/drain", &" ".repeat(70_000));
+    let (status, document) = post(&stage, "/control/upgrade/drain", &" ".repeat(70_000));
+    assert_eq!(status, 413);
+    assert!(document["error"].as_str().unwrap().contains("65536"), "{document}");
     let answer = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .build()

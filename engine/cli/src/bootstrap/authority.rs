@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mesh_gossip::bootstrap::{
     CaValidity, CertificateAuthority, NodeFiles, REVOCATION_LIST, ROOT_KEY, Registrar, Subject,
-    TRUST_BUNDLE, Target, inspect as looks, wall, write_secret,
+    TRUST_BUNDLE, Target, inspect as looks, room_for_secret, wall, write_secret,
 };
 use mesh_gossip::tls::identity::RESERVED_ROLES;
 use serde_json::json;
@@ -61,10 +61,8 @@ pub(super) fn token(args: &TokenArgs) -> Result<(), BootstrapError> {
     let registrar = open(&args.dir, None)?;
     let validity = args.lifetime.unwrap_or_else(|| span(args.days));
     // A file that cannot be written should not cost a token.
-    if let Some(path) = args.out.as_ref().filter(|path| path.exists()) {
-        return Err(BootstrapError::Mint(mesh_gossip::bootstrap::BootstrapError::Exists(
-            path.clone(),
-        )));
+    if let Some(path) = &args.out {
+        room_for_secret(path)?;
     }
     let token = registrar.token(&args.node, &args.role, args.ttl, validity, wall())?;
     eprintln!(

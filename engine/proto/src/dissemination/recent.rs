@@ -37,6 +37,11 @@ pub struct Recent {
 }
 
 impl Recent {
+    /// Whether a change of `id` is remembered.
+    pub fn names(&self, now: Instant, id: MemberId) -> bool {
+        self.changes.iter().any(|change| change.id == id && now.since(change.at) <= RECENT)
+    }
+
     /// The share of `id` in our digest was the first of these and is the second; 0 stands for none.
     pub fn changed(&mut self, now: Instant, id: MemberId, (before, after): (u64, u64)) {
         if before == after {
@@ -135,6 +140,8 @@ mod tests {
             recent.changed(at(u64::from(n)), id(n), (0, share));
         }
         recent.changed(at(4), id(4), (0, 0));
+        assert!(recent.names(at(5), id(2)) && !recent.names(at(5), id(4)));
+        assert!(!recent.names(at(10_003), id(2)), "long ago");
         recent.changed(at(4), id(4), (7, 7));
         assert_eq!(recent.explain(at(5), 0b0010), [id(2)]);
         assert_eq!(recent.explain(at(5), 0b0101), [id(1), id(3)]);

@@ -39,6 +39,10 @@ const SKETCHES: (u32, Duration) = (2_048, Duration::from_micros(977));
 /// Departed members that a member which holds them present is told of.
 const TELLINGS: (u32, Duration) = (8, Duration::from_millis(125));
 
+/// Digests of a member of which it is looked up what it lacks (rule G-6): one of fifteen bytes names
+/// up to 32 members, and each is told. Two a second come of probes.
+const LACKING: (u32, Duration) = (8, Duration::from_millis(250));
+
 /// Tickets (rule J-4): a joiner asks a member a few times a second at most, and not for long.
 const TICKETS: (u32, Duration) = (16, Duration::from_millis(250));
 
@@ -56,6 +60,8 @@ pub(super) struct Flooding {
     /// Records that a member gets because it wants their shares: what it may bring itself.
     pub(super) bodies: Budgets,
     pub(super) tellings: Budgets,
+    /// Asked where a digest differs.
+    pub(super) lacking: Budgets,
     tickets: Budgets,
 }
 
@@ -72,6 +78,7 @@ impl Default for Flooding {
             sketches: budgets(SKETCHES),
             bodies: budgets(RECORDS),
             tellings: budgets(TELLINGS),
+            lacking: budgets(LACKING),
             tickets: budgets(TICKETS),
         }
     }

@@ -20,6 +20,9 @@ impl<T: MemberTable> Node<T> {
         }
         let difference = self.table.digest() ^ digest;
         if difference != 0 {
+            if !self.flooding.lacking.take(now, to.id) {
+                return self.stats.reject("lacking-budget");
+            }
             let lacking = self.recent.explain(now, difference);
             if lacking.is_empty() {
                 return;

@@ -323,7 +323,7 @@ impl<T: MemberTable> Node<T> {
     fn compare_digest(&mut self, now: Instant, from: Peer, digest: u64) -> bool {
         if digest == self.table.digest() {
             self.stats.digests_equal += 1;
-            self.agreement.agreed();
+            self.agreement.agreed(from.id);
             self.queue.agreed(self.update_sends());
             return true;
         }

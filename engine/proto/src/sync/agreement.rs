@@ -8,6 +8,7 @@
 //! Invariants: 1 s ≤ pause ≤ 16 s; streams are rarer than rounds by the size of the cluster.
 
 use super::storm::Storm;
+use crate::member::MemberId;
 use crate::time::{Duration, Instant};
 
 /// A difference must last this long.
@@ -29,6 +30,10 @@ const MEMBERS_PER_PAUSE: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub struct Agreement {
     differs_since: Option<Instant>,
+    /// As long as nobody but one and the same member has agreed in between.
+    disputed_since: Option<Instant>,
+    /// Who agreed last, after which nobody differed.
+    agreed_by: Option<MemberId>,
     last_round: Option<Instant>,
     last_stream: Option<Instant>,
     pause: Duration,
@@ -49,6 +54,8 @@ impl Default for Agreement {
     fn default() -> Self {
         Self {
             differs_since: None,
+            disputed_since: None,
+            agreed_by: None,
             last_round: None,
             last_stream: None,
             pause: PAUSE,
@@ -63,9 +70,13 @@ impl Default for Agreement {
 }
 
 impl Agreement {
-    /// A peer's digest equals ours.
-    pub fn agreed(&mut self) {
+    /// The digest of `peer` equals ours.
+    pub fn agreed(&mut self, peer: MemberId) {
         self.differs_since = None;
+        // Whoever has our ack can repeat our own digest: one member's word is not everybody's.
+        if self.agreed_by.replace(peer).is_some_and(|other| other != peer) {
+            self.disputed_since = None;
+        }
     }
 
     /// Our digest changed.
@@ -77,6 +88,8 @@ impl Agreement {
     /// round with that peer.
     pub fn differed(&mut self, now: Instant, (ours, theirs): (u64, u64), members: usize) -> bool {
         let since = *self.differs_since.get_or_insert(now);
+        let disputed = *self.disputed_since.get_or_insert(now);
+        self.agreed_by = None;
         let rest = self.last_round.map(|last| now.since(last));
         let repeats = self.lost && self.losses < REPEATS;
         let stormy = self.storm.rages(now, members);
@@ -85,7 +98,8 @@ impl Agreement {
             (false, true) => (LASTING, PAUSE),
             (false, false) => (LASTING, self.pause),
         };
-        if now.since(since) < lasting || rest.is_some_and(|rest| rest < pause) {
+        let long = now.since(disputed) >= LONGEST_PAUSE;
+        if (now.since(since) < lasting && !long) || rest.is_some_and(|rest| rest < pause) {
             return false;
         }
         if rest.is_some_and(|rest| rest >= FORGOTTEN) {
@@ -98,6 +112,7 @@ impl Agreement {
             self.lengthen();
         }
         self.settling = Some((ours, theirs));
+        self.disputed_since = None;
         self.last_round = Some(now);
         true
     }
@@ -153,6 +168,25 @@ mod tests {
         Instant::ORIGIN + Duration::from_millis(ms)
     }
 
+    fn peer(n: u8) -> MemberId {
+        MemberId([n; 16])
+    }
+
+    /// Rule A-2: whoever agrees with everything we say keeps nobody from settling what others say.
+    #[test]
+    fn one_members_consent_does_not_end_a_dispute() {
+        let first_round = |consents: [u8; 2]| {
+            let mut agreement = Agreement::default();
+            (0..60u64).find(|half| {
+                agreement.agreed(peer(consents[0]));
+                agreement.agreed(peer(consents[1]));
+                agreement.differed(at(half * 500), (0, *half), 320)
+            })
+        };
+        assert_eq!(first_round([1, 1]), Some(32), "after sixteen seconds");
+        assert_eq!(first_round([1, 2]), None, "two in a row agree: it was settled");
+    }
+
     /// Rule A-2.
     #[test]
     fn only_a_lasting_difference_is_reconciled_and_not_too_often() {
@@ -163,7 +197,7 @@ mod tests {
             agreement.differed(at(ms), (0, theirs), 320)
         };
         assert!(!differed(&mut agreement, 0));
-        agreement.agreed();
+        agreement.agreed(peer(1));
         assert!(!differed(&mut agreement, 1_200), "an agreement in between starts afresh");
         assert!(!differed(&mut agreement, 2_000));
         assert!(differed(&mut agreement, 2_300));
@@ -183,7 +217,7 @@ mod tests {
         for change in 0..100 {
             agreement.changed(at(64_000 + change));
         }
-        agreement.agreed();
+        agreement.agreed(peer(1));
         let begun = (0..20).filter(|tick| {
             let begun = agreement.differed(at(64_200 + tick * 250), (0, 99 + tick), 320);
             if begun {
@@ -192,7 +226,7 @@ mod tests {
             begun
         });
         assert_eq!(begun.count(), 10, "at once, and twice a second");
-        agreement.agreed();
+        agreement.agreed(peer(1));
         assert!(!agreement.differed(at(84_000), (0, 1), 320));
         assert!(!agreement.differed(at(84_900), (0, 1), 320), "over: as long as it was before");
         assert!(agreement.differed(at(86_000), (0, 1), 320));

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use mesh_gossip_proto::membership::order::Sentence;
 use mesh_gossip_proto::membership::record::{Claim, OperatorClaim};
-use mesh_gossip_proto::wire::message::{RecordPull, Update, Verify};
+use mesh_gossip_proto::membership::table::MemberTable as _;
+use mesh_gossip_proto::wire::message::{Ping, RecordPull, Update, Verify};
 use mesh_gossip_proto::wire::parts;
 use mesh_gossip_proto::{Authority, Signature, WallTime};
 use zerocopy::IntoBytes as _;
@@ -119,6 +120,27 @@ fn who_floods_uses_up_its_own_budget() {
     assert_eq!(rejected["record-budget"], 952);
     tell(&mut node, at(1_000), "c", kind::RECORD, record("c", 1, "mine").envelope());
     assert_eq!(region(&node, "c"), "mine");
+}
+
+/// Rules S-7 and G-6: a ping of fifteen bytes whose digest names what its sender lacks is worth so
+/// many answers, and no more.
+#[test]
+fn who_shows_digests_without_end_is_told_a_few_times() {
+    let mut node = acquainted(&["b", "c", "d"]);
+    let told = |node: &mut Node, from| {
+        let lacks = node.member(id("d")).unwrap().share();
+        let digest = node.table().digest() ^ lacks;
+        for sequence in 0..200 {
+            let ping = Ping { sequence: sequence.into(), digest: digest.into() };
+            tell_body(node, at(1_000), from, &ping);
+        }
+        let sent = drain(node, at(1_000));
+        let messages = sent.iter().flat_map(|(_, bytes)| Messages::new(bytes));
+        messages.filter(|message| matches!(message, Ok(Message::Record(_)))).count()
+    };
+    assert_eq!(told(&mut node, "b"), 8);
+    assert_eq!(node.stats().rejected["lacking-budget"], 192);
+    assert_eq!(told(&mut node, "c"), 8, "it is its own budget");
 }
 
 /// Rule S-7: who brings a state is told from what in it is forged.

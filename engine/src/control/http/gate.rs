@@ -7,6 +7,7 @@
 //! Invariants: nothing of HTTP is read from somebody whose certificate does not count; strangers
 //! hold no place of those who were let in, and none of their own for longer than a handshake takes.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -23,6 +24,7 @@ use super::guard::Caller;
 use super::listener::{Admitted, Door, Standing};
 use crate::control::Site;
 use crate::control::agents::listen;
+use crate::network::Network;
 use crate::options::{ControlTls, Material};
 use crate::shared::Shared;
 use crate::tls::credentials::{Credentials, CredentialsError, Fault, Pair, TRUST_DOMAIN};
@@ -31,8 +33,10 @@ use crate::tls::verifier::Verified;
 
 /// Until somebody has proved who it is, and has a place.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Strangers who do so at a time; further ones wait in the kernel's backlog.
+/// Strangers who do so at a time, and of one network: whoever comes beyond takes the place of the
+/// one that has been at it longest, so that nobody who dawdles keeps an operator out.
 const MOST_HANDSHAKES: usize = 32;
+const OF_ONE_NETWORK: usize = MOST_HANDSHAKES / 2;
 /// A certificate's end is looked at so often at least: the clock may be set.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -124,6 +128,8 @@ pub(super) struct TlsDoor {
     gate: Arc<Gate>,
     site: Arc<dyn Site>,
     handshakes: JoinSet<Result<Admitted, &'static str>>,
+    /// The same, the oldest first, and where they come from.
+    strangers: VecDeque<(Network, AbortHandle)>,
 }
 
 impl Door {
@@ -134,7 +140,13 @@ impl Door {
         site: Arc<dyn Site>,
     ) -> io::Result<Self> {
         let listener = listen(listener)?;
-        Ok(Self::Tls(TlsDoor { listener, gate, site, handshakes: JoinSet::new() }))
+        Ok(Self::Tls(TlsDoor {
+            listener,
+            gate,
+            site,
+            handshakes: JoinSet::new(),
+            strangers: VecDeque::new(),
+        }))
     }
 }
 
@@ -146,20 +158,38 @@ impl TlsDoor {
                 Some(ended) = self.handshakes.join_next() => match ended {
                     Ok(Ok(admitted)) => return Ok(admitted),
                     Ok(Err(why)) => self.site.metrics().control_dropped(why),
+                    Err(ended) if ended.is_cancelled() => {
+                        self.site.metrics().control_dropped("crowded");
+                    }
                     // A panic was told by its own hook, and its connection is closed.
                     Err(_) => {}
                 },
-                accepted = self.listener.accept(), if self.handshakes.len() < MOST_HANDSHAKES => {
-                    let (stream, _) = accepted?;
+                accepted = self.listener.accept() => {
+                    let (stream, from) = accepted?;
+                    let network = Network::of(from);
+                    self.make_room(network);
                     let node_id = self.site.node_id().to_owned();
-                    self.handshakes.spawn(meet(
-                        self.gate.credentials(),
-                        stream,
-                        Arc::clone(places),
-                        node_id,
-                    ));
+                    let (credentials, places) = (self.gate.credentials(), Arc::clone(places));
+                    let handshake = meet(credentials, stream, places, node_id);
+                    self.strangers.push_back((network, self.handshakes.spawn(handshake)));
                 }
             }
+        }
+    }
+}
+
+impl TlsDoor {
+    fn make_room(&mut self, network: Network) {
+        self.strangers.retain(|(_, handshake)| !handshake.is_finished());
+        let is_of_it = |(of, _): &(Network, AbortHandle)| *of == network;
+        let crowded = self.strangers.iter().filter(|stranger| is_of_it(stranger)).count();
+        let oldest = if crowded >= OF_ONE_NETWORK {
+            self.strangers.iter().position(is_of_it)
+        } else {
+            (self.strangers.len() >= MOST_HANDSHAKES).then_some(0)
+        };
+        if let Some((_, handshake)) = oldest.and_then(|oldest| self.strangers.remove(oldest)) {
+            handshake.abort();
         }
     }
 }

@@ -18,7 +18,7 @@ use axum::serve::IncomingStream;
 use tokio::time::timeout;
 
 use super::listener::BoundedListener;
-use super::{ANSWER_WITHIN, Front, refusal};
+use super::{ANSWER_WITHIN, Front, MOST_BODY, refusal};
 
 /// Whoever made a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub(super) async fn guard(
         Ok(response) => {
             if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 dropped("large");
+                let why = format!("a body has {MOST_BODY} bytes at most");
+                return refusal(StatusCode::PAYLOAD_TOO_LARGE, &why);
             }
             response
         }

@@ -23,6 +23,10 @@ use crate::control::agents::listen;
 /// the usual scrape interval of 15 s, so that a scraper never races with the end of its own.
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A reader whom an answer waits for takes at least so much in that time, or is closed as well: who
+/// sips would keep a place for ever.
+const LEAST: usize = 64 * 1_024;
+
 /// Where connections come from.
 pub(super) enum Door {
     /// Anybody on this machine.
@@ -162,6 +166,8 @@ pub(super) struct Connection {
     deadline: Pin<Box<Sleep>>,
     /// Whether the kernel takes no more bytes of an answer: its reader is slow.
     is_blocked: bool,
+    /// Bytes that it took since its patience was renewed.
+    taken: usize,
     site: Arc<dyn Site>,
     standing: Standing,
     _place: OwnedSemaphorePermit,
@@ -176,7 +182,8 @@ impl Connection {
         place: OwnedSemaphorePermit,
     ) -> Self {
         let deadline = Box::pin(sleep(patience));
-        Self { stream, patience, deadline, is_blocked: false, site, standing, _place: place }
+        let (is_blocked, taken) = (false, 0);
+        Self { stream, patience, deadline, is_blocked, taken, site, standing, _place: place }
     }
 
     /// An error once the other end's certificate counts no longer, whatever is under way.
@@ -222,9 +229,12 @@ impl AsyncWrite for Connection {
         self.check_standing(context)?;
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
             Poll::Ready(outcome) => {
-                let next = Instant::now() + self.patience;
-                self.deadline.set(sleep_until(next));
-                self.is_blocked = false;
+                self.taken += outcome.as_ref().copied().unwrap_or_default();
+                if !std::mem::take(&mut self.is_blocked) || self.taken >= LEAST {
+                    let next = Instant::now() + self.patience;
+                    self.deadline.set(sleep_until(next));
+                    self.taken = 0;
+                }
                 Poll::Ready(outcome)
             }
             Poll::Pending => {
@@ -273,12 +283,28 @@ mod tests {
             }
         };
         assert_eq!(written.kind(), io::ErrorKind::TimedOut);
+        // Who sips is slow as well.
+        let (mut sipped, mut client) = connected(Duration::from_millis(300), site()).await;
+        let sips = tokio::spawn(async move {
+            while client.read_exact(&mut [0; 512]).await.is_ok() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let written = loop {
+            if let Err(error) = sipped.write_all(&[0; 65_536]).await {
+                break error;
+            }
+        };
+        assert_eq!(written.kind(), io::ErrorKind::TimedOut);
+        drop(sipped);
+        sips.abort();
         let (mut idle, _client) = connected(patience, site()).await;
         let read = idle.read(&mut [0; 1]).await.unwrap_err();
         assert_eq!(read.kind(), io::ErrorKind::TimedOut);
         let text = stage.site.metrics.render(&stage.site.published().view, &inspection());
-        for reason in ["slow", "idle"] {
-            let line = format!("mesh_gossip_control_dropped_total{{mesh_reason=\"{reason}\"}} 1");
+        for (reason, times) in [("slow", 2), ("idle", 1)] {
+            let line =
+                format!("mesh_gossip_control_dropped_total{{mesh_reason=\"{reason}\"}} {times}");
             assert!(text.contains(&line), "{text}");
         }
     }

@@ -183,6 +183,55 @@ impl What {
         }
     }
 
+    /// Headers of a request that matter.
+    fn headers(self) -> &'static [&'static str] {
+        match self {
+            Self::Peers => &["If-None-Match"],
+            Self::Watch => &["Last-Event-ID"],
+            Self::Leaders
+            | Self::LeaseHealth
+            | Self::Logging
+            | Self::Upgrade
+            | Self::Drain
+            | Self::Resume
+            | Self::Cordon
+            | Self::Uncordon
+            | Self::Leave
+            | Self::ForceLeave
+            | Self::Metrics
+            | Self::Healthz
+            | Self::Readyz
+            | Self::OpenApi
+            | Self::Page => &[],
+        }
+    }
+
+    /// What may go wrong, by method, beside what may go wrong everywhere.
+    fn failures(self, method: &str) -> &'static [(&'static str, &'static str)] {
+        const BODY: (&str, &str) = ("400", "The body is not understood.");
+        const QUERY: (&str, &str) = ("400", "The query is not understood.");
+        const STATE: (&str, &str) = ("409", "Not in the node's present state.");
+        const LARGE: (&str, &str) = ("413", "The body is too large.");
+        match self {
+            Self::Peers | Self::Watch => &[QUERY],
+            Self::Leaders => &[QUERY, ("404", "There is no such scope.")],
+            Self::Logging if method == "put" => {
+                &[BODY, LARGE, ("501", "The host has not given its log to the agent.")]
+            }
+            Self::Drain | Self::Resume | Self::Cordon | Self::Uncordon => &[BODY, STATE, LARGE],
+            Self::Leave => &[STATE],
+            Self::ForceLeave => &[STATE, LARGE],
+            Self::LeaseHealth
+            | Self::Logging
+            | Self::Upgrade
+            | Self::Metrics
+            | Self::Healthz
+            | Self::Readyz
+            | Self::OpenApi
+            | Self::Page => &[],
+        }
+    }
+
     /// Media type and schema of a success.
     fn answer(self) -> (&'static str, Value) {
         let named = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
@@ -248,24 +297,28 @@ fn operation(route: &Route, method: &str) -> Value {
         failure("Not over this connection, not by this certificate, or not from a web page."),
     );
     responses.insert("503".into(), failure("The agent does not answer, or is not ready."));
-    let changes = method != "get";
-    if changes {
-        responses.insert("400".into(), failure("The body is not understood."));
-        responses.insert("409".into(), failure("Not in the node's present state."));
-        responses.insert("413".into(), failure("The body is too large."));
+    for (status, why) in route.what.failures(method) {
+        responses.insert((*status).into(), failure(why));
     }
-    let parameters = route.what.parameters();
-    if !parameters.is_empty() {
-        responses.insert("400".into(), failure("The query is not understood."));
+    let headers = route.what.headers();
+    if headers.contains(&"If-None-Match") {
+        responses["200"]["headers"] = json!({"ETag": {"schema": {"type": "string"}}});
+        responses.insert("304".into(), json!({"description": "As the reader has it already."}));
     }
-    let parameters: Vec<Value> = parameters
-        .iter()
-        .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}}))
-        .collect();
+    let parameter =
+        |place: &str, name: &&str| json!({"name": name, "in": place, "schema": {"type": "string"}});
+    let parameters = route.what.parameters().iter().map(|name| parameter("query", name));
+    let parameters: Vec<Value> =
+        parameters.chain(headers.iter().map(|name| parameter("header", name))).collect();
     let mut operation = json!({
         "summary": route.summary, "parameters": parameters, "responses": responses,
     });
-    if changes && !route.what.body().is_empty() {
+    if route.what == What::ForceLeave {
+        let schema = json!({"type": "string", "format": "binary"});
+        operation["requestBody"] =
+            json!({"required": true, "content": {"application/octet-stream": {"schema": schema}}});
+    }
+    if method != "get" && !route.what.body().is_empty() {
         let schema = properties(route.what.body(), &[]);
         operation["requestBody"] =
             json!({"required": false, "content": {"application/json": {"schema": schema}}});
