@@ -4,13 +4,15 @@
 //! walls wait until everybody has moved out. Each option stands in one table with the key that
 //! people know it by.
 //!
-//! Invariant: an option that differs is named, as changed or as in need of a restart, never
-//! neither.
+//! Whose house it is does not change: options of another member are turned away at the door.
+//!
+//! Invariant: an option that differs is named, as changed, as in need of a restart, or as the
+//! reason why all are refused, never not at all.
 
 use std::fmt;
 
 use crate::error::AgentError;
-use crate::options::{AgentOptions, ControlOptions, ControlTls, EngineOptions, TlsOptions};
+use crate::options::{AgentOptions, ControlOptions, ControlTls, EngineOptions};
 use crate::tls::credentials::CredentialsError;
 use crate::upkeep::{RenewError, Renewed};
 
@@ -28,6 +30,16 @@ pub struct Report {
 /// Nothing was changed, or no more than is said.
 #[derive(Debug)]
 pub enum ReconfigureError {
+    /// The options are another member's: its certificate, its labels and its seeds are not ours to
+    /// take. Nothing has changed.
+    Identity {
+        /// What differs, below `mesh:gossip`.
+        key: &'static str,
+        /// Who the agent is.
+        before: String,
+        /// Whom the options describe.
+        after: String,
+    },
     /// The options contradict a rule of the protocol; nothing has changed.
     Config(mesh_gossip_proto::ConfigError),
     /// Our own description cannot be published; nothing has changed.
@@ -49,6 +61,11 @@ pub enum ReconfigureError {
 impl fmt::Display for ReconfigureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Identity { key, before, after } => write!(
+                f,
+                "mesh:gossip:{key} = {after:?}: a running agent stays who it is ({before:?}); \
+                 put it back, or restart the agent"
+            ),
             Self::Config(error) => write!(f, "mesh:gossip:{error}"),
             Self::Metadata(error) => {
                 write!(
@@ -64,6 +81,20 @@ impl fmt::Display for ReconfigureError {
 }
 
 impl std::error::Error for ReconfigureError {}
+
+/// One part of who an agent is: what its certificate names (rule S-8).
+struct Name {
+    key: &'static str,
+    of: fn(&AgentOptions) -> &str,
+}
+
+/// Who an agent is for as long as it runs.
+const IDENTITY: &[Name] = &[
+    Name { key: "nodeId", of: |options| &options.node_id },
+    Name { key: "role", of: |options| &options.role },
+    Name { key: "clusterId", of: |options| &options.protocol.cluster_id },
+    Name { key: "tls:trustDomain", of: |options| &options.tls.trust_domain },
+];
 
 /// One option.
 struct Field {
@@ -90,11 +121,8 @@ fn of_control<'a, T>(
     options.control.as_ref().map(part)
 }
 
-/// Every option of an agent.
+/// Every option of an agent but who it is.
 const FIELDS: &[Field] = &[
-    fixed("nodeId", |a, b| a.node_id == b.node_id),
-    fixed("role", |a, b| a.role == b.role),
-    fixed("clusterId", |a, b| a.protocol.cluster_id == b.protocol.cluster_id),
     live("region", |a, b| a.region == b.region),
     live("meshVersion", |a, b| a.mesh_version == b.mesh_version),
     live("http3Support", |a, b| a.http3_support == b.http3_support),
@@ -131,7 +159,6 @@ const FIELDS: &[Field] = &[
     live("tls:checkCertificateRevocation", |a, b| a.tls.revocation.check == b.tls.revocation.check),
     live("tls:allowedThumbprints", |a, b| a.tls.allowed_thumbprints == b.tls.allowed_thumbprints),
     live("certificateReloadInterval", |a, b| a.tls.reload_interval == b.tls.reload_interval),
-    fixed("tls:trustDomain", |a, b| a.tls.trust_domain == b.tls.trust_domain),
     fixed("bootstrap:server", |a, b| a.upkeep.renewal == b.upkeep.renewal),
     fixed("control:address", |a, b| {
         of_control(a, |control| control.bind.ip()) == of_control(b, |control| control.bind.ip())
@@ -169,6 +196,21 @@ const FIELDS: &[Field] = &[
     fixed("limits", |a, b| a.protocol.limits == b.protocol.limits),
 ];
 
+/// Refuses options that are another member's.
+pub(crate) fn same_member(
+    before: &AgentOptions,
+    after: &AgentOptions,
+) -> Result<(), ReconfigureError> {
+    match IDENTITY.iter().find(|name| (name.of)(before) != (name.of)(after)) {
+        None => Ok(()),
+        Some(name) => Err(ReconfigureError::Identity {
+            key: name.key,
+            before: (name.of)(before).to_owned(),
+            after: (name.of)(after).to_owned(),
+        }),
+    }
+}
+
 /// Which options differ: those that a running agent takes over, and those that need a restart.
 pub(crate) fn differences(
     before: &AgentOptions,
@@ -191,7 +233,7 @@ pub fn engine_differences(before: &EngineOptions, after: &EngineOptions) -> Vec<
     differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }
 
-/// What is in force once everything live was taken over: the rest stays.
+/// What is in force once everything live of the same member was taken over: the rest stays.
 pub(crate) fn merged(before: &AgentOptions, after: AgentOptions) -> AgentOptions {
     let mut protocol = before.protocol.clone();
     protocol.left_retention = after.protocol.left_retention;
@@ -203,7 +245,7 @@ pub(crate) fn merged(before: &AgentOptions, after: AgentOptions) -> AgentOptions
         labels: after.labels,
         seeds: after.seeds,
         seed_file: after.seed_file,
-        tls: TlsOptions { trust_domain: before.tls.trust_domain.clone(), ..after.tls },
+        tls: after.tls,
         peer_labels: after.peer_labels,
         ..before.clone()
     }

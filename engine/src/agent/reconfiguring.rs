@@ -11,7 +11,7 @@ use crate::control::ControlMessage;
 use crate::error::AgentError;
 use crate::options::AgentOptions;
 use crate::orders::{Adjustment, Order};
-use crate::reconfigure::{ReconfigureError, Report, differences, merged};
+use crate::reconfigure::{ReconfigureError, Report, differences, merged, same_member};
 use crate::upkeep::{Change, Renewed};
 
 impl Agent {
@@ -20,7 +20,8 @@ impl Agent {
     /// `metrics:peerLabels` and `leftRetention`. Files are read again even where no option
     /// differs. The report names what has changed and what needs a restart, each by its key. What
     /// the host changed by [`Agent::update_metadata`] stays, where the options say the same as
-    /// before.
+    /// before. Options of another member, with another id, role, cluster or trust domain, are
+    /// refused whole.
     ///
     /// Blocks while files are read. Calls take turns.
     ///
@@ -40,6 +41,7 @@ impl Agent {
     /// [`ReconfigureError`] says why nothing changed.
     pub fn reconfigure(&self, options: AgentOptions) -> Result<Report, ReconfigureError> {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        same_member(&in_force, &options)?;
         options.protocol.clone().validate().map_err(ReconfigureError::Config)?;
         let (changed, needs_restart) = differences(&in_force, &options);
         let next = merged(&in_force, options);

@@ -7,7 +7,7 @@ use mesh_gossip::ReconfigureError;
 use mesh_gossip::options::{AgentOptions, Material, PeerLabels};
 use mesh_gossip::proto::State;
 
-use crate::mesh::{Host, Spec, Trio, nobody_was_lost, on_both_backends, until};
+use crate::mesh::{Authority, Host, Spec, Trio, nobody_was_lost, on_both_backends, until};
 
 /// A copy of what the host runs with, changed.
 fn changed(host: &Host, change: impl FnOnce(&mut AgentOptions)) -> AgentOptions {
@@ -87,6 +87,52 @@ fn a_mistake_changes_nothing() {
             ReconfigureError::Renew(_)
         ));
         assert_eq!(host.agent.metadata().unwrap(), before);
+        nobody_was_lost(trio.pairs());
+    });
+}
+
+/// Rule S-8: what a running agent is told of another member, its certificate and its trust beside,
+/// is refused as a whole, whatever of it could have been applied.
+#[test]
+fn options_of_another_member_are_refused_whole() {
+    on_both_backends(|stage| {
+        let trio = Trio::together(stage);
+        let [seer, host, _] = &trio.hosts;
+        let before = host.agent.metadata().unwrap();
+        let other = Authority::of("elsewhere").options("another", "gateway");
+        let refused = |change: &dyn Fn(&mut AgentOptions)| {
+            let options = changed(host, |options| {
+                options.region = "never".into();
+                options.peer_labels = PeerLabels::Off;
+                options.protocol.left_retention = Duration::ZERO;
+                options.seeds = vec!["127.0.0.1:1".into()];
+                options.tls.ca = other.tls.ca.clone();
+                change(options);
+            });
+            match host.agent.reconfigure(options).unwrap_err() {
+                ReconfigureError::Identity { key, .. } => key,
+                error => panic!("another reason: {error}"),
+            }
+        };
+        assert_eq!(refused(&|options| options.node_id = "another".into()), "nodeId");
+        assert_eq!(refused(&|options| options.role = "gateway".into()), "role");
+        assert_eq!(refused(&|options| options.protocol.cluster_id = "x".into()), "clusterId");
+        assert_eq!(refused(&|options| options.tls.trust_domain = "x".into()), "tls:trustDomain");
+        assert_eq!(host.agent.metadata().unwrap(), before);
+        let text = host.agent.metrics_text(Duration::from_secs(10)).unwrap();
+        assert!(text.contains(&format!("mesh_peer=\"{}\"", seer.name())), "{text}");
+
+        // All of it is still to be applied once the options are ours: nothing was taken before.
+        let report = host.agent.reconfigure(changed(host, |options| {
+            options.region = "now".into();
+            options.peer_labels = PeerLabels::Off;
+            options.protocol.left_retention = Duration::ZERO;
+            options.protocol.interval *= 2;
+        }));
+        let report = report.unwrap();
+        assert_eq!(report.changed, ["region", "leftRetention", "metrics:peerLabels"]);
+        assert_eq!(report.needs_restart, ["interval"]);
+        assert!(!report.certificates.certificate && !report.certificates.trust);
         nobody_was_lost(trio.pairs());
     });
 }

@@ -112,7 +112,22 @@ fn settings_change_while_an_agent_runs() -> Outcome {
     }
     assert_eq!(own()?["region"], "eu-1");
 
+    // Another member's settings: what could be applied is not, and the log says who we stay.
     settings.remove("grace");
+    settings.insert("nodeId".into(), "reload-b".into());
+    stage.write("node.json", &settings)?;
+    let line = until("another id is refused", || {
+        let mut refused = lines(&agent, "nothing changed");
+        refused.retain(|line| line["Reason"].as_str().is_some_and(|why| why.contains("nodeId")));
+        Ok(refused.pop())
+    })?;
+    let reason = line["Reason"].as_str().unwrap_or_default();
+    for part in ["mesh:gossip:nodeId = \"reload-b\"", "\"reload-a\"", "restart"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    assert_eq!((&line["level"], &own()?["region"]), (&"ERROR".into(), &"eu-1".into()));
+
+    settings.insert("nodeId".into(), "reload-a".into());
     settings.insert("labels".into(), serde_json::json!({}));
     stage.write("node.json", &settings)?;
     until("labels are taken back", || Ok(own()?["labels"]["rack"].is_null().then_some(())))?;

@@ -4,13 +4,10 @@
 use super::super::Settings;
 use super::super::keys::{KEYS, Standing};
 use super::{least, load};
-use crate::reconfigure::differences;
+use crate::reconfigure::{differences, same_member};
 
 /// What a change of each key is reported as: the key's value, its report.
 const REPORTS: &[(&str, &str, &str)] = &[
-    ("nodeId", "n2", "nodeId"),
-    ("role", "gateway", "role"),
-    ("clusterId", "other", "clusterId"),
     ("region", "eu-1", "region"),
     ("meshVersion", "2", "meshVersion"),
     ("http3Support", "false", "http3Support"),
@@ -49,7 +46,6 @@ const REPORTS: &[(&str, &str, &str)] = &[
     ("tls:caPath", "b", "tls:caPath"),
     ("tls:crlPath", "c", "tls:crlPath"),
     ("tls:crlGrace", "1s", "tls:crlGrace"),
-    ("tls:trustDomain", "b", "tls:trustDomain"),
     ("tls:checkCertificateRevocation", "false", "tls:checkCertificateRevocation"),
     (
         "tls:allowedThumbprints:0",
@@ -74,6 +70,10 @@ const REPORTS: &[(&str, &str, &str)] = &[
     ("limits:broadcastBytes", "9", "limits"),
     ("limits:events", "9", "limits"),
 ];
+
+/// Who an agent is: a change of it is another agent.
+const IDENTITY: &[(&str, &str)] =
+    &[("nodeId", "n2"), ("role", "gateway"), ("clusterId", "other"), ("tls:trustDomain", "b")];
 
 /// Used by no agent's options by itself: the engine's, the log's, or with another key only.
 const ELSEWHERE: &[&str] = &[
@@ -105,12 +105,19 @@ fn every_change_of_an_agents_options_is_reported_by_its_key() {
         let (_, after) = with(name, value).resolve().unwrap_or_else(|errors| panic!("{errors}"));
         let (live, fixed) = differences(&before, &after);
         assert_eq!([live, fixed].concat(), [*reported], "{name} = {value}");
+        assert!(same_member(&before, &after).is_ok(), "{name}");
+    }
+    for (name, value) in IDENTITY {
+        let (_, after) = with(name, value).resolve().unwrap_or_else(|errors| panic!("{errors}"));
+        let refused = same_member(&before, &after).unwrap_err().to_string();
+        assert!(refused.contains(&format!("mesh:gossip:{name} = \"{value}\"")), "{refused}");
     }
     for key in KEYS.iter().filter(|key| key.standing == Standing::Used) {
         let rows = REPORTS.iter().filter(|(name, ..)| {
             name.strip_prefix(key.name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
         });
         let elsewhere = usize::from(ELSEWHERE.contains(&key.name));
-        assert_eq!(rows.count() + elsewhere, 1, "{} has no row", key.name);
+        let identity = IDENTITY.iter().filter(|(name, _)| *name == key.name).count();
+        assert_eq!(rows.count() + elsewhere + identity, 1, "{} has no row", key.name);
     }
 }
