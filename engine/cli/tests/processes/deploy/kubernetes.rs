@@ -35,8 +35,13 @@ fn objects() -> Outcome<Vec<(String, Value)>> {
     Ok(found)
 }
 
+/// Patches and further resources are for whoever wants them.
+fn is_for_everybody(file: &str) -> bool {
+    !file.ends_with(".patch.yaml") && !file.ends_with(".option.yaml")
+}
+
 fn of_kind(objects: &[(String, Value)], kind: &str) -> Outcome<Value> {
-    let whole = objects.iter().filter(|(file, _)| !file.ends_with(".patch.yaml"));
+    let whole = objects.iter().filter(|(file, _)| is_for_everybody(file));
     let mut found = whole.filter(|(_, object)| object["kind"] == kind);
     let (_, object) = found.next().ok_or_else(|| format!("no {kind}"))?;
     assert!(found.next().is_none(), "several objects of kind {kind}");
@@ -80,8 +85,9 @@ fn manifests_are_complete_and_listed() -> Outcome {
         assert_eq!(of_kind(&objects, kind)?["apiVersion"], version, "{kind}");
     }
     for (file, object) in objects.iter().filter(|(_, object)| object["kind"] != "Kustomization") {
-        // A patch is for whoever wants it.
-        if file.ends_with(".patch.yaml") {
+        if !is_for_everybody(file) {
+            let readme = fs::read_to_string(directory().join("README.md"))?;
+            assert!(readme.contains(&format!("`{file}`")), "{file} is not told of");
             continue;
         }
         assert!(listed.contains(file.as_str()), "{file} is not in kustomization.yaml");
@@ -146,6 +152,83 @@ fn what_manifests_name_exists() -> Outcome {
             assert!(readme.contains(&format!("create secret generic {name}")), "{name}");
         }
     }
+    Ok(())
+}
+
+/// Ways of one policy in one direction, as protocol and port.
+fn ways(policy: &Value, direction: &str) -> BTreeSet<(String, u64)> {
+    let rules = list(&policy["spec"][direction]).iter();
+    let ports = rules.flat_map(|rule| list(&rule["ports"]));
+    let read = |port: &Value| {
+        let protocol = port["protocol"].as_str().unwrap_or_default().to_owned();
+        (protocol, port["port"].as_u64().unwrap_or_default())
+    };
+    ports.map(read).collect()
+}
+
+/// What the README says of metrics is what the policies let through, no more and no less, and whoever
+/// comes to the control port from elsewhere finds it under mutual TLS.
+#[test]
+fn policies_let_through_what_the_readme_says() -> Outcome {
+    let objects = objects()?;
+    let named = |file: &str, kind: &str| -> Outcome<Value> {
+        let mut found =
+            objects.iter().filter(|(from, object)| from == file && object["kind"] == kind);
+        Ok(found.next().ok_or_else(|| format!("no {kind} in {file}"))?.1.clone())
+    };
+    let set = |ways: &[(&str, u64)]| -> BTreeSet<(String, u64)> {
+        ways.iter().map(|(protocol, port)| ((*protocol).to_owned(), *port)).collect()
+    };
+    let gossip = [("UDP", 17_421), ("TCP", 17_421)];
+    let base = named("policies.yaml", "NetworkPolicy")?;
+    assert_eq!(ways(&base, "ingress"), set(&gossip), "the control port is nobody's");
+    let out = [&gossip[..], &[("UDP", 53), ("TCP", 53), ("TCP", 17_420)]].concat();
+    assert_eq!(ways(&base, "egress"), set(&out));
+
+    let readme = fs::read_to_string(directory().join("README.md"))?.replace("\n  ", " ");
+    let writes = named("remote-write.option.yaml", "NetworkPolicy")?;
+    let scrape = named("scrape.option.yaml", "NetworkPolicy")?;
+    for (policy, direction, other, peer, said) in [
+        (&writes, "egress", "ingress", "to", "lets the pods out to TCP 9090"),
+        (&scrape, "ingress", "egress", "from", "lets those pods in to TCP 8080"),
+    ] {
+        assert_eq!(policy["spec"]["podSelector"], base["spec"]["podSelector"]);
+        assert!(policy["spec"].get(other).is_none(), "one direction: {policy}");
+        let rule = &policy["spec"][direction][0];
+        assert_eq!(
+            rule[peer][0]["podSelector"]["matchLabels"]["app.kubernetes.io/name"],
+            "prometheus"
+        );
+        let (_, port) = said.rsplit_once(' ').ok_or("a port")?;
+        assert_eq!(ways(policy, direction), set(&[("TCP", port.parse()?)]));
+        assert!(readme.contains(said), "the README does not say: {said}");
+    }
+    assert!(readme.contains("labelled `app.kubernetes.io/name: prometheus`"));
+
+    // The settings of the ConfigMap stay on loopback; those of the patch hold, and serve under TLS.
+    let map = of_kind(&objects, "ConfigMap")?;
+    let text = map["data"]["node.json"].as_str().ok_or("settings")?;
+    let stage = tempfile::tempdir()?;
+    let path = stage.path().join("node.json");
+    fs::write(&path, text)?;
+    let patch = named("scrape.patch.yaml", "StatefulSet")?;
+    let agent = &patch["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(agent["name"], "agent");
+    let shown = |variables: &[Value]| -> Outcome<std::process::Output> {
+        let mut command = omnirelay(stage.path());
+        command.args(["mesh", "config", "check", "--config"]).arg(&path);
+        command.env("MESH__GOSSIP__TLS__CERTIFICATEPATH", "/var/lib/mesh-gossip/tls/a.pem");
+        for variable in variables {
+            let part = |key: &str| variable[key].as_str().ok_or_else(|| format!("no {key}"));
+            command.env(part("name")?, part("value")?);
+        }
+        Ok(command.output()?)
+    };
+    let variables = list(&agent["env"]);
+    assert_eq!(shown(variables)?.status.code(), Some(0));
+    let without = shown(&variables[..1])?;
+    assert_eq!(without.status.code(), Some(1), "off loopback without TLS");
+    assert!(stdout(&without).contains("mutual TLS"), "{}", stdout(&without));
     Ok(())
 }
 
@@ -285,7 +368,8 @@ fn kubectl_builds_the_manifests() -> Outcome {
     assert!(output.status.success(), "{}", stderr(&output));
     let built = yaml::documents(&stdout(&output))?;
     assert!(built.iter().all(|object| object["metadata"]["namespace"] == "mesh"));
-    assert_eq!(built.len(), objects()?.len() - 2, "all but the list itself and the patch");
+    let whole = objects()?.iter().filter(|(file, _)| is_for_everybody(file)).count();
+    assert_eq!(built.len(), whole - 1, "all but the list itself");
 
     let stage = tempfile::tempdir()?;
     for entry in fs::read_dir(directory())? {
@@ -293,7 +377,9 @@ fn kubectl_builds_the_manifests() -> Outcome {
         fs::copy(&path, stage.path().join(path.file_name().ok_or("a name")?))?;
     }
     let list = stage.path().join("kustomization.yaml");
-    let text = fs::read_to_string(&list)? + "patches:\n  - path: io-uring.patch.yaml\n";
+    let text = fs::read_to_string(&list)?
+        + "  - remote-write.option.yaml\n  - scrape.option.yaml\n"
+        + "patches:\n  - path: io-uring.patch.yaml\n  - path: scrape.patch.yaml\n";
     fs::write(&list, text)?;
     let output = Command::new("kubectl").arg("kustomize").arg(stage.path()).output()?;
     assert!(output.status.success(), "{}", stderr(&output));
@@ -302,5 +388,7 @@ fn kubectl_builds_the_manifests() -> Outcome {
     let profile = &set["spec"]["template"]["spec"]["securityContext"]["seccompProfile"];
     assert_eq!(profile, &json!({"type": "Localhost", "localhostProfile": "mesh-gossip.json"}));
     assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["name"], "agent");
+    let policies = built.iter().filter(|object| object["kind"] == "NetworkPolicy");
+    assert_eq!(policies.count(), 3);
     Ok(())
 }
