@@ -9,6 +9,7 @@
 //! leaves this module only inside `TlsOptions`.
 
 mod check;
+mod clashes;
 mod error;
 pub mod keys;
 mod layer;

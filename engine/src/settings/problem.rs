@@ -41,6 +41,12 @@ pub enum Problem {
     Seed(SeedProblem),
     /// Not a scope of leadership.
     Scope(ScopeError),
+    /// A scope before it has the same name.
+    ScopeTwice,
+    /// So many are the most.
+    OneTooMany(usize),
+    /// Gossip and the control server want the same port of the same address.
+    PortTaken,
     /// Not a thumbprint.
     Thumbprint,
     /// Not SHA-256.
@@ -116,7 +122,10 @@ impl Problem {
                 return format!("not one of {}", allowed.join(", "));
             }
             Self::SecretFile(why) => return format!("names a file that cannot be read: {why}"),
+            Self::OneTooMany(most) => return format!("one too many: {most} are the most"),
             Self::Protocol(rule) => rule,
+            Self::ScopeTwice => "a scope before it has the same name",
+            Self::PortTaken => "gossip (bulk sync, TCP) and the control server want the same port",
             Self::Switch => "neither true nor false",
             Self::Real => "not a number",
             Self::BareNumber => "a duration needs a unit, since .NET reads a bare number as days",
@@ -163,6 +172,9 @@ impl Problem {
             }
             Self::Seed(_) => "write host:17421, 10.0.0.1:17421 or [2001:db8::1]:17421",
             Self::Scope(_) => "write name, or name; role=gateway; region=eu-1",
+            Self::ScopeTwice => "give it a name of its own, or remove it",
+            Self::OneTooMany(_) => "remove it, or another one",
+            Self::PortTaken => "choose another number, or 0 for any free one",
             Self::Thumbprint => "write 40 (SHA-1) or 64 (SHA-256) hexadecimal digits",
             Self::Fingerprint => "write the 64 hexadecimal digits that `mesh bootstrap init` told",
             Self::Base64 => "encode the file with base64",

@@ -55,7 +55,17 @@ impl Settings {
     /// Everything that contradicts itself, is missing, or is not available in this build.
     pub fn resolve(&self) -> Result<(EngineOptions, AgentOptions), SettingsErrors> {
         let mut errors = self.refusals();
-        let protocol = self.protocol().map_err(|error| errors.push(error)).ok();
+        errors.extend(self.clashes());
+        // The protocol knows no places: what was told at its own is not told again.
+        const SCOPES: &str = "mesh:gossip:leadership:scopes";
+        let about_scopes = |key: String| key.starts_with(SCOPES);
+        let told = errors.iter().filter_map(SettingsError::key).any(about_scopes);
+        let protocol = self.protocol().map_err(|error| {
+            if !(told && error.key().is_some_and(about_scopes)) {
+                errors.push(error);
+            }
+        });
+        let protocol = protocol.ok();
         let tls = self.tls(&mut errors);
         let (Some(protocol), Some(tls)) = (protocol, tls) else {
             return Err(SettingsErrors::of(errors));
@@ -400,7 +410,7 @@ impl Settings {
         usize::try_from(count).unwrap_or(usize::MAX)
     }
 
-    fn port(&self, name: &'static str) -> u16 {
+    pub(super) fn port(&self, name: &'static str) -> u16 {
         u16::try_from(self.count(name)).unwrap_or_else(|_| panic!("{name} is no port"))
     }
 
@@ -414,7 +424,7 @@ impl Settings {
         span
     }
 
-    fn address(&self, name: &'static str) -> IpAddr {
+    pub(super) fn address(&self, name: &'static str) -> IpAddr {
         let Some(Value::Address(ip)) = self.value(name) else { panic!("{name} is no address") };
         ip
     }

@@ -252,16 +252,24 @@ fn what_this_build_does_not_do_is_refused_by_name() {
 
 #[test]
 fn keys_without_effect_give_a_note_with_their_origin() {
-    let subtree = r#"{"passiveViewSize": 64, "shuffleInterval": "2s", "indirectPings": 3,
+    let subtree = r#"{"activeViewSize": 16, "passiveViewSize": 64, "shuffleInterval": "2s",
+        "shuffleSampleSize": 10, "indirectPings": 3,
         "io": {"spin": "20ms"},
         "tls": {"checkCertificateRevocation": true, "reloadIntervalOverride": "1m"}}"#;
     let settings = load(&with_file(subtree));
     settings.resolve().unwrap();
     let keys: Vec<String> = settings.notes().iter().map(|note| note.key.clone()).collect();
-    for key in ["passiveViewSize", "shuffleInterval", "indirectPings", "io:spin"] {
+    for key in [
+        "activeViewSize",
+        "passiveViewSize",
+        "shuffleInterval",
+        "shuffleSampleSize",
+        "indirectPings",
+        "io:spin",
+    ] {
         assert!(keys.contains(&format!("mesh:gossip:{key}")), "{key}: {keys:?}");
     }
-    assert_eq!(keys.len(), 5, "{keys:?}");
+    assert_eq!(keys.len(), 7, "{keys:?}");
     assert!(settings.notes()[0].to_string().contains("(app.json:"));
     assert_eq!(settings.certificate_reload_interval(), Duration::from_secs(60));
 }
@@ -553,7 +561,7 @@ fn scopes_of_leadership_are_read_and_judged() {
     assert_eq!(read, ["control", "ingest; role=gateway", "eu; region=eu 1"]);
     assert_eq!(scopes("").unwrap(), Vec::<String>::new());
     let twice = scopes("a,a;role=b").unwrap_err().to_string();
-    assert!(twice.contains("leadership:scopes") && twice.contains("defined twice"), "{twice}");
+    assert!(twice.contains("leadership:scopes:1 = \"a;role=b\"") && twice.contains("same name"), "{twice}");
     let found =
         errors(&with_variables(&[("MESH__GOSSIP__LEADERSHIP__SCOPES__0", "a; colour=red")]));
     assert!(found.len() == 1 && found[0].contains("role=ROLE"), "{found:?}");

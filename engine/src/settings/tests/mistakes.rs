@@ -103,6 +103,23 @@ const IN_FILES: &[(&str, Told)] = &[
         r#"{"leadership": {"scopes": ["a; rule=b"]}}"#,
         ("leadership:scopes:0", "a; rule=b", "", "name; role=gateway"),
     ),
+    (
+        r#"{"leadership": {"scopes": ["a", "b", "a; role=worker"]}}"#,
+        ("leadership:scopes:2", "a; role=worker", "has the same name", "a name of its own"),
+    ),
+    (
+        r#"{"leadership": {"scopes": "a,a"}}"#,
+        ("leadership:scopes:1", "a", "has the same name", "remove it"),
+    ),
+    (
+        r#"{"leadership": {"scopes": "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q"}}"#,
+        ("leadership:scopes:16", "q", "16 are the most", "remove it"),
+    ),
+    (r#"{"port": 8080}"#, ("port", "8080", "want the same port", "another number")),
+    (
+        r#"{"control": {"port": 17421}}"#,
+        ("control:port", "17421", "want the same port", "0 for any free one"),
+    ),
 ];
 
 fn found(sources: &Sources) -> Vec<SettingsError> {
@@ -146,6 +163,16 @@ fn every_mistake_in_the_environment_names_the_variable_and_the_fix() {
         ),
         ("MESH__GOSSIP__SEEDPEERS__0", "gw", ("seedPeers:0", "gw", "has no port", "host:17421")),
         (
+            "MESH__GOSSIP__LEADERSHIP__SCOPES",
+            "a,a",
+            ("leadership:scopes:1", "a", "has the same name", "a name of its own"),
+        ),
+        (
+            "MESH__GOSSIP__CONTROL__PORT",
+            "17421",
+            ("control:port", "17421", "want the same port", "another number"),
+        ),
+        (
             "MESH_GOSSIP_CERT_PASWORD",
             "hunter2",
             ("tls:certificatePASWORD", "(redacted)", "no such key", "tls:certificatePassword"),
@@ -182,6 +209,26 @@ fn mistakes_that_are_about_no_single_value_name_place_and_fix() {
     ]) {
         assert!(parts.iter().all(|part| line.contains(part)), "{line}");
     }
+}
+
+/// One scope in two layers is told at the upper one; ports that differ in address do not clash.
+#[test]
+fn clashes_are_told_where_they_were_written_last() {
+    let sources = with_file(r#"{"leadership": {"scopes": ["a"]}, "port": 9000}"#)
+        .environment([("MESH__GOSSIP__LEADERSHIP__SCOPES__1", "a")]);
+    let errors = found(&sources);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let variable = Origin::Variable("MESH__GOSSIP__LEADERSHIP__SCOPES__1".into());
+    assert_told("scopes", &errors[0], &variable, ("leadership:scopes:1", "a", "same name", "own"));
+
+    let apart = r#"{"bindAddress": "127.0.0.2", "port": 8080}"#;
+    assert!(found(&with_file(apart)).is_empty());
+    assert!(found(&with_file(r#"{"port": 0, "control": {"port": 0}}"#)).is_empty());
+    let errors = found(&with_file(r#"{"port": 9000, "control": {"port": 9000}}"#));
+    assert_eq!(
+        errors.iter().filter_map(SettingsError::key).collect::<Vec<_>>(),
+        ["mesh:gossip:control:port"]
+    );
 }
 
 /// Loading stops at what a value is by itself, and the protocol at its first broken bound; a check
