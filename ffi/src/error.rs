@@ -101,6 +101,7 @@ impl From<AgentError> for Failure {
                 | CommandError::Stale
                 | CommandError::Immutable(_)
                 | CommandError::Signing
+                | CommandError::NoOrder(_)
                 | CommandError::Order(_) => MESH_GOSSIP_ERR_REFUSED,
             },
             AgentError::Refused(engine::Refused::Busy) => MESH_GOSSIP_ERR_BUSY,

@@ -57,8 +57,11 @@ pub(crate) fn run(args: &LoggingArgs) -> Result<(), ControlError> {
         LoggingVerb::Reset(door) => (door, "PUT", json!({})),
         LoggingVerb::Set(SetArgs { filter, within, door }) => {
             // Milliseconds: the forms of a duration are read there as they are here.
-            let within = within.map(|within| format!("{}ms", within.as_millis()));
-            (door, "PUT", json!({"filter": filter, "for": within}))
+            let mut wish = json!({ "filter": filter });
+            if let Some(within) = within {
+                wish["for"] = format!("{}ms", within.as_millis()).into();
+            }
+            (door, "PUT", wish)
         }
     };
     let body = if body.is_null() { String::new() } else { body.to_string() };

@@ -106,6 +106,8 @@ pub enum CommandError {
     Signing,
     /// The order does not hold; why.
     Order(&'static str),
+    /// The bytes are no order.
+    NoOrder(DecodeError),
     /// What was to be said is larger than what fits: bytes, limit.
     TooLarge(usize, usize),
     /// More was to be said than others would listen to; say it a little later.
@@ -126,6 +128,7 @@ impl fmt::Display for CommandError {
             Self::Stale => f.write_str("the metadata has changed since it was read"),
             Self::Signing => f.write_str("the credentials could not sign the record"),
             Self::Order(why) => write!(f, "the operator's order does not hold: {why}"),
+            Self::NoOrder(error) => write!(f, "the bytes are no order: {error}"),
             Self::TooLarge(bytes, limit) => write!(
                 f,
                 "{bytes} bytes do not fit one datagram beside their signature; the limit is {limit}"

@@ -1,6 +1,6 @@
 //! What an agent's owner changes from the command line, and what everybody then sees.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines, Read as _, Write as _};
 use std::process::{ChildStdout, Stdio};
 
 use serde_json::{Value, json};
@@ -115,6 +115,14 @@ fn an_operators_order_is_obeyed_through_the_control_socket() -> Outcome {
     assert!(stderr(&nowhere).contains("nowhere.sock"), "{}", stderr(&nowhere));
     let status = told.peer(NODES[1])?.ok_or("it is listed")?["status"].clone();
     assert_eq!(status, "Alive", "an order that reached nobody");
+    // Bytes that are no order are the sender's mistake; an order for another life is one that does
+    // not hold.
+    let (status, answer) = post(&socket, "/control/force-leave", b"no order")?;
+    assert_eq!(status, 400, "{answer}");
+    assert!(answer.contains("the bytes are no order"), "{answer}");
+    let other = order("1.0", &socket)?;
+    assert_eq!(other.status.code(), Some(1));
+    assert!(stderr(&other).contains("another incarnation"), "{}", stderr(&other));
     let sent = order(&life, &socket)?;
     assert_eq!(sent.status.code(), Some(0), "{}", stderr(&sent));
     assert!(stderr(&sent).starts_with("sent: owner-b"), "{}", stderr(&sent));
@@ -123,6 +131,18 @@ fn an_operators_order_is_obeyed_through_the_control_socket() -> Outcome {
         Ok(told.peer(NODES[1])?.filter(|peer| peer["status"] == "Left").map(drop))
     })?;
     Ok(())
+}
+
+/// The status and the whole text of an answer through a control socket.
+fn post(socket: &str, path: &str, body: &[u8]) -> Outcome<(u16, String)> {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+    let length = body.len();
+    write!(stream, "POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n")?;
+    stream.write_all(body)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).ok_or("a status")?.parse()?;
+    Ok((status, answer))
 }
 
 /// What an agent logs is changed while it runs, and ends by itself.

@@ -68,6 +68,7 @@ impl<T: MemberTable> Node<T> {
             return Err(CommandError::Stopped);
         }
         let order = self.verified_order(now, bytes).map_err(|error| match error {
+            PeerError::Decode(error) => CommandError::NoOrder(error),
             PeerError::Signature(why) => CommandError::Order(why),
             other => CommandError::Order(other.reason()),
         })?;

@@ -52,6 +52,19 @@ async fn order<T: Send + 'static>(
     asked.await.ok()
 }
 
+/// What was asked is not understood, or cannot be in the node's present state.
 fn refused(error: &CommandError) -> Response {
-    refusal(StatusCode::CONFLICT, &error.to_string())
+    let status = match error {
+        CommandError::NoOrder(_) | CommandError::TooLarge(..) => StatusCode::BAD_REQUEST,
+        CommandError::Stopped
+        | CommandError::MetadataTooLarge(..)
+        | CommandError::MetadataMissing(_)
+        | CommandError::Stale
+        | CommandError::Immutable(_)
+        | CommandError::Signing
+        | CommandError::Order(_)
+        | CommandError::TooFast
+        | CommandError::NoSuchMember => StatusCode::CONFLICT,
+    };
+    refusal(status, &error.to_string())
 }

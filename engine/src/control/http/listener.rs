@@ -72,8 +72,11 @@ impl Standing {
 pub(super) struct OwnersDoor {
     _file: SocketFile,
     listener: UnixListener,
-    owner: u32,
+    /// User ids that may come in: its owner's, and root's, who may do what it likes in any case.
+    welcome: [u32; 2],
 }
+
+const ROOT: u32 = 0;
 
 impl Door {
     /// A listener on loopback, on this runtime.
@@ -86,11 +89,11 @@ impl Door {
         let OwnerSocket { file, listener, owner } = socket;
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
-        Ok(Self::Socket(OwnersDoor { _file: file, listener, owner }))
+        Ok(Self::Socket(OwnersDoor { _file: file, listener, welcome: [owner, ROOT] }))
     }
 
     /// The next one who may come in, once there is a place.
-    async fn admit(&mut self, places: &Arc<Semaphore>) -> io::Result<Admitted> {
+    async fn admit(&mut self, places: &Arc<Semaphore>, site: &dyn Site) -> io::Result<Admitted> {
         // Nobody closes the semaphore.
         let place = async || Arc::clone(places).acquire_owned().await.map_err(io::Error::other);
         let (stream, caller, place): (Box<dyn Stream>, _, _) = match self {
@@ -100,7 +103,7 @@ impl Door {
             }
             Self::Socket(door) => {
                 let place = place().await?;
-                (Box::new(door.accept().await?), Caller::Owner, place)
+                (Box::new(door.accept(site).await?), Caller::Owner, place)
             }
             Self::Tls(door) => return door.admit(places).await,
         };
@@ -109,13 +112,14 @@ impl Door {
 }
 
 impl OwnersDoor {
-    async fn accept(&self) -> io::Result<tokio::net::UnixStream> {
+    /// The next one who is welcome; others are closed and counted.
+    async fn accept(&self, site: &dyn Site) -> io::Result<tokio::net::UnixStream> {
         loop {
             let (stream, _) = self.listener.accept().await?;
-            // Root may do what it likes in any case.
-            if [self.owner, 0].contains(&stream.peer_cred()?.uid()) {
+            if self.welcome.contains(&stream.peer_cred()?.uid()) {
                 return Ok(stream);
             }
+            site.metrics().control_dropped("forbidden");
         }
     }
 }
@@ -140,7 +144,7 @@ impl axum::serve::Listener for BoundedListener {
 
     async fn accept(&mut self) -> (Connection, Caller) {
         loop {
-            match self.door.admit(&self.places).await {
+            match self.door.admit(&self.places, &*self.site).await {
                 Ok(Admitted { stream, caller, standing, place }) => {
                     let site = Arc::clone(&self.site);
                     let connection =
@@ -307,5 +311,27 @@ mod tests {
                 format!("mesh_gossip_control_dropped_total{{mesh_reason=\"{reason}\"}} {times}");
             assert!(text.contains(&line), "{text}");
         }
+    }
+    /// Rule S-20: whoever is neither the owner nor root is closed before a byte is read, and counted.
+    #[tokio::test]
+    async fn another_users_connection_to_the_socket_is_closed_and_counted() {
+        let stage = Stage::set(Setting::new(Backend::Mmsg, &["me"]), TestMesh::new().certify("me"));
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("me.sock");
+        let socket = OwnerSocket::bind(&path).unwrap();
+        let us = socket.owner;
+        let Ok(Door::Socket(mut door)) = Door::socket(socket) else { panic!("a socket's door") };
+        let ours = tokio::net::UnixStream::connect(&path).await.unwrap();
+        assert!(door.accept(&*stage.site).await.is_ok(), "the owner comes in");
+        drop(ours);
+
+        door.welcome = [us ^ 1, us ^ 2];
+        let mut other = tokio::net::UnixStream::connect(&path).await.unwrap();
+        let waits = tokio::time::timeout(Duration::from_millis(200), door.accept(&*stage.site));
+        assert!(waits.await.is_err(), "nobody came in");
+        assert_eq!(other.read(&mut [0; 1]).await.unwrap(), 0, "closed");
+        let text = stage.site.metrics.render(&stage.site.published().view, &inspection());
+        let line = "mesh_gossip_control_dropped_total{mesh_reason=\"forbidden\"} 1";
+        assert!(text.contains(line), "{text}");
     }
 }

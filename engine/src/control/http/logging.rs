@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{Front, refusal};
 use crate::control::logging::{LONGEST, LogError, LogStatus, MOST_FILTER};
@@ -19,9 +19,15 @@ use crate::settings::span;
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Wish {
+    #[serde(default, deserialize_with = "given")]
     filter: Option<String>,
     #[serde(rename = "for")]
     within: Option<String>,
+}
+
+/// A text. `null` is none: whoever meant a filter and had none would undo another's.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 pub(super) async fn told(State(front): State<Arc<Front>>) -> Response {

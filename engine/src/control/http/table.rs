@@ -220,7 +220,7 @@ impl What {
             }
             Self::Drain | Self::Resume | Self::Cordon | Self::Uncordon => &[BODY, STATE, LARGE],
             Self::Leave => &[STATE],
-            Self::ForceLeave => &[STATE, LARGE],
+            Self::ForceLeave => &[BODY, STATE, LARGE],
             Self::LeaseHealth
             | Self::Logging
             | Self::Upgrade
