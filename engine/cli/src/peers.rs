@@ -283,6 +283,8 @@ struct Peer {
     status: String,
     rtt_ms: Option<f64>,
     #[serde(default)]
+    lifecycle: Option<String>,
+    #[serde(default)]
     metadata: PeerMetadata,
 }
 
@@ -323,14 +325,27 @@ fn render(body: &str, format: Format) -> Result<String, serde_json::Error> {
 }
 
 fn as_table(document: &Document) -> String {
-    let rows: Vec<_> = document.peers.iter().map(row).collect();
-    let header = ["Node", "Status", "Role", "Cluster", "Region", "Version", "HTTP/3", "rtt (ms)"];
+    const COLUMNS: [&str; 8] =
+        ["Node", "Status", "Role", "Cluster", "Region", "Version", "HTTP/3", "rtt (ms)"];
     let mut text = format!(
         "Generated at: {}\nLocal node: {}\n\n",
         table::harmless(&document.generated_at),
         table::harmless(&document.local_node_id)
     );
-    for line in table::lines(header, &rows) {
+    let rows: Vec<_> = document.peers.iter().map(row).collect();
+    let lines = match document.peers.iter().any(|peer| peer.set_apart().is_some()) {
+        false => table::lines(COLUMNS, &rows),
+        // Behind the others, so that whoever counts columns finds each where it was.
+        true => {
+            let [a, b, c, d, e, f, g, h] = COLUMNS;
+            let apart = document.peers.iter().map(|peer| peer.set_apart().unwrap_or("-"));
+            let longer = rows.into_iter().zip(apart).map(|([a, b, c, d, e, f, g, h], apart)| {
+                [a, b, c, d, e, f, g, h, apart.to_owned()]
+            });
+            table::lines([a, b, c, d, e, f, g, h, "Lifecycle"], &longer.collect::<Vec<_>>())
+        }
+    };
+    for line in lines {
         text.push_str(&line);
         text.push('\n');
     }
@@ -349,6 +364,13 @@ fn row(peer: &Peer) -> [String; 8] {
         table::yes(metadata.http3_support),
         table::rtt(peer.rtt_ms),
     ]
+}
+
+impl Peer {
+    /// What keeps work from it: cordoned, draining or drained.
+    fn set_apart(&self) -> Option<&str> {
+        self.lifecycle.as_deref().filter(|lifecycle| *lifecycle != "active")
+    }
 }
 
 #[cfg(test)]
@@ -378,6 +400,22 @@ gw-1       Alive    gateway  prod     eu-1    1.4.0    yes     -
 worker-12  Suspect  worker   prod     eu-1    dev      no      0.47
 ";
         assert_eq!(render(BODY, Format::Table)?, expected);
+        Ok(())
+    }
+
+    /// Who is given no work is seen at a glance; where nobody is, the columns are the reference's.
+    #[test]
+    fn who_is_cordoned_or_drained_is_shown() -> Result<(), serde_json::Error> {
+        let active = BODY.replace("\"rttMs\"", "\"lifecycle\": \"active\", \"rttMs\"");
+        assert_eq!(render(&active, Format::Table)?, render(BODY, Format::Table)?);
+        for lifecycle in ["cordoned", "draining", "drained"] {
+            let body = active.replace("active", lifecycle);
+            let text = render(&body, Format::Table)?;
+            let lines: Vec<&str> = text.lines().skip(3).collect();
+            assert!(lines[0].ends_with("rtt (ms)  Lifecycle"), "{text}");
+            assert!(lines[1].ends_with("-         -"), "{text}");
+            assert!(lines[2].ends_with(&format!("0.47      {lifecycle}")), "{text}");
+        }
         Ok(())
     }
 

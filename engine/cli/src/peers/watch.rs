@@ -116,7 +116,9 @@ fn render(data: &str, format: Format) -> Result<String, serde_json::Error> {
                 let removed = |node: &String| format!("{}  Removed\n", table::harmless(node));
                 let line = |peer: &Peer| {
                     let cells = row(peer).map(|cell| table::harmless(&cell));
-                    format!("{}\n", cells.join("  "))
+                    let apart = peer.set_apart().map(table::harmless);
+                    let apart = apart.map(|apart| format!("  {apart}")).unwrap_or_default();
+                    format!("{}{apart}\n", cells.join("  "))
                 };
                 peers.iter().map(line).chain(changes.removed.iter().map(removed)).collect()
             }
@@ -141,6 +143,9 @@ mod tests {
         let lines = format!("{PEER}\n{}\n", r#"{"nodeId":"x\u001b","status":"Removed"}"#);
         assert_eq!(render(&later, Format::Ndjson)?, lines);
         assert_eq!(render(&later, Format::Json)?, format!("{later}\n"));
+        let drained = later.replace("\"status\"", "\"lifecycle\":\"drained\",\"status\"");
+        let text = render(&drained, Format::Table)?;
+        assert!(text.starts_with("w  Suspect  worker  c  eu  1  no  -  drained\n"), "{text}");
         Ok(())
     }
 
