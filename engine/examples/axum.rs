@@ -1,6 +1,6 @@
 //! A web server on tokio and axum that is a member of a mesh: `/members` tells who is alive. The
-//! agent starts before the server accepts and leaves after it has stopped; what blocks runs on
-//! tokio's threads for that.
+//! agent starts before the server accepts and leaves after it has stopped; neither blocks the
+//! executor.
 //!
 //! `cargo run -p mesh-gossip --example axum`, in a directory with an `appsettings.json`; Enter
 //! stops it.
@@ -11,8 +11,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use mesh_gossip::settings::{Settings, Sources};
-use mesh_gossip::{Agent, Engine};
+use mesh_gossip::Agent;
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 
@@ -23,21 +22,15 @@ fn main() -> Outcome<()> {
 }
 
 async fn host() -> Outcome<()> {
-    let agent = Arc::new(spawn_blocking(start).await??);
+    let Some(agent) = Agent::builder().start_async().await? else { return Ok(()) };
     let app = Router::new().route("/members", get(members)).with_state(Arc::clone(&agent));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}/members; Enter stops", listener.local_addr()?);
     let enter = spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
     axum::serve(listener, app).with_graceful_shutdown(async { drop(enter.await) }).await?;
-    let acknowledged = spawn_blocking(move || agent.leave(Duration::from_secs(5))).await??;
+    let acknowledged = agent.shutdown(Duration::from_secs(5)).await?;
     println!("{acknowledged} members know that we left");
     Ok(())
-}
-
-fn start() -> Outcome<Agent> {
-    let (engine, options) = Settings::load(&Sources::from_process(None))?.resolve()?;
-    // The agent holds its engine.
-    Ok(Agent::start(&Engine::start(engine)?, options)?)
 }
 
 /// Reading the view never blocks.

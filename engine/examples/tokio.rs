@@ -1,8 +1,8 @@
 //! A service on tokio that is a member of a mesh, without a web framework: changes come as a stream
 //! of events beside its own work, and it says goodbye when it is told to stop.
 //!
-//! The agent has threads of its own; nothing of it runs on tokio's. What blocks (starting, waiting
-//! for events, leaving) goes to tokio's threads for that; reading a view never blocks.
+//! The agent has threads of its own; nothing of it runs on tokio's. Starting and leaving are awaited,
+//! waiting for events goes to tokio's threads for what blocks, and reading a view never blocks.
 //!
 //! `cargo run -p mesh-gossip --example tokio`, in a directory with an `appsettings.json`; Ctrl-C or
 //! SIGTERM stops it.
@@ -27,8 +27,7 @@ fn main() -> Outcome<()> {
 
 async fn service() -> Outcome<()> {
     // From the settings files and the environment; none where `enabled` is false.
-    let Some(agent) = spawn_blocking(|| Agent::builder().start()).await?? else { return Ok(()) };
-    let agent = Arc::new(agent);
+    let Some(agent) = Agent::builder().start_async().await? else { return Ok(()) };
     println!("{} listens on {}; Ctrl-C leaves", agent.node_id(), agent.local_address());
     let stopping = Arc::new(AtomicBool::new(false));
     let mut events = follow(Arc::clone(&agent), Arc::clone(&stopping));
@@ -43,8 +42,7 @@ async fn service() -> Outcome<()> {
         }
     }
     stopping.store(true, Ordering::Relaxed);
-    let leaver = Arc::clone(&agent);
-    let acknowledged = spawn_blocking(move || leaver.leave(Duration::from_secs(5))).await??;
+    let acknowledged = agent.shutdown(Duration::from_secs(5)).await?;
     println!("{acknowledged} members know that we left");
     Ok(())
 }

@@ -47,6 +47,7 @@ use bound::Bound;
 mod bound;
 mod building;
 mod documents;
+mod hosting;
 mod reading;
 mod reconfiguring;
 mod speaking;

@@ -12,7 +12,7 @@ use crate::error::StartError;
 use crate::options::AgentOptions;
 use crate::settings::{Settings, SettingsErrors, Sources};
 
-type Change = Box<dyn FnOnce(&mut AgentOptions)>;
+type Change = Box<dyn FnOnce(&mut AgentOptions) + Send>;
 
 /// Makes an agent of settings; [`Agent::builder`].
 #[must_use = "nothing runs before `start`"]
@@ -81,7 +81,7 @@ impl AgentBuilder {
     }
 
     /// Changes what the settings came to, in the order of these calls: what only the host knows.
-    pub fn change(mut self, change: impl FnOnce(&mut AgentOptions) + 'static) -> Self {
+    pub fn change(mut self, change: impl FnOnce(&mut AgentOptions) + Send + 'static) -> Self {
         self.changes.push(Box::new(change));
         self
     }
@@ -92,8 +92,8 @@ impl AgentBuilder {
         self
     }
 
-    /// Starts it; `None` where `mesh:gossip:enabled` is false. Blocks for milliseconds. Notes about
-    /// keys without effect are logged as warnings.
+    /// Starts it; `None` where `mesh:gossip:enabled` is false. Blocks for milliseconds; a task takes
+    /// [`AgentBuilder::start_async`]. Notes about keys without effect are logged as warnings.
     ///
     /// # Errors
     /// [`BuildError`] names what is wrong and what would be right.

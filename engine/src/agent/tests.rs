@@ -122,4 +122,26 @@ fn a_builder_makes_an_agent_of_settings() {
     let elsewhere = good.replace("\"n1\"", "\"n2\"");
     let wrong = build(&elsewhere).start().unwrap_err();
     assert!(matches!(&wrong, BuildError::Start(StartError::Credentials(_))), "{wrong}");
+
+    // The same for a task, whose executor has one thread: it is never held up, so that whoever
+    // shares it goes on, and the ports are free once the goodbye is said.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (go_on, waits) = mpsc::channel::<()>();
+        let starting = build(good).change(move |_| waits.recv().unwrap()).start_async();
+        // It waits for a task that runs beside it; one that blocked would wait for ever.
+        let beside = async move { go_on.send(()).unwrap() };
+        let (agent, ()) = tokio::join!(starting, beside);
+        let agent = agent.unwrap().unwrap();
+        assert_eq!(agent.node_id(), "n1");
+        let (at, control) = (agent.local_address(), agent.control_address().unwrap());
+        assert_eq!(Arc::clone(&agent).shutdown(Duration::from_secs(5)).await.unwrap(), 0);
+        drop(UdpSocket::bind(at).unwrap());
+        drop(std::net::TcpListener::bind(control).unwrap());
+        assert!(agent.inspect(Duration::from_secs(1)).is_err(), "it is over for all who share it");
+        assert!(agent.shutdown(Duration::from_secs(1)).await.is_err(), "again does no harm");
+        assert!(build(r#"{"enabled": false}"#).start_async().await.unwrap().is_none());
+        let wrong = build(r#"{"port": "x"}"#).start_async().await.unwrap_err();
+        assert!(matches!(&wrong, BuildError::Settings(_)), "{wrong}");
+    });
 }
