@@ -24,6 +24,10 @@ const NAMES: [&str; 3] = ["dispatcher", "gateway", "worker"];
 const INTERVAL: &str = "10s";
 /// In how many intervals a change is everywhere.
 const WITHIN: u64 = 2;
+/// From the last start to one membership everywhere.
+const START_WITHIN: Duration = Duration::from_secs(2);
+/// Starts of which one has to be in time.
+const STARTS: usize = 5;
 const RULES: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/deploy/prometheus/mesh-gossip.rules.yml");
 
@@ -80,9 +84,10 @@ impl Mesh {
         let work = Work(Mutex::new(done));
         let _registration = gateway.register_drain("queue", Duration::from_secs(600), work);
 
-        let worker = settings("worker")?;
-        let worker = stage.start(&stage.write("worker.json", &worker)?, &[])?;
+        let worker = stage.write("worker.json", &settings("worker")?)?;
+        // Before the process is there: its own start is part of what a person waits for.
         let last_start = Instant::now();
+        let worker = stage.start(&worker, &[])?;
         Ok(Self { stage, dispatcher, gateway, worker, socket, finish, _registration, last_start })
     }
 
@@ -135,6 +140,19 @@ impl Mesh {
             }
         }
         Ok(true)
+    }
+
+    /// Three that start and find each other doubt nobody meanwhile.
+    fn no_probe_failed(&self) -> Outcome {
+        for url in self.urls()? {
+            let text = self.read(&url, "/metrics")?;
+            let failed = text.lines().filter(|line| {
+                line.starts_with("mesh_gossip_probes_total{") && line.contains("\"failed\"")
+            });
+            let failed: Vec<&str> = failed.filter(|line| !line.ends_with(" 0")).collect();
+            assert!(failed.is_empty(), "{url}: {failed:?}");
+        }
+        Ok(())
     }
 
     /// Whether the gateway's lifecycle shows so in all three, wherever somebody looks.
@@ -287,8 +305,29 @@ fn promtool(home: &Path, text: &str) -> Outcome {
     }
 }
 
-/// One membership shows within two seconds of the last start, which is told rather than judged, and
-/// a cordon and a drain of the gateway show everywhere within two intervals, which are counted.
+/// One membership shows in the command, in `/control/peers` and in `/metrics` of all three within two
+/// seconds of the last start, with the settings' own intervals. A busy machine may spoil one start; a
+/// mesh that is late is late each time.
+#[test]
+fn one_membership_shows_within_two_seconds_of_the_last_start() -> Outcome {
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        let mesh = Mesh::start("1s")?;
+        until("one membership shows everywhere", || Ok(mesh.is_one()?.then_some(())))?;
+        let took = mesh.last_start.elapsed();
+        times.push(took);
+        if took <= START_WITHIN {
+            // Where nothing held them up, nobody was doubted either.
+            mesh.no_probe_failed()?;
+            break;
+        }
+    }
+    println!("one membership everywhere after the last start: {times:?}");
+    assert!(times.iter().any(|took| *took <= START_WITHIN), "each took longer: {times:?}");
+    Ok(())
+}
+
+/// One membership shows everywhere, and a cordon and a drain of the gateway show everywhere within two intervals, which are counted.
 #[test]
 fn three_agents_are_one_mesh_and_a_cordon_and_a_drain_show_everywhere() -> Outcome {
     let mesh = Mesh::start(INTERVAL)?;

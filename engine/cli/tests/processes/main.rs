@@ -14,11 +14,15 @@ mod deploy;
 mod doctor;
 mod environment;
 mod feature;
+mod hosts;
+mod keys;
 mod lives;
 mod manual;
 mod newcomer;
 mod owner;
 mod page;
+#[cfg(target_os = "linux")]
+mod refused;
 mod remote;
 mod signals;
 mod stage;

@@ -197,8 +197,8 @@ fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md")
 }
 
-/// Every function's name in the sources of the product, that a test is among them.
-fn tests_in(directory: &Path, found: &mut BTreeSet<String>) {
+/// Every test in the sources of the product, with its text.
+fn tests_in(directory: &Path, found: &mut BTreeMap<String, String>) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -207,14 +207,53 @@ fn tests_in(directory: &Path, found: &mut BTreeSet<String>) {
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            let mut lines = text.lines().map(str::trim);
-            while lines.any(|line| line == "#[test]" || line.starts_with("#[tokio::test")) {
-                let head = lines.by_ref().find_map(|line| line.split_once("fn "));
-                let name = head.and_then(|(_, rest)| rest.split_once('('));
-                found.extend(name.map(|(name, _)| name.to_owned()));
+            // What lies between one attribute and the next is the test, and helpers at most.
+            for part in text.split("#[test]").skip(1).chain(text.split("#[tokio::test").skip(1)) {
+                let Some((before, rest)) = part.split_once("fn ") else { continue };
+                let Some((name, _)) = rest.split_once('(') else { continue };
+                // In a module of tests it ends where its own indentation does.
+                let end = if before.ends_with("\n    ") { "\n    }\n" } else { "\n}\n" };
+                let body = rest.split(end).next().unwrap_or(rest);
+                found.entry(name.to_owned()).or_default().push_str(body);
             }
         }
     }
+}
+
+/// What a key is called where tests set the option that it becomes.
+const OPTIONS: &[(&str, &str)] = &[
+    ("metadataRefreshPeriod", "metadata_refresh"),
+    ("leadership:scopes", "scope"),
+    ("stateDirectory", "StateDirectory"),
+    ("certificateReloadInterval", "reload_interval"),
+    ("tls:reloadIntervalOverride", "reload_interval"),
+    ("tls:keyPath", "key"),
+    ("tls:certificatePathSecret", "_SECRET"),
+    ("tls:certificateDataSecret", "_SECRET"),
+    ("tls:certificatePasswordSecret", "_SECRET"),
+    ("bootstrap:server", "renewal"),
+    ("bootstrap:caFingerprint", "fingerprint"),
+    ("bootstrap:crlInterval", "list_interval"),
+    ("events:delivery", "Delivery"),
+    ("limits:broadcasts", "limits"),
+    ("limits:broadcastBytes", "limits"),
+];
+
+/// Whether a test's text sets the key, or the option that it becomes.
+fn is_about(key: &str, text: &str) -> bool {
+    let last = key.rsplit(':').next().unwrap_or(key);
+    let snake: String = last
+        .chars()
+        .flat_map(|letter| {
+            letter
+                .is_ascii_uppercase()
+                .then_some('_')
+                .into_iter()
+                .chain([letter.to_ascii_lowercase()])
+        })
+        .collect();
+    let option = OPTIONS.iter().find(|(known, _)| *known == key).map(|(_, option)| *option);
+    text.contains(last) || text.contains(&snake) || option.is_some_and(|word| text.contains(word))
 }
 
 /// The rows of the list: key, and the tests that show its effect.
@@ -239,7 +278,7 @@ fn rows(text: &str) -> BTreeMap<String, Vec<String>> {
 #[test]
 fn every_key_has_a_test_of_its_effect() {
     let rows = rows(&std::fs::read_to_string(docs()).unwrap());
-    let mut tests = BTreeSet::new();
+    let mut tests = BTreeMap::new();
     for top in ["engine", "ffi", "hyperscale-tests"] {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(top);
         tests_in(&root, &mut tests);
@@ -249,8 +288,10 @@ fn every_key_has_a_test_of_its_effect() {
         let named = rows.get(key.name).unwrap_or_else(|| panic!("{} has no row", key.name));
         assert!(!named.is_empty(), "{} names no test", key.name);
         for test in named {
-            assert!(tests.contains(test), "{}: there is no test {test}", key.name);
+            assert!(tests.contains_key(test), "{}: there is no test {test}", key.name);
         }
+        let about = named.iter().any(|test| is_about(key.name, &tests[test]));
+        assert!(about, "{}: none of {named:?} has it in its text", key.name);
     }
     let known: BTreeSet<&str> = KEYS.iter().map(|key| key.name).collect();
     let strange: Vec<&String> = rows.keys().filter(|key| !known.contains(key.as_str())).collect();
