@@ -200,6 +200,28 @@ fn every_documented_command_line_parses() {
     }
 }
 
+/// The page about mutual TLS names every verb that takes its options, and no other.
+#[test]
+fn the_control_page_names_the_verbs_that_speak_mutual_tls() {
+    let takes = |verb: &clap::Command| {
+        let own = |verb: &clap::Command| {
+            let names = verb.get_arguments().filter_map(clap::Arg::get_long);
+            let names: BTreeSet<&str> = names.collect();
+            ["url", "certificate", "key", "ca", "crl", "expect"].iter().all(|n| names.contains(n))
+        };
+        own(verb) || verb.get_subcommands().any(own)
+    };
+    let cli = Cli::command();
+    let mesh = cli.find_subcommand("mesh").unwrap();
+    let speak: BTreeSet<&str> =
+        mesh.get_subcommands().filter(|verb| takes(verb)).map(clap::Command::get_name).collect();
+    let page = std::fs::read_to_string(root().join("docs/control.md")).unwrap();
+    let (before, _) = page.split_once(" take these options").expect("the page tells who does");
+    let sentence = before.rsplit("\n\n").next().unwrap_or_default();
+    let told: BTreeSet<&str> = sentence.split('`').skip(1).step_by(2).collect();
+    assert_eq!(told, speak);
+}
+
 #[test]
 fn stale_flags_are_found_wherever_they_stand() {
     let found = |text: &str| -> Vec<String> {

@@ -1,15 +1,17 @@
 //! A newcomer's walk: the shell blocks of a page, as somebody types them who reads it for the first
 //! time, in their order and in one directory.
 //!
-//! A comment before a block says what is special: `<!-- walk: stays -->` for what goes on until it
-//! is ended, `<!-- walk: skip, REASON -->` for what this walk does not do. The blocks of
+//! A comment before a block says what is special: `<!-- walk: stays, WORDS -->` for what goes on until
+//! it is ended, once it has said these words, `<!-- walk: skip, REASON -->` for what this walk does not do. The blocks of
 //! docs/bootstrap.md are walked by a test of its own; that no other page shows a command that is
 //! not there is a test of the command's parser.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::stage::{Outcome, free_port, omnirelay, until};
@@ -18,7 +20,8 @@ use crate::stage::{Outcome, free_port, omnirelay, until};
 #[derive(Debug, PartialEq, Eq)]
 enum Walk {
     Run,
-    Stays,
+    /// Until it has said so.
+    Stays(String),
     Skip(String),
 }
 
@@ -32,10 +35,10 @@ fn blocks(page: &str) -> Vec<(Walk, String)> {
         let mark = mark.strip_prefix("<!-- walk: ").and_then(|mark| mark.strip_suffix(" -->"));
         let walk = match mark {
             None => Walk::Run,
-            Some("stays") => Walk::Stays,
-            Some(other) => match other.strip_prefix("skip, ") {
-                Some(reason) => Walk::Skip(reason.to_owned()),
-                None => panic!("what does {other:?} mean?"),
+            Some(other) => match other.split_once(", ") {
+                Some(("skip", reason)) => Walk::Skip(reason.to_owned()),
+                Some(("stays", words)) => Walk::Stays(words.to_owned()),
+                Some(_) | None => panic!("what does {other:?} mean?"),
             },
         };
         found.push((walk, block.to_owned()));
@@ -65,6 +68,8 @@ struct Newcomer {
     ports: Vec<(&'static str, String)>,
     exported: String,
     running: Vec<Background>,
+    /// What was started, each with a log of its own.
+    started: Cell<usize>,
     ran: usize,
     skipped: usize,
 }
@@ -75,7 +80,15 @@ impl Newcomer {
         let free = |port: &&'static str| Ok((*port, free_port()?.to_string()));
         let ports = ports.iter().map(free).collect::<Outcome<Vec<_>>>()?;
         let (home, exported) = (tempfile::tempdir()?, String::new());
-        Ok(Self { home, ports, exported, running: Vec::new(), ran: 0, skipped: 0 })
+        Ok(Self {
+            home,
+            ports,
+            exported,
+            running: Vec::new(),
+            started: Cell::new(0),
+            ran: 0,
+            skipped: 0,
+        })
     }
 
     /// A shell that finds the binary, without the settings that surround this test.
@@ -114,7 +127,7 @@ impl Newcomer {
                     continue;
                 }
                 Walk::Run => self.to_its_end(&block)?,
-                Walk::Stays => self.until_it_speaks(&block)?,
+                Walk::Stays(words) => self.until_it_says(&block, &self.local(&words))?,
             }
             self.ran += 1;
             for line in block.lines().filter(|line| line.starts_with("export ")) {
@@ -130,7 +143,8 @@ impl Newcomer {
     }
 
     fn start(&self, block: &str) -> Outcome<Background> {
-        let log = self.home.path().join(format!("{}.log", self.ran));
+        let number = self.started.replace(self.started.get() + 1);
+        let log = self.home.path().join(format!("{number}.log"));
         let out = File::create(&log)?;
         let mut command = self.shell(block)?;
         let child = command.stdout(out.try_clone()?).stderr(out).spawn()?;
@@ -145,15 +159,15 @@ impl Newcomer {
         Ok(())
     }
 
-    fn until_it_speaks(&mut self, block: &str) -> Outcome {
+    fn until_it_says(&mut self, block: &str, words: &str) -> Outcome {
         // The shell makes way for the program, so that ending the one ends the other.
         let mut runs = self.start(&block.replace("omnirelay mesh", "exec omnirelay mesh"))?;
-        until(block, || {
+        until(&format!("{words:?} said by {block}"), || {
             let said = fs::read_to_string(&runs.log)?;
             if let Some(status) = runs.child.try_wait()? {
                 return Err(format!("{block}\nended with {status}: {said}").into());
             }
-            Ok((!said.is_empty()).then_some(()))
+            Ok(said.contains(words).then_some(()))
         })?;
         self.running.push(runs);
         Ok(())
@@ -197,17 +211,146 @@ fn the_sample_of_a_lease_mesh_can_be_typed() -> Outcome {
         }
     }
     newcomer.walk(&readme)?;
-    assert_eq!((newcomer.ran, newcomer.skipped, newcomer.running.len()), (2, 0, 1));
+    assert_eq!((newcomer.ran, newcomer.skipped, newcomer.running.len()), (4, 0, 3));
+    // What was typed is a mesh: each of the three knows all three.
+    let everybody = ["dispatcher-1", "gateway-1", "worker-1"];
+    for Background { log, .. } in &newcomer.running {
+        let said = fs::read_to_string(log)?;
+        let (_, url) = said.split_once("control ").ok_or("no control URL was told")?;
+        let url = url.split_whitespace().next().ok_or("a URL")?;
+        until(&format!("{url} lists all three"), || {
+            let text = ureq::get(format!("{url}/control/peers?status=Alive")).call()?;
+            let document: Value = serde_json::from_str(&text.into_body().read_to_string()?)?;
+            let peers = document["peers"].as_array().ok_or("a list")?.iter();
+            let mut names: Vec<&str> = peers.filter_map(|peer| peer["nodeId"].as_str()).collect();
+            names.sort_unstable();
+            Ok((names == everybody).then_some(()))
+        })?;
+        let listed = newcomer.shell(&format!("omnirelay mesh peers -u {url}"))?.output()?;
+        let table = String::from_utf8(listed.stdout)?;
+        assert!(
+            listed.status.success() && everybody.iter().all(|name| table.contains(name)),
+            "{table}"
+        );
+    }
+    Ok(())
+}
+
+/// An authority, and what it issued, in files of the names that a page uses.
+fn with_papers(newcomer: &mut Newcomer, issued: &[(&str, &str, &str)]) -> Outcome {
+    newcomer.to_its_end(
+        "omnirelay mesh bootstrap init --dir ca --trust-domain example.org --cluster prod > cluster.json",
+    )?;
+    for (node, standing, name) in issued {
+        newcomer.to_its_end(&format!(
+            "omnirelay mesh bootstrap issue --dir ca --node {node} {standing} --out issued > {name}.json\n\
+             cp issued/{node}.pem {name}.pem; cp issued/{node}.key {name}.key"
+        ))?;
+    }
+    newcomer.to_its_end("cp ca/ca.pem ca.pem")
+}
+
+/// A scraper's and an operator's command over mutual TLS, to an agent on this machine.
+#[test]
+fn the_commands_of_the_control_page_can_be_typed() -> Outcome {
+    let mut newcomer = Newcomer::new(&["17421", "8080"])?;
+    let [(_, gossip), (_, control)] = &newcomer.ports[..] else { return Err("two".into()) };
+    let agent = format!(
+        "MESH__GOSSIP__BINDADDRESS=127.0.0.1 MESH__GOSSIP__PORT={gossip} \
+         MESH__GOSSIP__CONTROL__PORT={control} MESH__GOSSIP__CONTROL__TLS__ENABLED=true \
+         omnirelay mesh agent --config gateway.json"
+    );
+    let papers = [
+        ("gateway-1", "--role gateway", "gateway"),
+        ("me", "--role observer", "me"),
+        ("alice", "--operator", "alice"),
+    ];
+    with_papers(&mut newcomer, &papers)?;
+    newcomer.until_it_says(&agent, "gateway-1 listens on")?;
+    let (_, text) = page("docs/control.md")?;
+    newcomer.walk(&text.replace("gateway-1:8080", "127.0.0.1:8080"))?;
+    assert_eq!((newcomer.ran, newcomer.skipped), (1, 0));
+    Ok(())
+}
+
+#[test]
+fn the_commands_of_the_operations_page_can_be_typed() -> Outcome {
+    let mut newcomer = Newcomer::new(&["17421", "8080", "4318"])?;
+    let [(_, gossip), (_, control), _] = &newcomer.ports[..] else { return Err("three".into()) };
+    newcomer.exported = format!(
+        "export MESH__GOSSIP__BINDADDRESS=127.0.0.1 MESH__GOSSIP__PORT={gossip}\n\
+         export MESH__GOSSIP__CONTROL__PORT={control}\n"
+    );
+    with_papers(&mut newcomer, &[("node-1", "--role worker", "node-1")])?;
+    let (_, text) = page("docs/operations.md")?;
+    newcomer.walk(&text)?;
+    assert_eq!((newcomer.ran, newcomer.skipped, newcomer.running.len()), (1, 0, 1));
+    Ok(())
+}
+
+#[test]
+fn the_tokens_of_the_kubernetes_page_can_be_made() -> Outcome {
+    let mut newcomer = Newcomer::new(&[])?;
+    with_papers(&mut newcomer, &[])?;
+    let (_, text) = page("docs/deploy/kubernetes/README.md")?;
+    newcomer.walk(&text)?;
+    assert_eq!((newcomer.ran, newcomer.skipped), (1, 1));
+    for pod in ["mesh-gossip-0", "mesh-gossip-1", "mesh-gossip-2"] {
+        assert!(newcomer.home.path().join("tokens").join(pod).exists(), "{pod} has no token");
+    }
+    Ok(())
+}
+
+/// Pages whose blocks are walked by a test; in each other page a block says why it is not.
+const WALKED: [&str; 6] = [
+    "README.md",
+    "docs/bootstrap.md",
+    "docs/control.md",
+    "docs/operations.md",
+    "docs/deploy/kubernetes/README.md",
+    "docs/samples/resource-lease-mesh-demo/README.md",
+];
+
+fn pages_below(directory: &Path, found: &mut Vec<PathBuf>) -> Outcome {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            pages_below(&path, found)?;
+        } else if path.extension().is_some_and(|kind| kind == "md") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_block_of_the_docs_is_walked_or_says_why_not() -> Outcome {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut pages = Vec::new();
+    pages_below(&root.join("docs"), &mut pages)?;
+    let (mut silent, mut blocks_read) = (Vec::new(), 0);
+    for path in pages {
+        let name = path.strip_prefix(&root)?.to_string_lossy().into_owned();
+        for (walk, block) in blocks(&fs::read_to_string(&path)?) {
+            blocks_read += 1;
+            let is_told = matches!(&walk, Walk::Skip(reason) if reason.len() > 10);
+            if !is_told && !WALKED.contains(&name.as_str()) {
+                silent.push(format!("{name}: {block}"));
+            }
+        }
+    }
+    assert!(silent.is_empty(), "neither walked nor left out for a reason: {silent:#?}");
+    assert!(blocks_read > 20, "only {blocks_read} blocks were found");
     Ok(())
 }
 
 #[test]
 fn what_a_comment_says_of_a_block_is_understood() {
-    let page = "a\n```sh\none\n```\n<!-- walk: stays -->\n```sh\ntwo\n```\n\n\
+    let page = "a\n```sh\none\n```\n<!-- walk: stays, so to say -->\n```sh\ntwo\n```\n\n\
                 <!-- walk: skip, it is far too long -->\n```sh\nthree\n```\n```text\nno\n```\n";
     let expected = [
         (Walk::Run, "one\n".to_owned()),
-        (Walk::Stays, "two\n".to_owned()),
+        (Walk::Stays("so to say".into()), "two\n".to_owned()),
         (Walk::Skip("it is far too long".into()), "three\n".to_owned()),
     ];
     assert_eq!(blocks(page), expected);

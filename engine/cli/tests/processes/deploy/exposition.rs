@@ -1,6 +1,6 @@
 //! Prometheus' text format, read back: which metrics there are, with which labels and values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::promql::{Expression, Matcher};
 
@@ -27,6 +27,13 @@ impl Known {
             let labels = labels(inner.trim_end_matches('}'));
             self.samples.entry(name.to_owned()).or_default().push(labels);
         }
+    }
+
+    /// Labels of all samples of a family; a histogram's are those of its count.
+    pub(crate) fn labels_of(&self, family: &str, is_histogram: bool) -> BTreeSet<String> {
+        let name = if is_histogram { format!("{family}_count") } else { family.to_owned() };
+        let samples = self.samples.get(&name).into_iter().flatten();
+        samples.flat_map(|labels| labels.keys().cloned()).collect()
     }
 
     /// Adds what a recording rule makes.
