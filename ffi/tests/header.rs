@@ -21,6 +21,7 @@ const SOURCES: [&str; 16] = [
     "metadata",
     "renewal",
     "documents",
+    "leases",
     "contacts",
 ];
 
