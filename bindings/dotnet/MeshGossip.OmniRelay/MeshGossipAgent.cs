@@ -261,8 +261,8 @@ namespace OmniRelay.Core.Gossip
         public MeshGossipClusterView Snapshot() { return view; }
 
 #if NET7_0_OR_GREATER
-        public ValueTask StartAsync(CancellationToken cancellationToken = default) { return default; }
-        public ValueTask StopAsync(CancellationToken cancellationToken = default) { return default; }
+        public ValueTask StartAsync(CancellationToken cancellationToken = default(CancellationToken)) { return default(ValueTask); }
+        public ValueTask StopAsync(CancellationToken cancellationToken = default(CancellationToken)) { return default(ValueTask); }
 #else
         public Task StartAsync(CancellationToken cancellationToken = default(CancellationToken)) { return Task.FromResult(0); }
         public Task StopAsync(CancellationToken cancellationToken = default(CancellationToken)) { return Task.FromResult(0); }
