@@ -241,7 +241,7 @@ test('text that is no UTF-8, or holds a zero, is refused by its field', limits, 
   await refused('labels', (text) => agent.setMetadata({ labels: { k: text } }));
   await refused('nodeId', (text) => agent.reportLeases(text, null));
   await agent.setLabel('face', '\u{1f600}');
-  assert.deepEqual(agent.snapshot().local.labels, { face: '\u{1f600}' });
+  assert.equal(agent.snapshot().local.labels.face, '\u{1f600}');
   await agent.close();
 });
 

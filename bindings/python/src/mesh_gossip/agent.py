@@ -155,8 +155,9 @@ class Agent:
             "http3Support": http3, "labels": None if labels is None else dict(labels),
         }  # fmt: skip
         # JSON would escape what no member may read; here it has a name.
-        for name, said in {"region": region, "mesh_version": mesh_version, "endpoint": endpoint}.items():
-            text(said or "", name)
+        texts = {"region": region, "mesh_version": mesh_version, "endpoint": endpoint}
+        for name, written in texts.items():
+            text(written or "", name)
         for key, value in (labels or {}).items():
             text(key + value, "labels")
         said = json.dumps({key: value for key, value in wanted.items() if value is not None})
