@@ -138,7 +138,8 @@ mod tests {
     fn refused(json: &str) -> String {
         let error = parse(json).unwrap_err().into_object();
         // SAFETY: a live error.
-        let field = unsafe { std::ffi::CStr::from_ptr(crate::error::mesh_gossip_error_field(&error)) };
+        let field =
+            unsafe { std::ffi::CStr::from_ptr(crate::error::mesh_gossip_error_field(&error)) };
         field.to_str().unwrap().to_owned()
     }
 
