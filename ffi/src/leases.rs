@@ -138,8 +138,9 @@ mod tests {
     fn refused(json: &str) -> String {
         let error = parse(json).unwrap_err().into_object();
         // SAFETY: a live error.
-        let field =
-            unsafe { std::ffi::CStr::from_ptr(crate::error::mesh_gossip_error_field(&error)) };
+        let field = unsafe { crate::error::mesh_gossip_error_field(&error) };
+        // SAFETY: it has a field, which lives as long as the error.
+        let field = unsafe { std::ffi::CStr::from_ptr(field) };
         field.to_str().unwrap().to_owned()
     }
 
