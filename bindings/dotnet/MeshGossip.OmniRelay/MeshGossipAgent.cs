@@ -41,6 +41,8 @@ namespace OmniRelay.Core.Gossip
 #endif
     {
         private const string Schema = "v1";
+        // Starting and stopping take their time, and one waits for the other; whoever looks waits for neither.
+        private readonly object turn = new object();
         private readonly object gate = new object();
         private readonly MeshGossipOptions options;
         private readonly MeshGossipAgentServices services;
@@ -127,42 +129,46 @@ namespace OmniRelay.Core.Gossip
 
         private void Start()
         {
-            lock (gate)
+            lock (turn)
             {
                 if (agent != null) return;
+                Agent started;
                 using (var native = Options.FromJson("{}"))
                 {
                     foreach (var setting in Settings.Of(options, services.Secrets)) native.Set(setting.Key, setting.Value);
                     foreach (var setting in services.Additional) native.Set(setting.Key, setting.Value);
-                    agent = Agent.Start(native, new StartSettings { Log = services.Log, LogLevel = services.LogLevel });
+                    started = Agent.Start(native, new StartSettings { Log = services.Log, LogLevel = services.LogLevel });
                 }
 #if NET7_0_OR_GREATER
-                if (services.MeterName != null) meters = new AgentMeters(agent, services.MeterName);
+                if (services.MeterName != null) meters = new AgentMeters(started, services.MeterName);
 #endif
+                lock (gate) agent = started;
             }
         }
 
         private void Stop(CancellationToken cancel)
         {
-            Agent ending;
-            lock (gate)
+            lock (turn)
             {
-                if (agent == null) return;
-                Translate(agent.Snapshot());
-                ending = agent;
-                agent = null;
+                Agent ending = agent;
+                if (ending == null) return;
+                lock (gate)
+                {
+                    Translate(ending.Snapshot());
+                    agent = null;
+                }
 #if NET7_0_OR_GREATER
                 if (meters != null) meters.Dispose();
                 meters = null;
 #endif
+                try
+                {
+                    // A goodbye that nobody acknowledged in time is no reason to keep the host from ending.
+                    if (!cancel.IsCancellationRequested) Goodbye(ending).Wait(cancel);
+                }
+                catch (OperationCanceledException) { }
+                finally { ending.Dispose(); }
             }
-            try
-            {
-                // A goodbye that nobody acknowledged in time is no reason to keep the host from ending.
-                if (!cancel.IsCancellationRequested) Goodbye(ending).Wait(cancel);
-            }
-            catch (OperationCanceledException) { }
-            finally { ending.Dispose(); }
         }
 
         // Once the agent is disposed of it ends with what became of it, which nobody asks.

@@ -44,10 +44,12 @@ namespace MeshGossip
                 handle.DangerousAddRef(ref held);
                 var descriptor = new PollDescriptor { Descriptor = Native.agent_events_fd(handle), Wanted = 1 };
                 bool ended = descriptor.Descriptor < 0;
-                while (!ended && !closing)
+                while (!ended && !abandoned)
                 {
-                    // The time bounds how long a defect that says no Ended can hold up Close.
-                    if (Native.poll(&descriptor, (UIntPtr)1, 500) > 0) ended = TakeBatch();
+                    // What a stopped agent still had is taken, down to Ended; a defect that says none holds up no Close.
+                    bool last = closing;
+                    if (Native.poll(&descriptor, (UIntPtr)1, last ? 0 : 500) > 0) ended = TakeBatch();
+                    else if (last) ended = true;
                 }
             }
             catch (MeshGossipException) { }
@@ -70,7 +72,8 @@ namespace MeshGossip
                 for (ulong i = 0; i < count; i++)
                 {
                     var next = new MeshEvent((EventRecord*)Native.events_at(batch, (UIntPtr)i));
-                    if (!queue.Add(next) || next.Kind == EventKind.Ended) return true;
+                    queue.Add(next);
+                    if (next.Kind == EventKind.Ended) return true;
                 }
                 return false;
             }

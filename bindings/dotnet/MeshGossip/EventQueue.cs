@@ -23,23 +23,22 @@ namespace MeshGossip
         /// <summary>Done once there will be no more and what there was is taken.</summary>
         internal Task Ended { get { return ended.Task; } }
 
-        /// <summary>False once nobody is to be waited for any more.</summary>
-        internal bool Add(MeshEvent next)
+        /// <summary>Waits for room, until the queue is closed: then nobody may be left to make some, and what the
+        /// library still had, which is bounded as well, is kept beyond the capacity.</summary>
+        internal void Add(MeshEvent next)
         {
             TaskCompletionSource<bool>[] waiting;
             lock (gate)
             {
                 while (Count >= capacity && !closing) Monitor.Wait(gate);
-                if (closing) return false;
                 events.Add(next);
                 Monitor.PulseAll(gate);
                 waiting = Waiting();
             }
             foreach (var reader in waiting) reader.TrySetResult(true);
-            return true;
         }
 
-        /// <summary>Whoever waits for room is let go, and adds no more.</summary>
+        /// <summary>Whoever waits for room is let go.</summary>
         internal void Close()
         {
             lock (gate)

@@ -110,6 +110,22 @@ internal static class HostTests
         a.Dispose();
     }
 
+    // With a queue that is full, whose filler waits: what there is when an agent is disposed of can be taken, down to the end.
+    internal static void Rest()
+    {
+        var a = Tests.Start("a", null, 1);
+        using (var b = Tests.Start("b", a.Address))
+        {
+            Tests.Until("both see each other", () => Tests.Sees(b, "a", MemberStatus.Alive) && Tests.Sees(a, "b", MemberStatus.Alive));
+            for (byte i = 0; i < 10; i++) b.Broadcast(9, new[] { i });
+            Tests.Await(a, EventKind.Broadcast);
+        }
+        a.Dispose();
+        MeshEvent taken, last = null;
+        while (a.TryTakeEvent(out taken, Patience)) last = taken;
+        Tests.True(last != null && last.Kind == EventKind.Ended, "the last one is " + (last == null ? "none" : last.Kind.ToString()));
+    }
+
     private static async Task<MeshEvent> Next(Agent agent, EventKind kind)
     {
         MeshEvent taken;

@@ -151,6 +151,28 @@ internal static class OmniRelayTests
         throw new Exception("a secret that is nowhere was found");
     }
 
+    // A store of secrets that takes its time holds up the start, and no look at the view.
+    internal static void SlowStart()
+    {
+        var options = Options(Tests.Directory, "b");
+        options.Tls.CertificateDataSecret = "slow";
+        string store = Convert.ToBase64String(File.ReadAllBytes(options.Tls.CertificatePath));
+        options.Tls.CertificatePath = null;
+        using (var asked = new ManualResetEventSlim())
+        using (var answer = new ManualResetEventSlim())
+        using (var agent = new MeshGossipAgent(options, new MeshGossipAgentServices { Secrets = name => { asked.Set(); answer.Wait(); return store; } }))
+        {
+            var start = agent.StartAsync().AsTask();
+            asked.Wait();
+            Tests.True(agent.Snapshot().Members.Count() == 0 && agent.LocalMetadata.NodeId == "b" && !start.IsCompleted, "a look does not wait");
+            var stop = agent.StopAsync().AsTask();
+            answer.Set();
+            start.Wait();
+            stop.Wait();
+            agent.StopAsync().AsTask().Wait();
+        }
+    }
+
     internal static void CancelledStop()
     {
         using (var other = Tests.Start("c", null))

@@ -29,6 +29,7 @@ internal static class Tests
         Run("text that is no UTF-8, or holds a zero, is refused by its field", HostTests.BadText);
         Run("the log comes with event ids", HostTests.Log);
         Run("events can be awaited", HostTests.Awaited);
+        Run("what waits at the end can be taken", HostTests.Rest);
         Run("metrics are read one by one", HostTests.Metrics);
         Run("leases are reported and shown", HostTests.Leases);
         Run("an agent that is forgotten is stopped", HostTests.Forgotten);
@@ -41,6 +42,7 @@ internal static class Tests
         Run("OmniRelay: options are judged", OmniRelayTests.Judged);
         Run("OmniRelay: secrets", OmniRelayTests.Secrets);
         Run("OmniRelay: a cancelled stop stops", OmniRelayTests.CancelledStop);
+        Run("OmniRelay: nobody waits for a start", OmniRelayTests.SlowStart);
         Run("OmniRelay: a drop-in agent", () => OmniRelayTests.DropIn(directory));
         Run("OmniRelay: no certificate, disabled", OmniRelayTests.WithoutCertificate);
         Console.WriteLine(failures == 0 ? "all is well" : failures + " failed");
