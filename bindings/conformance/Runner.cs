@@ -18,8 +18,12 @@ internal static class Runner
     private static void Main()
     {
         Console.OutputEncoding = new UTF8Encoding(false);
-        for (string line; (line = Console.ReadLine()) != null;)
+        // Where the locale says less than UTF-8, the console would put question marks.
+        var input = new StreamReader(Console.OpenStandardInput(), new UTF8Encoding(false));
+        for (string line; (line = input.ReadLine()) != null;)
         {
+            // Half of a surrogate pair, and a zero, in the places of their marks.
+            line = line.Replace("<half>", "\ud800").Replace("<zero>", "\0");
             Console.WriteLine(string.Join("\t", Answer(line.Split('\t'))));
             Console.Out.Flush();
         }

@@ -201,13 +201,22 @@ words act(const words &with) {
   return command(agents.at(with[1]), with);
 }
 
+// A zero, or half of a surrogate pair, in the place of its mark.
+std::string spoilt(std::string text) {
+  const std::pair<std::string, std::string> marks[] = {{"<half>", "\xed\xa0\x80"}, {"<zero>", {'\0'}}};
+  for (const auto &[mark, bad] : marks) {
+    for (std::size_t at; (at = text.find(mark)) != text.npos;) text.replace(at, mark.size(), bad);
+  }
+  return text;
+}
+
 }  // namespace
 
 int main() {
   for (std::string line; std::getline(std::cin, line);) {
     words with;
     std::istringstream parts(line + "\t");
-    for (std::string part; std::getline(parts, part, '\t');) with.push_back(part);
+    for (std::string part; std::getline(parts, part, '\t');) with.push_back(spoilt(part));
     words answer;
     try {
       answer = act(with);

@@ -121,7 +121,8 @@ const acts = {
 };
 
 async function answer(line) {
-  const [act, ...given] = line.split('\t');
+  // Half of a surrogate pair, and a zero, in the places of their marks.
+  const [act, ...given] = line.replaceAll('<half>', '\ud800').replaceAll('<zero>', '\0').split('\t');
   try {
     return ['ok', ...(await acts[act](...given)) ?? []];
   } catch (error) {

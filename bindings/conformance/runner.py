@@ -154,6 +154,8 @@ ACTS = {
 
 
 def answer(line):
+    # Half of a surrogate pair, and a zero, in the places of their marks.
+    line = line.replace("<half>", "\ud800").replace("<zero>", "\0")
     act, *given = line.rstrip("\n").split("\t")
     refused = mesh_gossip.MeshGossipError if mesh_gossip else Failed
     try:
@@ -164,5 +166,7 @@ def answer(line):
         return ["error", error.code.name, error.field or "-"]
 
 
+sys.stdin.reconfigure(encoding="utf-8")
+sys.stdout.reconfigure(encoding="utf-8")
 for line in sys.stdin:
     print("\t".join(answer(line)), flush=True)

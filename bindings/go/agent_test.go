@@ -228,3 +228,41 @@ func TestContactsTellRoundTripTimes(t *testing.T) {
 		return contact.RTT > 0 && contact.RTT < patience && time.Since(contact.Last) < patience
 	})
 }
+
+func TestBadTextIsRefusedByItsField(t *testing.T) {
+	agent := newAuthority(t).start("node-1", nil)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for bad, code := range map[string]Code{"a\xed\xa0\x80": CodeUTF8, "a\xff": CodeUTF8, "a\x00b": CodeArgument} {
+		failed(t, agent.SetLabel(bad, "v"), code, "key")
+		failed(t, agent.SetLabel("k", bad), code, "value")
+		failed(t, agent.Join(ctx, bad), code, "seeds")
+		_, err := agent.LeadersJSON(ctx, bad)
+		failed(t, err, code, "scope")
+		failed(t, agent.SetMetadata(Metadata{Region: &bad}), code, "region")
+		failed(t, agent.SetMetadata(Metadata{Labels: &map[string]string{bad: "v"}}), code, "labels")
+		failed(t, agent.SetMetadata(Metadata{Labels: &map[string]string{"k": bad}}), code, "labels")
+		failed(t, agent.ReportLeases(bad, nil), code, "nodeID")
+		failed(t, agent.ReportLeases("q", &LeaseReport{ActiveLeases: []Lease{{LeaseID: bad}}}), code, "LeaseID")
+	}
+}
+
+func TestLeasesAreReportedAndShown(t *testing.T) {
+	agent := newAuthority(t).start("node-1", nil)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	told := func() string {
+		text, err := agent.LeaseHealthJSON(ctx)
+		must(t, err)
+		return string(text)
+	}
+	must(t, agent.ReportLeases("queue-9", &LeaseReport{ActiveLeases: []Lease{{SequenceID: -7, Attempt: 1, LeaseID: "l"}}}))
+	if said := told(); !strings.Contains(said, `{"sequenceId":-7,"attempt":1,"leaseId":"l"}`) {
+		t.Fatal(said)
+	}
+	failed(t, agent.ReportLeases("", nil), CodeArgument, "node_id")
+	must(t, agent.ReportLeases("queue-9", nil))
+	if said := told(); strings.Contains(said, "queue-9") {
+		t.Fatal(said)
+	}
+}

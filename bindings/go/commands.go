@@ -53,6 +53,24 @@ type Metadata struct {
 
 // SetMetadata says something else of this member. A mistake changes nothing.
 func (a *Agent) SetMetadata(metadata Metadata) error {
+	// JSON would put a replacement for what is no UTF-8, and say nothing.
+	for _, part := range []struct {
+		field string
+		text  *string
+	}{{"region", metadata.Region}, {"meshVersion", metadata.MeshVersion}, {"endpoint", metadata.Endpoint}} {
+		if part.text != nil {
+			if err := judge(part.field, *part.text); err != nil {
+				return err
+			}
+		}
+	}
+	if metadata.Labels != nil {
+		for key, value := range *metadata.Labels {
+			if err := judge("labels", key+value); err != nil {
+				return err
+			}
+		}
+	}
 	said, err := json.Marshal(metadata)
 	if err != nil {
 		return err
@@ -65,6 +83,47 @@ func (a *Agent) SetMetadata(metadata Metadata) error {
 	}
 	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
 		return C.mesh_gossip_agent_set_metadata(agent, text, object)
+	})
+}
+
+// Lease is one lease, in the words of the host's queue.
+type Lease struct {
+	SequenceID int64  `json:"sequenceId"`
+	Attempt    uint32 `json:"attempt"`
+	LeaseID    string `json:"leaseId"`
+}
+
+// LeaseReport is what a host knows of the work of one peer.
+type LeaseReport struct {
+	ActiveAssignments    uint64  `json:"activeAssignments"`
+	PendingReassignments uint64  `json:"pendingReassignments"`
+	ActiveLeases         []Lease `json:"activeLeases,omitempty"`
+}
+
+// ReportLeases tells what the host knows of the work of a peer, in place of what it told before; nil
+// forgets it.
+func (a *Agent) ReportLeases(nodeID string, report *LeaseReport) error {
+	var texts copied
+	defer texts.free()
+	name := texts.text("nodeID", nodeID)
+	var said *C.char
+	if report != nil {
+		for _, lease := range report.ActiveLeases {
+			if err := judge("LeaseID", lease.LeaseID); err != nil {
+				return err
+			}
+		}
+		document, err := json.Marshal(report)
+		if err != nil {
+			return err
+		}
+		said = texts.text("report", string(document))
+	}
+	if texts.err != nil {
+		return texts.err
+	}
+	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_report_leases(agent, name, said, object)
 	})
 }
 

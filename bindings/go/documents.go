@@ -6,7 +6,6 @@ package meshgossip
 import "C"
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"time"
@@ -51,17 +50,27 @@ func (a *Agent) PeersJSON(ctx context.Context) (json.RawMessage, error) {
 // LeadersJSON is what GET /control/leaders answers, of the scope of this name or, for "", of all.
 // It waits like [Agent.Health].
 func (a *Agent) LeadersJSON(ctx context.Context, scope string) (json.RawMessage, error) {
+	if err := judge("scope", scope); err != nil {
+		return nil, err
+	}
 	// With the zero byte that C reads up to; the call may outlast this function, and so does it.
 	name := append([]byte(scope), 0)
-	if bytes.IndexByte(name, 0) < len(scope) {
-		return nil, &Error{Code: CodeArgument, Field: "scope", Message: "scope holds a zero byte"}
-	}
 	text, err := a.document(ctx, func(agent *C.mesh_gossip_agent, timeout C.uint64_t,
 		out **C.mesh_gossip_text, object **C.mesh_gossip_error) C.mesh_gossip_result {
 		if scope == "" {
 			return C.mesh_gossip_agent_leaders_json(agent, nil, timeout, out, object)
 		}
 		return C.mesh_gossip_agent_leaders_json(agent, (*C.char)(unsafe.Pointer(&name[0])), timeout, out, object)
+	})
+	return json.RawMessage(text), err
+}
+
+// LeaseHealthJSON is what GET /control/lease-health answers: who may be given work, and what was
+// reported of whom. It waits like [Agent.Health].
+func (a *Agent) LeaseHealthJSON(ctx context.Context) (json.RawMessage, error) {
+	text, err := a.document(ctx, func(agent *C.mesh_gossip_agent, timeout C.uint64_t,
+		out **C.mesh_gossip_text, object **C.mesh_gossip_error) C.mesh_gossip_result {
+		return C.mesh_gossip_agent_lease_health_json(agent, timeout, out, object)
 	})
 	return json.RawMessage(text), err
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -147,9 +148,20 @@ type copied struct {
 	err     error
 }
 
-func (c *copied) text(field, text string) *C.char {
+// Refuses what would reach the mesh as something else.
+func judge(field, text string) error {
 	if strings.IndexByte(text, 0) >= 0 {
-		c.err = &Error{Code: CodeArgument, Field: field, Message: field + " holds a zero byte"}
+		return &Error{Code: CodeArgument, Field: field, Message: field + " holds a zero byte"}
+	}
+	if !utf8.ValidString(text) {
+		return &Error{Code: CodeUTF8, Field: field, Message: field + " is not UTF-8"}
+	}
+	return nil
+}
+
+func (c *copied) text(field, text string) *C.char {
+	if err := judge(field, text); err != nil {
+		c.err = err
 		return nil
 	}
 	pointer := C.CString(text)

@@ -149,6 +149,12 @@ export interface Metadata {
   labels?: Record<string, string>;
 }
 
+export interface LeaseReport {
+  activeAssignments?: number;
+  pendingReassignments?: number;
+  activeLeases?: { sequenceId: number; attempt: number; leaseId: string }[];
+}
+
 export interface Contact {
   /** When a datagram of it came last, Unix milliseconds. */
   readonly last: number;
@@ -198,6 +204,8 @@ export class Agent implements AsyncIterable<Event> {
   reloadCertificates(credentials: Credentials): Promise<void>;
   /** Says something else of this member; what is missing stays, `labels` are in place of all labels. */
   setMetadata(metadata: Metadata): Promise<void>;
+  /** Tells what the host knows of the work of a peer, in place of what it told before; null forgets it. */
+  reportLeases(nodeId: string, report: LeaseReport | null): Promise<void>;
   /** In place of what this member said before under the same topic and key, where that is on its way. */
   broadcastLatest(topic: number, key: number | bigint, data: Uint8Array | string): Promise<void>;
   /** Says something to every member's host. */
@@ -209,6 +217,8 @@ export class Agent implements AsyncIterable<Event> {
   peers(timeoutMs?: number): Promise<any>;
   /** What `GET /control/leaders` answers, of one scope or of all. */
   leaders(scope?: string | null, timeoutMs?: number): Promise<any>;
+  /** What `GET /control/lease-health` answers: who may be given work, and what was reported of whom. */
+  leaseHealth(timeoutMs?: number): Promise<any>;
   /** The metrics in Prometheus' text format. */
   metrics(timeoutMs?: number): Promise<string>;
   health(timeoutMs?: number): Promise<Health>;

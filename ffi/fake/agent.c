@@ -23,6 +23,7 @@ struct mesh_gossip_agent {
   bool stopped;
   mesh_gossip_start_options start;
   char *node_id;
+  char *reported; /* whose leases were told last */
   crowd crowd;
   uint64_t generation;
   queue queue;
@@ -252,6 +253,7 @@ mesh_gossip_result mesh_gossip_agent_free(mesh_gossip_agent *agent) {
   queue_close(&agent->queue);
   pthread_mutex_destroy(&agent->turn);
   free(agent->node_id);
+  free(agent->reported);
   free(agent);
   return MESH_GOSSIP_OK;
 }
@@ -374,6 +376,21 @@ mesh_gossip_result mesh_gossip_agent_set_metadata(const mesh_gossip_agent *agent
   return MESH_GOSSIP_OK;
 }
 
+/* Of one peer at a time; nothing is done with it but to show it. */
+mesh_gossip_result mesh_gossip_agent_report_leases(const mesh_gossip_agent *agent,
+                                                   const char *node_id, const char *json,
+                                                   mesh_gossip_error **err) {
+  mesh_gossip_agent *mine = own(agent);
+  CHECKED(running(agent, "agent_report_leases", err));
+  CHECKED(null(node_id, "node_id", err));
+  if (json != NULL && json[0] != '{') return fail(err, MESH_GOSSIP_ERR_ARGUMENT, "json", "is no object");
+  pthread_mutex_lock(&mine->turn);
+  free(mine->reported);
+  mine->reported = json == NULL ? NULL : copy_text(node_id);
+  pthread_mutex_unlock(&mine->turn);
+  return MESH_GOSSIP_OK;
+}
+
 mesh_gossip_result mesh_gossip_agent_reload_certificates(
     const mesh_gossip_agent *agent, const uint8_t *certificate, size_t certificate_len,
     const uint8_t *key, size_t key_len, const uint8_t *ca, size_t ca_len, const char *password,
@@ -463,6 +480,24 @@ mesh_gossip_result mesh_gossip_agent_leaders_json(const mesh_gossip_agent *agent
   CHECKED(null(out, "out", err));
   if (scope != NULL) return fail(err, MESH_GOSSIP_ERR_NOT_FOUND, "scope", "no such scope");
   return hand_out(copy_text("{\"tokens\":[]}"), out);
+}
+
+mesh_gossip_result mesh_gossip_agent_lease_health_json(const mesh_gossip_agent *agent,
+                                                       uint64_t timeout_ms, mesh_gossip_text **out,
+                                                       mesh_gossip_error **err) {
+  static const char form[] = "{\"peers\":[{\"peerId\":\"%s\"}],\"summary\":{}}";
+  size_t room;
+  char *text;
+  (void)timeout_ms;
+  CHECKED(running(agent, "agent_lease_health_json", err));
+  CHECKED(null(out, "out", err));
+  pthread_mutex_lock(&own(agent)->turn);
+  room = sizeof form + (agent->reported == NULL ? 0 : strlen(agent->reported));
+  text = need(room, 1);
+  if (agent->reported == NULL) snprintf(text, room, "{\"peers\":[],\"summary\":{}}");
+  if (agent->reported != NULL) snprintf(text, room, form, agent->reported);
+  pthread_mutex_unlock(&own(agent)->turn);
+  return hand_out(text, out);
 }
 
 mesh_gossip_result mesh_gossip_agent_metrics_text(const mesh_gossip_agent *agent,

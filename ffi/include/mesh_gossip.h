@@ -1008,6 +1008,25 @@ mesh_gossip_result mesh_gossip_agent_health(const struct mesh_gossip_agent *agen
                                             struct mesh_gossip_error **err);
 
 /*
+ Tells what the host knows of the work of the peer with this name, in place of what it told
+ before: a JSON object with any of `activeAssignments`, `pendingReassignments` (counts) and
+ `activeLeases` (objects of `sequenceId`, `attempt` and `leaseId`, 10,000 at most). NULL, and a
+ report of nothing, forgets the peer. It stands in this agent's lease health and nowhere else.
+ */
+mesh_gossip_result mesh_gossip_agent_report_leases(const struct mesh_gossip_agent *agent,
+                                                   const char *node_id,
+                                                   const char *json,
+                                                   struct mesh_gossip_error **err);
+
+/*
+ What `GET /control/lease-health` answers: who may be given work, and what was reported of whom.
+ */
+mesh_gossip_result mesh_gossip_agent_lease_health_json(const struct mesh_gossip_agent *agent,
+                                                       uint64_t timeout_ms,
+                                                       struct mesh_gossip_text **out,
+                                                       struct mesh_gossip_error **err);
+
+/*
  Round-trip times and last contacts, waiting up to `timeout_ms` for the agent.
  */
 mesh_gossip_result mesh_gossip_agent_contacts(const struct mesh_gossip_agent *agent,

@@ -653,6 +653,13 @@ class agent {
     return detail::call(
         [&](auto **err) { return mesh_gossip_agent_set_metadata(raw(), detail::text(json), err); });
   }
+  // What the host knows of a peer's work; no JSON forgets it.
+  result<void> report_leases(const std::string &node_id, const std::optional<std::string> &json) {
+    return detail::call([&](auto **err) {
+      return mesh_gossip_agent_report_leases(raw(), detail::text(node_id),
+                                             json ? detail::text(*json) : nullptr, err);
+    });
+  }
   // Other seeds, `host:port`.
   result<void> join(const std::vector<std::string> &seeds) {
     std::vector<const char *> all;
@@ -710,6 +717,12 @@ class agent {
     return text([&](auto **out, auto **err) {
       return mesh_gossip_agent_leaders_json(raw(), scope ? detail::text(*scope) : nullptr,
                                             detail::count(timeout), out, err);
+    });
+  }
+  // Who may be given work, and what was reported of whom.
+  result<std::string> lease_health_json(milliseconds timeout) const {
+    return text([&](auto **out, auto **err) {
+      return mesh_gossip_agent_lease_health_json(raw(), detail::count(timeout), out, err);
     });
   }
   result<std::string> metrics_text(milliseconds timeout) const {

@@ -17,7 +17,7 @@ use crate::text::{self, MeshGossipText};
 ///
 /// # Safety
 /// As the crate's contract says of each of these.
-unsafe fn hand_out<E: Into<Failure>>(
+pub(crate) unsafe fn hand_out<E: Into<Failure>>(
     agent: *const MeshGossipAgent,
     out: *mut *mut MeshGossipText,
     err: *mut *mut MeshGossipError,

@@ -8,7 +8,7 @@ use std::ptr;
 
 use engine::proto::CommandError;
 use engine::settings::SettingsErrors;
-use engine::{AgentError, DocumentError, RenewError, StartError};
+use engine::{AgentError, DocumentError, LeaseError, RenewError, StartError};
 
 use crate::code::{
     MESH_GOSSIP_ERR_ARGUMENT, MESH_GOSSIP_ERR_BUSY, MESH_GOSSIP_ERR_CONFIG,
@@ -132,6 +132,18 @@ impl From<DocumentError> for Failure {
             error @ DocumentError::Unknown(_) => Self::new(MESH_GOSSIP_ERR_NOT_FOUND, error),
             error @ DocumentError::Json(_) => Self::new(MESH_GOSSIP_ERR_REFUSED, error),
         }
+    }
+}
+
+impl From<LeaseError> for Failure {
+    fn from(error: LeaseError) -> Self {
+        let (code, field) = match error {
+            LeaseError::TooManyPeers(_) => (MESH_GOSSIP_ERR_REFUSED, "node_id"),
+            LeaseError::TooManyLeases(_) => (MESH_GOSSIP_ERR_TOO_LARGE, "activeLeases"),
+            LeaseError::TooLongName(_) => (MESH_GOSSIP_ERR_TOO_LARGE, "node_id"),
+            LeaseError::TooLongLease(_) => (MESH_GOSSIP_ERR_TOO_LARGE, "leaseId"),
+        };
+        Self::new(code, error).about(field)
     }
 }
 

@@ -26,6 +26,7 @@ pub mod events;
 mod fork;
 mod guard;
 pub mod layout;
+pub mod leases;
 pub mod log;
 pub mod lookup;
 pub mod metadata;

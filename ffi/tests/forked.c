@@ -28,6 +28,8 @@ static void in_child(const char *file, mesh_gossip_agent *agent, mesh_gossip_opt
   FAILS(FORKED, mesh_gossip_agent_broadcast(agent, 1, id, 16, NULL));
   FAILS(FORKED, mesh_gossip_agent_send_to(agent, id, 1, id, 16, NULL));
   FAILS(FORKED, mesh_gossip_agent_peers_json(agent, 1000, &text, NULL));
+  FAILS(FORKED, mesh_gossip_agent_report_leases(agent, "b", "{}", NULL));
+  FAILS(FORKED, mesh_gossip_agent_lease_health_json(agent, 1000, &text, NULL));
   FAILS(FORKED, mesh_gossip_agent_contacts(agent, 1000, &contacts, NULL));
   FAILS(FORKED, mesh_gossip_snapshot_try_acquire(agent, &newer, NULL));
   CHECK(contacts == NULL && newer == NULL);

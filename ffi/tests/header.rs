@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// In the order of the header.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     "code",
     "abi",
     "error",
@@ -21,6 +21,7 @@ const SOURCES: [&str; 16] = [
     "metadata",
     "renewal",
     "documents",
+    "leases",
     "contacts",
 ];
 

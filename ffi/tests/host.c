@@ -28,6 +28,20 @@ static void take(void *user, uint32_t level, const char *message, const char *fi
   if (strstr(fields, "\"EventId\":1,") != NULL) *(int *)user = level == MESH_GOSSIP_LOG_INFO;
 }
 
+/* Whether the lease health holds this. */
+static int tells(const char *what) {
+  mesh_gossip_text *text = NULL;
+  char copy[4096];
+  size_t len;
+  CHECK(mesh_gossip_agent_lease_health_json(agent, 20000, &text, NULL) == MESH_GOSSIP_OK);
+  len = mesh_gossip_text_len(text);
+  CHECK(len < sizeof copy);
+  memcpy(copy, mesh_gossip_text_data(text), len);
+  copy[len] = '\0';
+  mesh_gossip_text_free(text);
+  return strstr(copy, what) != NULL;
+}
+
 static size_t read_all(const char *path, uint8_t *into, size_t room) {
   FILE *file = fopen(path, "rb");
   size_t len;
@@ -64,6 +78,23 @@ static void describe(void) {
   CHECK(mesh_gossip_snapshot_count(view, MESH_GOSSIP_STATUS_FAILED) == 0);
   CHECK(mesh_gossip_snapshot_chunk_generation(view, 0) != 0);
   mesh_gossip_snapshot_release(view);
+}
+
+/* The document of the leases, of which the host keeps a part. */
+static void leases(void) {
+  mesh_gossip_error *err = NULL;
+  const char *said =
+      "{\"activeAssignments\":2,\"activeLeases\":[{\"sequenceId\":7,\"attempt\":1,\"leaseId\":\"l-7\"}]}";
+  CHECK(mesh_gossip_agent_report_leases(agent, "queue-9", said, NULL) == MESH_GOSSIP_OK);
+  CHECK(tells("\"peerId\":\"queue-9\"") && tells("\"leaseId\":\"l-7\"") && tells("\"activeAssignments\":2"));
+  CHECK(mesh_gossip_agent_report_leases(agent, "queue-9", "{\"activeLeases\":[{\"leaseId\":7}]}",
+                                        &err) == MESH_GOSSIP_ERR_ARGUMENT);
+  CHECK(strcmp(mesh_gossip_error_field(err), "activeLeases[0].leaseId") == 0);
+  mesh_gossip_error_free(err);
+  CHECK(mesh_gossip_agent_report_leases(agent, "", said, NULL) == MESH_GOSSIP_ERR_ARGUMENT);
+  CHECK(tells("\"leaseId\":\"l-7\""));
+  CHECK(mesh_gossip_agent_report_leases(agent, "queue-9", NULL, NULL) == MESH_GOSSIP_OK);
+  CHECK(!tells("queue-9") && tells("\"eligiblePeers\":1"));
 }
 
 static void renew(char **files) {
@@ -103,6 +134,7 @@ int main(int argc, char **argv) {
   CHECK(mesh_gossip_agent_start_with(options, &start, &agent, NULL) == MESH_GOSSIP_OK);
   mesh_gossip_options_free(options);
   describe();
+  leases();
   renew(argv + 2);
   CHECK(mesh_gossip_agent_free(agent) == MESH_GOSSIP_OK);
   CHECK(listening == 1);

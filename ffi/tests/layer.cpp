@@ -89,6 +89,10 @@ static void commands(mg::agent &agent) {
   const auto lost = agent.send_to(mg::member_id(), 7, std::vector<std::uint8_t>{1, 2});
   CHECK(lost.error().code() == mg::code::not_found);
   CHECK(agent.reload() && agent.join({}));
+  CHECK(agent.report_leases("q-1", R"({"pendingReassignments":3})"));
+  CHECK(agent.lease_health_json(5s).value().find("\"q-1\"") != std::string::npos);
+  CHECK(agent.report_leases("q-1", std::nullopt));
+  CHECK(agent.lease_health_json(5s).value().find("\"q-1\"") == std::string::npos);
   CHECK(agent.reload_certificates({}).error().field() == "certificate");
   CHECK(!agent.force_leave(std::string_view("x")) && !agent.add_revocation_lists({"x", 1}));
 }

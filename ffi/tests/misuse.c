@@ -84,6 +84,8 @@ static void nulls_to_what_acts(void) {
   FAILS(ARGUMENT, mesh_gossip_agent_reload_certificates(NULL, id, 16, none, 0, none, 0, NULL, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_peers_json(NULL, 1, &text, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_leaders_json(NULL, NULL, 1, &text, NULL));
+  FAILS(ARGUMENT, mesh_gossip_agent_report_leases(NULL, "b", NULL, NULL));
+  FAILS(ARGUMENT, mesh_gossip_agent_lease_health_json(NULL, 1, &text, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_metrics_text(NULL, 1, &text, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_health(NULL, 1, &health, &err));
   CHECK(err != NULL && strlen(mesh_gossip_error_message(err)) > 0);
@@ -161,6 +163,9 @@ static void not_utf8(const char *file, const mesh_gossip_agent *agent) {
   FAILS(UTF8, mesh_gossip_agent_set_label(agent, "a", bad, NULL));
   FAILS(UTF8, mesh_gossip_agent_set_metadata(agent, bad, NULL));
   FAILS(UTF8, mesh_gossip_agent_leaders_json(agent, bad, 1000, &text, NULL));
+  FAILS(UTF8, mesh_gossip_agent_report_leases(agent, bad, NULL, NULL));
+  FAILS(UTF8, mesh_gossip_agent_report_leases(agent, "b", bad, NULL));
+  FAILS(ARGUMENT, mesh_gossip_agent_report_leases(agent, NULL, "{}", NULL));
   FAILS(UTF8, mesh_gossip_agent_reload_certificates(agent, &byte, 1, none, 0, none, 0, bad, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_join(agent, seeds, 1, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_join(agent, NULL, 1, NULL));
@@ -189,6 +194,7 @@ static void too_long(const mesh_gossip_agent *agent) {
   CHECK(options == NULL);
   text[65536] = '\0';
   FAILS(TOO_LARGE, mesh_gossip_agent_set_label(agent, "a", text, NULL));
+  FAILS(TOO_LARGE, mesh_gossip_agent_report_leases(agent, text, NULL, NULL));
   /* A length that nothing can have is not believed. */
   FAILS(TOO_LARGE, mesh_gossip_agent_broadcast(agent, 1, bytes, (size_t)-1, NULL));
   FAILS(TOO_LARGE, mesh_gossip_agent_force_leave(agent, bytes, (size_t)-1, NULL));
@@ -225,6 +231,7 @@ static void null_outputs(const mesh_gossip_agent *agent) {
   FAILS(ARGUMENT, mesh_gossip_agent_take_events(agent, 1, NULL, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_peers_json(agent, 1000, NULL, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_metrics_text(agent, 1000, NULL, NULL));
+  FAILS(ARGUMENT, mesh_gossip_agent_lease_health_json(agent, 1000, NULL, NULL));
   FAILS(ARGUMENT, mesh_gossip_agent_health(agent, 1000, NULL, NULL));
 }
 
@@ -246,6 +253,8 @@ static void after_a_stop(mesh_gossip_agent *agent) {
   FAILS(STOPPED, mesh_gossip_agent_send_to(agent, id, 1, id, 16, NULL));
   FAILS(STOPPED, mesh_gossip_agent_peers_json(agent, 1000, &text, NULL));
   FAILS(STOPPED, mesh_gossip_agent_metrics_text(agent, 1000, &text, NULL));
+  FAILS(STOPPED, mesh_gossip_agent_report_leases(agent, "b", "{}", NULL));
+  FAILS(STOPPED, mesh_gossip_agent_lease_health_json(agent, 1000, &text, NULL));
   FAILS(STOPPED, mesh_gossip_agent_health(agent, 1000, &health, NULL));
   CHECK(text == NULL && health == 77);
   CHECK(mesh_gossip_agent_node_id(agent)[0] != '\0');

@@ -1,104 +1,75 @@
+// With OMNIRELAY_CONTRACTS defined the options come from OmniRelay's packages, and Settings reads
+// those. A compiler of C# 7 reads a copy: see `compile`.
+#if !OMNIRELAY_CONTRACTS
+#nullable enable
 using System;
 using System.Collections.Generic;
-using System.Globalization;
 
 namespace OmniRelay.Core.Gossip
 {
-    /// <summary>Settings under mesh:gossip. What is null or empty keeps the engine's default.</summary>
+    /// <summary>Settings under mesh:gossip. What is not changed is left to the engine, whose defaults are these.</summary>
     public sealed class MeshGossipOptions
     {
-        public MeshGossipOptions()
-        {
-            Enabled = true;
-            Labels = new Dictionary<string, string>();
-            SeedPeers = new List<string>();
-            Tls = new MeshGossipTlsOptions();
-            Additional = new Dictionary<string, string>();
-        }
+        public const string CurrentSchemaVersion = "v1";
 
-        public bool Enabled { get; set; }
-        public string NodeId { get; set; }
-        public string Role { get; set; }
-        public string ClusterId { get; set; }
-        public string Region { get; set; }
-        public string MeshVersion { get; set; }
-        public bool? Http3Support { get; set; }
-        public string BindAddress { get; set; }
-        public int? Port { get; set; }
-        public string AdvertiseHost { get; set; }
+        public bool Enabled { get; set; } = true;
+        public string NodeId { get; set; } = "mesh-" + Environment.MachineName;
+        public string Role { get; set; } = "worker";
+        public string ClusterId { get; set; } = "local";
+        public string Region { get; set; } = "local";
+        public string MeshVersion { get; set; } = "dev";
+        public bool Http3Support { get; set; } = true;
+        public IDictionary<string, string> Labels { get; init; } = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
+        public string BindAddress { get; set; } = "0.0.0.0";
+        public int Port { get; set; } = 17421;
+        public string? AdvertiseHost { get; set; } = Environment.GetEnvironmentVariable("HOSTNAME") ?? Environment.MachineName;
         public int? AdvertisePort { get; set; }
-        public TimeSpan? Interval { get; set; }
-        public int? Fanout { get; set; }
-        public bool? AdaptiveFanout { get; set; }
-        public TimeSpan? SuspicionInterval { get; set; }
-        public TimeSpan? PingTimeout { get; set; }
-        public int? RetransmitLimit { get; set; }
-        public TimeSpan? MetadataRefreshPeriod { get; set; }
-        public TimeSpan? CertificateReloadInterval { get; set; }
-        public IDictionary<string, string> Labels { get; private set; }
-        public IList<string> SeedPeers { get; private set; }
-        public MeshGossipTlsOptions Tls { get; private set; }
+        public TimeSpan Interval { get; set; } = TimeSpan.FromSeconds(1);
+        public int Fanout { get; set; } = 3;
+        public int FanoutCeiling { get; set; } = 32;
+        public int FanoutFloor { get; set; } = 3;
+        public double FanoutCoefficient { get; set; } = 1.5;
+        public bool AdaptiveFanout { get; set; } = true;
+        public int MaxOutboundPerRound { get; set; } = 20;
+        public int ActiveViewSize { get; set; } = 16;
+        public int PassiveViewSize { get; set; } = 64;
+        public TimeSpan ShuffleInterval { get; set; } = TimeSpan.FromSeconds(2);
+        public int ShuffleSampleSize { get; set; } = 10;
+        public TimeSpan SuspicionInterval { get; set; } = TimeSpan.FromSeconds(5);
+        public TimeSpan PingTimeout { get; set; } = TimeSpan.FromSeconds(2);
+        public int RetransmitLimit { get; set; } = 4;
+        public TimeSpan MetadataRefreshPeriod { get; set; } = TimeSpan.FromSeconds(30);
+        public TimeSpan CertificateReloadInterval { get; set; } = TimeSpan.FromMinutes(5);
+        public IList<string> SeedPeers { get; init; } = new List<string>();
+        public MeshGossipTlsOptions Tls { get; init; } = new MeshGossipTlsOptions();
 
         /// <summary>Other keys of the engine by their path, as "control:port".</summary>
-        public IDictionary<string, string> Additional { get; private set; }
-
-        /// <summary>Every setting that is said, by its key below mesh:gossip.</summary>
-        internal IEnumerable<KeyValuePair<string, string>> Settings()
-        {
-            var all = new List<KeyValuePair<string, string>>();
-            Action<string, object> add = (key, value) =>
-            {
-                if (value is bool) value = (bool)value ? "true" : "false";
-                if (value is TimeSpan) value = ((TimeSpan)value).ToString("c", CultureInfo.InvariantCulture);
-                if (value != null) all.Add(new KeyValuePair<string, string>(key, Convert.ToString(value, CultureInfo.InvariantCulture)));
-            };
-            add("nodeId", NodeId);
-            add("role", Role);
-            add("clusterId", ClusterId);
-            add("region", Region);
-            add("meshVersion", MeshVersion);
-            add("http3Support", Http3Support);
-            add("bindAddress", BindAddress);
-            add("port", Port);
-            add("advertiseHost", AdvertiseHost);
-            add("advertisePort", AdvertisePort);
-            add("interval", Interval);
-            add("fanout", Fanout);
-            add("adaptiveFanout", AdaptiveFanout);
-            add("suspicionInterval", SuspicionInterval);
-            add("pingTimeout", PingTimeout);
-            add("retransmitLimit", RetransmitLimit);
-            add("metadataRefreshPeriod", MetadataRefreshPeriod);
-            add("certificateReloadInterval", CertificateReloadInterval);
-            foreach (var label in Labels) add("labels:" + label.Key, label.Value);
-            if (SeedPeers.Count > 0) add("seedPeers", string.Join(",", SeedPeers));
-            add("tls:certificatePath", Tls.CertificatePath);
-            add("tls:certificateData", Tls.CertificateData);
-            add("tls:certificatePassword", Tls.CertificatePassword);
-            add("tls:keyPath", Tls.KeyPath);
-            add("tls:caPath", Tls.CaPath);
-            add("tls:crlPath", Tls.CrlPath);
-            add("tls:trustDomain", Tls.TrustDomain);
-            add("tls:checkCertificateRevocation", Tls.CheckCertificateRevocation);
-            foreach (var other in Additional) add(other.Key, other.Value);
-            return all;
-        }
+        public IDictionary<string, string> Additional { get; init; } = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
     }
 
+    /// <summary>Certificate and trust. The variables MESH_GOSSIP_CERT_* stand where nothing is said.</summary>
     public sealed class MeshGossipTlsOptions
     {
-        public string CertificatePath { get; set; }
-        public string CertificateData { get; set; }
-        public string CertificatePassword { get; set; }
-        public string KeyPath { get; set; }
-        public string CaPath { get; set; }
-        public string CrlPath { get; set; }
-        public string TrustDomain { get; set; }
-        public bool? CheckCertificateRevocation { get; set; }
+        private static string? Said(string name) { return Environment.GetEnvironmentVariable("MESH_GOSSIP_CERT_" + name); }
 
-        internal bool HasCertificate
-        {
-            get { return !string.IsNullOrEmpty(CertificatePath) || !string.IsNullOrEmpty(CertificateData); }
-        }
+        /// <summary>PKCS#12, or PEM with a key.</summary>
+        public string? CertificatePath { get; set; } = Said("PATH");
+        /// <summary>The same in base64; wins over the path.</summary>
+        public string? CertificateData { get; set; } = Said("DATA");
+        /// <summary>What the secret is called that holds the data.</summary>
+        public string? CertificateDataSecret { get; set; } = Said("DATA_SECRET");
+        public string? CertificatePassword { get; set; } = Said("PASSWORD");
+        public string? CertificatePasswordSecret { get; set; } = Said("PASSWORD_SECRET");
+        /// <summary>The engine refuses true, and nothing sets it by itself.</summary>
+        public bool AllowUntrustedCertificates { get; set; }
+        public bool CheckCertificateRevocation { get; set; } = true;
+        public IList<string> AllowedThumbprints { get; init; } = new List<string>();
+        public TimeSpan? ReloadIntervalOverride { get; set; }
+
+        public string? KeyPath { get; set; }
+        public string? CaPath { get; set; }
+        public string? CrlPath { get; set; }
+        public string? TrustDomain { get; set; }
     }
 }
+#endif

@@ -1,107 +1,97 @@
 using System;
-using System.Collections.Concurrent;
-using System.Collections.Generic;
-using System.Runtime.InteropServices;
 using System.Threading;
+using System.Threading.Tasks;
 
 namespace MeshGossip
 {
-    /// <summary>Whether the library loaded is the one that this assembly was written for.</summary>
-    public static unsafe class Runtime
+    /// <summary>What only a program can say of an agent's start.</summary>
+    public sealed class StartSettings
     {
-        public const uint AbiVersion = 1;
-
-        public static string Version { get { return Call.Text(Native.version_string()); } }
-        public static ulong Features { get { return Native.features(); } }
-
-        /// <summary>Throws when the library's ABI or its records are not what this assembly reads.</summary>
-        public static void Check()
+        public StartSettings()
         {
-            uint found = Native.abi_version();
-            if (found != AbiVersion)
-                throw new MeshGossipException(ErrorCode.Abi, "the library speaks ABI " + found + ", wanted " + AbiVersion, null);
-            Fits("event", Native.events_stride(), sizeof(EventRecord));
-            Fits("member", Native.members_stride(), sizeof(MemberRecord));
-            Fits("label", Native.labels_stride(), sizeof(LabelRecord));
-            Fits("contact", Native.contacts_stride(), sizeof(ContactRecord));
+            EventsCapacity = 1024;
+            LogLevel = LogLevel.Info;
         }
 
-        private static void Fits(string what, UIntPtr stride, int known)
-        {
-            if ((ulong)stride < (ulong)known)
-                throw new MeshGossipException(ErrorCode.Abi, "the library's " + what + " records are too short", what);
-        }
+        /// <summary>So many events wait here and as many in the library, which then tells of what was lost.</summary>
+        public int EventsCapacity { get; set; }
+
+        /// <summary>Takes the lines of the log, in order, on a thread of its own; null: nobody does. What it throws is lost.</summary>
+        public Action<LogEntry> Log { get; set; }
+
+        /// <summary>The least that is told.</summary>
+        public LogLevel LogLevel { get; set; }
     }
 
-    /// <summary>Settings of an agent, checked by the library.</summary>
-    public sealed unsafe class Options : IDisposable
-    {
-        internal readonly OptionsHandle Handle;
-
-        private Options(IntPtr raw) { Handle = new OptionsHandle(raw); }
-
-        public static Options FromJson(string json)
-        {
-            Runtime.Check();
-            IntPtr options, error;
-            fixed (byte* text = Call.Utf8(json, "json"))
-                Call.Check(Native.options_from_json(text, out options, out error), error);
-            return new Options(options);
-        }
-
-        public static Options FromFile(string path)
-        {
-            Runtime.Check();
-            IntPtr options, error;
-            fixed (byte* text = Call.Utf8(path, "path"))
-                Call.Check(Native.options_from_file(text, out options, out error), error);
-            return new Options(options);
-        }
-
-        /// <summary>Sets a key as "fanout" or "tls:caPath"; null takes back.</summary>
-        public Options Set(string key, string value)
-        {
-            IntPtr error;
-            fixed (byte* k = Call.Utf8(key, "key"), v = Call.Utf8(value, "value"))
-                Call.Check(Native.options_set(Handle, k, v, out error), error);
-            return this;
-        }
-
-        public void Dispose() { Handle.Dispose(); }
-    }
-
-    /// <summary>A member of a mesh. Disposing stops it without a goodbye; Leave says one.</summary>
-    public sealed unsafe class Agent : IDisposable
+    /// <summary>A member of a mesh. Disposing stops it without a goodbye; Leave says one. An agent that its program
+    /// forgets is stopped when it is collected.</summary>
+    public sealed partial class Agent : IDisposable
+#if NET7_0_OR_GREATER
+        , IAsyncDisposable
+#endif
     {
         private readonly AgentHandle handle;
         private readonly ViewCache views = new ViewCache();
-        private readonly CancellationTokenSource closing = new CancellationTokenSource();
-        private readonly BlockingCollection<MeshEvent> queue;
-        private readonly Thread pump;
+        private readonly EventQueue queue;
+        private readonly EventPump pump;
         private int disposed;
 
-        private Agent(IntPtr raw, int eventsCapacity)
+        private Agent(AgentHandle handle, int eventsCapacity)
         {
-            handle = new AgentHandle(raw);
+            this.handle = handle;
             NodeId = Call.Text(Native.agent_node_id(handle));
             Address = Call.Text(Native.agent_address(handle));
-            queue = new BlockingCollection<MeshEvent>(eventsCapacity);
-            pump = new Thread(Pump) { IsBackground = true, Name = "mesh-events" };
-            pump.Start();
+            queue = new EventQueue(eventsCapacity);
+            pump = new EventPump(handle, queue);
+#if NET7_0_OR_GREATER
+            Events = new EventReader(this, queue);
+#endif
         }
 
-        /// <summary>Starts an agent; up to <paramref name="eventsCapacity"/> events wait here and as
-        /// many in the library, which then tells of what was lost by one Overflow.</summary>
+        ~Agent()
+        {
+            if (pump != null) pump.Abandon();
+        }
+
         public static Agent Start(Options options, int eventsCapacity = 1024)
         {
+            return Start(options, new StartSettings { EventsCapacity = eventsCapacity });
+        }
+
+        /// <summary>Returns once the ports are bound; joining goes on by itself.</summary>
+        public static unsafe Agent Start(Options options, StartSettings settings)
+        {
             if (options == null) throw new ArgumentNullException("options");
-            if (eventsCapacity < 1) throw new ArgumentOutOfRangeException("eventsCapacity");
-            IntPtr agent, error;
+            if (settings == null) throw new ArgumentNullException("settings");
+            if (settings.EventsCapacity < 1) throw new ArgumentOutOfRangeException("eventsCapacity");
+            if (settings.LogLevel < LogLevel.Error || settings.LogLevel > LogLevel.Trace)
+                throw new ArgumentOutOfRangeException("logLevel");
             StartOptions start;
             Call.Check(Native.start_options_init(&start, (UIntPtr)sizeof(StartOptions)), IntPtr.Zero);
-            start.EventsCapacity = (UIntPtr)eventsCapacity;
-            Call.Check(Native.agent_start_with(options.Handle, &start, out agent, out error), error);
-            return new Agent(agent, eventsCapacity);
+            start.EventsCapacity = (UIntPtr)settings.EventsCapacity;
+            LogSink log = settings.Log == null ? null : new LogSink(settings.Log);
+            AgentHandle handle = null;
+            try
+            {
+                if (log != null)
+                {
+                    start.Log = LogSink.Function;
+                    start.LogUser = log.User;
+                    start.LogLevel = (uint)settings.LogLevel;
+                }
+                IntPtr raw, error;
+                Call.Check(Native.agent_start_with(options.Handle, &start, out raw, out error), error);
+                handle = new AgentHandle(raw, log);
+                log = null;
+                return new Agent(handle, settings.EventsCapacity);
+            }
+            catch
+            {
+                // The library has stopped calling the log once a start has failed, and once an agent is freed.
+                if (handle != null) handle.Dispose();
+                if (log != null) log.Release();
+                throw;
+            }
         }
 
         public string NodeId { get; private set; }
@@ -115,173 +105,33 @@ namespace MeshGossip
             using (var snapshot = new SnapshotHandle(raw)) return views.Read(snapshot);
         }
 
+#if NET7_0_OR_GREATER
+        /// <summary>Events in order, until the agent has ended. Whoever holds the reader keeps the agent running.</summary>
+        public System.Threading.Channels.ChannelReader<MeshEvent> Events { get; private set; }
+#endif
+
         /// <summary>Takes the next event in order; false when none came in time, or none will come.</summary>
         public bool TryTakeEvent(out MeshEvent taken, TimeSpan timeout)
         {
-            return queue.TryTake(out taken, timeout);
+            bool found = queue.TryTake(out taken, timeout);
+            GC.KeepAlive(this);
+            return found;
         }
 
-        public void SetLabel(string key, string value)
+        /// <summary>The next event in order; null when none will come.</summary>
+        public Task<MeshEvent> TakeEventAsync(CancellationToken cancel = default(CancellationToken))
         {
-            IntPtr error;
-            fixed (byte* k = Call.Utf8(key, "key"), v = Call.Utf8(value, "value"))
-                Call.Check(Native.agent_set_label(handle, k, v, out error), error);
+            return queue.TakeAsync(this, cancel);
         }
 
-        public void SetLifecycle(Lifecycle lifecycle)
-        {
-            IntPtr error;
-            Call.Check(Native.agent_set_lifecycle(handle, (uint)lifecycle, out error), error);
-        }
-
-        public void Join(params string[] seeds)
-        {
-            var texts = new GCHandle[seeds.Length];
-            var pointers = new IntPtr[seeds.Length + 1];
-            try
-            {
-                for (int i = 0; i < seeds.Length; i++)
-                {
-                    texts[i] = GCHandle.Alloc(Call.Utf8(seeds[i], "seeds"), GCHandleType.Pinned);
-                    pointers[i] = texts[i].AddrOfPinnedObject();
-                }
-                IntPtr error;
-                fixed (IntPtr* list = pointers)
-                    Call.Check(Native.agent_join(handle, list, (UIntPtr)seeds.Length, out error), error);
-            }
-            finally
-            {
-                foreach (var text in texts) if (text.IsAllocated) text.Free();
-            }
-        }
-
-        public void ForceLeave(byte[] order)
-        {
-            IntPtr error;
-            fixed (byte* data = order)
-                Call.Check(Native.agent_force_leave(handle, data, (UIntPtr)order.Length, out error), error);
-        }
-
-        public void Reload()
-        {
-            IntPtr error;
-            Call.Check(Native.agent_reload(handle, out error), error);
-        }
-
-        public void AddRevocationLists(byte[] lists)
-        {
-            IntPtr error;
-            fixed (byte* data = lists)
-                Call.Check(Native.agent_add_revocation_lists(handle, data, (UIntPtr)lists.Length, out error), error);
-        }
-
-        /// <summary>Puts these in place of certificate, key and trust: PEM, or a PKCS#12 store as the certificate with
-        /// its password. No key where the certificate's content holds it; no trust keeps that in force.</summary>
-        public void ReloadCertificates(byte[] certificate, byte[] key = null, byte[] ca = null, string password = null)
-        {
-            IntPtr error;
-            fixed (byte* c = certificate, k = key, t = ca, p = Call.Utf8(password, "password"))
-                Call.Check(Native.agent_reload_certificates(handle, c, Length(certificate), k, Length(key), t, Length(ca), p, out error), error);
-        }
-
-        /// <summary>Says something else of this member; null leaves what there is, labels stand in place of all.</summary>
-        public void SetMetadata(string region = null, string meshVersion = null, string endpoint = null,
-            bool? http3Support = null, IReadOnlyDictionary<string, string> labels = null)
-        {
-            var parts = new List<string>();
-            if (region != null) parts.Add("\"region\":" + Call.Json(region));
-            if (meshVersion != null) parts.Add("\"meshVersion\":" + Call.Json(meshVersion));
-            if (endpoint != null) parts.Add("\"endpoint\":" + Call.Json(endpoint));
-            if (http3Support != null) parts.Add("\"http3Support\":" + (http3Support.Value ? "true" : "false"));
-            if (labels != null)
-            {
-                var pairs = new List<string>();
-                foreach (var label in labels) pairs.Add(Call.Json(label.Key) + ":" + Call.Json(label.Value));
-                parts.Add("\"labels\":{" + string.Join(",", pairs) + "}");
-            }
-            IntPtr error;
-            fixed (byte* json = Call.Utf8("{" + string.Join(",", parts) + "}", "json"))
-                Call.Check(Native.agent_set_metadata(handle, json, out error), error);
-        }
-
-        /// <summary>In place of what this member said before under the same topic and key, where that is on its way.</summary>
-        public void BroadcastLatest(ushort topic, ulong key, byte[] content)
-        {
-            IntPtr error;
-            fixed (byte* data = content)
-                Call.Check(Native.agent_broadcast_latest(handle, topic, key, data, Length(content), out error), error);
-        }
-
-        public void Broadcast(ushort topic, byte[] content)
-        {
-            IntPtr error;
-            fixed (byte* data = content)
-                Call.Check(Native.agent_broadcast(handle, topic, data, (UIntPtr)content.Length, out error), error);
-        }
-
-        public void SendTo(MemberId id, ushort topic, byte[] content)
-        {
-            IntPtr error;
-            fixed (byte* to = id.ToBytes(), data = content)
-                Call.Check(Native.agent_send_to(handle, to, topic, data, (UIntPtr)content.Length, out error), error);
-        }
-
-        public string PeersJson(TimeSpan timeout)
-        {
-            IntPtr text, error;
-            Call.Check(Native.agent_peers_json(handle, Ms(timeout), out text, out error), error);
-            return Call.Take(text);
-        }
-
-        /// <summary>Leaders of a scope, or of all for null.</summary>
-        public string LeadersJson(string scope, TimeSpan timeout)
-        {
-            IntPtr text, error;
-            fixed (byte* s = Call.Utf8(scope, "scope"))
-                Call.Check(Native.agent_leaders_json(handle, s, Ms(timeout), out text, out error), error);
-            return Call.Take(text);
-        }
-
-        public string MetricsText(TimeSpan timeout)
-        {
-            IntPtr text, error;
-            Call.Check(Native.agent_metrics_text(handle, Ms(timeout), out text, out error), error);
-            return Call.Take(text);
-        }
-
-        public Health Health(TimeSpan timeout)
-        {
-            uint health;
-            IntPtr error;
-            Call.Check(Native.agent_health(handle, Ms(timeout), out health, out error), error);
-            return (Health)health;
-        }
-
-        /// <summary>Our own exchanges with others, by member: of those with whom there were any.</summary>
-        public IReadOnlyDictionary<MemberId, Contact> Contacts(TimeSpan timeout)
-        {
-            IntPtr contacts, error;
-            Call.Check(Native.agent_contacts(handle, Ms(timeout), out contacts, out error), error);
-            try
-            {
-                var found = new Dictionary<MemberId, Contact>();
-                ulong count = (ulong)Native.contacts_len(contacts);
-                for (ulong i = 0; i < count; i++)
-                {
-                    var record = (ContactRecord*)Native.contacts_at(contacts, (UIntPtr)i);
-                    double? rtt = record->RttUs == 0 ? (double?)null : record->RttUs / 1000.0;
-                    found[new MemberId(record->Id)] = new Contact(Time.FromUnixMs(record->LastUnixMs), rtt);
-                }
-                return found;
-            }
-            finally { Native.contacts_free(contacts); }
-        }
-
+        /// <summary>Says goodbye and waits until enough members know.</summary>
         public void Leave(TimeSpan timeout)
         {
             IntPtr error;
             Call.Check(Native.agent_leave(handle, Ms(timeout), out error), error);
         }
+
+        public Task LeaveAsync(TimeSpan timeout) { return Task.Run(() => Leave(timeout)); }
 
         /// <summary>Stops without a goodbye; again, it does nothing. Events can still be taken.</summary>
         public void Stop()
@@ -293,55 +143,19 @@ namespace MeshGossip
         public void Dispose()
         {
             if (Interlocked.Exchange(ref disposed, 1) != 0) return;
-            closing.Cancel();
+            GC.SuppressFinalize(this);
             IntPtr error;
             if (Native.agent_stop(handle, out error) != 0) Native.error_free(error);
-            if (Thread.CurrentThread != pump) pump.Join();
+            pump.Close();
             handle.Dispose();
         }
 
-        // A full queue makes this thread wait, so that events are lost in one place only: the
-        // library's queue, which counts them. Ended is the last event of all and ends the thread.
-        private void Pump()
-        {
-            bool held = false;
-            try
-            {
-                handle.DangerousAddRef(ref held);
-                var descriptor = new PollDescriptor { Descriptor = Native.agent_events_fd(handle), Wanted = 1 };
-                bool ended = descriptor.Descriptor < 0;
-                while (!ended && !closing.IsCancellationRequested)
-                {
-                    // The time bounds how long a defect that says no Ended can hold up Dispose.
-                    if (Native.poll(&descriptor, (UIntPtr)1, 500) > 0) ended = TakeBatch();
-                }
-            }
-            catch (OperationCanceledException) { }
-            catch (MeshGossipException) { }
-            finally
-            {
-                queue.CompleteAdding();
-                if (held) handle.DangerousRelease();
-            }
-        }
-
-        private bool TakeBatch()
-        {
-            IntPtr batch, error;
-            Call.Check(Native.agent_take_events(handle, (UIntPtr)64, out batch, out error), error);
-            try
-            {
-                ulong count = (ulong)Native.events_len(batch);
-                for (ulong i = 0; i < count; i++)
-                {
-                    var next = new MeshEvent((EventRecord*)Native.events_at(batch, (UIntPtr)i));
-                    queue.Add(next, closing.Token);
-                    if (next.Kind == EventKind.Ended) return true;
-                }
-                return false;
-            }
-            finally { Native.events_free(batch); }
-        }
+        // Stopping waits for threads of the library: not on the thread of who awaits it.
+#if NET7_0_OR_GREATER
+        public ValueTask DisposeAsync() { return new ValueTask(Task.Run(new Action(Dispose))); }
+#else
+        public Task DisposeAsync() { return Task.Run(new Action(Dispose)); }
+#endif
 
         private static UIntPtr Length(byte[] content) { return content == null ? UIntPtr.Zero : (UIntPtr)content.Length; }
 
@@ -351,7 +165,4 @@ namespace MeshGossip
             return (ulong)timeout.TotalMilliseconds;
         }
     }
-
-    [Flags]
-    public enum Health { None = 0, Joined = 1, Ready = 2, Draining = 4 }
 }

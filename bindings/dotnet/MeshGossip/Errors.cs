@@ -40,18 +40,28 @@ namespace MeshGossip
             throw new MeshGossipException(code, message, field);
         }
 
-        /// <summary>NUL-terminated UTF-8; null for null. A NUL within would cut the text short.</summary>
+        // Encoding.UTF8 puts a replacement for half of a surrogate pair, and says nothing.
+        private static readonly UTF8Encoding strict = new UTF8Encoding(false, true);
+
+        /// <summary>NUL-terminated UTF-8; null for null.</summary>
         internal static byte[] Utf8(string text, string field)
         {
             if (text == null) return null;
-            if (text.IndexOf('\0') >= 0)
-                throw new MeshGossipException(ErrorCode.Argument, field + " holds a zero character", field);
-            return Encoding.UTF8.GetBytes(text + "\0");
+            Judge(text, field);
+            return strict.GetBytes(text + "\0");
+        }
+
+        /// <summary>The same of what may not be null.</summary>
+        internal static byte[] Needed(string text, string field)
+        {
+            if (text == null) throw new ArgumentNullException(field);
+            return Utf8(text, field);
         }
 
         /// <summary>A JSON string.</summary>
-        internal static string Json(string text)
+        internal static string Json(string text, string field)
         {
+            Judge(text, field);
             var json = new StringBuilder("\"");
             foreach (char c in text)
             {
@@ -60,6 +70,18 @@ namespace MeshGossip
                 else json.Append(c);
             }
             return json.Append('"').ToString();
+        }
+
+        // What would reach the mesh as something else is refused: a zero would cut the text short.
+        private static void Judge(string text, string field)
+        {
+            if (text.IndexOf('\0') >= 0)
+                throw new MeshGossipException(ErrorCode.Argument, field + " holds a zero character", field);
+            try { strict.GetByteCount(text); }
+            catch (EncoderFallbackException)
+            {
+                throw new MeshGossipException(ErrorCode.Utf8, field + " holds half of a surrogate pair, which is no UTF-8", field);
+            }
         }
 
         internal static string Text(IntPtr text)

@@ -20,6 +20,10 @@ namespace MeshGossip
         internal IntPtr Wake;
         internal IntPtr WakeUser;
         internal UIntPtr EventsCapacity;
+        internal IntPtr Log;
+        internal IntPtr LogUser;
+        internal uint LogLevel;
+        internal uint Reserved;
     }
 
     [StructLayout(LayoutKind.Sequential)]
@@ -95,9 +99,23 @@ namespace MeshGossip
     /// <summary>An agent. A call holds a reference, so that free never runs beside it.</summary>
     internal sealed class AgentHandle : SafeHandle
     {
-        internal AgentHandle(IntPtr raw) : base(IntPtr.Zero, true) { SetHandle(raw); }
+        private readonly LogSink log;
+
+        internal AgentHandle(IntPtr raw, LogSink log) : base(IntPtr.Zero, true)
+        {
+            this.log = log;
+            SetHandle(raw);
+        }
+
         public override bool IsInvalid { get { return handle == IntPtr.Zero; } }
-        protected override bool ReleaseHandle() { return Native.agent_free(handle) == 0; }
+
+        protected override bool ReleaseHandle()
+        {
+            // An agent that was not freed may still call its log.
+            if (Native.agent_free(handle) != 0) return false;
+            if (log != null) log.Release();
+            return true;
+        }
     }
 
     internal sealed class OptionsHandle : SafeHandle

@@ -9,7 +9,7 @@ namespace MeshGossip
     {
         internal const string Library = "mesh_gossip";
 
-#if NET7_0_OR_GREATER
+#if NET7_0_OR_GREATER && !CSHARP_7
         [LibraryImport("libc", EntryPoint = "poll", SetLastError = true)]
         internal static partial int poll(PollDescriptor* descriptors, UIntPtr count, int timeoutMs);
 
@@ -184,6 +184,12 @@ namespace MeshGossip
 
         [LibraryImport(Library, EntryPoint = "mesh_gossip_agent_metrics_text")]
         internal static partial int agent_metrics_text(AgentHandle agent, ulong timeoutMs, out IntPtr text, out IntPtr err);
+
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_agent_report_leases")]
+        internal static partial int agent_report_leases(AgentHandle agent, byte* nodeId, byte* json, out IntPtr err);
+
+        [LibraryImport(Library, EntryPoint = "mesh_gossip_agent_lease_health_json")]
+        internal static partial int agent_lease_health_json(AgentHandle agent, ulong timeoutMs, out IntPtr text, out IntPtr err);
 
         [LibraryImport(Library, EntryPoint = "mesh_gossip_agent_health")]
         internal static partial int agent_health(AgentHandle agent, ulong timeoutMs, out uint health, out IntPtr err);
@@ -362,6 +368,12 @@ namespace MeshGossip
 
         [DllImport(Library, EntryPoint = "mesh_gossip_agent_metrics_text")]
         internal static extern int agent_metrics_text(AgentHandle agent, ulong timeoutMs, out IntPtr text, out IntPtr err);
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_agent_report_leases")]
+        internal static extern int agent_report_leases(AgentHandle agent, byte* nodeId, byte* json, out IntPtr err);
+
+        [DllImport(Library, EntryPoint = "mesh_gossip_agent_lease_health_json")]
+        internal static extern int agent_lease_health_json(AgentHandle agent, ulong timeoutMs, out IntPtr text, out IntPtr err);
 
         [DllImport(Library, EntryPoint = "mesh_gossip_agent_health")]
         internal static extern int agent_health(AgentHandle agent, ulong timeoutMs, out uint health, out IntPtr err);

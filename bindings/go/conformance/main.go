@@ -274,11 +274,15 @@ func act(with []string) (words, error) {
 	return document(agent, with)
 }
 
+// What the marks of bad text stand for: half of a surrogate pair, as three bytes that are no UTF-8,
+// and a zero.
+var marks = strings.NewReplacer("<half>", "\xed\xa0\x80", "<zero>", "\x00")
+
 func main() {
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		told, err := act(strings.Split(lines.Text(), "\t"))
+		told, err := act(strings.Split(marks.Replace(lines.Text()), "\t"))
 		var failed *meshgossip.Error
 		switch {
 		case err == nil:

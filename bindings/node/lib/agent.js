@@ -3,7 +3,7 @@
 
 const native = require('./native.js');
 const { EventQueue } = require('./events.js');
-const { MeshGossipError, STOPPED, valueOf } = require('./error.js');
+const { ARGUMENT, MeshGossipError, STOPPED, UTF8, valueOf } = require('./error.js');
 const { SnapshotCache, lifecycles } = require('./records.js');
 
 const { kinds } = native;
@@ -18,15 +18,34 @@ function startArguments(options) {
   const json = typeof config === 'string' ? config : JSON.stringify(config);
   const pairs = Object.entries(settings).map(([key, value]) => [key, String(value)]);
   const texts = [configFile === undefined ? json : String(configFile), ...pairs.flat()];
-  // A zero would end the text for C, and what stands behind it would be lost without a word.
-  for (const text of texts) textOf(text);
+  textOf(texts[0], configFile === undefined ? 'config' : 'configFile');
+  for (const [key, value] of pairs) {
+    textOf(key, 'settings');
+    textOf(value, key);
+  }
   return [configFile !== undefined, texts, eventsCapacity];
 }
 
-function textOf(text) {
-  if (typeof text !== 'string') throw new TypeError('a string is expected');
-  if (text.includes('\0')) throw new TypeError('a string without a zero character is expected');
+/** Refuses what would reach the mesh as something else: a zero would cut the text short for C, and
+ * half of a surrogate pair would become a replacement character. */
+function textOf(text, field) {
+  if (typeof text !== 'string') throw new TypeError(`${field}: a string is expected`);
+  if (text.includes('\0')) throw new MeshGossipError(ARGUMENT, `${field} holds a zero character`, field);
+  if (/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.test(text)) {
+    throw new MeshGossipError(UTF8, `${field} holds half of a surrogate pair, which is no UTF-8`, field);
+  }
   return text;
+}
+
+/** The same of every text within, which JSON would escape. */
+function judge(value, field) {
+  if (typeof value === 'string') textOf(value, field);
+  if (value === null || typeof value !== 'object') return value;
+  for (const [key, inner] of Object.entries(value)) {
+    textOf(key, field);
+    judge(inner, field);
+  }
+  return value;
 }
 
 function bytesOf(data) {
@@ -101,7 +120,8 @@ class Agent {
   }
 
   async setLabel(key, value) {
-    await this.#inOrder(kinds.setLabel, [textOf(key), value === null ? null : textOf(value)]);
+    const said = value === null ? null : textOf(value, 'value');
+    await this.#inOrder(kinds.setLabel, [textOf(key, 'key'), said]);
   }
 
   async setLifecycle(lifecycle) {
@@ -123,7 +143,7 @@ class Agent {
   }
 
   async join(seeds) {
-    await this.#inOrder(kinds.join, Array.from(seeds, textOf));
+    await this.#inOrder(kinds.join, Array.from(seeds, (seed) => textOf(seed, 'seeds')));
   }
 
   async forceLeave(order) {
@@ -142,14 +162,21 @@ class Agent {
   async reloadCertificates({ certificate, key = '', ca = '', password = null }) {
     const parts = [certificate, key, ca].map(bytesOf);
     const texts = [parts[0].length, parts[1].length].map(String);
-    const secret = password === null ? null : textOf(password);
+    const secret = password === null ? null : textOf(password, 'password');
     const all = new Uint8Array(Buffer.concat(parts));
     await this.#inOrder(kinds.reloadCertificates, [...texts, secret], 0, all);
   }
 
   /** Says something else of this member; what is missing stays. */
   async setMetadata(metadata) {
-    await this.#inOrder(kinds.setMetadata, [textOf(JSON.stringify(metadata))]);
+    for (const [key, value] of Object.entries(metadata)) judge(value, key);
+    await this.#inOrder(kinds.setMetadata, [textOf(JSON.stringify(metadata), 'metadata')]);
+  }
+
+  /** What the host knows of the work of a peer, in place of what it told before; null forgets it. */
+  async reportLeases(nodeId, report) {
+    const said = report === null ? null : JSON.stringify(judge(report, 'report'));
+    await this.#inOrder(kinds.reportLeases, [textOf(nodeId, 'nodeId'), said]);
   }
 
   async broadcastLatest(topic, key, data) {
@@ -171,8 +198,12 @@ class Agent {
   }
 
   async leaders(scope = null, timeoutMs = DOCUMENT_TIMEOUT_MS) {
-    const name = scope === null ? null : textOf(scope);
+    const name = scope === null ? null : textOf(scope, 'scope');
     return JSON.parse(await this.#call(kinds.leaders, [name], timeoutMs));
+  }
+
+  async leaseHealth(timeoutMs = DOCUMENT_TIMEOUT_MS) {
+    return JSON.parse(await this.#call(kinds.leaseHealth, NO_TEXTS, timeoutMs));
   }
 
   metrics(timeoutMs = DOCUMENT_TIMEOUT_MS) {

@@ -6,6 +6,8 @@ const names = [
   'ERR_IO', 'ERR_STOPPED', 'ERR_TIMEOUT', 'ERR_BUSY', 'ERR_NOT_FOUND', 'ERR_REFUSED',
   'ERR_REENTRANT', 'ERR_FORKED', 'ERR_PANIC', 'ERR_POISONED', 'ERR_STRUCT_SIZE', 'ERR_DISABLED',
 ];
+const ARGUMENT = names.indexOf('ERR_ARGUMENT');
+const UTF8 = names.indexOf('ERR_UTF8');
 const STOPPED = names.indexOf('ERR_STOPPED');
 
 class MeshGossipError extends Error {
@@ -25,4 +27,4 @@ function valueOf(outcome) {
   return outcome.value;
 }
 
-module.exports = { MeshGossipError, STOPPED, valueOf };
+module.exports = { ARGUMENT, MeshGossipError, STOPPED, UTF8, valueOf };

@@ -88,6 +88,14 @@ static mesh_gossip_result run_contacts(work *work, mesh_gossip_error **err) {
   return mesh_gossip_agent_contacts(work->agent->raw, work->number, &work->contacts, err);
 }
 
+static mesh_gossip_result run_report_leases(work *work, mesh_gossip_error **err) {
+  return mesh_gossip_agent_report_leases(work->agent->raw, work->texts[0], work->texts[1], err);
+}
+
+static mesh_gossip_result run_lease_health(work *work, mesh_gossip_error **err) {
+  return mesh_gossip_agent_lease_health_json(work->agent->raw, work->number, &work->text, err);
+}
+
 static mesh_gossip_result run_set_metadata(work *work, mesh_gossip_error **err) {
   return mesh_gossip_agent_set_metadata(work->agent->raw, work->texts[0], err);
 }
@@ -134,6 +142,8 @@ static const kind kinds[] = {
     {"health", run_health, 0, false, false},
     {"contacts", run_contacts, 0, false, false},
     {"setMetadata", run_set_metadata, 1, false, false},
+    {"reportLeases", run_report_leases, 2, false, false},
+    {"leaseHealth", run_lease_health, 0, false, false},
     {"broadcastLatest", run_broadcast_latest, 1, true, false},
     {"reloadCertificates", run_reload_certificates, 3, true, false},
 };

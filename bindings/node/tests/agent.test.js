@@ -61,7 +61,9 @@ test('bad options tell code and field', limits, async () => {
   await assert.rejects(Agent.start(mesh.options('bad-3', { enabled: false })), { code: 'MESH_GOSSIP_ERR_DISABLED' });
   await assert.rejects(Agent.start({ configFile: '/nowhere/mesh.json' }), MeshGossipError);
   await assert.rejects(Agent.start({}), TypeError);
-  await assert.rejects(Agent.start({ config: '{}', settings: { region: 'a\0b' } }), TypeError);
+  await assert.rejects(Agent.start({ config: '{}', settings: { region: 'a\0b' } }), {
+    code: 'MESH_GOSSIP_ERR_ARGUMENT', field: 'region',
+  });
 });
 
 test('a port that is taken is an error of the system', limits, async () => {
@@ -158,7 +160,7 @@ test('one reader at a time; who stops reading loses nothing; a signal ends the w
 test('wrong arguments are refused before anything is done', limits, async () => {
   const agent = await mesh.start('wrong');
   await assert.rejects(agent.setLabel(1, 'b'), TypeError);
-  await assert.rejects(agent.setLabel('a', 'b\0c'), TypeError);
+  await assert.rejects(agent.setLabel('a', 'b\0c'), { code: 'MESH_GOSSIP_ERR_ARGUMENT', field: 'value' });
   await assert.rejects(agent.sendTo('xyz', 1, 'x'), TypeError);
   await assert.rejects(agent.broadcast(65_536, 'x'), RangeError);
   await assert.rejects(agent.health(-1), RangeError);
@@ -215,4 +217,43 @@ test('a worker may be terminated while its agent runs', limits, () => {
     console.log(agent.address === address);
     await agent.close();`);
   assert.deepEqual([status, stdout, stderr], [0, 'true\n', '']);
+});
+
+test('text that is no UTF-8, or holds a zero, is refused by its field', limits, async () => {
+  const agent = await mesh.start('text');
+  const refused = async (field, act) => {
+    for (const bad of ['a\ud800', '\udc00b', '\ud800x', '\udc00\ud800']) {
+      await assert.rejects(act(bad), { name: 'MeshGossipError', code: 'MESH_GOSSIP_ERR_UTF8', field });
+    }
+    await assert.rejects(act('a\0b'), { name: 'MeshGossipError', code: 'MESH_GOSSIP_ERR_ARGUMENT', field });
+  };
+  await refused('config', (text) => check({ config: text }));
+  await refused('configFile', (text) => check({ configFile: text }));
+  await refused('region', (text) => check({ config: '{}', settings: { region: text } }));
+  await refused('settings', (text) => check({ config: '{}', settings: { [text]: 1 } }));
+  await refused('key', (text) => agent.setLabel(text, 'v'));
+  await refused('value', (text) => agent.setLabel('k', text));
+  await refused('seeds', (text) => agent.join([text]));
+  await refused('scope', (text) => agent.leaders(text));
+  await refused('password', (text) => agent.reloadCertificates({ certificate: 'x', password: text }));
+  await refused('region', (text) => agent.setMetadata({ region: text }));
+  await refused('labels', (text) => agent.setMetadata({ labels: { [text]: 'v' } }));
+  await refused('labels', (text) => agent.setMetadata({ labels: { k: text } }));
+  await refused('nodeId', (text) => agent.reportLeases(text, null));
+  await agent.setLabel('face', '\u{1f600}');
+  assert.equal(agent.snapshot().local.labels.face, '\u{1f600}');
+  await agent.close();
+});
+
+test('leases are reported and shown', limits, async () => {
+  const agent = await mesh.start('leases');
+  const activeLeases = [{ sequenceId: -7, attempt: 1, leaseId: 'l' }];
+  await agent.reportLeases('queue-9', { pendingReassignments: 2, activeLeases });
+  const { peers, summary } = await agent.leaseHealth();
+  const told = peers.find(({ peerId }) => peerId === 'queue-9');
+  assert.deepEqual([told.activeLeases, told.pendingReassignments, summary.pendingReassignments], [activeLeases, 2, 2]);
+  await assert.rejects(agent.reportLeases('queue-9', { activeLeases: [{}] }), { field: 'activeLeases[0].sequenceId' });
+  await agent.reportLeases('queue-9', null);
+  assert.ok((await agent.leaseHealth()).peers.every(({ peerId }) => peerId !== 'queue-9'));
+  await agent.close();
 });

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from mesh_gossip import (
-    Agent, ArgumentError, Ended, ErrorCode, ForkedError, Lifecycle, NotFoundError, Status,
-    StoppedError,
+    Agent, ArgumentError, Ended, ErrorCode, ForkedError, Lifecycle, MeshGossipError, NotFoundError,
+    Status, StoppedError,
 )
 from mesh_gossip._abi import ffi
 from mesh_gossip._library import lib
@@ -149,3 +149,36 @@ def test_a_forked_child_is_refused(mesh):
             os._exit(0 if refused == 6 else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert not agent.closed and len(agent.snapshot()) == 1
+
+
+@pytest.mark.parametrize(("bad", "code"), [("a\ud800", ErrorCode.UTF8), ("a\0b", ErrorCode.ARGUMENT)])
+def test_bad_text_is_refused_by_its_field(mesh, bad, code):
+    agent = mesh.start("node-1")
+    for field, act in (
+        ("key", lambda: agent.set_label(bad, "v")),
+        ("value", lambda: agent.set_label("k", bad)),
+        ("seeds", lambda: agent.join([bad])),
+        ("scope", lambda: agent.leaders(bad)),
+        ("region", lambda: agent.set_metadata(region=bad)),
+        ("labels", lambda: agent.set_metadata(labels={bad: "v"})),
+        ("labels", lambda: agent.set_metadata(labels={"k": bad})),
+        ("node_id", lambda: agent.report_leases(bad, None)),
+    ):
+        with pytest.raises(MeshGossipError) as refused:
+            act()
+        assert (refused.value.code, refused.value.field) == (code, field)
+    agent.set_label("face", "\U0001f600")
+    assert agent.snapshot().local.labels == {"face": "\U0001f600"}
+
+
+def test_leases_are_reported_and_shown(mesh):
+    agent = mesh.start("node-1")
+    leases = [{"sequenceId": -7, "attempt": 1, "leaseId": "l"}]
+    agent.report_leases("queue-9", {"pendingReassignments": 2, "activeLeases": leases})
+    told = {peer["peerId"]: peer for peer in agent.lease_health()["peers"]}
+    assert told["queue-9"]["activeLeases"] == leases and told["node-1"]["isHealthy"]
+    with pytest.raises(ArgumentError) as refused:
+        agent.report_leases("queue-9", {"activeLeases": [{}]})
+    assert refused.value.field == "activeLeases[0].sequenceId"
+    agent.report_leases("queue-9", None)
+    assert [peer["peerId"] for peer in agent.lease_health()["peers"]] == ["node-1"]

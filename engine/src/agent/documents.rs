@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Agent;
 use crate::control::Site;
 use crate::control::leaders::leaders_document;
+use crate::control::leases::lease_document;
 use crate::control::peers::peers_document;
 use crate::control::selection::{Page, Selection};
 use crate::error::AgentError;
@@ -88,6 +89,15 @@ impl Agent {
         let inspection = self.inspect(timeout)?;
         let document = leaders_document(&self.view().view, scope, inspection.wall);
         json(&document.map_err(|unknown| DocumentError::Unknown(unknown.to_string()))?)
+    }
+
+    /// What `GET /control/lease-health` answers, with what [`Agent::report_leases`] was told.
+    ///
+    /// # Errors
+    /// As for [`Agent::peers_json`].
+    pub fn lease_health_json(&self, timeout: Duration) -> Result<String, DocumentError> {
+        let inspection = self.inspect(timeout)?;
+        json(&lease_document(&self.view().view, &inspection, &self.leases))
     }
 
     /// How the agent is: its shard answers, or this is an error.

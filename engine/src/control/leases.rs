@@ -18,6 +18,8 @@ use crate::wall::{Moment, rfc3339};
 /// Peers with leases, and leases of one, at most.
 const MOST_PEERS: usize = 100_000;
 const MOST_LEASES: usize = 10_000;
+/// Longest name of a peer or a lease, bytes: the report is kept until the host says otherwise.
+const LONGEST_NAME: usize = 1_024;
 
 /// One lease, in the words of the host's queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,6 +51,10 @@ pub enum LeaseError {
     TooManyPeers(usize),
     /// More leases of one peer than this.
     TooManyLeases(usize),
+    /// The peer's name is longer than this.
+    TooLongName(usize),
+    /// A lease's id is longer than this.
+    TooLongLease(usize),
 }
 
 impl fmt::Display for LeaseError {
@@ -56,6 +62,8 @@ impl fmt::Display for LeaseError {
         match self {
             Self::TooManyPeers(most) => write!(f, "{most} peers have reports, which is the limit"),
             Self::TooManyLeases(most) => write!(f, "a report holds {most} leases at most"),
+            Self::TooLongName(most) => write!(f, "a peer's name has {most} bytes at most"),
+            Self::TooLongLease(most) => write!(f, "a lease's id has {most} bytes at most"),
         }
     }
 }
@@ -71,6 +79,12 @@ impl Leases {
     pub(crate) fn report(&self, node_id: &str, report: LeaseReport) -> Result<(), LeaseError> {
         if report.active_leases.len() > MOST_LEASES {
             return Err(LeaseError::TooManyLeases(MOST_LEASES));
+        }
+        if node_id.len() > LONGEST_NAME {
+            return Err(LeaseError::TooLongName(LONGEST_NAME));
+        }
+        if report.active_leases.iter().any(|lease| lease.lease_id.len() > LONGEST_NAME) {
+            return Err(LeaseError::TooLongLease(LONGEST_NAME));
         }
         let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if report == LeaseReport::default() {
@@ -91,7 +105,7 @@ impl Leases {
 
 /// The whole answer.
 #[derive(Debug, Serialize)]
-pub(super) struct LeaseDocument {
+pub(crate) struct LeaseDocument {
     peers: Vec<LeasePeer>,
     summary: Summary,
 }
@@ -123,7 +137,7 @@ struct Summary {
 }
 
 /// The document for `view` and the host's reports. A peer that only the host knows is unhealthy.
-pub(super) fn lease_document(
+pub(crate) fn lease_document(
     view: &View,
     inspection: &Inspection,
     leases: &Leases,
@@ -213,6 +227,11 @@ mod tests {
             leases.report(&number.to_string(), of(1)).unwrap();
         }
         assert_eq!(leases.report("a", of(1)), Err(LeaseError::TooManyPeers(MOST_PEERS)));
+        let long = "l".repeat(LONGEST_NAME + 1);
+        assert_eq!(leases.report(&long, of(1)), Err(LeaseError::TooLongName(LONGEST_NAME)));
+        let mut report = of(2);
+        report.active_leases[1].lease_id = long;
+        assert_eq!(leases.report("7", report), Err(LeaseError::TooLongLease(LONGEST_NAME)));
         leases.report("7", of(2)).unwrap();
         leases.report("7", LeaseReport::default()).unwrap();
         assert_eq!(leases.report("a", of(1)), Ok(()));

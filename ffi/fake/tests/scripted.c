@@ -118,6 +118,24 @@ static void tells(void) {
   mesh_gossip_snapshot_release(view);
 }
 
+static int shows(const mesh_gossip_agent *agent, const char *what) {
+  mesh_gossip_text *text = NULL;
+  int found;
+  CHECK(mesh_gossip_agent_lease_health_json(agent, 1, &text, NULL) == MESH_GOSSIP_OK);
+  found = strstr((const char *)mesh_gossip_text_data(text), what) != NULL;
+  mesh_gossip_text_free(text);
+  return found;
+}
+
+static void leases(void) {
+  mesh_gossip_agent *none = NULL, *agent = start("members=2", &none);
+  CHECK(mesh_gossip_agent_report_leases(agent, "q-1", "{}", NULL) == MESH_GOSSIP_OK && shows(agent, "q-1"));
+  CHECK(mesh_gossip_agent_report_leases(agent, "q-2", "[]", NULL) == MESH_GOSSIP_ERR_ARGUMENT);
+  CHECK(mesh_gossip_agent_report_leases(agent, NULL, "{}", NULL) == MESH_GOSSIP_ERR_ARGUMENT);
+  CHECK(mesh_gossip_agent_report_leases(agent, "q-1", NULL, NULL) == MESH_GOSSIP_OK && !shows(agent, "q-1"));
+  CHECK(mesh_gossip_agent_free(agent) == MESH_GOSSIP_OK);
+}
+
 static void fails(void) {
   mesh_gossip_error *err = NULL;
   mesh_gossip_agent *none = NULL, *agent = start("fail=agent_reload:6:tls:out of date", &none);
@@ -132,7 +150,7 @@ static void fails(void) {
 int main(int argc, char **argv) {
   if (argc == 1) {
     CHECK(mesh_gossip_members_stride() == sizeof(mesh_gossip_member));
-    walks(), tells(), fails();
+    walks(), tells(), leases(), fails();
     /* Once more, in a process that finds longer records. */
     CHECK(setenv("MESH_GOSSIP_FAKE", "longer=16", 1) == 0);
     execl("/proc/self/exe", argv[0], "longer", (char *)NULL);

@@ -154,8 +154,20 @@ class Agent:
             "region": region, "meshVersion": mesh_version, "endpoint": endpoint,
             "http3Support": http3, "labels": None if labels is None else dict(labels),
         }  # fmt: skip
+        # JSON would escape what no member may read; here it has a name.
+        texts = {"region": region, "mesh_version": mesh_version, "endpoint": endpoint}
+        for name, written in texts.items():
+            text(written or "", name)
+        for key, value in (labels or {}).items():
+            text(key + value, "labels")
         said = json.dumps({key: value for key, value in wanted.items() if value is not None})
         self._call(lib.mesh_gossip_agent_set_metadata, text(said, "json"))
+
+    def report_leases(self, node_id: str, report: Mapping[str, Any] | None) -> None:
+        """Tells what the host knows of the work of a peer, in place of what it told before: any of
+        `activeAssignments`, `pendingReassignments` and `activeLeases`; None forgets it."""
+        written = ffi.NULL if report is None else text(json.dumps(report), "report")
+        self._call(lib.mesh_gossip_agent_report_leases, text(node_id, "node_id"), written)
 
     def set_lifecycle(self, lifecycle: Lifecycle) -> None:
         """Publishes a lifecycle; `LEAVING` is refused, since it is said by `leave`."""
@@ -251,6 +263,13 @@ class Agent:
         """The same as text."""
         named = ffi.NULL if scope is None else text(scope, "scope")
         return self._document(lib.mesh_gossip_agent_leaders_json, named, milliseconds(timeout))
+
+    def lease_health(self, timeout: Timeout = 5.0) -> dict[str, Any]:
+        """What `GET /control/lease-health` answers: who may be given work, and what was reported of
+        whom."""
+        said = self._document(lib.mesh_gossip_agent_lease_health_json, milliseconds(timeout))
+        found: dict[str, Any] = json.loads(said)
+        return found
 
     def metrics_text(self, timeout: Timeout = 5.0) -> str:
         """The metrics in Prometheus' text format."""
