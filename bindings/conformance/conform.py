@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from runners import PATIENCE_S, Authority, Runner, listed
+from runners import PATIENCE_S, Authority, Incomplete, Runner, listed
 
 SCENARIOS = pathlib.Path(__file__).with_name("scenarios")
 
@@ -107,7 +107,11 @@ def table(rows, names):
 
 
 def main(work, wanted):
-    runners = listed(work)
+    try:
+        runners = listed(work)
+    except Incomplete as error:
+        print(f"FAILED: conformance: {error}", file=sys.stderr)
+        return 1
     faults, reasons, rows = [], {}, []
     paths = [path for path in sorted(SCENARIOS.glob("*.json")) if not wanted or path.stem in wanted]
     for path in paths:

@@ -30,10 +30,23 @@ OMNIRELAY = os.environ.get("OMNIRELAY", ROOT / "target" / "debug" / "omnirelay")
 PATIENCE_S = 60
 
 
+#: Those that `build` knows.
+LANGUAGES = ("c", "cpp", "python", "go", "node", "mono")
+
+
+class Incomplete(Exception):
+    """A language has no program, and nobody said that it may be left out."""
+
+
 def listed(work):
-    """The programs that `build` made: names and command lines."""
+    """The programs that `build` made: names and command lines. Incomplete where one is missing."""
     lines = (work / "runners").read_text("utf-8").splitlines()
-    return {name: command.split(" ") for name, command in (line.split("\t") for line in lines)}
+    programs = {name: command.split(" ") for name, command in (line.split("\t") for line in lines)}
+    left_out = (work / "left-out").read_text("utf-8").split()
+    missing = [name for name in LANGUAGES if name not in programs and name not in left_out]
+    if missing or not programs:
+        raise Incomplete(f"no program for {', '.join(missing or LANGUAGES)}; --without NAME leaves a language out")
+    return programs
 
 
 class Runner:
