@@ -13,10 +13,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_gossip_proto::near::{Entry, Near};
+use mesh_gossip_proto::near::Near;
 use mesh_gossip_proto::{Duration, Instant};
 
 use crate::pool::Buffer;
+use kept::{Kept, session_of};
+
+mod kept;
 
 // Bytes of UDP payload, as the engine's own links send them between two nodes of one CA with
 // P-256 certificates and no intermediate. Measured and held to it by
@@ -264,31 +267,6 @@ pub(crate) struct Links {
     outlooks: BTreeMap<Target, Outlook>,
     /// When failed handshakes were forgiven last.
     forgiven: Option<Instant>,
-}
-
-/// A session and whose it is, on a cache line of its own.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Kept(Option<(u32, Session)>);
-
-const _: () = assert!(size_of::<Kept>() == 64);
-
-impl Entry for Kept {
-    type Key = u32;
-    const FREE: Self = Self(None);
-
-    fn key(&self) -> Option<u32> {
-        self.0.map(|(peer, _)| peer)
-    }
-
-    /// A multiplication spreads indices, and the upper bits are the well mixed ones (Knuth 6.4).
-    fn spread(peer: u32) -> usize {
-        (u64::from(peer).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize
-    }
-}
-
-fn session_of(sessions: &mut Near<Kept>, peer: u32) -> Option<&mut Session> {
-    sessions.get_mut(peer)?.0.as_mut().map(|(_, session)| session)
 }
 
 fn ms(at: Instant) -> u32 {
