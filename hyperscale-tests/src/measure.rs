@@ -480,6 +480,10 @@ impl Measure {
 
 impl Watch for Measure {
     fn event(&mut self, at: Instant, by: usize, event: &Event, roll: &Roll) {
+        // Of every ack: what is known of the node need not be looked up for that.
+        if matches!(event, Event::RoundTrip { .. }) {
+            return;
+        }
         self.told(at, by, event, roll.standing(by).by_own_verdict);
     }
 }

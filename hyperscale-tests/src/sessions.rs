@@ -11,13 +11,15 @@
 //! Invariants: at most one handshake a target is under way; at most [`PENDING`] payloads wait for
 //! it, the oldest go first.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::BuildHasherDefault;
+use std::collections::{BTreeMap, BTreeSet};
 
+use mesh_gossip_proto::near::Near;
 use mesh_gossip_proto::{Duration, Instant};
 
-use crate::hash::IndexHasher;
 use crate::pool::Buffer;
+use kept::{Kept, session_of};
+
+mod kept;
 
 // Bytes of UDP payload, as the engine's own links send them between two nodes of one CA with
 // P-256 certificates and no intermediate. Measured and held to it by
@@ -246,19 +248,22 @@ struct Outlook {
 }
 
 /// Sessions and handshakes of one node.
+///
+/// The fields stand in memory as they stand here: what every datagram needs first.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Links {
-    /// The certificate that handshakes show.
-    pub(crate) edition: u32,
-    /// Sessions that await a successor.
-    pub(crate) walk: Walk,
+    sessions: Near<Kept>,
     /// Superseded sessions that still receive.
     old: BTreeMap<u32, Vec<Session>>,
     /// Whether a session ever ended here that its peer may still send on.
     strict: bool,
+    /// The certificate that handshakes show.
+    pub(crate) edition: u32,
+    /// Sessions that await a successor.
+    pub(crate) walk: Walk,
     /// Whose sessions fell, and who has made none since.
     fallen: BTreeSet<u32>,
-    sessions: HashMap<u32, Session, BuildHasherDefault<IndexHasher>>,
     outlooks: BTreeMap<Target, Outlook>,
     /// When failed handshakes were forgiven last.
     forgiven: Option<Instant>,
@@ -288,23 +293,23 @@ impl Links {
 
     /// The session to send to `peer` on; marks it used.
     pub(crate) fn sending(&mut self, now: Instant, peer: u32) -> Option<Session> {
-        let session = self.sessions.get_mut(&peer)?;
+        let session = session_of(&mut self.sessions, peer)?;
         if session.is_over(now) {
-            self.sessions.remove(&peer);
+            self.sessions.remove(peer);
             return None;
         }
         session.used_ms = ms(now);
         Some(*session)
     }
 
-    /// When the session with `peer` was used last: a read that fetches what the next send needs.
-    pub(crate) fn touch(&self, peer: u32) -> u64 {
-        self.sessions.get(&peer).map_or(0, |session| session.used_ms.into())
+    /// Where the session with `peer` is kept.
+    pub(crate) fn place(&self, peer: u32) -> *const u8 {
+        self.sessions.place(peer)
     }
 
     /// A datagram of `peer` came.
     pub(crate) fn heard(&mut self, now: Instant, peer: u32) {
-        if let Some(session) = self.sessions.get_mut(&peer) {
+        if let Some(session) = session_of(&mut self.sessions, peer) {
             (session.used_ms, session.heard_ms) = (ms(now), ms(now));
         }
     }
@@ -324,15 +329,13 @@ impl Links {
             return false;
         }
         // Where nothing stands a session was idle or never written down.
-        self.sessions.get(&peer).is_none_or(|session| session.serial == serial)
+        self.best(peer).is_none_or(|session| session.serial == serial)
     }
 
     /// Whether the session with a seed was heard from lately.
     pub(crate) fn is_fresh(&self, now: Instant, peer: u32) -> bool {
         let fresh = SEED_IS_FRESH.as_millis() as u32;
-        self.sessions
-            .get(&peer)
-            .is_some_and(|session| ms(now).saturating_sub(session.heard_ms) < fresh)
+        self.best(peer).is_some_and(|session| ms(now).saturating_sub(session.heard_ms) < fresh)
     }
 
     /// A handshake with `peer` is complete: its session takes its place (rule S-18).
@@ -354,19 +357,19 @@ impl Links {
             said_ms,
         };
         self.fallen.remove(&peer);
-        let before = self.sessions.get(&peer).copied();
+        let before = self.best(peer);
         let stands = |before: &Session| before.life == life && !before.is_over(now);
         let Some(before) = before.filter(stands) else {
             // Whoever was here before in another life is gone.
             self.old.remove(&peer);
-            self.sessions.insert(peer, session);
+            self.sessions.insert(Kept(Some((peer, session))));
             return Place::Alone;
         };
         if before.serial == serial {
             return Place::Alone;
         }
         if session.supersedes(&before) {
-            self.sessions.insert(peer, session);
+            self.sessions.insert(Kept(Some((peer, session))));
             self.old.entry(peer).or_default().push(before);
             Place::Above { retires: before.serial }
         } else {
@@ -379,14 +382,14 @@ impl Links {
     pub(crate) fn promote(&mut self, peer: u32, serial: u32) -> Option<u32> {
         let old = self.old.get_mut(&peer)?;
         let at = old.iter().position(|session| session.serial == serial)?;
-        let best = self.sessions.get_mut(&peer)?;
+        let best = session_of(&mut self.sessions, peer)?;
         std::mem::swap(best, &mut old[at]);
         Some(old[at].serial)
     }
 
     /// The session that `peer` is sent on.
     pub(crate) fn best(&self, peer: u32) -> Option<Session> {
-        self.sessions.get(&peer).copied()
+        self.sessions.get(peer)?.0.map(|(_, session)| session)
     }
 
     /// Whether and when the old session `serial` retires; it was announced `told` times.
@@ -409,7 +412,7 @@ impl Links {
         }
         if told < TOLD {
             let after = TOLD_AGAIN;
-            let Some(best) = self.sessions.get_mut(&peer) else { return Retirement::Over };
+            let Some(best) = session_of(&mut self.sessions, peer) else { return Retirement::Over };
             if best.said_ms != 0 && ms(now) - best.said_ms < TOLD_AGAIN.as_millis() as u32 {
                 return Retirement::Told { after, tell: None };
             }
@@ -427,8 +430,9 @@ impl Links {
     /// Whoever is sent on a session under an earlier certificate of ours.
     pub(crate) fn outdated(&self, now: Instant) -> Vec<u32> {
         let outdated = |session: &Session| session.edition != self.edition && !session.is_over(now);
-        let peers = self.sessions.iter().filter(|(_, session)| outdated(session));
-        let mut peers: Vec<u32> = peers.map(|(peer, _)| *peer).collect();
+        let held = self.sessions.iter().filter_map(|kept| kept.0);
+        let peers = held.filter(|(_, session)| outdated(session));
+        let mut peers: Vec<u32> = peers.map(|(peer, _)| peer).collect();
         peers.sort_unstable();
         peers
     }
@@ -436,10 +440,11 @@ impl Links {
     /// Ends every session that `upheld` does not hold to (rule S-16); returns how many.
     pub(crate) fn fell(&mut self, upheld: impl Fn(u32, &Session) -> bool) -> u64 {
         let before = self.sessions.len();
-        self.sessions.retain(|peer, session| {
-            let stays = upheld(*peer, session);
+        self.sessions.retain(|kept| {
+            let Some((peer, session)) = kept.0 else { return false };
+            let stays = upheld(peer, &session);
             if !stays {
-                self.fallen.insert(*peer);
+                self.fallen.insert(peer);
                 self.strict = true;
             }
             stays
@@ -453,13 +458,14 @@ impl Links {
 
     /// The session with `peer` is doubted; says whether it was not before.
     pub(crate) fn doubt(&mut self, peer: u32) -> bool {
-        let Some(session) = self.sessions.get_mut(&peer) else { return false };
+        let Some(session) = session_of(&mut self.sessions, peer) else { return false };
         !std::mem::replace(&mut session.doubted, true)
     }
 
     /// Sessions that have not ended.
     pub(crate) fn live(&self, now: Instant) -> usize {
-        self.sessions.values().filter(|session| !session.is_over(now)).count()
+        let held = self.sessions.iter().filter_map(|kept| kept.0);
+        held.filter(|(_, session)| !session.is_over(now)).count()
     }
 
     /// Begins a handshake if none is under way and the pace allows it (rule S-18).

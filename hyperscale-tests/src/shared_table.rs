@@ -405,6 +405,12 @@ impl SimTable for SharedTable {
         Self::on(common.registry.clone(), base)
     }
 
+    fn stands(&self, id: MemberId) -> Option<(u32, *const u8)> {
+        let number = self.universe.number(id)?;
+        let place = self.base.members.as_ptr().wrapping_add(number as usize);
+        Some((number, place.cast()))
+    }
+
     fn fold<'a>(common: &mut Common, tables: impl Iterator<Item = &'a Self> + Clone) {
         Self::fold_from(common, tables, WORTH_A_BASE);
     }

@@ -24,6 +24,13 @@ pub trait SimTable: MemberTable + Send + 'static {
     /// A table with the members of the last [`SimTable::fill`].
     fn full(common: &Self::Common) -> Self;
 
+    /// How many [were expected](SimTable::expect) before this member, and where its entry stands, if
+    /// that is soon told: hints for whoever looks ahead.
+    fn stands(&self, id: MemberId) -> Option<(u32, *const u8)> {
+        let _ = id;
+        None
+    }
+
     /// Looks through the tables of all running nodes for what they could share. Never changes an
     /// answer of any table.
     fn fold<'a>(common: &mut Self::Common, tables: impl Iterator<Item = &'a Self> + Clone);

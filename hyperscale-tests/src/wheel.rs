@@ -1,14 +1,17 @@
-//! A calendar of what is to come: the nearest events in fine slots, later ones in coarse ones.
+//! A calendar of what is to come: later events in coarse lists, the nearest in order.
 //!
-//! An event is put into a slot without comparing it with any other; only the events of the slot
-//! that is due are sorted. That is what makes a million events a second possible.
+//! An event is put into a list without comparing it with any other. A list whose turn comes is sorted
+//! as a whole, which walks through memory in one direction; what is put into it while it has its turn
+//! stands beside it in fine slots. That is what makes a million events a second possible.
 //!
 //! Whoever handles events may look ahead: a scout runs before the cursor and tells what it meets,
 //! each event at most once and before its turn, in no order that matters.
 //!
-//! Invariants: events come out in order of (time, number); `current` holds every event of slots up
-//! to the cursor, `near` those of the cursor's group, `far` and `later` those of later groups; the
-//! scout stands in the cursor's group, and `within` events are left up to it.
+//! Invariants: events come out in order of (time, number); of the cursor's group `sorted` holds from
+//! `next` on what was known when its turn came, `current` and `near` what was put since, in slots up
+//! to the cursor and beyond it; `far` and `later` hold later groups, in order of number; the scout
+//! stands in the cursor's group and has `seen` so much of `sorted`, and `within` events are left up to
+//! it.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -20,11 +23,20 @@ const SLOT_SHIFT: u32 = 16;
 /// A group is so many slots, 67 ms; `far` covers so many groups, 69 s.
 const WIDTH_SHIFT: u32 = 10;
 const WIDTH: usize = 1 << WIDTH_SHIFT;
+/// What a time within a group leaves of a word.
+const PLACE_BITS: u32 = 64 - SLOT_SHIFT - WIDTH_SHIFT;
 
+#[derive(Clone, Copy)]
 struct Entry<E> {
     at: u64,
     number: u64,
     event: E,
+}
+
+impl<E> Entry<E> {
+    fn slot(&self) -> u64 {
+        self.at >> SLOT_SHIFT
+    }
 }
 
 impl<E> PartialEq for Entry<E> {
@@ -84,6 +96,9 @@ impl<E> Ring<E> {
 
 /// The calendar.
 pub(crate) struct Wheel<E> {
+    sorted: Vec<Entry<E>>,
+    next: usize,
+    seen: usize,
     current: BinaryHeap<Entry<E>>,
     cursor: u64,
     near: Ring<E>,
@@ -100,6 +115,9 @@ pub(crate) struct Wheel<E> {
 impl<E: Copy> Wheel<E> {
     pub(crate) fn new() -> Self {
         Self {
+            sorted: Vec::new(),
+            next: 0,
+            seen: 0,
             current: BinaryHeap::new(),
             cursor: 0,
             near: Ring::new(),
@@ -120,7 +138,7 @@ impl<E: Copy> Wheel<E> {
     }
 
     fn place(&mut self, entry: Entry<E>) {
-        let slot = entry.at >> SLOT_SHIFT;
+        let slot = entry.slot();
         let (group, present) = (slot >> WIDTH_SHIFT, self.cursor >> WIDTH_SHIFT);
         if slot <= self.scout {
             self.within += 1;
@@ -137,19 +155,39 @@ impl<E: Copy> Wheel<E> {
         }
     }
 
+    /// The first of the sorted ones, if it stands at the cursor or before.
+    fn due(&self) -> Option<&Entry<E>> {
+        self.sorted.get(self.next).filter(|entry| entry.slot() <= self.cursor)
+    }
+
     /// When the next event is due.
     pub(crate) fn next_time(&mut self) -> Option<Instant> {
-        while self.current.is_empty() {
-            self.advance()?;
+        loop {
+            let at = match (self.due(), self.current.peek()) {
+                (Some(one), Some(other)) => one.at.min(other.at),
+                (Some(one), None) | (None, Some(one)) => one.at,
+                (None, None) => {
+                    self.advance()?;
+                    continue;
+                }
+            };
+            return Some(Instant::from_nanos(at));
         }
-        self.current.peek().map(|entry| Instant::from_nanos(entry.at))
     }
 
     /// Takes the next event.
     pub(crate) fn pop(&mut self) -> Option<(Instant, E)> {
         self.next_time()?;
-        let entry = self.current.pop()?;
         self.within -= 1;
+        let entry = match self.due() {
+            // Reversed: the greater one is the earlier.
+            Some(entry) if self.current.peek().is_none_or(|other| entry > other) => {
+                let entry = *entry;
+                self.next += 1;
+                entry
+            }
+            Some(_) | None => self.current.pop()?,
+        };
         Some((Instant::from_nanos(entry.at), entry.event))
     }
 
@@ -161,29 +199,50 @@ impl<E: Copy> Wheel<E> {
                 return None;
             }
             let stands = (self.scout % WIDTH as u64) as usize;
-            let slot = self.near.next(stands + 1)?;
-            self.scout += (slot - stands) as u64;
-            let met = &self.near.slots[slot];
-            self.within += met.len();
-            self.untold.extend(met.iter().rev().map(|entry| entry.event));
+            let fresh = self.near.next(stands + 1);
+            let fresh = fresh.map(|slot| self.scout + (slot - stands) as u64);
+            let known = self.sorted.get(self.seen).map(Entry::slot);
+            self.scout = [fresh, known].into_iter().flatten().min()?;
+            self.meet();
         }
         self.untold.pop()
+    }
+
+    /// The scout meets everything in the slot where it has come to.
+    fn meet(&mut self) {
+        let (slot, before) = ((self.scout % WIDTH as u64) as usize, self.untold.len());
+        self.untold.extend(self.near.slots[slot].iter().map(|entry| entry.event));
+        let known = self.sorted[self.seen..].iter().take_while(|entry| entry.slot() <= self.scout);
+        self.untold.extend(known.clone().map(|entry| entry.event));
+        self.seen += known.count();
+        self.within += self.untold.len() - before;
     }
 
     /// Moves the cursor to the next occupied slot or group; `None` when nothing is to come.
     fn advance(&mut self) -> Option<()> {
         let within = (self.cursor % WIDTH as u64) as usize;
-        if let Some(slot) = self.near.next(within) {
-            self.cursor += (slot - within) as u64;
-            self.near.clear_bit(slot);
-            if self.cursor > self.scout {
-                // Overtaken: what is due now need not be foreseen.
-                self.scout = self.cursor;
-                self.within = self.near.slots[slot].len();
-            }
-            self.current.extend(self.near.slots[slot].drain(..));
-            return Some(());
+        let fresh = self.near.next(within).map(|slot| self.cursor + (slot - within) as u64);
+        let known = self.sorted.get(self.next).map(Entry::slot);
+        let Some(cursor) = [fresh, known].into_iter().flatten().min() else {
+            return self.advance_group();
+        };
+        self.cursor = cursor;
+        if cursor > self.scout {
+            // Overtaken: what is due now need not be foreseen.
+            (self.scout, self.within, self.seen) = (cursor, 0, self.next);
+            self.meet();
+            self.untold.clear();
         }
+        if fresh == Some(cursor) {
+            let slot = (cursor % WIDTH as u64) as usize;
+            self.near.clear_bit(slot);
+            self.current.extend(self.near.slots[slot].drain(..));
+        }
+        Some(())
+    }
+
+    /// Moves the cursor to the beginning of the next occupied group, and sorts that.
+    fn advance_group(&mut self) -> Option<()> {
         let present = self.cursor >> WIDTH_SHIFT;
         let from = (present as usize + 1) % WIDTH;
         let far = self.far.next_around(from).map(|slot| {
@@ -195,18 +254,31 @@ impl<E: Copy> Wheel<E> {
         self.cursor = group << WIDTH_SHIFT;
         (self.scout, self.within) = (self.cursor, 0);
         self.untold.clear();
+        // What was put when the group was farther away was put before the rest.
+        let mut entries = self.later.remove(&group).unwrap_or_default();
         if far == Some(group) {
             let slot = group as usize % WIDTH;
             self.far.clear_bit(slot);
             // The list goes: its capacity would otherwise stay with every slot.
-            for entry in std::mem::take(&mut self.far.slots[slot]) {
-                self.place(entry);
-            }
+            entries.append(&mut std::mem::take(&mut self.far.slots[slot]));
         }
-        for entry in self.later.remove(&group).unwrap_or_default() {
-            self.place(entry);
-        }
+        self.sort(&entries);
+        self.meet();
         Some(())
+    }
+
+    /// Makes the entries of the cursor's group, which stand in order of number, the sorted ones.
+    fn sort(&mut self, entries: &[Entry<E>]) {
+        debug_assert!(entries.is_sorted_by_key(|entry| entry.number));
+        // Numbers of a word are sorted faster than entries: the time within the group, and the place.
+        let within = |at: u64| at % (1 << (SLOT_SHIFT + WIDTH_SHIFT));
+        let key = |(place, entry): (u64, &Entry<E>)| within(entry.at) << PLACE_BITS | place;
+        let mut order: Vec<u64> = (0..).zip(entries).map(key).collect();
+        order.sort_unstable();
+        let place = |key: u64| (key % (1 << PLACE_BITS)) as usize;
+        self.sorted.clear();
+        self.sorted.extend(order.into_iter().map(|key| entries[place(key)]));
+        (self.next, self.seen) = (0, 0);
     }
 }
 

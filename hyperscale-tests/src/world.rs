@@ -111,17 +111,19 @@ enum Step {
     Retry,
 }
 
-/// One simulated machine.
+/// One simulated machine. The fields stand in memory as they stand here: what every happening
+/// needs is on the first two lines.
+#[repr(C, align(64))]
 struct Host<T: SimTable> {
     node: Option<Box<Node<T>>>,
-    life: u32,
+    paused: Option<Box<Held>>,
     /// When the next wake-up in the calendar comes.
     wake: Option<Instant>,
     /// When the node wants one.
     due: Option<Instant>,
+    life: u32,
     links: Links,
     skew_ms: i64,
-    paused: Option<Box<Held>>,
 }
 
 /// What waits at a paused node.

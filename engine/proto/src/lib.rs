@@ -19,6 +19,7 @@ pub mod config;
 pub mod error;
 pub mod member;
 pub mod metadata;
+pub mod near;
 pub mod time;
 pub mod timers;
 

@@ -98,13 +98,13 @@ impl<K: Ord + Copy + Hash> Timers<K> {
         }
     }
 
-    /// Where the earliest deadlines stand in memory.
-    pub fn at(&self) -> *const u8 {
+    /// The bytes in memory that a change reads: where they begin, and how many.
+    pub fn span(&self) -> (*const u8, usize) {
         match &self.0 {
-            Kept::Few(list) => {
-                list.last().map_or(core::ptr::null(), |last| (&raw const *last).cast())
+            Kept::Few(list) => (list.as_ptr().cast(), size_of_val(list.as_slice())),
+            Kept::Many(many) => {
+                (many.heap.as_slice().as_ptr().cast(), 2 * size_of::<(Instant, K)>())
             }
-            Kept::Many(many) => many.heap.as_slice().as_ptr().cast(),
         }
     }
 

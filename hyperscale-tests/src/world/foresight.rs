@@ -5,11 +5,14 @@
 //! next happenings, and the lines that they need are fetched while others are handled.
 //!
 //! What lies behind a pointer can be fetched once the pointer has come, so everything is looked at
-//! three times, [`PAUSE`] happenings apart: its place, the node, and what the node points to.
+//! several times, [`PAUSE`] happenings apart: its place, the node, what the node points to, and what
+//! is known of the member that the node will ping.
 //!
 //! Invariant: looking changes nothing.
 
-use super::{What, World};
+use mesh_gossip_proto::{MemberId, Node};
+
+use super::{Host, What, World};
 use crate::fetch::fetch;
 use crate::pool::Buffer;
 use crate::table::SimTable;
@@ -19,6 +22,11 @@ const AHEAD: usize = 12;
 /// Looks at one happening are so many others apart.
 const PAUSE: usize = 2;
 const LINE: usize = 64;
+/// Lines of a host that every happening needs.
+const HOST_LINES: usize = 2;
+
+/// How often each is looked at.
+const LOOKS: usize = 6;
 
 /// A node that something is to happen to.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +39,7 @@ struct Glimpse {
 /// What was looked at last, in a ring.
 #[derive(Debug, Default)]
 pub(super) struct Foresight {
-    ring: [Option<Glimpse>; 2 * PAUSE],
+    ring: [Option<Glimpse>; (LOOKS - 1) * PAUSE],
     next: usize,
 }
 
@@ -61,49 +69,96 @@ impl<T: SimTable> World<T> {
         while let Some(what) = self.wheel.foresee(AHEAD) {
             let Some(fresh) = Glimpse::of(what) else { continue };
             let Foresight { ring, next } = &mut self.foresight;
-            let second = ring[(*next + PAUSE) % ring.len()];
-            let third = ring[*next].replace(fresh);
-            *next = (*next + 1) % ring.len();
+            let now = *next;
+            let before = |looks: usize| ring[(now + (LOOKS - 1 - looks) * PAUSE) % ring.len()];
+            let [second, third, fourth, fifth] = [1, 2, 3, 4].map(before);
+            let sixth = ring[now].replace(fresh);
+            *next = (now + 1) % ring.len();
             self.look_at_place(fresh);
-            if let Some(glimpse) = second {
-                self.look_at_node(glimpse);
-            }
-            if let Some(glimpse) = third {
-                self.look_deeper(glimpse);
-            }
+            self.again(second, Self::look_at_node);
+            self.again(third, Self::look_deeper);
+            self.again(fourth, Self::look_for_subject);
+            self.again(fifth, Self::look_at_record);
+            self.again(sixth, Self::look_at_address);
+        }
+    }
+
+    /// Looks at one again, unless nothing will happen.
+    fn again(&self, glimpse: Option<Glimpse>, look: impl Fn(&Self, Glimpse, &Node<T>)) {
+        let Some(glimpse) = glimpse else { return };
+        let Host { node, wake, due, .. } = &self.hosts[glimpse.node as usize];
+        // Woken for a deadline that is over.
+        let idle = glimpse.datagram.is_none() && due > wake;
+        if let Some(node) = node
+            && !idle
+        {
+            look(self, glimpse, node);
         }
     }
 
     fn look_at_place(&self, Glimpse { node, datagram }: Glimpse) {
         let host: *const u8 = (&raw const self.hosts[node as usize]).cast();
-        for line in 0..size_of_val(&self.hosts[0]).div_ceil(LINE) {
+        for line in 0..HOST_LINES {
             fetch(host.wrapping_add(line * LINE));
         }
         fetch((&raw const *self.books.sent_by(node as usize)).cast());
-        if let Some((_, buffer)) = datagram {
+        if let Some((from, buffer)) = datagram {
+            fetch((&raw const self.ids[from as usize]).cast());
             fetch(self.pool.place(buffer));
         }
     }
 
-    fn look_at_node(&self, Glimpse { node, datagram }: Glimpse) {
-        if let Some((_, buffer)) = datagram {
+    fn look_at_node(&self, glimpse: Glimpse, node: &Node<T>) {
+        if let Some((from, buffer)) = glimpse.datagram {
             fetch(self.pool.bytes(buffer));
+            fetch_two(self.hosts[glimpse.node as usize].links.place(from));
         }
-        if let Some(node) = &self.hosts[node as usize].node {
-            node.lines(fetch);
+        node.lines(fetch);
+    }
+
+    fn look_deeper(&self, glimpse: Glimpse, node: &Node<T>) {
+        node.deeper_lines(fetch);
+        if let Some((from, _)) = glimpse.datagram {
+            fetch_two(node.contact_line(self.ids[from as usize]));
         }
     }
 
-    fn look_deeper(&self, Glimpse { node, datagram }: Glimpse) {
-        let host = &self.hosts[node as usize];
-        let Some(node) = &host.node else { return };
-        node.deeper_lines(fetch);
-        if let Some((from, _)) = datagram {
-            // Maps do not tell where they keep things: these two are looked up, side by side.
-            std::hint::black_box(node.contact(self.ids[from as usize]));
-            std::hint::black_box(host.links.touch(from));
+    fn look_for_subject(&self, glimpse: Glimpse, node: &Node<T>) {
+        let Some(subject) = subject(glimpse, node) else { return };
+        fetch_two(node.contact_line(subject));
+        if let Some((index, place)) = node.table().stands(subject) {
+            fetch(place);
+            fetch_two(self.hosts[glimpse.node as usize].links.place(index));
         }
     }
+
+    fn look_at_record(&self, glimpse: Glimpse, node: &Node<T>) {
+        let member = subject(glimpse, node).and_then(|subject| node.member(subject));
+        if let Some(member) = member {
+            let record = member.record.record();
+            fetch((&raw const record.id).cast());
+            fetch((&raw const record.incarnation).cast());
+            fetch((&raw const record.addresses).cast());
+        }
+    }
+
+    fn look_at_address(&self, glimpse: Glimpse, node: &Node<T>) {
+        let member = subject(glimpse, node).and_then(|subject| node.member(subject));
+        if let Some(member) = member {
+            fetch(member.record.record().addresses.as_ptr().cast());
+        }
+    }
+}
+
+/// A line and the next one, where a search may go on.
+fn fetch_two(address: *const u8) {
+    fetch(address);
+    fetch(address.wrapping_add(LINE));
+}
+
+/// Whom a node will ping when it is woken.
+fn subject<T: SimTable>(glimpse: Glimpse, node: &Node<T>) -> Option<MemberId> {
+    if glimpse.datagram.is_some() { None } else { node.next_subject() }
 }
 
 #[cfg(test)]

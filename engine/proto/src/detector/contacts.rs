@@ -2,9 +2,11 @@
 //!
 //! Invariant: an entry exists only for members that we have exchanged a datagram with.
 
+use core::num::NonZeroU32;
+
 use crate::config::PING_FLOOR;
 use crate::member::MemberId;
-use crate::membership::table::IdMap;
+use crate::near::{Entry, Near};
 use crate::time::{Duration, Instant};
 
 /// What our own exchanges with one member showed.
@@ -18,30 +20,35 @@ pub struct Contact {
 }
 
 /// A duration in steps of 100 ns, up to seven minutes: a node keeps two for everybody it talks to.
+/// One more than their number, so that an entry knows without a word more whether its place is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ticks(u32);
+struct Ticks(NonZeroU32);
 
 impl Ticks {
     const NANOS: u32 = 100;
+    const NONE: Self = Self(NonZeroU32::MIN);
+    const ONE: Self = Self(NonZeroU32::MIN.saturating_add(1));
 
     fn of(duration: Duration) -> Self {
-        Self(u32::try_from(duration.as_nanos() / u128::from(Self::NANOS)).unwrap_or(u32::MAX))
+        let ticks = u32::try_from(duration.as_nanos() / u128::from(Self::NANOS));
+        Self(NonZeroU32::MIN.saturating_add(ticks.unwrap_or(u32::MAX)))
     }
 
     fn duration(self) -> Duration {
-        Duration::from_nanos(u64::from(self.0) * u64::from(Self::NANOS))
+        Duration::from_nanos(u64::from(self.0.get() - 1) * u64::from(Self::NANOS))
     }
 }
 
 impl Contact {
     /// A first datagram from it came.
     pub fn new(now: Instant) -> Self {
-        Self { last: now, smoothed: Ticks(0), variation: Ticks(0) }
+        Self { last: now, smoothed: Ticks::NONE, variation: Ticks::NONE }
     }
 
     /// Smoothed round-trip time and its variation, to 100 ns, once measured.
     pub fn rtt(&self) -> Option<(Duration, Duration)> {
-        (self.smoothed.0 > 0).then(|| (self.smoothed.duration(), self.variation.duration()))
+        (self.smoothed != Ticks::NONE)
+            .then(|| (self.smoothed.duration(), self.variation.duration()))
     }
 
     /// A ping was answered after `sample`.
@@ -53,7 +60,7 @@ impl Contact {
                 (smoothed * 7 / 8 + sample / 8, variation * 3 / 4 + error / 4)
             }
         };
-        self.smoothed = Ticks(Ticks::of(smoothed).0.max(1));
+        self.smoothed = Ticks(Ticks::of(smoothed).0.max(Ticks::ONE.0));
         self.variation = Ticks::of(variation);
     }
 
@@ -65,46 +72,75 @@ impl Contact {
     }
 }
 
+/// A contact and whose it is: two to a cache line.
+#[derive(Clone, Copy, Debug)]
+struct Held(Option<(MemberId, Contact)>);
+
+const _: () = assert!(size_of::<Held>() == 32);
+
+impl Entry for Held {
+    type Key = MemberId;
+    const FREE: Self = Self(None);
+
+    fn key(&self) -> Option<MemberId> {
+        self.0.map(|(id, _)| id)
+    }
+
+    /// The id is a hash already.
+    fn spread(id: MemberId) -> usize {
+        id.prefix() as usize
+    }
+}
+
 /// Contacts by member.
 #[derive(Clone, Debug, Default)]
 pub struct Contacts {
-    by_id: IdMap<Contact>,
+    by_id: Near<Held>,
 }
 
 impl Contacts {
     /// A datagram of `peer` arrived.
     pub fn heard(&mut self, now: Instant, peer: MemberId) {
-        self.by_id
-            .entry(peer)
-            .and_modify(|contact| contact.last = contact.last.max(now))
-            .or_insert(Contact::new(now));
+        match self.find(peer) {
+            Some(contact) => contact.last = contact.last.max(now),
+            None => self.by_id.insert(Held(Some((peer, Contact::new(now))))),
+        }
+    }
+
+    fn find(&mut self, peer: MemberId) -> Option<&mut Contact> {
+        self.by_id.get_mut(peer)?.0.as_mut().map(|(_, contact)| contact)
     }
 
     /// An ack of `peer` took `sample`.
     pub fn measured(&mut self, peer: MemberId, sample: Duration) {
-        if let Some(contact) = self.by_id.get_mut(&peer) {
+        if let Some(contact) = self.find(peer) {
             contact.measured(sample);
         }
     }
 
     /// What is known of `peer`.
     pub fn of(&self, peer: MemberId) -> Option<Contact> {
-        self.by_id.get(&peer).copied()
+        self.by_id.get(peer)?.0.map(|(_, contact)| contact)
+    }
+
+    /// Where what is known of `peer` stands in memory.
+    pub fn place(&self, peer: MemberId) -> *const u8 {
+        self.by_id.place(peer)
     }
 
     /// Every contact, in no meaningful order.
     pub fn iter(&self) -> impl Iterator<Item = (MemberId, Contact)> {
-        self.by_id.iter().map(|(id, contact)| (*id, *contact))
+        self.by_id.iter().filter_map(|held| held.0)
     }
 
     /// Forgets `peer`.
     pub fn forget(&mut self, peer: MemberId) {
-        self.by_id.remove(&peer);
+        self.by_id.remove(peer);
     }
 
     /// Forgets whoever `stays` does not hold for.
     pub fn retain(&mut self, mut stays: impl FnMut(MemberId, &Contact) -> bool) {
-        self.by_id.retain(|id, contact| stays(*id, contact));
+        self.by_id.retain(|held| held.0.is_some_and(|(id, contact)| stays(id, &contact)));
     }
 
     /// How long a ping to `peer` may take; one never measured gets the ceiling, because its first

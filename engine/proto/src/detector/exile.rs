@@ -61,6 +61,11 @@ impl Exile {
         self.evicted.is_some()
     }
 
+    /// Where it stands in memory where to find its pings.
+    pub fn head(&self) -> *const u8 {
+        (&raw const self.pings).cast()
+    }
+
     /// Where the last of those pings stands in memory.
     pub fn at(&self) -> *const u8 {
         self.pings.back().map_or(core::ptr::null(), |last| (&raw const *last).cast())

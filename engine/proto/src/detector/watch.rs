@@ -84,6 +84,11 @@ impl Watch {
         self.turns.as_ptr().cast()
     }
 
+    /// Whose turn is next.
+    pub fn next_subject(&self) -> Option<MemberId> {
+        self.turns.iter().min_by_key(|turn| turn.at).map(|turn| turn.subject)
+    }
+
     /// The next turn.
     pub fn next(&self) -> Option<Instant> {
         self.turns.iter().map(|turn| turn.at).min()

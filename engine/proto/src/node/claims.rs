@@ -465,7 +465,10 @@ impl<T: MemberTable> Node<T> {
     /// Whether we hold `id` departed: it has been away, and what it makes of others is no
     /// evidence (rule H-3).
     pub(super) fn is_departed(&self, id: MemberId) -> bool {
-        self.config.parts().extras
+        // Mostly nobody is, and then the member need not be looked up.
+        let counts = self.table.counts();
+        counts.dead + counts.left > 0
+            && self.config.parts().extras
             && self.table.get(id).is_some_and(|member| !member.state.is_present())
     }
 

@@ -162,8 +162,12 @@ impl Observing {
         [observers, self.watch.at(), self.pings.at(), self.exile.at()]
     }
 
+    pub(super) fn next_subject(&self) -> Option<MemberId> {
+        self.watch.next_subject()
+    }
+
     pub(super) fn last_needed(&self) -> *const u8 {
-        (&raw const self.exile).cast()
+        self.exile.head()
     }
 }
 

@@ -12,11 +12,14 @@ use core::mem::offset_of;
 
 use super::Node;
 use crate::detector::contacts::Contact;
+use crate::event::Timer;
 use crate::member::MemberId;
 use crate::membership::table::{DenseTable, MemberTable};
 
 /// Bytes that a processor fetches at once.
 const LINE: usize = 64;
+/// Lines of deadlines that are worth it: at rest there are a handful of them.
+const MOST_DEADLINES: usize = 5;
 
 // What is read all the time stands together: a fifth of the node, whose fields Rust would scatter.
 const _: () = {
@@ -49,11 +52,11 @@ impl<T: MemberTable> Node<T> {
         span(turns, 3);
         span(pings, 1);
         span(sample, 1);
-        // The earliest deadline stands last.
-        span(self.timers.at().wrapping_sub(LINE), 2);
+        let (deadlines, bytes) = self.timers.span();
+        span(deadlines, (bytes / LINE + 1).min(MOST_DEADLINES));
         span((&raw const self.own.record().incarnation).cast(), 1);
-        span(self.joining.at(), 1);
-        span(self.outbox.as_slices().0.as_ptr().cast(), 2);
+        span(self.joining.at(), 2);
+        span(self.outbox.as_slices().0.as_ptr().cast(), 3);
         span(self.events.as_slices().0.as_ptr().cast(), 1);
         span(self.spare.last().map_or(core::ptr::null(), |last| (&raw const *last).cast()), 1);
     }
@@ -61,5 +64,20 @@ impl<T: MemberTable> Node<T> {
     /// What our own exchanges with `peer` showed.
     pub fn contact(&self, peer: MemberId) -> Option<Contact> {
         self.contacts.of(peer)
+    }
+
+    /// Tells the line of our exchanges with `peer`. For a node whose own lines were fetched some
+    /// steps before.
+    pub fn contact_line(&self, peer: MemberId) -> *const u8 {
+        self.contacts.place(peer)
+    }
+
+    /// Whom the next deadline makes us ping, if it does. For a node whose lines were fetched, with
+    /// those behind its pointers.
+    pub fn next_subject(&self) -> Option<MemberId> {
+        match self.timers.next() {
+            Some((_, Timer::Watch)) => self.observing.next_subject(),
+            Some(_) | None => None,
+        }
     }
 }

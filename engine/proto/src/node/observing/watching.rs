@@ -187,6 +187,9 @@ impl<T: MemberTable> Node<T> {
 
     /// A member that we alone hold Suspect is Alive.
     pub(super) fn trust_again(&mut self, now: Instant, id: MemberId) {
+        if self.table.counts().suspect == 0 {
+            return;
+        }
         let Some(member) = self.table.get(id) else { return };
         if member.state != State::Suspect || self.observing.unreachable.contains(&id) {
             return;
