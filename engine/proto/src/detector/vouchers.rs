@@ -55,13 +55,7 @@ impl Vouchers {
     }
 
     /// `by` pinged us as one pings the living. Says whether so many have done so within `window`.
-    pub fn vouched(
-        &mut self,
-        now: Instant,
-        by: MemberId,
-        enough: usize,
-        window: Duration,
-    ) -> bool {
+    pub fn vouched(&mut self, now: Instant, by: MemberId, enough: usize, window: Duration) -> bool {
         if !self.listens(now) {
             return false;
         }
