@@ -204,6 +204,23 @@ impl Pair {
         self.said.get(&kind).copied().unwrap_or(0)
     }
 
+    /// NOTICEs to a third member.
+    fn noticed(&self, who: &str) -> usize {
+        let to = Destination::Member(id(who));
+        self.elsewhere.iter().filter(|said| **said == (to, kind::NOTICE)).count()
+    }
+
+    /// Of these members those that observe `subject`, in the order of the rings.
+    fn observers_of<'a>(&self, subject: &str, names: &'a [String]) -> Vec<&'a str> {
+        let mut observers: Vec<&str> = Vec::new();
+        for ring in 0..Config::new(CLUSTER).rings {
+            let before = self.nodes[1].table().before(ring, id(subject));
+            let names = before.filter_map(|of| names.iter().find(|name| id(name) == of));
+            observers.extend(names.map(String::as_str).find(|name| !observers.contains(name)));
+        }
+        observers
+    }
+
     fn rejected(&self, node: usize, reason: &str) -> u64 {
         self.nodes[node].stats().rejected.get(reason).copied().unwrap_or(0)
     }
@@ -342,6 +359,53 @@ fn a_proven_death_is_learned_and_not_undone() {
         assert_eq!(pair.state(0, "x"), Some(State::Dead), "asked by {asker}");
         assert_eq!(pair.state(1, "x"), Some(State::Dead));
         assert!(pair.agree());
+        assert_eq!((pair.said(kind::SKETCH), pair.noticed("x")), (0, 0), "{:?}", pair.said);
+    }
+}
+
+/// Rules A-4, D-14 and D-15: after more changes than are remembered only a sketch tells of a death. It
+/// is learnt all the same, and the dead is reminded: should it live, it can answer.
+#[test]
+fn a_death_before_a_storm_is_told_by_the_sketch_and_to_the_dead() {
+    for asker in 0..2 {
+        let names: Vec<String> = (0..60).map(|n| format!("n{n}")).collect();
+        let others: Vec<_> = names.iter().map(|name| record(name, 0)).collect();
+        let mut pair = Pair::knowing(&[others, vec![record("x", 0)]].concat());
+        let observers = pair.observers_of("x", &names);
+        let proof = proof_of("x", 0, 5, &observers[..5]);
+        let claim = mesh_gossip_proto::wire::message::Death {
+            proof: proof.hash.into(),
+            ..death("x", 0, observers[0])
+        };
+        // What the two say to each other is lost, until sixty members have changed three times each and
+        // nothing of it waits to be told.
+        pair.deaf = true;
+        pair.say(1, observers[1], &claim);
+        pair.tell(1, observers[1], kind::PROOF, &proof.bytes);
+        for counter in 1..=3 {
+            for name in &names {
+                let changed = record(name, counter);
+                (0..2).for_each(|node| pair.tell(node, name, kind::RECORD, changed.envelope()));
+            }
+        }
+        pair.quiet(4_000);
+        assert_eq!(
+            (pair.state(0, "x"), pair.state(1, "x")),
+            (Some(State::Alive), Some(State::Dead))
+        );
+        let newest = |node: &Node, name: &String| node.member(id(name)).unwrap().incarnation();
+        let all = |node: &Node| names.iter().all(|name| newest(node, name) == incarnation(3));
+        assert!(pair.nodes.iter().all(all), "360 shares came and went");
+        pair.deaf = false;
+        for _ in 0..2 {
+            pair.ping(asker);
+            pair.pass(1_100);
+        }
+        assert!(pair.said(kind::SKETCH) >= 1 && pair.said(kind::DEAD) >= 1, "{:?}", pair.said);
+        assert_eq!(pair.said(kind::PROOF), 1, "{:?}", pair.said);
+        assert_eq!(pair.state(0, "x"), Some(State::Dead), "asked by {asker}");
+        assert!(pair.agree() && pair.streams.is_empty());
+        assert!(pair.noticed("x") >= 1, "asked by {asker}: nobody reminds the dead");
     }
 }
 

@@ -171,7 +171,7 @@ pub(crate) fn full(plot: Option<&std::path::Path>) -> Result<Value, Trouble> {
     goals(own, &different, &bursts);
     if let Some(path) = plot {
         let title = "Datagrams a second and core, 64 different peers";
-        std::fs::write(path, Picture::of(title, &different).draw())?;
+        std::fs::write(path, Picture::of(title, &different).draw()?)?;
     }
     let mut sizes = serde_json::Map::new();
     for (size, found) in &different {

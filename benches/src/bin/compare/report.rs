@@ -1,7 +1,7 @@
 //! What people read: a table, a picture, goals; and spreads for machines.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::{fmt, io};
 
 use plotters::prelude::{
     BLACK, ChartBuilder, Color, IntoDrawingArea, PathElement, RGBColor, Rectangle, SVGBackend,
@@ -116,11 +116,13 @@ impl Picture {
     }
 
     /// As SVG.
-    pub(crate) fn draw(&self) -> String {
+    ///
+    /// # Errors
+    /// What could not be drawn: no file is written then, and the command fails.
+    pub(crate) fn draw(&self) -> io::Result<String> {
         let mut svg = String::new();
-        // Drawing into memory cannot fail; an empty picture would say so.
-        let drawn = self.draw_on(&mut svg);
-        drawn.map_or_else(|error| format!("<!-- {error} -->"), |()| svg)
+        self.draw_on(&mut svg).map_err(io::Error::other)?;
+        Ok(svg)
     }
 
     fn draw_on(&self, svg: &mut String) -> Result<(), String> {

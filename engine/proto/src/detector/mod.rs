@@ -21,4 +21,5 @@ pub mod suspicion;
 pub mod test;
 pub mod testimony;
 pub mod vote;
+pub mod vouchers;
 pub mod watch;

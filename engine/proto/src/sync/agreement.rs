@@ -43,7 +43,7 @@ pub struct Agreement {
     again: bool,
     /// Something of the last round was lost.
     lost: bool,
-    /// Rounds in a row of which something was lost.
+    /// Rounds in a row of which something was lost, since our own view moved.
     losses: u32,
     storm: Storm,
     /// The last round began in a storm.
@@ -106,7 +106,13 @@ impl Agreement {
             self.pause = PAUSE;
         }
         self.again = self.settling == Some((ours, theirs)) && !repeats;
-        self.losses = if self.lost { self.losses + 1 } else { 0 };
+        // Of much that a storm makes us ask for something is always lost; that is no silence.
+        let moved = self.settling.is_some_and(|(before, _)| before != ours);
+        self.losses = match (self.lost, moved) {
+            (true, false) => self.losses + 1,
+            (true, true) => 1,
+            (false, _) => 0,
+        };
         (self.lost, self.stormy) = (false, stormy);
         if self.again {
             self.lengthen();
@@ -271,5 +277,21 @@ mod tests {
             agreement.differed(at(98_000), (0, 6), 320)
                 && !agreement.differed(at(99_000), (0, 6), 320)
         );
+    }
+
+    /// Rule A-6: who asked for much and got a part of it in each round, as after a storm, may repeat the
+    /// round that is for the rest.
+    #[test]
+    fn losses_of_earlier_rounds_do_not_count_once_our_view_has_moved() {
+        let mut agreement = Agreement::default();
+        let mut begun = |seconds: core::ops::Range<u64>, ours: u64| {
+            let begun = seconds.filter(|second| {
+                agreement.was_lost();
+                agreement.differed(at(second * 1_000), (ours, 5), 320)
+            });
+            begun.collect::<Vec<_>>()
+        };
+        assert_eq!(begun(0..16, 0), [1, 2, 3, 4, 6, 10]);
+        assert_eq!(begun(16..40, 1), [18, 19, 20, 28]);
     }
 }
