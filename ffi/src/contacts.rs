@@ -10,7 +10,7 @@ use engine::{Agent, Inspection};
 use crate::agent::MeshGossipAgent;
 use crate::code::MeshGossipResult;
 use crate::error::{Failure, MeshGossipError};
-use crate::guard::run_on;
+use crate::guard::{self, run_on};
 
 /// Our own exchanges with one member.
 #[repr(C)]
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn mesh_gossip_agent_contacts(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_contacts_len(contacts: *const MeshGossipContacts) -> usize {
     // SAFETY: null or live, as the crate's contract says.
-    unsafe { contacts.as_ref() }.map_or(0, |contacts| contacts.0.len())
+    unsafe { guard::look_at(contacts, 0, |contacts| contacts.0.len()) }
 }
 
 /// The contact at `index`, borrowed from the contacts; NULL where there is none.
@@ -86,8 +86,11 @@ pub unsafe extern "C" fn mesh_gossip_contacts_at(
     index: usize,
 ) -> *const MeshGossipContact {
     // SAFETY: null or live, as the crate's contract says.
-    let contact = unsafe { contacts.as_ref() }.and_then(|contacts| contacts.0.get(index));
-    contact.map_or(std::ptr::null(), |contact| contact)
+    unsafe {
+        guard::look_at(contacts, std::ptr::null(), |contacts| {
+            contacts.0.get(index).map_or(std::ptr::null(), std::ptr::from_ref)
+        })
+    }
 }
 
 /// Bytes from one contact to the next: the first is `mesh_gossip_contacts_at(contacts, 0)`.
@@ -101,8 +104,6 @@ pub extern "C" fn mesh_gossip_contacts_stride() -> usize {
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_contacts_free(contacts: *mut MeshGossipContacts) {
-    if !contacts.is_null() {
-        // SAFETY: it was made by `Box::into_raw` and is freed once.
-        drop(unsafe { Box::from_raw(contacts) });
-    }
+    // SAFETY: it was made by `Box::into_raw` and is freed once.
+    unsafe { guard::free(contacts) };
 }

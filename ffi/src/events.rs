@@ -11,7 +11,7 @@ use engine::proto::{Alarm, Event, LeftReason, MemberId, SignedRecord, State};
 use crate::agent::MeshGossipAgent;
 use crate::code::MeshGossipResult;
 use crate::error::{Failure, MeshGossipError};
-use crate::guard::{Sealed, run_on};
+use crate::guard::{self, Sealed, run_on};
 use crate::layout::{MeshGossipBytes, MeshGossipMember, Records, Source, status};
 use crate::post::Letter;
 
@@ -292,8 +292,11 @@ fn said(kind: u32, from: &MemberId, topic: u16) -> (MeshGossipEvent, String) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_events_fd(agent: *const MeshGossipAgent) -> c_int {
     // SAFETY: null or a live agent, as the crate's contract says.
-    let agent = unsafe { agent.as_ref() }.filter(|agent| !agent.seal().is_forked());
-    agent.map_or(-1, |agent| agent.hole().descriptor())
+    unsafe {
+        guard::look_at(agent, -1, |agent| {
+            if agent.seal().is_forked() { -1 } else { agent.hole().descriptor() }
+        })
+    }
 }
 
 /// Takes up to `max` events, the oldest first. Never blocks; a batch may be empty. Events that
@@ -324,7 +327,7 @@ pub unsafe extern "C" fn mesh_gossip_agent_take_events(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_events_len(events: *const MeshGossipEvents) -> usize {
     // SAFETY: null or a live batch, as the crate's contract says.
-    unsafe { events.as_ref() }.map_or(0, |events| events.records.len())
+    unsafe { guard::look_at(events, 0, |events| events.records.len()) }
 }
 
 /// The event at `index`, borrowed from the batch; NULL where there is none.
@@ -335,8 +338,11 @@ pub unsafe extern "C" fn mesh_gossip_events_at(
     index: usize,
 ) -> *const MeshGossipEvent {
     // SAFETY: null or a live batch, as the crate's contract says.
-    let event = unsafe { events.as_ref() }.and_then(|events| events.records.get(index));
-    event.map_or(std::ptr::null(), |event| event)
+    unsafe {
+        guard::look_at(events, std::ptr::null(), |events| {
+            events.records.get(index).map_or(std::ptr::null(), std::ptr::from_ref)
+        })
+    }
 }
 
 /// Bytes from one event to the next: the first is `mesh_gossip_events_at(events, 0)`.
@@ -350,8 +356,6 @@ pub extern "C" fn mesh_gossip_events_stride() -> usize {
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_events_free(events: *mut MeshGossipEvents) {
-    if !events.is_null() {
-        // SAFETY: it was made by `Box::into_raw` and is freed once.
-        drop(unsafe { Box::from_raw(events) });
-    }
+    // SAFETY: it was made by `Box::into_raw` and is freed once.
+    unsafe { guard::free(events) };
 }

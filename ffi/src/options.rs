@@ -11,7 +11,7 @@ use engine::settings::{Settings, Sources};
 
 use crate::code::{MESH_GOSSIP_ERR_DISABLED, MESH_GOSSIP_ERR_STRUCT_SIZE, MeshGossipResult};
 use crate::error::{Failure, MeshGossipError};
-use crate::guard::{Seal, Sealed, run, run_on};
+use crate::guard::{self, Seal, Sealed, run, run_on};
 use crate::log::MeshGossipLogFn;
 use crate::text;
 
@@ -269,8 +269,6 @@ pub unsafe extern "C" fn mesh_gossip_options_set(
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_options_free(options: *mut MeshGossipOptions) {
-    if !options.is_null() {
-        // SAFETY: it was made by `Box::into_raw` and is freed once.
-        drop(unsafe { Box::from_raw(options) });
-    }
+    // SAFETY: it was made by `Box::into_raw` and is freed once.
+    unsafe { guard::free(options) };
 }

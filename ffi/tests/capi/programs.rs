@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Prefix, Scratch, Settings, fail, ffi, has, run, succeed, tell};
+use crate::support::{Prefix, Scratch, Settings, fail, ffi, has, hooks, run, succeed, tell};
 
 /// Compilers, and the language that each is asked for.
 const C: [&str; 2] = ["gcc", "clang"];
@@ -139,6 +139,32 @@ fn programs_hold_in_every_form() {
         }
     }
     tell(&format!("{count} programs held"));
+}
+
+/// A real panic within every function, in the library that can plant one.
+#[test]
+fn a_panic_within_stays_within() {
+    if !has("gcc") {
+        return;
+    }
+    let (scratch, settings) = (Scratch::new("panics"), Settings::new("panics"));
+    let program = scratch.path().join("panics");
+    let mut compile = Command::new("gcc");
+    compile.args(STRICT).args(["-std=c99", "-I"]).arg(hooks().join("include"));
+    compile.arg(source("panics.c")).arg("-o").arg(&program);
+    compile.arg("-L").arg(hooks().join("lib")).arg("-lmesh_gossip_hooks");
+    succeed(&mut compile);
+    let mut command = Command::new(program);
+    all_is_well(command.env("LD_LIBRARY_PATH", hooks().join("lib")).arg(settings.file("auto")));
+    // What plants it is in no library that is given away, nor in its header.
+    let given = Prefix::shared();
+    let mut compile = Command::new("gcc");
+    compile.args(STRICT).args(["-std=c99", "-I"]).arg(given.include());
+    compile.arg("-I").arg(ffi().join("hooks")).arg(source("panics.c"));
+    compile.arg("-o").arg(scratch.path().join("none")).arg("-L").arg(given.lib());
+    let said = fail(compile.arg("-lmesh_gossip"));
+    assert!(said.contains("mesh_gossip_hooks_panic_next"), "{said}");
+    assert!(!given.include().join("mesh_gossip_hooks.h").exists());
 }
 
 /// The layer for C++, with exceptions and without.

@@ -38,6 +38,15 @@ pub(crate) fn product() -> &'static Path {
     &PRODUCT
 }
 
+/// Where `capi build --hooks` put the library for tests.
+pub(crate) fn hooks() -> &'static Path {
+    static HOOKS: LazyLock<PathBuf> = LazyLock::new(|| {
+        let said = succeed(capi("build").arg("--hooks"));
+        PathBuf::from(said.trim_end())
+    });
+    &HOOKS
+}
+
 /// Runs a program that has to succeed; returns what it prints.
 pub(crate) fn succeed(command: &mut Command) -> String {
     let output = run(command);
