@@ -204,7 +204,9 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_try_acquire(
     unsafe { run_on(agent, err, body) }
 }
 
-/// Gives a snapshot back; NULL is fine.
+/// Gives a snapshot back, once for each time that it was acquired; NULL is fine. Two that acquire may
+/// be given the same pointer, and each may use it up to a release of his own: no call that relies on
+/// an acquire may run beside its release.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_snapshot_release(snapshot: *const MeshGossipSnapshot) {
