@@ -19,6 +19,8 @@ pub mod documents;
 pub mod error;
 #[path = "../src/events.rs"]
 pub mod events;
+#[path = "../src/fixed.rs"]
+mod fixed;
 #[path = "../src/fork.rs"]
 mod fork;
 #[path = "../src/guard.rs"]

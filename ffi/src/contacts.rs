@@ -10,6 +10,7 @@ use engine::{Agent, Inspection};
 use crate::agent::MeshGossipAgent;
 use crate::code::MeshGossipResult;
 use crate::error::{Failure, MeshGossipError};
+use crate::fixed::Fixed;
 use crate::guard::{self, run_on};
 
 /// Our own exchanges with one member.
@@ -29,9 +30,9 @@ const _: () = assert!(size_of::<MeshGossipContact>() == 32);
 /// Contacts as of one moment, in no order: of the members that this agent has exchanged anything
 /// with, which in a large mesh are some. Owned by the caller; freed with
 /// `mesh_gossip_contacts_free`, before or after the agent.
-pub struct MeshGossipContacts(Box<[MeshGossipContact]>);
+pub struct MeshGossipContacts(Fixed<MeshGossipContact>);
 
-fn contacts(inspection: &Inspection) -> Box<[MeshGossipContact]> {
+fn contacts(inspection: &Inspection) -> Vec<MeshGossipContact> {
     let all = inspection.contacts.iter().map(|(id, contact)| {
         let ago = inspection.now.since(contact.last).as_millis();
         let ago = u64::try_from(ago).unwrap_or(u64::MAX);
@@ -61,7 +62,7 @@ pub unsafe extern "C" fn mesh_gossip_agent_contacts(
         }
         let timeout = Duration::from_millis(timeout_ms);
         let inspection = agent.with(|agent: &Agent| agent.inspect(timeout))?;
-        let made = MeshGossipContacts(contacts(&inspection));
+        let made = MeshGossipContacts(Fixed::of(contacts(&inspection)));
         // SAFETY: not null, and writable as the crate's contract says.
         unsafe { out.write(Box::into_raw(Box::new(made))) };
         Ok(())
@@ -86,11 +87,7 @@ pub unsafe extern "C" fn mesh_gossip_contacts_at(
     index: usize,
 ) -> *const MeshGossipContact {
     // SAFETY: null or live, as the crate's contract says.
-    unsafe {
-        guard::look_at(contacts, std::ptr::null(), |contacts| {
-            contacts.0.get(index).map_or(std::ptr::null(), std::ptr::from_ref)
-        })
-    }
+    unsafe { guard::look_at(contacts, std::ptr::null(), |contacts| contacts.0.at(index)) }
 }
 
 /// Bytes from one contact to the next: the first is `mesh_gossip_contacts_at(contacts, 0)`.

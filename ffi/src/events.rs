@@ -11,6 +11,7 @@ use engine::proto::{Alarm, Event, LeftReason, MemberId, SignedRecord, State};
 use crate::agent::MeshGossipAgent;
 use crate::code::MeshGossipResult;
 use crate::error::{Failure, MeshGossipError};
+use crate::fixed::Fixed;
 use crate::guard::{self, Sealed, run_on};
 use crate::layout::{MeshGossipBytes, MeshGossipMember, Records, Source, status};
 use crate::post::Letter;
@@ -99,14 +100,14 @@ pub const MESH_GOSSIP_REASON_REVOKED: u32 = 3;
 /// Events in order. Owned by the caller; freed with `mesh_gossip_events_free`, before or after
 /// the agent.
 pub struct MeshGossipEvents {
-    records: Box<[MeshGossipEvent]>,
+    records: Fixed<MeshGossipEvent>,
     /// What the records point to.
     _kept: Vec<Kept>,
 }
 
 struct Kept {
     _letter: Letter,
-    _text: Box<str>,
+    _text: Fixed<u8>,
     _member: Option<Records>,
 }
 
@@ -117,7 +118,7 @@ impl MeshGossipEvents {
     fn of(letters: Vec<Letter>, local: MemberId) -> Self {
         let (records, kept) = letters.into_iter().map(|letter| translate(letter, local)).unzip();
         let records: Vec<MeshGossipEvent> = records;
-        Self { records: records.into_boxed_slice(), _kept: kept }
+        Self { records: Fixed::of(records), _kept: kept }
     }
 }
 
@@ -154,11 +155,15 @@ fn translate(letter: Letter, local: MemberId) -> (MeshGossipEvent, Kept) {
             (MeshGossipEvent { at_unix_ms: told.at.0, ..record }, text, member)
         }
     };
-    let text = text.into_boxed_str();
-    record.text = bytes(text.as_bytes());
-    if let Some(member) = member.as_ref().and_then(|records| records.members.first()) {
+    let text = Fixed::of(text.into_bytes());
+    if !text.is_empty() {
+        record.text = MeshGossipBytes { data: text.start(), len: text.len() };
+    }
+    if let Some(members) = member.as_ref().map(|records| &records.members)
+        && let [member] = &**members
+    {
         record.id = member.id;
-        record.member = member;
+        record.member = members.start();
     }
     if let Letter::Event(told) = &letter {
         record.payload = payload(told);
@@ -166,7 +171,8 @@ fn translate(letter: Letter, local: MemberId) -> (MeshGossipEvent, Kept) {
     (record, Kept { _letter: letter, _text: text, _member: member })
 }
 
-/// The content of what a host said; it stays where it is while the letter is kept.
+/// The content of what a host said: it stands behind a counted pointer, so that it stays where it is
+/// while the letter is kept, wherever that goes.
 fn payload(told: &HostEvent) -> MeshGossipBytes {
     match &told.event {
         Event::Broadcast { bytes: said, .. } | Event::Message { bytes: said, .. } => bytes(said),
@@ -338,11 +344,7 @@ pub unsafe extern "C" fn mesh_gossip_events_at(
     index: usize,
 ) -> *const MeshGossipEvent {
     // SAFETY: null or a live batch, as the crate's contract says.
-    unsafe {
-        guard::look_at(events, std::ptr::null(), |events| {
-            events.records.get(index).map_or(std::ptr::null(), std::ptr::from_ref)
-        })
-    }
+    unsafe { guard::look_at(events, std::ptr::null(), |events| events.records.at(index)) }
 }
 
 /// Bytes from one event to the next: the first is `mesh_gossip_events_at(events, 0)`.

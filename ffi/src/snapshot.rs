@@ -99,7 +99,7 @@ impl MeshGossipSnapshot {
     }
 
     pub(crate) fn count(&self, status: u32) -> usize {
-        let members = self.chunks.iter().flat_map(|chunk| &chunk.records.members);
+        let members = self.chunks.iter().flat_map(|chunk| &*chunk.records.members);
         members.filter(|member| member.status == status).count()
     }
 }
@@ -289,7 +289,7 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_chunk(
         };
         let members = &chunk.records.members;
         // SAFETY: not null, and writable as the crate's contract says.
-        unsafe { records.write(members.as_ptr()) };
+        unsafe { records.write(members.start()) };
         // SAFETY: likewise.
         unsafe { len.write(members.len()) };
         // SAFETY: likewise.
@@ -324,11 +324,11 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_chunk_arena(
         };
         let Records { labels: all, text: arena, .. } = &chunk.records;
         // SAFETY: not null, and writable as the crate's contract says.
-        unsafe { labels.write(all.as_ptr()) };
+        unsafe { labels.write(all.start()) };
         // SAFETY: likewise.
         unsafe { labels_len.write(all.len()) };
         // SAFETY: likewise.
-        unsafe { text.write(MeshGossipBytes { data: arena.as_ptr(), len: arena.len() }) };
+        unsafe { text.write(MeshGossipBytes { data: arena.start(), len: arena.len() }) };
         Ok(())
     };
     // SAFETY: no error object is wanted.
