@@ -12,11 +12,13 @@ mod header;
 mod install;
 mod product;
 mod reference;
+mod sanitized;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use product::{Library, Product};
+use sanitized::Sanitizer;
 
 /// What went wrong, in words.
 type Outcome<T = ()> = Result<T, String>;
@@ -26,6 +28,8 @@ usage: capi COMMAND [--profile NAME] [--ffi DIR]
 
   build [--hooks]         libraries and headers, into <target>/capi/<profile>; or the library for
                           tests, which can plant defects, into <target>/capi-hooks/<profile>
+  build --sanitize NAME   the static library under the compiler's address or thread sanitizer, with
+                          its runtime, into <target>/sanitized/NAME/product
   install --prefix DIR    the same under a prefix, with pkg-config and CMake files
           [--libdir DIR] [--destdir DIR] [--product DIR]
   header [--check]        include/mesh_gossip.h from the sources
@@ -45,6 +49,7 @@ struct Request {
     check: bool,
     breaks: bool,
     hooks: bool,
+    sanitizer: Option<Sanitizer>,
     full: bool,
     profile: String,
     prefix: Option<PathBuf>,
@@ -60,6 +65,7 @@ impl Request {
             check: false,
             breaks: false,
             hooks: false,
+            sanitizer: None,
             full: false,
             profile: "release".into(),
             prefix: None,
@@ -73,6 +79,7 @@ impl Request {
             match word.as_str() {
                 "--check" => request.check = true,
                 "--break" => request.breaks = true,
+                "--sanitize" => request.sanitizer = Some(Sanitizer::named(&value()?)?),
                 "--hooks" => request.hooks = true,
                 "--full" => request.full = true,
                 "--profile" => request.profile = value()?,
@@ -153,6 +160,10 @@ fn run() -> Outcome {
     let request = Request::read(words)?;
     match command.as_str() {
         "build" => {
+            if let Some(sanitizer) = request.sanitizer {
+                println!("{}", sanitized::build(&request, sanitizer)?.display());
+                return Ok(());
+            }
             let product = if request.hooks {
                 Product::build(&request.ffi, &request.profile, Library::Hooks)
             } else {

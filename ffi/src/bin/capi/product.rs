@@ -198,6 +198,11 @@ fn compile(profile: &str, library: Library) -> Outcome<(PathBuf, String)> {
         Library::Given => build.arg("--lib"),
         Library::Hooks => build.args(["--features", "hooks", "--example", library.name()]),
     };
+    made(&mut build, library.name())
+}
+
+/// Has a library built, and what the compiler says of it.
+pub(crate) fn made(build: &mut Command, name: &str) -> Outcome<(PathBuf, String)> {
     build.args(["--message-format", "json-render-diagnostics"]);
     build.args(["--", "--print", "native-static-libs"]);
     let output = build.output().map_err(|error| format!("cargo: {error}"))?;
@@ -214,12 +219,12 @@ fn compile(profile: &str, library: Library) -> Outcome<(PathBuf, String)> {
     let archive = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == library.name())
+        .filter(|message| message["target"]["name"] == name)
         .filter_map(|message| message["filenames"].as_array().cloned())
         .flatten()
         .filter_map(|name| name.as_str().map(PathBuf::from))
         .find(|name| name.extension().is_some_and(|extension| extension == "a"))
-        .ok_or_else(|| format!("the compiler made no lib{}.a", library.name()))?;
+        .ok_or_else(|| format!("the compiler made no lib{name}.a"))?;
     Ok((root().join(archive), libraries))
 }
 
