@@ -193,7 +193,8 @@ func (a *Agent) ForceLeave(order []byte) error {
 }
 
 // Reload reads certificate, key, trust and revocation lists again; it returns once they are in
-// force. What would not hold changes nothing.
+// force. What does not hold changes nothing; where our own certificate alone is refused (CodeCredentials),
+// the one before stays and new trust is in force.
 func (a *Agent) Reload() error {
 	return a.call(func(agent *C.mesh_gossip_agent, object **C.mesh_gossip_error) C.mesh_gossip_result {
 		return C.mesh_gossip_agent_reload(agent, object)
@@ -213,7 +214,8 @@ type Certificates struct {
 }
 
 // ReloadCertificates puts these in place of certificate, key and trust; it returns once they are in
-// force. What would not hold changes nothing.
+// force. What does not hold changes nothing; where our own certificate alone is refused (CodeCredentials),
+// the one before stays and new trust is in force.
 func (a *Agent) ReloadCertificates(with Certificates) error {
 	var texts copied
 	defer texts.free()

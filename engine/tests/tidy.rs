@@ -92,6 +92,30 @@ fn source_files_are_short_safe_and_finished() {
     none(&wrong);
 }
 
+/// Not the length of what a compiler or an installer put there.
+#[test]
+fn files_in_other_languages_are_short_as_well() {
+    let root = root();
+    let mut paths = vec![root.join("ffi"), root.join("bindings")];
+    let (mut seen, mut wrong) = (0, Vec::new());
+    while let Some(path) = paths.pop() {
+        let relative = path.strip_prefix(&root).expect("below the root").to_string_lossy();
+        if path.is_dir() {
+            let built = ["target", "node_modules", "out", "build"];
+            if !built.iter().any(|name| path.ends_with(name)) {
+                let entries = std::fs::read_dir(&path).expect("a readable directory");
+                paths.extend(entries.map(|entry| entry.expect("a readable entry").path()));
+            }
+        } else if source::is_foreign(&relative) {
+            seen += 1;
+            let text = std::fs::read_to_string(&path).expect("source is UTF-8");
+            wrong.extend(source::wrong_length(&relative, text.lines().count()));
+        }
+    }
+    assert!(seen > 60, "only {seen} files found: the search is broken");
+    none(&wrong);
+}
+
 #[test]
 fn the_top_level_holds_what_belongs_there() {
     let names: Vec<String> = std::fs::read_dir(root())

@@ -1,9 +1,12 @@
 /* mesh-gossip: embeddable gossip membership. C ABI, version 1. Generated: do not edit.
  *
- * Every function is thread-safe but those that end in _free. Functions return MESH_GOSSIP_OK or
- * an error, and on failure write nothing but *err, which may be NULL and otherwise takes an object
- * that the caller frees. Strings are UTF-8 and NUL-terminated, and copied before a call returns;
- * bytes within snapshots and events are borrowed from them.
+ * Every function is thread-safe, but those that end in _free or _release may not run beside another
+ * call on what they give back, and mesh_gossip_options_from_file not beside a change of the
+ * environment. Functions return MESH_GOSSIP_OK or an error, and on failure write nothing but *err,
+ * which may be NULL and otherwise takes an object that the caller frees. Strings are UTF-8 and
+ * NUL-terminated, and copied before a call returns; bytes within snapshots and events are borrowed
+ * from them. Within the functions that a host gives, log and wake, whatever would wait for their own
+ * thread fails with MESH_GOSSIP_ERR_REENTRANT, also on another agent.
  */
 #ifndef MESH_GOSSIP_H
 #define MESH_GOSSIP_H
@@ -43,7 +46,8 @@
 #define MESH_GOSSIP_ERR_CONFIG 5
 
 /*
- Certificate, key, trust or a revocation list does not hold.
+ Certificate, key, trust or a revocation list does not hold, and is not taken; what came along
+ with it and holds may be in force all the same, as the function tells.
  */
 #define MESH_GOSSIP_ERR_CREDENTIALS 6
 
@@ -369,16 +373,19 @@ typedef struct mesh_gossip_text mesh_gossip_text;
 typedef int32_t mesh_gossip_result;
 
 /*
- Called when the first event waits, on a thread that does nothing else. It may not block, and
- may not stop or free the agent.
+ Called when the first event waits, on a thread that does nothing else; not once a stop has
+ returned. It may not block. Starting, leaving, stopping and freeing an agent, this one or another
+ one, fails within it with `MESH_GOSSIP_ERR_REENTRANT`; commands, views and events are fine.
  */
 typedef void (*mesh_gossip_wake_fn)(void *user);
 
 /*
  Takes a line of the log: `MESH_GOSSIP_LOG_*`, what happened in words, and its fields as a JSON
  object (`{"EventId":3,"PeerId":"b"}`). Both texts live until it returns. Called on threads of
- the engine, several at once, and on the caller's within a call; it may not block, nor call
- anything of the same agent but `mesh_gossip_snapshot_acquire`.
+ the engine, several at once, and on the caller's within a call; not once a stop has returned. It
+ may not block. Whatever would wait for an engine, of this agent or of another one, fails within
+ it with `MESH_GOSSIP_ERR_REENTRANT`: starting, leaving, stopping, freeing and every command.
+ Views can be acquired and read, events taken.
  */
 typedef void (*mesh_gossip_log_fn)(void *user,
                                    uint32_t level,
@@ -659,7 +666,8 @@ mesh_gossip_result mesh_gossip_options_from_json(const char *json,
 
 /*
  Options from a JSON file, under the variables of the environment (`MESH__GOSSIP__*`). The file
- is read here and once more by the start.
+ is read here and once more by the start. The environment is read here, all of it, as by getenv:
+ no other thread may call setenv, putenv or unsetenv meanwhile.
  */
 mesh_gossip_result mesh_gossip_options_from_file(const char *path,
                                                  struct mesh_gossip_options **out,
@@ -755,7 +763,9 @@ mesh_gossip_result mesh_gossip_snapshot_try_acquire(const struct mesh_gossip_age
                                                     struct mesh_gossip_error **err);
 
 /*
- Gives a snapshot back; NULL is fine.
+ Gives a snapshot back, once for each time that it was acquired; NULL is fine. Two that acquire may
+ be given the same pointer, and each may use it up to a release of his own: no call that relies on
+ an acquire may run beside its release.
  */
 void mesh_gossip_snapshot_release(const struct mesh_gossip_snapshot *snapshot);
 
@@ -904,13 +914,16 @@ mesh_gossip_result mesh_gossip_agent_force_leave(const struct mesh_gossip_agent 
 
 /*
  Reads certificate, key, trust and revocation lists again; returns once they are in force. What
- would not hold changes nothing.
+ cannot be read or does not hold changes nothing. A certificate of ours that peers would refuse is
+ `MESH_GOSSIP_ERR_CREDENTIALS` too: the one before stays, but new trust and lists are in force.
  */
 mesh_gossip_result mesh_gossip_agent_reload(const struct mesh_gossip_agent *agent,
                                             struct mesh_gossip_error **err);
 
 /*
- Takes revocation lists, PEM or DER, beside those of the files.
+ Takes revocation lists, PEM or DER, beside those of the files. A list that does not count changes
+ nothing. Where our own certificate does not hold under them, they are in force and the call fails with
+ `MESH_GOSSIP_ERR_CREDENTIALS`.
  */
 mesh_gossip_result mesh_gossip_agent_add_revocation_lists(const struct mesh_gossip_agent *agent,
                                                           const uint8_t *lists,
@@ -961,8 +974,10 @@ mesh_gossip_result mesh_gossip_agent_set_metadata(const struct mesh_gossip_agent
  Puts these in place of certificate, key and trust: a PEM chain (leaf first), its PEM key, and
  PEM trust anchors; or a PKCS#12 store as the certificate, with its password and no key. No key
  (`key_len` 0) where the certificate's content holds it; no trust (`ca_len` 0) keeps that in
- force. Returns once they are in force; what would not hold changes nothing. Trust domain,
- thumbprints and revocation stay as the agent was started with.
+ force. Returns once they are in force; what cannot be read or does not hold changes nothing. A
+ certificate that peers would refuse under this trust is `MESH_GOSSIP_ERR_CREDENTIALS` too: the one
+ before stays, but the new trust is in force. Trust domain, thumbprints and revocation stay as the
+ agent was started with.
  */
 mesh_gossip_result mesh_gossip_agent_reload_certificates(const struct mesh_gossip_agent *agent,
                                                          const uint8_t *certificate,

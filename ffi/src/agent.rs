@@ -13,9 +13,9 @@ use engine::proto::MemberId;
 use engine::{Agent, Engine, Renewed, StartError};
 use tracing::Dispatch;
 
-use crate::code::{MESH_GOSSIP_ERR_IO, MESH_GOSSIP_ERR_STOPPED, MESH_GOSSIP_OK, MeshGossipResult};
+use crate::code::{MESH_GOSSIP_ERR_IO, MESH_GOSSIP_ERR_STOPPED, MeshGossipResult};
 use crate::error::{Failure, MeshGossipError};
-use crate::guard::{Seal, Sealed, outside_callbacks, outside_log, run, run_on};
+use crate::guard::{self, Seal, Sealed, outside_callbacks, outside_log, run, run_on};
 use crate::log;
 use crate::options::{MeshGossipOptions, MeshGossipStartOptions};
 use crate::post::Hole;
@@ -213,10 +213,10 @@ pub unsafe extern "C" fn mesh_gossip_agent_stop(
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_free(agent: *mut MeshGossipAgent) -> MeshGossipResult {
-    if agent.is_null() {
-        return MESH_GOSSIP_OK;
-    }
     let body = || {
+        if agent.is_null() {
+            return Ok(());
+        }
         outside_callbacks()?;
         // SAFETY: not null, and live as the crate's contract says.
         let handle = unsafe { &*agent };
@@ -237,7 +237,7 @@ pub unsafe extern "C" fn mesh_gossip_agent_free(agent: *mut MeshGossipAgent) -> 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_node_id(agent: *const MeshGossipAgent) -> *const c_char {
     // SAFETY: null or a live agent, as the crate's contract says.
-    unsafe { agent.as_ref() }.map_or(c"".as_ptr(), |agent| agent.node_id.as_ptr())
+    unsafe { guard::look_at(agent, c"".as_ptr(), |agent| agent.node_id.as_ptr()) }
 }
 
 /// `address:port` that the agent listens on, borrowed from the agent; "" for NULL.
@@ -245,5 +245,5 @@ pub unsafe extern "C" fn mesh_gossip_agent_node_id(agent: *const MeshGossipAgent
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_address(agent: *const MeshGossipAgent) -> *const c_char {
     // SAFETY: null or a live agent, as the crate's contract says.
-    unsafe { agent.as_ref() }.map_or(c"".as_ptr(), |agent| agent.address.as_ptr())
+    unsafe { guard::look_at(agent, c"".as_ptr(), |agent| agent.address.as_ptr()) }
 }

@@ -17,7 +17,8 @@ pub const MESH_GOSSIP_ERR_UTF8: i32 = 3;
 pub const MESH_GOSSIP_ERR_TOO_LARGE: i32 = 4;
 /// A setting is wrong; the error's field names it.
 pub const MESH_GOSSIP_ERR_CONFIG: i32 = 5;
-/// Certificate, key, trust or a revocation list does not hold.
+/// Certificate, key, trust or a revocation list does not hold, and is not taken; what came along
+/// with it and holds may be in force all the same, as the function tells.
 pub const MESH_GOSSIP_ERR_CREDENTIALS: i32 = 6;
 /// The operating system refused: a port that is taken, a file, a thread.
 pub const MESH_GOSSIP_ERR_IO: i32 = 7;

@@ -117,7 +117,8 @@ pub unsafe extern "C" fn mesh_gossip_agent_force_leave(
 }
 
 /// Reads certificate, key, trust and revocation lists again; returns once they are in force. What
-/// would not hold changes nothing.
+/// cannot be read or does not hold changes nothing. A certificate of ours that peers would refuse is
+/// `MESH_GOSSIP_ERR_CREDENTIALS` too: the one before stays, but new trust and lists are in force.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_reload(
@@ -132,7 +133,9 @@ pub unsafe extern "C" fn mesh_gossip_agent_reload(
     }
 }
 
-/// Takes revocation lists, PEM or DER, beside those of the files.
+/// Takes revocation lists, PEM or DER, beside those of the files. A list that does not count changes
+/// nothing. Where our own certificate does not hold under them, they are in force and the call fails with
+/// `MESH_GOSSIP_ERR_CREDENTIALS`.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_add_revocation_lists(

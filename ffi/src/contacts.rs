@@ -10,7 +10,8 @@ use engine::{Agent, Inspection};
 use crate::agent::MeshGossipAgent;
 use crate::code::MeshGossipResult;
 use crate::error::{Failure, MeshGossipError};
-use crate::guard::run_on;
+use crate::fixed::Fixed;
+use crate::guard::{self, run_on};
 
 /// Our own exchanges with one member.
 #[repr(C)]
@@ -29,9 +30,9 @@ const _: () = assert!(size_of::<MeshGossipContact>() == 32);
 /// Contacts as of one moment, in no order: of the members that this agent has exchanged anything
 /// with, which in a large mesh are some. Owned by the caller; freed with
 /// `mesh_gossip_contacts_free`, before or after the agent.
-pub struct MeshGossipContacts(Box<[MeshGossipContact]>);
+pub struct MeshGossipContacts(Fixed<MeshGossipContact>);
 
-fn contacts(inspection: &Inspection) -> Box<[MeshGossipContact]> {
+fn contacts(inspection: &Inspection) -> Vec<MeshGossipContact> {
     let all = inspection.contacts.iter().map(|(id, contact)| {
         let ago = inspection.now.since(contact.last).as_millis();
         let ago = u64::try_from(ago).unwrap_or(u64::MAX);
@@ -61,7 +62,7 @@ pub unsafe extern "C" fn mesh_gossip_agent_contacts(
         }
         let timeout = Duration::from_millis(timeout_ms);
         let inspection = agent.with(|agent: &Agent| agent.inspect(timeout))?;
-        let made = MeshGossipContacts(contacts(&inspection));
+        let made = MeshGossipContacts(Fixed::of(contacts(&inspection)));
         // SAFETY: not null, and writable as the crate's contract says.
         unsafe { out.write(Box::into_raw(Box::new(made))) };
         Ok(())
@@ -75,7 +76,7 @@ pub unsafe extern "C" fn mesh_gossip_agent_contacts(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_contacts_len(contacts: *const MeshGossipContacts) -> usize {
     // SAFETY: null or live, as the crate's contract says.
-    unsafe { contacts.as_ref() }.map_or(0, |contacts| contacts.0.len())
+    unsafe { guard::look_at(contacts, 0, |contacts| contacts.0.len()) }
 }
 
 /// The contact at `index`, borrowed from the contacts; NULL where there is none.
@@ -86,8 +87,7 @@ pub unsafe extern "C" fn mesh_gossip_contacts_at(
     index: usize,
 ) -> *const MeshGossipContact {
     // SAFETY: null or live, as the crate's contract says.
-    let contact = unsafe { contacts.as_ref() }.and_then(|contacts| contacts.0.get(index));
-    contact.map_or(std::ptr::null(), |contact| contact)
+    unsafe { guard::look_at(contacts, std::ptr::null(), |contacts| contacts.0.at(index)) }
 }
 
 /// Bytes from one contact to the next: the first is `mesh_gossip_contacts_at(contacts, 0)`.
@@ -101,8 +101,6 @@ pub extern "C" fn mesh_gossip_contacts_stride() -> usize {
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_contacts_free(contacts: *mut MeshGossipContacts) {
-    if !contacts.is_null() {
-        // SAFETY: it was made by `Box::into_raw` and is freed once.
-        drop(unsafe { Box::from_raw(contacts) });
-    }
+    // SAFETY: it was made by `Box::into_raw` and is freed once.
+    unsafe { guard::free(contacts) };
 }

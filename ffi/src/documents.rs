@@ -45,9 +45,9 @@ pub unsafe extern "C" fn mesh_gossip_agent_peers_json(
     out: *mut *mut MeshGossipText,
     err: *mut *mut MeshGossipError,
 ) -> MeshGossipResult {
-    let timeout = Duration::from_millis(timeout_ms);
+    let make = |agent: &Agent| agent.peers_json(Duration::from_millis(timeout_ms));
     // SAFETY: handed on as the crate's contract says.
-    unsafe { hand_out(agent, out, err, |agent| agent.peers_json(timeout)) }
+    unsafe { hand_out(agent, out, err, make) }
 }
 
 /// What `GET /control/leaders` answers, of the scope of this name or, for NULL, of all.
@@ -60,10 +60,10 @@ pub unsafe extern "C" fn mesh_gossip_agent_leaders_json(
     out: *mut *mut MeshGossipText,
     err: *mut *mut MeshGossipError,
 ) -> MeshGossipResult {
-    let timeout = Duration::from_millis(timeout_ms);
     let make = |agent: &Agent| {
         // SAFETY: null or a string, as the crate's contract says.
         let scope = unsafe { text::optional(scope, "scope") }?;
+        let timeout = Duration::from_millis(timeout_ms);
         agent.leaders_json(scope.as_deref(), timeout).map_err(Failure::from)
     };
     // SAFETY: handed on as the crate's contract says.
@@ -79,9 +79,9 @@ pub unsafe extern "C" fn mesh_gossip_agent_metrics_text(
     out: *mut *mut MeshGossipText,
     err: *mut *mut MeshGossipError,
 ) -> MeshGossipResult {
-    let timeout = Duration::from_millis(timeout_ms);
+    let make = |agent: &Agent| agent.metrics_text(Duration::from_millis(timeout_ms));
     // SAFETY: handed on as the crate's contract says.
-    unsafe { hand_out(agent, out, err, |agent| agent.metrics_text(timeout)) }
+    unsafe { hand_out(agent, out, err, make) }
 }
 
 /// The first full exchange with the mesh is done.

@@ -16,6 +16,7 @@ use crate::code::{
     MESH_GOSSIP_ERR_REFUSED, MESH_GOSSIP_ERR_STOPPED, MESH_GOSSIP_ERR_TIMEOUT,
     MESH_GOSSIP_ERR_TOO_LARGE, MeshGossipResult,
 };
+use crate::guard;
 
 /// Why a call failed. Owned by whoever passed `err`; freed with `mesh_gossip_error_free`.
 pub struct MeshGossipError {
@@ -152,7 +153,7 @@ impl From<LeaseError> for Failure {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_error_message(error: *const MeshGossipError) -> *const c_char {
     // SAFETY: null or a live error, as the crate's contract says.
-    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+    unsafe { guard::look_at(error, c"".as_ptr(), |error| error.message.as_ptr()) }
 }
 
 /// The argument or setting that the error is about, NULL where it is about none. Lives as long as
@@ -161,8 +162,11 @@ pub unsafe extern "C" fn mesh_gossip_error_message(error: *const MeshGossipError
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_error_field(error: *const MeshGossipError) -> *const c_char {
     // SAFETY: null or a live error, as the crate's contract says.
-    let field = unsafe { error.as_ref() }.and_then(|error| error.field.as_ref());
-    field.map_or(ptr::null(), |field| field.as_ptr())
+    unsafe {
+        guard::look_at(error, ptr::null(), |error| {
+            error.field.as_ref().map_or(ptr::null(), |field| field.as_ptr())
+        })
+    }
 }
 
 /// The code that the call returned; `MESH_GOSSIP_OK` for NULL.
@@ -170,15 +174,13 @@ pub unsafe extern "C" fn mesh_gossip_error_field(error: *const MeshGossipError) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_error_code(error: *const MeshGossipError) -> MeshGossipResult {
     // SAFETY: null or a live error, as the crate's contract says.
-    unsafe { error.as_ref() }.map_or(0, |error| error.code)
+    unsafe { guard::look_at(error, 0, |error| error.code) }
 }
 
 /// Frees an error; NULL is fine.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_error_free(error: *mut MeshGossipError) {
-    if !error.is_null() {
-        // SAFETY: it was made by `Box::into_raw` in `guard` and is freed once.
-        drop(unsafe { Box::from_raw(error) });
-    }
+    // SAFETY: it was made by `Box::into_raw` and is freed once.
+    unsafe { guard::free(error) };
 }

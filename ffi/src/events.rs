@@ -11,7 +11,8 @@ use engine::proto::{Alarm, Event, LeftReason, MemberId, SignedRecord, State};
 use crate::agent::MeshGossipAgent;
 use crate::code::MeshGossipResult;
 use crate::error::{Failure, MeshGossipError};
-use crate::guard::{Sealed, run_on};
+use crate::fixed::Fixed;
+use crate::guard::{self, Sealed, run_on};
 use crate::layout::{MeshGossipBytes, MeshGossipMember, Records, Source, status};
 use crate::post::Letter;
 
@@ -99,14 +100,14 @@ pub const MESH_GOSSIP_REASON_REVOKED: u32 = 3;
 /// Events in order. Owned by the caller; freed with `mesh_gossip_events_free`, before or after
 /// the agent.
 pub struct MeshGossipEvents {
-    records: Box<[MeshGossipEvent]>,
+    records: Fixed<MeshGossipEvent>,
     /// What the records point to.
     _kept: Vec<Kept>,
 }
 
 struct Kept {
     _letter: Letter,
-    _text: Box<str>,
+    _text: Fixed<u8>,
     _member: Option<Records>,
 }
 
@@ -117,7 +118,7 @@ impl MeshGossipEvents {
     fn of(letters: Vec<Letter>, local: MemberId) -> Self {
         let (records, kept) = letters.into_iter().map(|letter| translate(letter, local)).unzip();
         let records: Vec<MeshGossipEvent> = records;
-        Self { records: records.into_boxed_slice(), _kept: kept }
+        Self { records: Fixed::of(records), _kept: kept }
     }
 }
 
@@ -154,11 +155,15 @@ fn translate(letter: Letter, local: MemberId) -> (MeshGossipEvent, Kept) {
             (MeshGossipEvent { at_unix_ms: told.at.0, ..record }, text, member)
         }
     };
-    let text = text.into_boxed_str();
-    record.text = bytes(text.as_bytes());
-    if let Some(member) = member.as_ref().and_then(|records| records.members.first()) {
+    let text = Fixed::of(text.into_bytes());
+    if !text.is_empty() {
+        record.text = MeshGossipBytes { data: text.start(), len: text.len() };
+    }
+    if let Some(members) = member.as_ref().map(|records| &records.members)
+        && let [member] = &**members
+    {
         record.id = member.id;
-        record.member = member;
+        record.member = members.start();
     }
     if let Letter::Event(told) = &letter {
         record.payload = payload(told);
@@ -166,7 +171,8 @@ fn translate(letter: Letter, local: MemberId) -> (MeshGossipEvent, Kept) {
     (record, Kept { _letter: letter, _text: text, _member: member })
 }
 
-/// The content of what a host said; it stays where it is while the letter is kept.
+/// The content of what a host said: it stands behind a counted pointer, so that it stays where it is
+/// while the letter is kept, wherever that goes.
 fn payload(told: &HostEvent) -> MeshGossipBytes {
     match &told.event {
         Event::Broadcast { bytes: said, .. } | Event::Message { bytes: said, .. } => bytes(said),
@@ -292,8 +298,11 @@ fn said(kind: u32, from: &MemberId, topic: u16) -> (MeshGossipEvent, String) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_events_fd(agent: *const MeshGossipAgent) -> c_int {
     // SAFETY: null or a live agent, as the crate's contract says.
-    let agent = unsafe { agent.as_ref() }.filter(|agent| !agent.seal().is_forked());
-    agent.map_or(-1, |agent| agent.hole().descriptor())
+    unsafe {
+        guard::look_at(agent, -1, |agent| {
+            if agent.seal().is_forked() { -1 } else { agent.hole().descriptor() }
+        })
+    }
 }
 
 /// Takes up to `max` events, the oldest first. Never blocks; a batch may be empty. Events that
@@ -324,7 +333,7 @@ pub unsafe extern "C" fn mesh_gossip_agent_take_events(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_events_len(events: *const MeshGossipEvents) -> usize {
     // SAFETY: null or a live batch, as the crate's contract says.
-    unsafe { events.as_ref() }.map_or(0, |events| events.records.len())
+    unsafe { guard::look_at(events, 0, |events| events.records.len()) }
 }
 
 /// The event at `index`, borrowed from the batch; NULL where there is none.
@@ -335,8 +344,7 @@ pub unsafe extern "C" fn mesh_gossip_events_at(
     index: usize,
 ) -> *const MeshGossipEvent {
     // SAFETY: null or a live batch, as the crate's contract says.
-    let event = unsafe { events.as_ref() }.and_then(|events| events.records.get(index));
-    event.map_or(std::ptr::null(), |event| event)
+    unsafe { guard::look_at(events, std::ptr::null(), |events| events.records.at(index)) }
 }
 
 /// Bytes from one event to the next: the first is `mesh_gossip_events_at(events, 0)`.
@@ -350,8 +358,6 @@ pub extern "C" fn mesh_gossip_events_stride() -> usize {
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_events_free(events: *mut MeshGossipEvents) {
-    if !events.is_null() {
-        // SAFETY: it was made by `Box::into_raw` and is freed once.
-        drop(unsafe { Box::from_raw(events) });
-    }
+    // SAFETY: it was made by `Box::into_raw` and is freed once.
+    unsafe { guard::free(events) };
 }

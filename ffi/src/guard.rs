@@ -1,6 +1,7 @@
 //! The counter's glass: whatever goes wrong behind it comes out as a code and an error.
 //!
-//! Invariant: no panic passes, and nothing is written where a call fails but `*err`.
+//! Invariant: no panic passes, and nothing is written where a call fails but `*err`. Every exported
+//! function is one call of a function of this module, which a test reads in the sources.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -120,19 +121,9 @@ pub(crate) unsafe fn run(
     err: *mut *mut MeshGossipError,
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> MeshGossipResult {
-    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(defect(&*panic)));
-    match outcome {
-        Ok(()) => MESH_GOSSIP_OK,
-        Err(failure) => {
-            let code = failure.code;
-            if !err.is_null() {
-                let object = Box::into_raw(Box::new(failure.into_object()));
-                // SAFETY: not null, and the caller promises that it may be written to.
-                unsafe { err.write(object) };
-            }
-            code
-        }
-    }
+    let outcome = caught(body).unwrap_or_else(|panic| Err(defect(&*panic)));
+    // SAFETY: handed on as promised.
+    unsafe { tell(err, outcome) }
 }
 
 /// Runs the body of a function on a handle; a panic spoils the handle.
@@ -145,18 +136,120 @@ pub(crate) unsafe fn run_on<T: Sealed>(
     body: impl FnOnce(&T) -> Result<(), Failure>,
 ) -> MeshGossipResult {
     // SAFETY: the caller promises null or a live handle.
-    let handle = unsafe { handle.as_ref() };
-    let guarded = || {
-        let handle = handle.ok_or_else(|| Failure::argument("handle", "is NULL"))?;
-        let seal = handle.seal();
-        seal.check()?;
-        catch_unwind(AssertUnwindSafe(|| body(handle))).unwrap_or_else(|panic| {
-            seal.spoil();
-            Err(defect(&*panic))
-        })
+    let outcome = match unsafe { handle.as_ref() } {
+        None => Err(Failure::argument("handle", "is NULL")),
+        Some(handle) => handle.seal().check().and_then(|()| {
+            caught(|| body(handle)).unwrap_or_else(|panic| {
+                handle.seal().spoil();
+                Err(defect(&*panic))
+            })
+        }),
     };
     // SAFETY: handed on as promised.
-    unsafe { run(err, guarded) }
+    unsafe { tell(err, outcome) }
+}
+
+/// Runs the body of a function that returns no code; `otherwise` where it panics.
+pub(crate) fn look<R>(otherwise: R, body: impl FnOnce() -> R) -> R {
+    caught(body).unwrap_or(otherwise)
+}
+
+/// The same on what never changes; `otherwise` for null as well.
+///
+/// # Safety
+/// `thing` is null, or live for as long as what the body returns is used.
+pub(crate) unsafe fn look_at<'a, T: 'a, R>(
+    thing: *const T,
+    otherwise: R,
+    body: impl FnOnce(&'a T) -> R,
+) -> R {
+    // SAFETY: the caller promises null or something live.
+    match unsafe { thing.as_ref() } {
+        Some(thing) => look(otherwise, || body(thing)),
+        None => otherwise,
+    }
+}
+
+/// The same on a handle that may be used; a panic spoils it.
+///
+/// # Safety
+/// `handle` is null or live.
+pub(crate) unsafe fn look_on<T: Sealed, R>(
+    handle: *const T,
+    otherwise: R,
+    body: impl FnOnce(&T) -> R,
+) -> R {
+    // SAFETY: the caller promises null or a live handle.
+    let Some(handle) = (unsafe { handle.as_ref() }) else { return otherwise };
+    if handle.seal().check().is_err() {
+        return otherwise;
+    }
+    caught(|| body(handle)).unwrap_or_else(|_| {
+        handle.seal().spoil();
+        otherwise
+    })
+}
+
+/// Frees what was handed out; null is fine.
+///
+/// # Safety
+/// `thing` is null, or was made by `Box::into_raw` and is freed once.
+pub(crate) unsafe fn free<T>(thing: *mut T) {
+    look((), || {
+        if !thing.is_null() {
+            // SAFETY: not null, and the caller promises that it is a box that nobody else frees.
+            drop(unsafe { Box::from_raw(thing) });
+        }
+    });
+}
+
+fn caught<R>(body: impl FnOnce() -> R) -> std::thread::Result<R> {
+    catch_unwind(AssertUnwindSafe(|| {
+        #[cfg(feature = "hooks")]
+        planted::meet();
+        body()
+    }))
+}
+
+/// A defect for tests: behind a feature, and armed by a function that only the library for tests has.
+#[cfg(feature = "hooks")]
+pub(crate) mod planted {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static ARMED: AtomicBool = AtomicBool::new(false);
+
+    #[allow(dead_code, reason = "the library that is given away arms nothing")]
+    pub(crate) fn arm() {
+        ARMED.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether nobody has met it yet.
+    pub(crate) fn disarm() -> bool {
+        ARMED.swap(false, Ordering::SeqCst)
+    }
+
+    pub(super) fn meet() {
+        assert!(!disarm(), "planted");
+    }
+}
+
+/// Hands the outcome to C.
+///
+/// # Safety
+/// `err` is null or may be written to.
+unsafe fn tell(err: *mut *mut MeshGossipError, outcome: Result<(), Failure>) -> MeshGossipResult {
+    match outcome {
+        Ok(()) => MESH_GOSSIP_OK,
+        Err(failure) => {
+            let code = failure.code;
+            if !err.is_null() {
+                let object = Box::into_raw(Box::new(failure.into_object()));
+                // SAFETY: not null, and the caller promises that it may be written to.
+                unsafe { err.write(object) };
+            }
+            code
+        }
+    }
 }
 
 fn defect(panic: &(dyn Any + Send)) -> Failure {
@@ -194,6 +287,42 @@ mod tests {
         assert_eq!(on(|_| Ok(())), MESH_GOSSIP_OK);
         assert_eq!(on(|_| panic!("planted")), MESH_GOSSIP_ERR_PANIC);
         assert_eq!(on(|_| Ok(())), MESH_GOSSIP_ERR_POISONED);
+    }
+
+    #[test]
+    fn a_panic_of_what_returns_no_code_is_what_it_returns_for_nothing() {
+        assert_eq!(look(7, || 1), 1);
+        assert_eq!(look(7, || panic!("planted")), 7);
+        let thing = Thing(Seal::new());
+        let at = |thing: *const Thing, body: fn(&Thing) -> u32| {
+            // SAFETY: live or null.
+            unsafe { look_at(thing, 7, body) }
+        };
+        assert_eq!(at(&raw const thing, |_| panic!("planted")), 7);
+        assert_eq!(at(&raw const thing, |_| 1), 1);
+        assert_eq!(at(ptr::null(), |_| 1), 7);
+        let on = |body: fn(&Thing) -> u32| {
+            // SAFETY: a live handle.
+            unsafe { look_on(&raw const thing, 7, body) }
+        };
+        assert_eq!(on(|_| 1), 1);
+        assert_eq!(on(|_| panic!("planted")), 7);
+        // Spoilt.
+        assert_eq!(on(|_| 1), 7);
+    }
+
+    #[test]
+    fn a_panic_while_something_is_freed_stays_inside() {
+        struct Bad;
+        impl Drop for Bad {
+            fn drop(&mut self) {
+                panic!("planted");
+            }
+        }
+        for thing in [Box::into_raw(Box::new(Bad)), ptr::null_mut()] {
+            // SAFETY: a box of our own, and nothing.
+            unsafe { free(thing) };
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::ptr;
 
 use engine::proto::{NodeRecord, State};
 
+use crate::fixed::Fixed;
+
 /// Bytes that belong to somebody else, UTF-8 unless said otherwise; `data` is never NULL.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -111,14 +113,14 @@ pub extern "C" fn mesh_gossip_labels_stride() -> usize {
 
 /// Records with everything that they point to.
 pub(crate) struct Records {
-    pub(crate) members: Box<[MeshGossipMember]>,
+    pub(crate) members: Fixed<MeshGossipMember>,
     /// Of all members, in their order.
-    pub(crate) labels: Box<[MeshGossipLabel]>,
+    pub(crate) labels: Fixed<MeshGossipLabel>,
     /// What all of these point into.
-    pub(crate) text: Box<[u8]>,
+    pub(crate) text: Fixed<u8>,
 }
 
-// SAFETY: the pointers lead into the boxes beside them, which nobody writes to again.
+// SAFETY: the pointers lead into what stands beside them, which nobody writes to again.
 unsafe impl Send for Records {}
 // SAFETY: likewise.
 unsafe impl Sync for Records {}
@@ -151,10 +153,9 @@ impl Records {
             }
         }
         // From here on nothing moves.
-        let strings = strings.into_boxed_slice();
-        let mut texts = spans.into_iter().map(|(from, len)| match strings.get(from..from + len) {
-            Some(text) if len > 0 => MeshGossipBytes { data: text.as_ptr(), len },
-            Some(_) | None => EMPTY,
+        let strings = Fixed::of(strings);
+        let mut texts = spans.into_iter().map(|(from, len)| {
+            if len > 0 { MeshGossipBytes { data: strings.at(from), len } } else { EMPTY }
         });
         let mut next = || texts.next().unwrap_or(EMPTY);
         let mut all_labels = Vec::new();
@@ -168,16 +169,15 @@ impl Records {
                 member
             })
             .collect();
-        let labels = all_labels.into_boxed_slice();
-        let mut rest = &*labels;
+        let labels = Fixed::of(all_labels);
+        let mut before = 0;
         for member in &mut members {
-            let (own, others) = rest.split_at(member.labels_len);
-            if !own.is_empty() {
-                member.labels = own.as_ptr();
+            if member.labels_len > 0 {
+                member.labels = labels.at(before);
             }
-            rest = others;
+            before += member.labels_len;
         }
-        Self { members: members.into_boxed_slice(), labels, text: strings }
+        Self { members: Fixed::of(members), labels, text: strings }
     }
 }
 

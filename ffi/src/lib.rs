@@ -23,6 +23,7 @@ pub mod contacts;
 pub mod documents;
 pub mod error;
 pub mod events;
+mod fixed;
 mod fork;
 mod guard;
 pub mod layout;

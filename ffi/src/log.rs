@@ -30,8 +30,10 @@ pub const MESH_GOSSIP_LOG_TRACE: u32 = 5;
 
 /// Takes a line of the log: `MESH_GOSSIP_LOG_*`, what happened in words, and its fields as a JSON
 /// object (`{"EventId":3,"PeerId":"b"}`). Both texts live until it returns. Called on threads of
-/// the engine, several at once, and on the caller's within a call; it may not block, nor call
-/// anything of the same agent but `mesh_gossip_snapshot_acquire`.
+/// the engine, several at once, and on the caller's within a call; not once a stop has returned. It
+/// may not block. Whatever would wait for an engine, of this agent or of another one, fails within
+/// it with `MESH_GOSSIP_ERR_REENTRANT`: starting, leaving, stopping, freeing and every command.
+/// Views can be acquired and read, events taken.
 pub type MeshGossipLogFn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a record that is handed out belongs to the snapshot that was asked.
 
+use crate::guard;
 use crate::layout::MeshGossipMember;
 use crate::snapshot::MeshGossipSnapshot;
 
@@ -13,14 +14,16 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_find(
     snapshot: *const MeshGossipSnapshot,
     id: *const u8,
 ) -> *const MeshGossipMember {
-    if id.is_null() {
-        return std::ptr::null();
-    }
-    // SAFETY: not null, and 16 bytes as the crate's contract says.
-    let id = unsafe { id.cast::<[u8; 16]>().read() };
+    let find = |snapshot: &MeshGossipSnapshot| {
+        if id.is_null() {
+            return std::ptr::null();
+        }
+        // SAFETY: not null, and 16 bytes as the crate's contract says.
+        let id = unsafe { id.cast::<[u8; 16]>().read() };
+        snapshot.find(&id).map_or(std::ptr::null(), std::ptr::from_ref)
+    };
     // SAFETY: null or a live snapshot, as the crate's contract says.
-    let found = unsafe { snapshot.as_ref() }.and_then(|snapshot| snapshot.find(&id));
-    found.map_or(std::ptr::null(), std::ptr::from_ref)
+    unsafe { guard::look_at(snapshot, std::ptr::null(), find) }
 }
 
 /// The agent's own record, borrowed from the snapshot; NULL for NULL, and once it has left for so
@@ -31,8 +34,11 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_local(
     snapshot: *const MeshGossipSnapshot,
 ) -> *const MeshGossipMember {
     // SAFETY: null or a live snapshot, as the crate's contract says.
-    let found = unsafe { snapshot.as_ref() }.and_then(MeshGossipSnapshot::local_member);
-    found.map_or(std::ptr::null(), std::ptr::from_ref)
+    unsafe {
+        guard::look_at(snapshot, std::ptr::null(), |snapshot| {
+            snapshot.local_member().map_or(std::ptr::null(), std::ptr::from_ref)
+        })
+    }
 }
 
 /// How many listed members have this status, `MESH_GOSSIP_STATUS_*`; 0 for NULL and for a number
@@ -44,5 +50,5 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_count(
     status: u32,
 ) -> usize {
     // SAFETY: null or a live snapshot, as the crate's contract says.
-    unsafe { snapshot.as_ref() }.map_or(0, |snapshot| snapshot.count(status))
+    unsafe { guard::look_at(snapshot, 0, |snapshot| snapshot.count(status)) }
 }

@@ -11,7 +11,7 @@ use engine::settings::{Settings, Sources};
 
 use crate::code::{MESH_GOSSIP_ERR_DISABLED, MESH_GOSSIP_ERR_STRUCT_SIZE, MeshGossipResult};
 use crate::error::{Failure, MeshGossipError};
-use crate::guard::{Seal, Sealed, run, run_on};
+use crate::guard::{self, Seal, Sealed, run, run_on};
 use crate::log::MeshGossipLogFn;
 use crate::text;
 
@@ -77,8 +77,9 @@ impl MeshGossipOptions {
     }
 }
 
-/// Called when the first event waits, on a thread that does nothing else. It may not block, and
-/// may not stop or free the agent.
+/// Called when the first event waits, on a thread that does nothing else; not once a stop has
+/// returned. It may not block. Starting, leaving, stopping and freeing an agent, this one or another
+/// one, fails within it with `MESH_GOSSIP_ERR_REENTRANT`; commands, views and events are fine.
 pub type MeshGossipWakeFn = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
 /// What only a program can say. `struct_size` comes first; fields are added at the end. Filled
@@ -225,7 +226,8 @@ pub unsafe extern "C" fn mesh_gossip_options_from_json(
 }
 
 /// Options from a JSON file, under the variables of the environment (`MESH__GOSSIP__*`). The file
-/// is read here and once more by the start.
+/// is read here and once more by the start. The environment is read here, all of it, as by getenv:
+/// no other thread may call setenv, putenv or unsetenv meanwhile.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_options_from_file(
@@ -269,8 +271,6 @@ pub unsafe extern "C" fn mesh_gossip_options_set(
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_options_free(options: *mut MeshGossipOptions) {
-    if !options.is_null() {
-        // SAFETY: it was made by `Box::into_raw` and is freed once.
-        drop(unsafe { Box::from_raw(options) });
-    }
+    // SAFETY: it was made by `Box::into_raw` and is freed once.
+    unsafe { guard::free(options) };
 }

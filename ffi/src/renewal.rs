@@ -27,8 +27,10 @@ unsafe fn material(data: *const u8, len: usize, name: &str) -> Result<Option<Mat
 /// Puts these in place of certificate, key and trust: a PEM chain (leaf first), its PEM key, and
 /// PEM trust anchors; or a PKCS#12 store as the certificate, with its password and no key. No key
 /// (`key_len` 0) where the certificate's content holds it; no trust (`ca_len` 0) keeps that in
-/// force. Returns once they are in force; what would not hold changes nothing. Trust domain,
-/// thumbprints and revocation stay as the agent was started with.
+/// force. Returns once they are in force; what cannot be read or does not hold changes nothing. A
+/// certificate that peers would refuse under this trust is `MESH_GOSSIP_ERR_CREDENTIALS` too: the one
+/// before stays, but the new trust is in force. Trust domain, thumbprints and revocation stay as the
+/// agent was started with.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_reload_certificates(

@@ -17,7 +17,7 @@ use engine::snapshot::Published;
 use crate::agent::MeshGossipAgent;
 use crate::code::{MESH_GOSSIP_ERR_NOT_FOUND, MeshGossipResult};
 use crate::error::{Failure, MeshGossipError};
-use crate::guard::{Sealed, run, run_on};
+use crate::guard::{self, run, run_on};
 use crate::layout::{MeshGossipBytes, MeshGossipLabel, MeshGossipMember, Records, Source};
 
 /// The members as of one moment. Owned by the caller; given back with
@@ -99,7 +99,7 @@ impl MeshGossipSnapshot {
     }
 
     pub(crate) fn count(&self, status: u32) -> usize {
-        let members = self.chunks.iter().flat_map(|chunk| &chunk.records.members);
+        let members = self.chunks.iter().flat_map(|chunk| &*chunk.records.members);
         members.filter(|member| member.status == status).count()
     }
 }
@@ -178,15 +178,8 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_acquire(
     agent: *const MeshGossipAgent,
 ) -> *const MeshGossipSnapshot {
     // SAFETY: null or a live agent, as the crate's contract says.
-    let Some(agent) = (unsafe { agent.as_ref() }) else { return std::ptr::null() };
-    let newest = || agent.seal().check().ok().map(|()| Arc::into_raw(agent.gallery().newest()));
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(newest)) {
-        Ok(Some(snapshot)) => snapshot,
-        Ok(None) => std::ptr::null(),
-        Err(_) => {
-            agent.seal().spoil();
-            std::ptr::null()
-        }
+    unsafe {
+        guard::look_on(agent, std::ptr::null(), |agent| Arc::into_raw(agent.gallery().newest()))
     }
 }
 
@@ -211,14 +204,19 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_try_acquire(
     unsafe { run_on(agent, err, body) }
 }
 
-/// Gives a snapshot back; NULL is fine.
+/// Gives a snapshot back, once for each time that it was acquired; NULL is fine. Two that acquire may
+/// be given the same pointer, and each may use it up to a release of his own: no call that relies on
+/// an acquire may run beside its release.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_snapshot_release(snapshot: *const MeshGossipSnapshot) {
-    if !snapshot.is_null() {
-        // SAFETY: it was made by `Arc::into_raw` and is given back once.
-        drop(unsafe { Arc::from_raw(snapshot) });
-    }
+    let release = || {
+        if !snapshot.is_null() {
+            // SAFETY: it was made by `Arc::into_raw` and is given back once.
+            drop(unsafe { Arc::from_raw(snapshot) });
+        }
+    };
+    guard::look((), release);
 }
 
 /// How many members are listed; 0 for NULL.
@@ -226,7 +224,7 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_release(snapshot: *const MeshGossi
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_snapshot_len(snapshot: *const MeshGossipSnapshot) -> usize {
     // SAFETY: null or a live snapshot, as the crate's contract says.
-    unsafe { snapshot.as_ref() }.map_or(0, |snapshot| snapshot.len)
+    unsafe { guard::look_at(snapshot, 0, |snapshot| snapshot.len) }
 }
 
 /// Rises with every change of the view; 0 for NULL. Equal for two snapshots of an agent whose
@@ -237,7 +235,7 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_generation(
     snapshot: *const MeshGossipSnapshot,
 ) -> u64 {
     // SAFETY: null or a live snapshot, as the crate's contract says.
-    unsafe { snapshot.as_ref() }.map_or(0, |snapshot| snapshot.generation)
+    unsafe { guard::look_at(snapshot, 0, |snapshot| snapshot.generation) }
 }
 
 /// When the view was published, Unix milliseconds; 0 for NULL.
@@ -245,7 +243,7 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_generation(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_snapshot_time(snapshot: *const MeshGossipSnapshot) -> u64 {
     // SAFETY: null or a live snapshot, as the crate's contract says.
-    unsafe { snapshot.as_ref() }.map_or(0, |snapshot| snapshot.taken_unix_ms)
+    unsafe { guard::look_at(snapshot, 0, |snapshot| snapshot.taken_unix_ms) }
 }
 
 /// The 16 bytes of the id of the agent itself, borrowed from the snapshot; NULL for NULL.
@@ -255,7 +253,7 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_local_id(
     snapshot: *const MeshGossipSnapshot,
 ) -> *const u8 {
     // SAFETY: null or a live snapshot, as the crate's contract says.
-    unsafe { snapshot.as_ref() }.map_or(std::ptr::null(), |snapshot| snapshot.local.as_ptr())
+    unsafe { guard::look_at(snapshot, std::ptr::null(), |snapshot| snapshot.local.as_ptr()) }
 }
 
 /// How many chunks the members stand in; 0 for NULL.
@@ -265,7 +263,7 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_chunk_count(
     snapshot: *const MeshGossipSnapshot,
 ) -> usize {
     // SAFETY: null or a live snapshot, as the crate's contract says.
-    unsafe { snapshot.as_ref() }.map_or(0, |snapshot| snapshot.chunks.len())
+    unsafe { guard::look_at(snapshot, 0, |snapshot| snapshot.chunks.len()) }
 }
 
 /// The members of a chunk, borrowed from the snapshot: `*len` records, `*stride` bytes apart.
@@ -291,7 +289,7 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_chunk(
         };
         let members = &chunk.records.members;
         // SAFETY: not null, and writable as the crate's contract says.
-        unsafe { records.write(members.as_ptr()) };
+        unsafe { records.write(members.start()) };
         // SAFETY: likewise.
         unsafe { len.write(members.len()) };
         // SAFETY: likewise.
@@ -326,11 +324,11 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_chunk_arena(
         };
         let Records { labels: all, text: arena, .. } = &chunk.records;
         // SAFETY: not null, and writable as the crate's contract says.
-        unsafe { labels.write(all.as_ptr()) };
+        unsafe { labels.write(all.start()) };
         // SAFETY: likewise.
         unsafe { labels_len.write(all.len()) };
         // SAFETY: likewise.
-        unsafe { text.write(MeshGossipBytes { data: arena.as_ptr(), len: arena.len() }) };
+        unsafe { text.write(MeshGossipBytes { data: arena.start(), len: arena.len() }) };
         Ok(())
     };
     // SAFETY: no error object is wanted.
@@ -346,6 +344,9 @@ pub unsafe extern "C" fn mesh_gossip_snapshot_chunk_generation(
     index: usize,
 ) -> u64 {
     // SAFETY: null or a live snapshot, as the crate's contract says.
-    let snapshot = unsafe { snapshot.as_ref() };
-    snapshot.and_then(|snapshot| snapshot.chunks.get(index)).map_or(0, |chunk| chunk.generation)
+    unsafe {
+        guard::look_at(snapshot, 0, |snapshot| {
+            snapshot.chunks.get(index).map_or(0, |chunk| chunk.generation)
+        })
+    }
 }

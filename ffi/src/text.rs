@@ -7,6 +7,7 @@ use std::slice;
 
 use crate::code::{MESH_GOSSIP_ERR_TOO_LARGE, MESH_GOSSIP_ERR_UTF8};
 use crate::error::Failure;
+use crate::guard;
 
 /// Longest string or content that a host may pass: a configuration with certificates in it.
 pub(crate) const LONGEST: usize = 16 * 1_024 * 1_024;
@@ -74,7 +75,7 @@ fn too_large(name: &str) -> Failure {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_text_data(text: *const MeshGossipText) -> *const u8 {
     // SAFETY: null or a live text, as the crate's contract says.
-    unsafe { text.as_ref() }.map_or(std::ptr::null(), |text| text.0.as_ptr())
+    unsafe { guard::look_at(text, std::ptr::null(), |text| text.0.as_ptr()) }
 }
 
 /// Length of the text in bytes; 0 for NULL.
@@ -82,15 +83,13 @@ pub unsafe extern "C" fn mesh_gossip_text_data(text: *const MeshGossipText) -> *
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_text_len(text: *const MeshGossipText) -> usize {
     // SAFETY: null or a live text, as the crate's contract says.
-    unsafe { text.as_ref() }.map_or(0, |text| text.0.len())
+    unsafe { guard::look_at(text, 0, |text| text.0.len()) }
 }
 
 /// Frees a text; NULL is fine.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_text_free(text: *mut MeshGossipText) {
-    if !text.is_null() {
-        // SAFETY: it was made by `Box::into_raw` and is freed once.
-        drop(unsafe { Box::from_raw(text) });
-    }
+    // SAFETY: it was made by `Box::into_raw` and is freed once.
+    unsafe { guard::free(text) };
 }

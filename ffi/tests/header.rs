@@ -1,5 +1,9 @@
 //! The committed header is what the sources say. `MESH_GOSSIP_WRITE_HEADER=1` writes it.
 
+#[path = "header/guarded.rs"]
+mod guarded;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
@@ -47,10 +51,13 @@ const OPAQUE_AND_RECORDS: [(&str, &str); 16] = [
 const HEADER: &str = "\
 /* mesh-gossip: embeddable gossip membership. C ABI, version 1. Generated: do not edit.
  *
- * Every function is thread-safe but those that end in _free. Functions return MESH_GOSSIP_OK or
- * an error, and on failure write nothing but *err, which may be NULL and otherwise takes an object
- * that the caller frees. Strings are UTF-8 and NUL-terminated, and copied before a call returns;
- * bytes within snapshots and events are borrowed from them.
+ * Every function is thread-safe, but those that end in _free or _release may not run beside another
+ * call on what they give back, and mesh_gossip_options_from_file not beside a change of the
+ * environment. Functions return MESH_GOSSIP_OK or an error, and on failure write nothing but *err,
+ * which may be NULL and otherwise takes an object that the caller frees. Strings are UTF-8 and
+ * NUL-terminated, and copied before a call returns; bytes within snapshots and events are borrowed
+ * from them. Within the functions that a host gives, log and wake, whatever would wait for their own
+ * thread fails with MESH_GOSSIP_ERR_REENTRANT, also on another agent.
  */
 #ifndef MESH_GOSSIP_H
 #define MESH_GOSSIP_H
@@ -108,4 +115,30 @@ fn the_committed_header_is_what_the_sources_say() {
         "{} drifted; MESH_GOSSIP_WRITE_HEADER=1 cargo test -p mesh-gossip-ffi --test header",
         path.display()
     );
+}
+
+/// Whoever adds a function cannot forget the guard.
+#[test]
+fn every_exported_function_goes_through_the_guard() {
+    let mut found = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for entry in std::fs::read_dir(root().join("src")).expect("the sources are there") {
+        let path = entry.expect("a readable entry").path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let source = std::fs::read_to_string(&path).expect("sources are UTF-8");
+        for (name, verdict) in guarded::exports(&source) {
+            wrong.extend(verdict.err().map(|why| format!("{}: {name} {why}", path.display())));
+            found.insert(name);
+        }
+    }
+    let documents = std::fs::read_to_string(root().join("src/documents.rs")).expect("it is there");
+    wrong.extend(guarded::within(&documents, "unsafe fn hand_out<").err());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // All were seen: a function that is exported in another way would be missing.
+    let listed =
+        std::fs::read_to_string(root().join("exports.txt")).expect("the list is committed");
+    let listed: BTreeSet<String> = listed.lines().map(str::to_owned).collect();
+    assert_eq!(found, listed);
 }

@@ -183,12 +183,15 @@ fn the_page_has_a_place_for_every_function() {
     caught(&mut copy.check("reference"), &words);
 }
 
-/// A program that hands each function NULL where it takes a handle, and is run under the tools.
+/// A program that hands each function NULL where it takes a handle, and is run under the tools; and
+/// one that has a defect in each.
 #[test]
-fn no_function_is_left_out_where_bad_input_is_tried() {
+fn no_function_is_left_out_where_bad_input_is_tried_or_a_panic_is_planted() {
     let names = std::fs::read_to_string(ffi().join("exports.txt")).unwrap();
-    let program = std::fs::read_to_string(ffi().join("tests/misuse.c")).unwrap();
-    let missing: Vec<&str> =
-        names.lines().filter(|name| !program.contains(&format!("{name}("))).collect();
-    assert!(missing.is_empty(), "ffi/tests/misuse.c says nothing of {missing:?}");
+    for file in ["misuse.c", "panics.c"] {
+        let program = std::fs::read_to_string(ffi().join("tests").join(file)).unwrap();
+        let missing: Vec<&str> =
+            names.lines().filter(|name| !program.contains(&format!("{name}("))).collect();
+        assert!(missing.is_empty(), "ffi/tests/{file} says nothing of {missing:?}");
+    }
 }

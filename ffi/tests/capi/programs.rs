@@ -1,11 +1,14 @@
 //! C programs, in every form that a host may build them in, and under the tools that find what a
-//! compiler does not. The library itself is not instrumented: what the tools see of it are its
-//! calls of the C library, and memory that it shares with the programs.
+//! compiler does not. In the short suite the library itself is not instrumented: what the tools see
+//! of it are its calls of the C library, and memory that it shares with the programs. The full one
+//! has the library instrumented as well.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Prefix, Scratch, Settings, fail, ffi, has, run, succeed, tell};
+use crate::support::{
+    Prefix, Scratch, Settings, fail, ffi, has, hooks, run, sanitized, succeed, tell,
+};
 
 /// Compilers, and the language that each is asked for.
 const C: [&str; 2] = ["gcc", "clang"];
@@ -13,7 +16,9 @@ const CPP: [&str; 2] = ["g++", "clang++"];
 const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
 
 /// Those that are C99 and C++17 alike and need nothing but the settings.
-const PROGRAMS: [&str; 4] = ["agent", "misuse", "callbacks", "forked"];
+const PROGRAMS: [&str; 5] = ["agent", "misuse", "callbacks", "forked", "beside"];
+/// Those that build a mesh, and need a directory of settings.
+const MESHES: [&str; 2] = ["told", "blocked"];
 
 fn full() -> bool {
     std::env::var_os("MESH_GOSSIP_C_SUITE").is_some_and(|suite| suite == "full")
@@ -101,7 +106,9 @@ fn the_header_is_c_and_cpp_of_every_standard() {
     }
 }
 
-/// Every program, by every compiler, in the first and last standard, linked both ways.
+/// Every program, by every compiler, in the first and last standard, linked both ways. The short
+/// suite has each compiler in each of its standards linked both ways, and every program in C and in
+/// C++ and linked both ways, but not each with all.
 #[test]
 fn programs_hold_in_every_form() {
     let (scratch, settings) = (Scratch::new("forms"), Settings::new("forms"));
@@ -111,34 +118,50 @@ fn programs_hold_in_every_form() {
         holds(&Build { compiler, flags: &flags, linked, source }.compile(&scratch), &settings);
         count += 1;
     };
-    if full() {
-        let forms = [(C, ["-std=c99", "-std=c17"]), (CPP, ["-std=c++17", "-std=c++20"])];
-        for (compilers, standards) in forms {
-            for compiler in compilers.into_iter().filter(|compiler| has(compiler)) {
-                for standard in standards {
-                    for linked in [Linked::Shared, Linked::Static] {
-                        for name in PROGRAMS {
-                            form(compiler, standard, linked, name);
-                        }
+    let languages = [(C, ["-std=c99", "-std=c17"]), (CPP, ["-std=c++17", "-std=c++20"])];
+    let mut place = 0;
+    for (compilers, standards) in languages {
+        for (compiler, standard) in
+            compilers.iter().flat_map(|compiler| standards.map(|standard| (*compiler, standard)))
+        {
+            for linked in [Linked::Shared, Linked::Static] {
+                let one = [PROGRAMS[place % PROGRAMS.len()]];
+                place += 1;
+                if has(compiler) {
+                    for &name in if full() { &PROGRAMS[..] } else { &one[..] } {
+                        form(compiler, standard, linked, name);
                     }
                 }
             }
         }
-    } else {
-        let forms = [
-            ("gcc", "-std=c99", Linked::Shared, "misuse"),
-            ("gcc", "-std=c17", Linked::Static, "callbacks"),
-            ("clang", "-std=c99", Linked::Shared, "callbacks"),
-            ("g++", "-std=c++17", Linked::Shared, "forked"),
-            ("clang++", "-std=c++20", Linked::Static, "misuse"),
-        ];
-        for (compiler, standard, linked, name) in forms {
-            if has(compiler) {
-                form(compiler, standard, linked, name);
-            }
-        }
     }
     tell(&format!("{count} programs held"));
+}
+
+/// A real panic within every function, in the library that can plant one.
+#[test]
+fn a_panic_within_stays_within() {
+    if !has("gcc") {
+        return;
+    }
+    let (scratch, settings) = (Scratch::new("panics"), Settings::new("panics"));
+    let program = scratch.path().join("panics");
+    let mut compile = Command::new("gcc");
+    compile.args(STRICT).args(["-std=c99", "-I"]).arg(hooks().join("include"));
+    compile.arg(source("panics.c")).arg("-o").arg(&program);
+    compile.arg("-L").arg(hooks().join("lib")).arg("-lmesh_gossip_hooks");
+    succeed(&mut compile);
+    let mut command = Command::new(program);
+    all_is_well(command.env("LD_LIBRARY_PATH", hooks().join("lib")).arg(settings.file("auto")));
+    // What plants it is in no library that is given away, nor in its header.
+    let given = Prefix::shared();
+    let mut compile = Command::new("gcc");
+    compile.args(STRICT).args(["-std=c99", "-I"]).arg(given.include());
+    compile.arg("-I").arg(ffi().join("hooks")).arg(source("panics.c"));
+    compile.arg("-o").arg(scratch.path().join("none")).arg("-L").arg(given.lib());
+    let said = fail(compile.arg("-lmesh_gossip"));
+    assert!(said.contains("mesh_gossip_hooks_panic_next"), "{said}");
+    assert!(!given.include().join("mesh_gossip_hooks.h").exists());
 }
 
 /// The layer for C++, with exceptions and without.
@@ -167,7 +190,8 @@ fn the_cpp_layer_holds_in_both_standards() {
 #[test]
 fn programs_hold_under_asan_and_ubsan() {
     let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
-    let names: &[&str] = if full() { &["misuse", "callbacks", "forked"] } else { &["misuse"] };
+    let names: &[&str] =
+        if full() { &["misuse", "callbacks", "forked", "beside"] } else { &["misuse", "beside"] };
     under(&flags, names, &|program, settings| {
         let mut command = Command::new(program);
         command.env("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1");
@@ -179,13 +203,86 @@ fn programs_hold_under_asan_and_ubsan() {
 /// By races between what the programs' threads and callbacks do.
 #[test]
 fn programs_hold_under_tsan() {
-    let names: &[&str] = if full() { &["agent", "misuse", "callbacks"] } else { &["callbacks"] };
+    let names: &[&str] =
+        if full() { &["agent", "misuse", "callbacks", "beside"] } else { &["callbacks", "beside"] };
     under(&["-fsanitize=thread"], names, &|program, settings| {
         let suppressions = source("tsan.supp");
         let mut command = Command::new(program);
         let options = format!("halt_on_error=1:suppressions={}", suppressions.display());
         all_is_well(command.env("TSAN_OPTIONS", options).arg(settings.file("auto")));
     });
+}
+
+/// The library and the programs instrumented: by address, with leaks at the end.
+#[test]
+fn library_and_programs_hold_under_asan() {
+    let names = ["misuse", "callbacks", "beside", "told", "blocked"];
+    instrumented("address", &names, "quiet", &|program| {
+        let mut command = Command::new(program);
+        command.env("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1");
+        command
+    });
+}
+
+/// The same by races, also between threads of the engine.
+#[test]
+fn library_and_programs_hold_under_tsan() {
+    let names = ["agent", "misuse", "callbacks", "beside", "told", "blocked"];
+    instrumented("thread", &names, "quiet", &|program| {
+        let mut command = Command::new(program);
+        let suppressions = source("instrumented.supp");
+        let options = format!("halt_on_error=1:suppressions={}", suppressions.display());
+        command.env("TSAN_OPTIONS", options);
+        command
+    });
+}
+
+/// Runs programs with a library that was compiled under a sanitizer; and one that has to be caught.
+fn instrumented(sanitizer: &str, names: &[&str], argument: &str, under: &dyn Fn(&Path) -> Command) {
+    if !full() || !has("gcc") {
+        return;
+    }
+    let Some(product) = sanitized(sanitizer) else {
+        tell(&format!("SKIPPED: the compiler has no runtime for {sanitizer}"));
+        return;
+    };
+    let scratch = Scratch::new(&format!("instrumented-{sanitizer}"));
+    let settings = Settings::new(&format!("instrumented-{sanitizer}"));
+    let build = |name: &str| {
+        let (object, program) =
+            (scratch.path().join(format!("{name}.o")), scratch.path().join(name));
+        let mut compile = Command::new("gcc");
+        compile.args(STRICT).args(["-std=gnu99", "-O1", "-fPIE", "-c", "-I"]);
+        compile.arg(product.join("include")).arg(format!("-fsanitize={sanitizer}"));
+        succeed(compile.arg(source(&format!("{name}.c"))).arg("-o").arg(&object));
+        let mut link = Command::new("gcc");
+        link.args(["-pie", "-o"]).arg(&program).arg(&object);
+        link.arg(product.join("lib/libmesh_gossip.a")).arg("-Wl,--whole-archive");
+        link.arg(product.join("lib/libruntime.a")).args(["-Wl,--no-whole-archive", "-rdynamic"]);
+        let native = std::fs::read_to_string(product.join("native-static-libs.txt")).unwrap();
+        link.args(native.split_whitespace()).args(["-lpthread", "-ldl", "-lrt", "-lm"]);
+        succeed(&mut link);
+        program
+    };
+    for name in names {
+        let mut command = under(&build(name));
+        if MESHES.contains(name) {
+            command.arg(settings.mesh(&["a", "b", "c"]));
+        } else {
+            command.arg(settings.file("auto")).arg(argument);
+        }
+        let said = succeed(&mut command);
+        assert!(said.ends_with("all is well\n"), "{name}: {said}");
+        tell(&format!("{name} holds with the library under {sanitizer}"));
+    }
+    let planted = build("planted");
+    let (mistake, words) = match sanitizer {
+        "thread" => ("race", "data race"),
+        _ => ("late", "heap-use-after-free"),
+    };
+    let said = fail(under(&planted).arg(settings.file("mmsg")).arg(mistake));
+    assert!(said.contains(words), "{mistake}: {words:?} is not in\n{said}");
+    tell(&format!("caught with the library under {sanitizer}: {mistake}: {words}"));
 }
 
 fn under(flags: &[&str], names: &[&str], hold: &dyn Fn(&Path, &Settings)) {

@@ -38,6 +38,26 @@ pub(crate) fn product() -> &'static Path {
     &PRODUCT
 }
 
+/// Where `capi build --hooks` put the library for tests.
+pub(crate) fn hooks() -> &'static Path {
+    static HOOKS: LazyLock<PathBuf> = LazyLock::new(|| {
+        let said = succeed(capi("build").arg("--hooks"));
+        PathBuf::from(said.trim_end())
+    });
+    &HOOKS
+}
+
+/// Where `capi build --sanitize` put the instrumented library; `None` where this compiler cannot.
+pub(crate) fn sanitized(sanitizer: &str) -> Option<PathBuf> {
+    let output = run(capi("build").args(["--sanitize", sanitizer]));
+    let (said, errors) = texts(&output);
+    if errors.contains("this compiler brings no") {
+        return None;
+    }
+    assert!(output.status.success(), "{errors}");
+    Some(PathBuf::from(said.trim_end()))
+}
+
 /// Runs a program that has to succeed; returns what it prints.
 pub(crate) fn succeed(command: &mut Command) -> String {
     let output = run(command);
@@ -142,6 +162,7 @@ impl Prefix {
 /// Certificates of a mesh of one, and settings for it.
 pub(crate) struct Settings {
     scratch: Scratch,
+    ca: CertificateAuthority,
     tls: serde_json::Value,
 }
 
@@ -150,16 +171,35 @@ impl Settings {
         let scratch = Scratch::new(&format!("settings-{name}"));
         let now = std::time::SystemTime::now();
         let ca = CertificateAuthority::create("td.test", "c1", now, CaValidity::default()).unwrap();
-        let day = std::time::Duration::from_secs(86_400);
-        let issued = ca.issue(&Subject::new("n1", "worker"), now, day).unwrap();
+        std::fs::write(scratch.path().join("ca.pem"), ca.bundle_pem()).unwrap();
+        let tls = Self::issue(&ca, &scratch, "n1");
+        Self { scratch, ca, tls }
+    }
+
+    fn issue(ca: &CertificateAuthority, scratch: &Scratch, node: &str) -> serde_json::Value {
+        let (now, day) = (std::time::SystemTime::now(), std::time::Duration::from_secs(86_400));
+        let issued = ca.issue(&Subject::new(node, "worker"), now, day).unwrap();
         let files = issued.write(scratch.path(), Existing::Refuse).unwrap();
-        let bundle = scratch.path().join("ca.pem");
-        std::fs::write(&bundle, ca.bundle_pem()).unwrap();
-        let tls = serde_json::json!({
-            "certificatePath": files.certificate, "keyPath": files.key, "caPath": bundle,
-            "trustDomain": "td.test"
-        });
-        Self { scratch, tls }
+        serde_json::json!({
+            "certificatePath": files.certificate, "keyPath": files.key,
+            "caPath": scratch.path().join("ca.pem"), "trustDomain": "td.test"
+        })
+    }
+
+    /// A directory with settings of these members, each with a certificate of its own.
+    pub(crate) fn mesh(&self, nodes: &[&str]) -> PathBuf {
+        for node in nodes {
+            let file = self.scratch.path().join(format!("{node}.json"));
+            if file.exists() {
+                continue;
+            }
+            let tls = Self::issue(&self.ca, &self.scratch, node);
+            let settings = serde_json::json!({"mesh": {"gossip": {
+                "nodeId": node, "role": "worker", "clusterId": "c1", "tls": tls
+            }}});
+            std::fs::write(file, settings.to_string()).unwrap();
+        }
+        self.scratch.path().to_path_buf()
     }
 
     /// A file that asks for this backend.

@@ -12,11 +12,13 @@ mod header;
 mod install;
 mod product;
 mod reference;
+mod sanitized;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use product::Product;
+use product::{Library, Product};
+use sanitized::Sanitizer;
 
 /// What went wrong, in words.
 type Outcome<T = ()> = Result<T, String>;
@@ -24,7 +26,10 @@ type Outcome<T = ()> = Result<T, String>;
 const USAGE: &str = "\
 usage: capi COMMAND [--profile NAME] [--ffi DIR]
 
-  build                   libraries and headers, into <target>/capi/<profile>
+  build [--hooks]         libraries and headers, into <target>/capi/<profile>; or the library for
+                          tests, which can plant defects, into <target>/capi-hooks/<profile>
+  build --sanitize NAME   the static library under the compiler's address or thread sanitizer, with
+                          its runtime, into <target>/sanitized/NAME/product
   install --prefix DIR    the same under a prefix, with pkg-config and CMake files
           [--libdir DIR] [--destdir DIR] [--product DIR]
   header [--check]        include/mesh_gossip.h from the sources
@@ -43,6 +48,8 @@ usage: capi COMMAND [--profile NAME] [--ffi DIR]
 struct Request {
     check: bool,
     breaks: bool,
+    hooks: bool,
+    sanitizer: Option<Sanitizer>,
     full: bool,
     profile: String,
     prefix: Option<PathBuf>,
@@ -57,6 +64,8 @@ impl Request {
         let mut request = Self {
             check: false,
             breaks: false,
+            hooks: false,
+            sanitizer: None,
             full: false,
             profile: "release".into(),
             prefix: None,
@@ -70,6 +79,8 @@ impl Request {
             match word.as_str() {
                 "--check" => request.check = true,
                 "--break" => request.breaks = true,
+                "--sanitize" => request.sanitizer = Some(Sanitizer::named(&value()?)?),
+                "--hooks" => request.hooks = true,
                 "--full" => request.full = true,
                 "--profile" => request.profile = value()?,
                 "--prefix" => request.prefix = Some(value()?.into()),
@@ -87,7 +98,7 @@ impl Request {
     fn product(&self) -> Outcome<Product> {
         match &self.product {
             Some(directory) => Product::at(directory),
-            None => Product::build(&self.ffi, &self.profile),
+            None => Product::build(&self.ffi, &self.profile, Library::Given),
         }
     }
 }
@@ -149,7 +160,16 @@ fn run() -> Outcome {
     let request = Request::read(words)?;
     match command.as_str() {
         "build" => {
-            println!("{}", request.product()?.directory().display());
+            if let Some(sanitizer) = request.sanitizer {
+                println!("{}", sanitized::build(&request, sanitizer)?.display());
+                return Ok(());
+            }
+            let product = if request.hooks {
+                Product::build(&request.ffi, &request.profile, Library::Hooks)
+            } else {
+                request.product()
+            };
+            println!("{}", product?.directory().display());
             Ok(())
         }
         "install" => install::run(&request),

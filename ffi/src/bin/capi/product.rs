@@ -5,6 +5,9 @@
 //! from our functions and nothing else. The static library is the same, as one object whose other
 //! names nobody sees, so that it meets no second copy of a Rust library in a program.
 //!
+//! Another library, for tests alone, has functions that plant defects besides; it is linked in the
+//! same way, and neither installed nor given away.
+//!
 //! Invariant: both libraries show exactly the functions that the header declares.
 
 use std::path::{Path, PathBuf};
@@ -23,27 +26,72 @@ pub(crate) const HEADERS: [&str; 2] = ["mesh_gossip.h", "mesh_gossip.hpp"];
 pub(crate) struct Product {
     directory: PathBuf,
     abi: String,
+    library: Library,
+}
+
+/// Which one.
+#[derive(Clone, Copy)]
+pub(crate) enum Library {
+    Given,
+    /// With defects on demand.
+    Hooks,
+}
+
+impl Library {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Given => "mesh_gossip",
+            Self::Hooks => "mesh_gossip_hooks",
+        }
+    }
+
+    /// Where its headers are, below `ffi`.
+    fn headers(self) -> Vec<(&'static str, &'static str)> {
+        let given = HEADERS.map(|name| ("include", name));
+        match self {
+            Self::Given => given.to_vec(),
+            Self::Hooks => given.into_iter().chain([("hooks", "mesh_gossip_hooks.h")]).collect(),
+        }
+    }
 }
 
 impl Product {
     /// What was built before.
     pub(crate) fn at(directory: &Path) -> Outcome<Self> {
         let header = Header::parse(&read(&directory.join("include/mesh_gossip.h"))?)?;
-        Ok(Self { directory: directory.to_path_buf(), abi: abi(&header)? })
+        let abi = abi(&header)?;
+        Ok(Self { directory: directory.to_path_buf(), abi, library: Library::Given })
     }
 
-    pub(crate) fn build(ffi: &Path, profile: &str) -> Outcome<Self> {
-        let (archive, libraries) = compile(profile)?;
-        let header = Header::parse(&read(&ffi.join("include/mesh_gossip.h"))?)?;
-        let target = archive.parent().and_then(Path::parent).ok_or("no target directory")?;
-        let product = Self { directory: target.join("capi").join(profile), abi: abi(&header)? };
+    pub(crate) fn build(ffi: &Path, profile: &str, library: Library) -> Outcome<Self> {
+        let (archive, libraries) = compile(profile, library)?;
+        let mut functions = Vec::new();
+        let mut version = None;
+        let headers = library.headers();
+        for (place, name) in headers.iter().filter(|(_, name)| name.ends_with(".h")) {
+            let header = Header::parse(&read(&ffi.join(place).join(name))?)?;
+            version = version.or_else(|| abi(&header).ok());
+            functions.extend(header.functions.into_iter().map(|each| each.name));
+        }
+        let target = archive
+            .ancestors()
+            .skip(1)
+            .find(|place| !place.ends_with("examples"))
+            .and_then(Path::parent)
+            .ok_or("no target directory")?;
+        let boxes = match library {
+            Library::Given => target.join("capi"),
+            Library::Hooks => target.join("capi-hooks"),
+        };
+        let abi = version.ok_or("the header has no version")?;
+        let product = Self { directory: boxes.join(profile), abi, library };
         std::fs::create_dir_all(product.lib()).map_err(|error| error.to_string())?;
-        let names: Vec<&str> = header.functions.iter().map(|each| each.name.as_str()).collect();
+        let names: Vec<&str> = functions.iter().map(String::as_str).collect();
         product.link_shared(&archive, &names, &libraries)?;
         product.pack_static(&archive, &names)?;
         write(&product.native_libraries_path(), &format!("{libraries}\n"))?;
-        for name in HEADERS {
-            let text = read(&ffi.join("include").join(name))?;
+        for (place, name) in headers {
+            let text = read(&ffi.join(place).join(name))?;
             write(&product.directory.join("include").join(name), &text)?;
         }
         Ok(product)
@@ -59,7 +107,7 @@ impl Product {
 
     /// What programs ask the loader for.
     pub(crate) fn soname(&self) -> String {
-        format!("libmesh_gossip.so.{}", self.abi)
+        format!("lib{}.so.{}", self.library.name(), self.abi)
     }
 
     /// The file itself: ABI, then package.
@@ -69,7 +117,8 @@ impl Product {
 
     /// Links beside it, and what they lead to.
     pub(crate) fn links(&self) -> [(String, String); 2] {
-        [(self.soname(), self.file()), ("libmesh_gossip.so".into(), self.soname())]
+        let plain = format!("lib{}.so", self.library.name());
+        [(self.soname(), self.file()), (plain, self.soname())]
     }
 
     pub(crate) fn shared(&self) -> PathBuf {
@@ -77,7 +126,7 @@ impl Product {
     }
 
     pub(crate) fn archive(&self) -> PathBuf {
-        self.lib().join("libmesh_gossip.a")
+        self.lib().join(format!("lib{}.a", self.library.name()))
     }
 
     /// What a program has to be linked with beside the static library.
@@ -142,9 +191,18 @@ fn abi(header: &Header) -> Outcome<String> {
 }
 
 /// The archive, and the system's libraries that the compiler says it needs.
-fn compile(profile: &str) -> Outcome<(PathBuf, String)> {
+fn compile(profile: &str, library: Library) -> Outcome<(PathBuf, String)> {
     let mut build = cargo();
-    build.args(["rustc", "-p", "mesh-gossip-ffi", "--lib", "--profile", profile]);
+    build.args(["rustc", "-p", "mesh-gossip-ffi", "--profile", profile]);
+    match library {
+        Library::Given => build.arg("--lib"),
+        Library::Hooks => build.args(["--features", "hooks", "--example", library.name()]),
+    };
+    made(&mut build, library.name())
+}
+
+/// Has a library built, and what the compiler says of it.
+pub(crate) fn made(build: &mut Command, name: &str) -> Outcome<(PathBuf, String)> {
     build.args(["--message-format", "json-render-diagnostics"]);
     build.args(["--", "--print", "native-static-libs"]);
     let output = build.output().map_err(|error| format!("cargo: {error}"))?;
@@ -161,12 +219,12 @@ fn compile(profile: &str) -> Outcome<(PathBuf, String)> {
     let archive = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "mesh_gossip")
+        .filter(|message| message["target"]["name"] == name)
         .filter_map(|message| message["filenames"].as_array().cloned())
         .flatten()
         .filter_map(|name| name.as_str().map(PathBuf::from))
-        .find(|name| name.ends_with("libmesh_gossip.a"))
-        .ok_or("the compiler made no libmesh_gossip.a")?;
+        .find(|name| name.extension().is_some_and(|extension| extension == "a"))
+        .ok_or_else(|| format!("the compiler made no lib{name}.a"))?;
     Ok((root().join(archive), libraries))
 }
 
