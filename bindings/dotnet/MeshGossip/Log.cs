@@ -37,6 +37,13 @@ namespace MeshGossip
     {
         private const int Waiting = 4096;
 
+        // What is copied on the engine's thread; reading it is left to the other.
+        private sealed class Line
+        {
+            internal LogLevel Level;
+            internal string Message, Fields;
+        }
+
         [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
         private delegate void Callback(IntPtr user, uint level, byte* message, byte* fields);
 
@@ -44,7 +51,7 @@ namespace MeshGossip
         private static readonly Callback kept = Take;
         internal static readonly IntPtr Function = Marshal.GetFunctionPointerForDelegate(kept);
 
-        private readonly BlockingCollection<LogEntry> entries = new BlockingCollection<LogEntry>(Waiting);
+        private readonly BlockingCollection<Line> lines = new BlockingCollection<Line>(Waiting);
         private readonly Action<LogEntry> host;
         private GCHandle own;
 
@@ -60,7 +67,7 @@ namespace MeshGossip
         /// <summary>The library will call no more; what waits is still told.</summary>
         internal void Release()
         {
-            entries.CompleteAdding();
+            lines.CompleteAdding();
             own.Free();
         }
 
@@ -70,16 +77,16 @@ namespace MeshGossip
             try
             {
                 var sink = (LogSink)GCHandle.FromIntPtr(user).Target;
-                sink.entries.TryAdd(new LogEntry((LogLevel)level, Call.Text((IntPtr)message), Call.Text((IntPtr)fields)));
+                sink.lines.TryAdd(new Line { Level = (LogLevel)level, Message = Call.Text((IntPtr)message), Fields = Call.Text((IntPtr)fields) });
             }
             catch (Exception) { }
         }
 
         private void Tell()
         {
-            foreach (var entry in entries.GetConsumingEnumerable())
+            foreach (var line in lines.GetConsumingEnumerable())
             {
-                try { host(entry); }
+                try { host(new LogEntry(line.Level, line.Message, line.Fields)); }
                 catch (Exception) { }
             }
         }
