@@ -91,6 +91,15 @@ impl Pool {
         }
     }
 
+    /// The first byte of the buffer; 0 where there is none.
+    pub(crate) fn first(&self, buffer: Buffer) -> u8 {
+        if buffer & LONG == 0 {
+            self.short[buffer as usize].bytes[0]
+        } else {
+            self.long[(buffer & !LONG) as usize].first().copied().unwrap_or(0)
+        }
+    }
+
     /// What the buffer holds. It has to be [given back](Pool::give_back).
     pub(crate) fn take(&mut self, buffer: Buffer) -> Taken {
         if buffer & LONG == 0 {

@@ -80,6 +80,7 @@ use observing::Observing;
 use orders::Orders;
 use sending::{Outgoing, Peer};
 use speaking::Speaking;
+pub use touching::Coming;
 
 /// How often departed members are looked through.
 const REAP_EVERY: Duration = Duration::from_secs(10);

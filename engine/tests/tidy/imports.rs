@@ -3,7 +3,7 @@
 
 use crate::lexer::{Line, first_test_line, is_word};
 
-const VOCABULARY: [&str; 6] = ["config", "error", "member", "metadata", "time", "timers"];
+const VOCABULARY: [&str; 7] = ["config", "error", "member", "metadata", "near", "time", "timers"];
 const GROUND: [&str; 2] = ["membership", "wire"];
 const LEAVES: [&str; 6] = ["batch", "detector", "dissemination", "leadership", "session", "sync"];
 

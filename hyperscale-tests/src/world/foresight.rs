@@ -10,6 +10,7 @@
 //!
 //! Invariant: looking changes nothing.
 
+use mesh_gossip_proto::node::Coming;
 use mesh_gossip_proto::{MemberId, Node};
 
 use super::{Host, What, World};
@@ -117,7 +118,8 @@ impl<T: SimTable> World<T> {
     }
 
     fn look_deeper(&self, glimpse: Glimpse, node: &Node<T>) {
-        node.deeper_lines(fetch);
+        let kind = |(_, buffer)| Coming::Datagram(self.pool.first(buffer));
+        node.deeper_lines(glimpse.datagram.map_or(Coming::Deadline, kind), fetch);
         if let Some((from, _)) = glimpse.datagram {
             fetch_two(node.contact_line(self.ids[from as usize]));
         }

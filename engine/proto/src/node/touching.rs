@@ -15,11 +15,35 @@ use crate::detector::contacts::Contact;
 use crate::event::Timer;
 use crate::member::MemberId;
 use crate::membership::table::{DenseTable, MemberTable};
+use crate::wire::message::kind;
 
 /// Bytes that a processor fetches at once.
 const LINE: usize = 64;
 /// Lines of deadlines that are worth it: at rest there are a handful of them.
 const MOST_DEADLINES: usize = 5;
+
+/// What a node will be told next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coming {
+    /// A deadline.
+    Deadline,
+    /// A datagram that begins with a message of this kind.
+    Datagram(u8),
+}
+
+impl Coming {
+    fn asks(self) -> bool {
+        self != Self::Deadline && !self.answers()
+    }
+
+    fn answers(self) -> bool {
+        self == Self::Datagram(kind::ACK)
+    }
+
+    fn watches(self) -> bool {
+        self == Self::Deadline || self.answers()
+    }
+}
 
 // What is read all the time stands together: a fifth of the node, whose fields Rust would scatter.
 const _: () = {
@@ -41,24 +65,31 @@ impl<T: MemberTable> Node<T> {
         tell((&raw const self.stats).cast());
     }
 
-    /// Tells the lines behind its pointers. For a node whose own lines were fetched some steps
-    /// before.
-    pub fn deeper_lines(&self, mut tell: impl FnMut(*const u8)) {
+    /// Tells the lines behind its pointers that what comes will need. For a node whose own lines were
+    /// fetched some steps before.
+    pub fn deeper_lines(&self, coming: Coming, mut tell: impl FnMut(*const u8)) {
         let mut span = |first: *const u8, lines: usize| {
             (0..lines).for_each(|line| tell(first.wrapping_add(line * LINE)));
         };
         let [observers, turns, pings, sample] = self.observing.pointed_at();
-        span(observers, 2);
-        span(turns, 3);
-        span(pings, 1);
-        span(sample, 1);
         let (deadlines, bytes) = self.timers.span();
         span(deadlines, (bytes / LINE + 1).min(MOST_DEADLINES));
-        span((&raw const self.own.record().incarnation).cast(), 1);
         span(self.joining.at(), 2);
-        span(self.outbox.as_slices().0.as_ptr().cast(), 3);
-        span(self.events.as_slices().0.as_ptr().cast(), 1);
-        span(self.spare.last().map_or(core::ptr::null(), |last| (&raw const *last).cast()), 1);
+        if coming.asks() {
+            span(observers, 2);
+            span((&raw const self.own.record().incarnation).cast(), 1);
+        }
+        if coming.watches() {
+            span(turns, 3);
+            span(pings, 1);
+            span(sample, 1);
+        }
+        if coming.answers() {
+            span(self.events.as_slices().0.as_ptr().cast(), 1);
+        } else {
+            span(self.outbox.as_slices().0.as_ptr().cast(), 3);
+            span(self.spare.last().map_or(core::ptr::null(), |last| (&raw const *last).cast()), 1);
+        }
     }
 
     /// What our own exchanges with `peer` showed.
