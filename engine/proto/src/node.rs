@@ -39,6 +39,7 @@ use crate::sync::agreement::Agreement;
 use crate::sync::chains::Chains;
 use crate::sync::clocks::Clocks;
 use crate::sync::early::Early;
+use crate::sync::partners::Partners;
 use crate::sync::pulls::Pulls;
 use crate::sync::push_pull::PushPull;
 use crate::sync::reconciler::Reconciler;
@@ -160,6 +161,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     orders: Orders,
     recent: Recent,
     reconciler: Reconciler,
+    partners: Partners,
     push_pull: PushPull,
     flooding: Flooding,
     leading: Leading,
@@ -242,6 +244,7 @@ impl<T: MemberTable> Node<T> {
             signers: Signers::default(),
             orders: Orders::default(),
             agreement: Agreement::default(),
+            partners: Partners::default(),
             reconciler: Reconciler::default(),
             push_pull: PushPull::default(),
             flooding: Flooding::default(),

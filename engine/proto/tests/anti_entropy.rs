@@ -15,7 +15,7 @@ use mesh_gossip_proto::{
     Config, DenseTable, Destination, Detector, Duration, Instant, Lifecycle, Member, MemberTable,
     Node, RecordHash, SignedRecord, State, Stats, StreamRequest,
 };
-use stage::{BORN, CLUSTER, address, at, birth, death, id, incarnation, proof_of, record};
+use stage::{BORN, CLUSTER, address, at, birth, death, id, incarnation, proof_of, record, signed};
 use zerocopy::IntoBytes;
 
 /// Two nodes, `a` and `b`, and everything that they say. Nobody else answers.
@@ -28,6 +28,8 @@ struct Pair {
     bytes: usize,
     /// Messages to others.
     elsewhere: Vec<(Destination, u8)>,
+    /// Whom of others the first asked with a sketch, under which salt.
+    asked: Vec<(Destination, u64)>,
     streams: Vec<StreamRequest>,
     deaf: bool,
 }
@@ -59,6 +61,7 @@ impl Pair {
             said: BTreeMap::new(),
             bytes: 0,
             elsewhere: Vec::new(),
+            asked: Vec::new(),
             streams: Vec::new(),
             deaf: false,
         };
@@ -121,6 +124,11 @@ impl Pair {
         let kinds = kinds(bytes);
         if to != Destination::Member(id(NAMES[1 - from])) {
             self.elsewhere.extend(kinds.keys().map(|kind| (to, *kind)));
+            let sketches = Messages::new(bytes).filter_map(|message| match message {
+                Ok(Message::Sketch(header, _)) => Some((to, header.salt.get())),
+                _ => None,
+            });
+            self.asked.extend(sketches);
             return;
         }
         for (kind, length) in &kinds {
@@ -492,6 +500,41 @@ fn a_difference_that_stays_costs_little() {
     let sketches = pair.nodes[0].stats().sketches as usize;
     assert!(sketches >= 3 && !pair.streams.is_empty(), "it is not given up");
     assert!(sketches + pair.streams.len() <= 16, "{sketches} sketches, {}", pair.streams.len());
+}
+
+/// Rule A-2: a member that differs whenever a round is due, and answers each as if there were nothing
+/// to settle, gets its share of the rounds. The others are asked, each as often.
+#[test]
+fn a_liar_that_is_always_first_does_not_take_all_rounds() {
+    let names = ["c", "d", "e", "liar"];
+    let known = names.map(|name| record(name, 0));
+    let mut pair = Pair::knowing(&known);
+    // Nobody agrees.
+    pair.deaf = true;
+    let mut rounds = BTreeMap::<&str, usize>::new();
+    for tick in 0..2_400_u64 {
+        // Twenty times a second, and whatever it says is news.
+        pair.say(0, "liar", &Ping { sequence: 1.into(), digest: (1_000 + tick).into() });
+        if tick % 20 == 19 {
+            for (n, name) in (1..).zip(&names[..3]) {
+                pair.say(0, name, &Ping { sequence: 1.into(), digest: (tick * n).into() });
+            }
+        }
+        pair.pass(50);
+        for (to, salt) in std::mem::take(&mut pair.asked) {
+            let asked = names.iter().find(|name| to == Destination::Member(id(name)));
+            let Some(name) = asked else { continue };
+            *rounds.entry(name).or_default() += 1;
+            // An honest one has something that nobody else would tell; the liar says that it is young.
+            let outcome = if *name == "liar" { 2 } else { 3 };
+            let answer = DifferenceHeader { offered: 0.into(), ..header(salt, outcome) };
+            pair.tell(0, name, kind::DIFFERENCE, answer.as_bytes());
+        }
+    }
+    let all: usize = rounds.values().sum();
+    assert!(all >= 60, "within two minutes: {rounds:?}");
+    assert!(rounds["liar"] <= all / 4 + 1, "{rounds:?}");
+    assert!(names[..3].iter().all(|name| rounds[name] >= all / 5), "{rounds:?}");
 }
 
 /// What the sketch tells is the truth, whatever the two know: the same as comparing all records.
