@@ -387,6 +387,12 @@ pub struct Stats {
     pub syncs: u64,
     /// Lasting differences that datagrams settled, so that no bulk exchange was wished for.
     pub syncs_avoided: u64,
+    /// Rounds begun to settle a lasting difference.
+    pub rounds: u64,
+    /// Storms of changes, each of them after a long calm (rule A-6).
+    pub storms: u64,
+    /// Digests whose difference from ours none of our latest changes explained (rule G-6).
+    pub unexplained: u64,
     /// Sketches of our view sent.
     pub sketches: u64,
     /// Sketches of others that told what we differ in.

@@ -43,6 +43,7 @@ use crate::sync::partners::Partners;
 use crate::sync::pulls::Pulls;
 use crate::sync::push_pull::PushPull;
 use crate::sync::reconciler::Reconciler;
+use crate::sync::storm::Storm;
 use crate::time::{Duration, Instant, WallTime};
 use crate::timers::Timers;
 use crate::wire::parts::Parts;
@@ -162,6 +163,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     recent: Recent,
     reconciler: Reconciler,
     partners: Partners,
+    storm: Storm,
     push_pull: PushPull,
     flooding: Flooding,
     leading: Leading,
@@ -245,6 +247,7 @@ impl<T: MemberTable> Node<T> {
             orders: Orders::default(),
             agreement: Agreement::default(),
             partners: Partners::default(),
+            storm: Storm::default(),
             reconciler: Reconciler::default(),
             push_pull: PushPull::default(),
             flooding: Flooding::default(),
@@ -505,6 +508,7 @@ impl<T: MemberTable> Node<T> {
             awareness: self.awareness.score(),
             baseline_permille: self.baseline_permille(),
             pulls_refused: self.pulls.refused(),
+            storms: self.storm.storms(),
             ..self.stats.clone()
         }
     }
@@ -553,7 +557,7 @@ impl<T: MemberTable> Node<T> {
         if before != after {
             // Of one member many changes are one: nobody makes a storm alone.
             if !self.recent.names(now, id) {
-                self.agreement.changed(now);
+                self.storm.changed(now, self.members());
             }
             self.recent.changed(now, id, (before, after));
         }

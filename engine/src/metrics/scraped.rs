@@ -163,6 +163,9 @@ struct Protocol {
     pulls: IntCounter,
     sketches: IntCounterVec,
     syncs_avoided: IntCounter,
+    reconciliations: IntCounter,
+    storms: IntCounter,
+    unexplained: IntCounter,
     tickets: IntCounterVec,
     rejected: IntCounterVec,
     limits: IntCounterVec,
@@ -212,6 +215,18 @@ impl Protocol {
                 "mesh_gossip_syncs_avoided_total",
                 "Lasting differences that were settled without a bulk exchange.",
             ),
+            reconciliations: total(
+                "mesh_gossip_reconciliations_total",
+                "Rounds begun to settle a lasting difference.",
+            ),
+            storms: total(
+                "mesh_gossip_storms_total",
+                "Times that so much changed that rounds were begun twice a second.",
+            ),
+            unexplained: total(
+                "mesh_gossip_differences_unexplained_total",
+                "Digests whose difference from ours none of our latest changes explained.",
+            ),
             tickets: counters(
                 r,
                 "mesh_gossip_tickets_total",
@@ -257,6 +272,9 @@ impl Protocol {
         for (counter, total) in [
             (&self.rounds, stats.probe_rounds),
             (&self.syncs_avoided, stats.syncs_avoided),
+            (&self.reconciliations, stats.rounds),
+            (&self.storms, stats.storms),
+            (&self.unexplained, stats.unexplained),
             (&self.indirect_pings, stats.indirect_pings),
             (&self.nacks, stats.nacks),
             (&self.stalls, stats.stalls),

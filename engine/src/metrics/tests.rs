@@ -40,6 +40,8 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.stats.sketches = 5;
     inspection.stats.sketches_decoded = 4;
     inspection.stats.syncs_avoided = 3;
+    (inspection.stats.rounds, inspection.stats.storms) = (9, 1);
+    inspection.stats.unexplained = 12;
     inspection.stats.rejected.insert("schema", 3);
     inspection.links.opened = 100;
     inspection.links.sealed = 90;
@@ -75,6 +77,9 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
                 "mesh_gossip_sketches_total{mesh_outcome=\"sent\"} 5",
                 "mesh_gossip_sketches_total{mesh_outcome=\"decoded\"} 4",
                 "mesh_gossip_syncs_avoided_total 3",
+                "mesh_gossip_reconciliations_total 9",
+                "mesh_gossip_storms_total 1",
+                "mesh_gossip_differences_unexplained_total 12",
                 "mesh_gossip_rejected_total{mesh_reason=\"schema\"} 3",
                 "mesh_gossip_datagrams_dropped_total{mesh_reason=\"replay\"} 4",
                 "mesh_gossip_handshakes_total{mesh_outcome=\"failure\",mesh_reason=\"untrusted\"} 6",

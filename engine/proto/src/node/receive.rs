@@ -340,7 +340,8 @@ impl<T: MemberTable> Node<T> {
         self.partners.differed(now, from.id, digest);
         let interval = self.config.interval;
         let (partner, theirs) = self.partners.next(now, interval, ours, (from.id, digest));
-        let lasting = self.agreement.differed(now, (ours, theirs), self.members());
+        let stormy = self.storm.rages(now, self.members());
+        let lasting = self.agreement.differed(now, (ours, theirs), stormy);
         if lasting && self.config.parts().extras {
             let other = self.peer(partner).filter(|other| !self.is_departed(other.id));
             self.reconcile(now, other.filter(|other| other.id != from.id).unwrap_or(from));
