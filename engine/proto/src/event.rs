@@ -383,6 +383,8 @@ pub struct Stats {
     pub events_lost: u64,
     /// Digests received that differ.
     pub digests_differ: u64,
+    /// Messages that were not sent, because too many datagrams waited for their receiver.
+    pub outbox_refused: u64,
     /// Bulk exchanges wished for.
     pub syncs: u64,
     /// Lasting differences that datagrams settled, so that no bulk exchange was wished for.

@@ -368,7 +368,7 @@ fn an_old_death_is_a_question() {
 #[test]
 fn a_leave_is_learned() {
     for asker in 0..2 {
-        let leave = stage::signed("n7", incarnation(1), Lifecycle::Leaving, "r");
+        let leave = signed("n7", incarnation(1), Lifecycle::Leaving, "r");
         let mut pair = Pair::knowing(&records("n", 50));
         pair.tell(1, "n7", kind::RECORD, leave.envelope());
         pair.keep_quiet(1, 20_000);
@@ -485,6 +485,42 @@ fn large_records_are_fetched_together() {
     let ids = (0..3).map(|n| id(&format!("n{n}"))).collect::<Vec<_>>();
     assert_eq!(pair.streams.len(), 1);
     assert_eq!(pair.streams[0].members, ids);
+}
+
+/// Rule A-6: whoever asks for more than may wait for one receiver gets that, and the rest when it asks
+/// again; the others are served meanwhile.
+#[test]
+fn no_peer_has_all_the_room_of_what_waits() {
+    let long = "x".repeat(700);
+    let large = |n| signed(&format!("n{n}"), incarnation(0), Lifecycle::Active, &long);
+    let many: Vec<SignedRecord> = (0..1_150).map(large).collect();
+    let mut pair = Pair::differing(&[record("c", 0)], &many, &[]);
+    pair.deaf = true;
+    pair.quiet(1_000);
+    let shares = many.iter().map(|record| share(record.record().id, record.hash()));
+    let shares: Vec<u8> = shares.flat_map(u64::to_le_bytes).collect();
+    // A walk serves what came since the one before.
+    pair.tell(0, "b", kind::WANT, &shares[..8]);
+    pair.pass(1);
+    let mut wants = shares.chunks(8 * 145);
+    (0..7).for_each(|_| pair.tell(0, "b", kind::WANT, wants.next().unwrap()));
+    pair.pass(190);
+    pair.tell(0, "b", kind::WANT, wants.next().unwrap());
+    pair.tell(0, "c", kind::WANT, &shares[..8]);
+    pair.quiet(0);
+    pair.pass(100);
+    let refused = pair.nodes[0].stats().outbox_refused;
+    assert_eq!((pair.said(kind::RECORD), pair.rejected(0, "pull-budget")), (1_024, 0));
+    assert!(
+        refused >= 126,
+        "{refused}: a record that found no room is not offered as a stream either"
+    );
+    assert!(pair.elsewhere.contains(&(Destination::Member(id("c")), kind::RECORD)));
+    pair.quiet(2_000);
+    pair.tell(0, "b", kind::WANT, &shares[8 * 1_005..]);
+    pair.pass(300);
+    assert_eq!(pair.said(kind::RECORD), 145);
+    assert_eq!(pair.nodes[0].stats().outbox_refused, refused);
 }
 
 /// Rule A-6: where nothing comes of it, sketches become rare.

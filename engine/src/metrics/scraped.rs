@@ -291,6 +291,7 @@ impl Protocol {
             ("members", stats.members_refused),
             ("departed", stats.members_displaced),
             ("queue", stats.queue_dropped),
+            ("outbox", stats.outbox_refused),
             ("pulls", stats.pulls_refused),
             ("relays", stats.relays_refused),
             ("tests", stats.tests_refused),

@@ -41,7 +41,7 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.stats.sketches_decoded = 4;
     inspection.stats.syncs_avoided = 3;
     (inspection.stats.rounds, inspection.stats.storms) = (9, 1);
-    inspection.stats.unexplained = 12;
+    (inspection.stats.unexplained, inspection.stats.outbox_refused) = (12, 6);
     inspection.stats.rejected.insert("schema", 3);
     inspection.links.opened = 100;
     inspection.links.sealed = 90;
@@ -80,6 +80,7 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
                 "mesh_gossip_reconciliations_total 9",
                 "mesh_gossip_storms_total 1",
                 "mesh_gossip_differences_unexplained_total 12",
+                "mesh_gossip_limit_reached_total{mesh_limit=\"outbox\"} 6",
                 "mesh_gossip_rejected_total{mesh_reason=\"schema\"} 3",
                 "mesh_gossip_datagrams_dropped_total{mesh_reason=\"replay\"} 4",
                 "mesh_gossip_handshakes_total{mesh_outcome=\"failure\",mesh_reason=\"untrusted\"} 6",
