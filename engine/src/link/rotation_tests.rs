@@ -286,3 +286,30 @@ fn who_follows_a_late_confirmation_is_told_before_it_matters() {
     assert_eq!(mesh.dropped(), [].into());
     assert!(mesh.ends.iter().all(|end| end.stats().sessions == 1));
 }
+
+/// Rule S-15: two members change their certificates one after the other, so that the second answers
+/// the first one's handshake under the certificate before. It waits for that: each end makes one
+/// successor for each change, whichever has the lower id.
+#[test]
+fn changes_that_cross_cost_one_handshake_an_end() {
+    for first in [0, 1] {
+        let mut made = BTreeMap::new();
+        for gap in (0..140).step_by(7) {
+            let mut mesh = Mesh::of(2, 7, 20..21, 0.0);
+            mesh.send(0, 1, &message(b"hello"));
+            mesh.run_for(MS * 3_000);
+            mesh.rotate(first);
+            mesh.run_for(MS * gap);
+            mesh.rotate(1 - first);
+            for _ in 0..400 {
+                mesh.send(0, 1, &ping());
+                mesh.send(1, 0, &ping());
+                mesh.run_for(MS * 100);
+            }
+            let rekeys: u64 = mesh.ends.iter().map(|end| end.stats().rekeys).sum();
+            assert!(mesh.ends.iter().all(|end| end.stats().outdated == 0), "{first}, {gap} ms");
+            made.insert(gap, rekeys);
+        }
+        assert!(made.values().all(|rekeys| *rekeys <= 2), "{first} is the first one: {made:?}");
+    }
+}
