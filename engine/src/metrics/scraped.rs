@@ -6,6 +6,7 @@ use mesh_gossip_proto::{Stats, View};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::families::{counter, counters, gauge, gauges, raise, raise_by, real_gauge, zeroed};
+use super::floods::Floods;
 use super::identity::Identity;
 use super::lifecycles::Lifecycles;
 use super::shard::Shard;
@@ -422,6 +423,7 @@ struct Sessions {
     evicted: IntCounter,
     rehydrated: IntCounter,
     fallen: IntCounterVec,
+    doubts: IntCounterVec,
     rekeys: IntCounter,
 }
 
@@ -459,6 +461,12 @@ impl Sessions {
                 "mesh_gossip_sessions_rehydrated_total",
                 "Sessions at rest whose keys were expanded again for a datagram.",
             ),
+            doubts: zeroed(
+                r,
+                "mesh_gossip_doubts_total",
+                "Members doubted here, by what their sessions tell of the cause.",
+                ("mesh_cause", &["silence", "no-session", "unknown-session", "refused"]),
+            ),
             fallen: zeroed(
                 r,
                 "mesh_gossip_sessions_fallen_total",
@@ -483,6 +491,7 @@ impl Sessions {
         raise(&self.rehydrated, links.rehydrated);
         raise(&self.rekeys, links.rekeys);
         raise_by(&self.fallen, &links.fallen);
+        raise_by(&self.doubts, &links.doubts);
     }
 }
 
@@ -552,56 +561,5 @@ impl Links {
         }
         raise_by(&self.dropped, &links.dropped);
         self.floods.copy(links);
-    }
-}
-
-/// What the flood control counts.
-struct Floods {
-    half_open_peak: IntGauge,
-    retries: IntCounterVec,
-    tokens: IntCounterVec,
-    answering: IntCounter,
-}
-
-impl Floods {
-    fn new(r: &Registry) -> Self {
-        Self {
-            half_open_peak: gauge(
-                r,
-                "mesh_gossip_sessions_half_open_peak",
-                "The most handshakes under way at once since the start.",
-            ),
-            retries: counters(
-                r,
-                "mesh_gossip_retries_total",
-                "Requests for a cookie: sent to others, and obeyed by us.",
-                &["mesh_direction"],
-            ),
-            tokens: counters(
-                r,
-                "mesh_gossip_handshake_tokens_total",
-                "Cookies and proofs of sessions that others began handshakes with.",
-                &["mesh_token", "mesh_outcome"],
-            ),
-            answering: counter(
-                r,
-                "mesh_gossip_answering_microseconds_total",
-                "Processor time granted to answering handshakes, by the model of rule S-7.",
-            ),
-        }
-    }
-
-    fn copy(&self, links: &LinkStats) {
-        self.half_open_peak.set(links.half_open_peak as i64);
-        raise(&self.answering, links.answering_us);
-        for (direction, total) in [("outbound", links.retries_out), ("inbound", links.retries_in)] {
-            raise(&self.retries.with_label_values(&[direction]), total);
-        }
-        for (token, total) in [("cookie", links.cookies), ("proof", links.proofs)] {
-            raise(&self.tokens.with_label_values(&[token, "success"]), total);
-        }
-        for (token, total) in &links.worthless_tokens {
-            raise(&self.tokens.with_label_values(&[*token, "failure"]), *total);
-        }
     }
 }

@@ -49,6 +49,7 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.links.dropped.insert("replay", 4);
     inspection.links.dropped.insert("garbage", 5);
     inspection.links.handshake_failures.insert("untrusted", 6);
+    inspection.links.doubts.insert("refused", 2);
     inspection.links.sessions = 3;
     inspection.links.idled = 8;
     inspection.io.send_failed = 1;
@@ -85,6 +86,8 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
                 "mesh_gossip_datagrams_dropped_total{mesh_reason=\"replay\"} 4",
                 "mesh_gossip_handshakes_total{mesh_outcome=\"failure\",mesh_reason=\"untrusted\"} 6",
                 "mesh_gossip_sessions 3",
+                "mesh_gossip_doubts_total{mesh_cause=\"refused\"} 2",
+                "mesh_gossip_doubts_total{mesh_cause=\"no-session\"} 0",
                 "mesh_gossip_sessions_idled_total 8",
                 "mesh_gossip_io_backend_info{backend=\"mmsg\"} 1",
             ],
