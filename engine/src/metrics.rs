@@ -17,6 +17,7 @@ use crate::tls::trust::Trust;
 
 mod control;
 mod families;
+mod floods;
 mod identity;
 mod lifecycles;
 mod round_trips;

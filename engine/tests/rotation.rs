@@ -120,7 +120,8 @@ impl Member {
 
 /// Thirty-two members shake hands on a core or two, and who waits for it answers after more than the
 /// 100 ms that a ping has: that is asked about, not a loss, and how often it happens is the machine's
-/// affair. It is printed; the simulator counts suspicions where no machine decides. A member that
+/// affair. It is printed; the simulator counts suspicions where no machine decides, and of those here
+/// none may be the doing of a session. A member that
 /// nobody reaches for twenty seconds is unreachable here, and what is lost is counted to the datagram.
 fn patient(protocol: &mut Config) {
     protocol.interval = Duration::from_millis(500);
@@ -179,18 +180,23 @@ struct Losses {
     fallen: u64,
     unreachable: u64,
     declared_dead: u64,
+    /// Doubts that a session is the cause of, and not the machine (decision 94).
+    doubts: BTreeMap<&'static str, u64>,
 }
 
 fn losses(inspection: &Inspection) -> Losses {
     let (links, stats) = (&inspection.links, &inspection.stats);
     let mut refused = links.dropped.clone();
     refused.retain(|reason, _| SEALED.contains(reason));
+    let mut doubts = links.doubts.clone();
+    doubts.retain(|cause, _| *cause != "silence");
     Losses {
         refused,
         unsent: links.unsent,
         fallen: links.fallen.values().sum(),
         unreachable: stats.unreachable,
         declared_dead: stats.declared_dead,
+        doubts,
     }
 }
 
@@ -278,7 +284,8 @@ fn sixteen_members_rotate_twenty_times_and_change_their_authority() {
         after.iter().map(of).sum::<u64>() - before.iter().map(of).sum::<u64>()
     };
     println!(
-        "{} members: {} probes answered, {} sessions succeeded, 0 datagrams refused, {} late",
+        "{} members: {} probes answered, {} sessions succeeded, 0 datagrams refused, {} late, none for \
+         want of a session",
         after.len(),
         sum(|i| i.stats.probes_acked),
         sum(|i| i.links.rekeys),

@@ -383,10 +383,18 @@ pub struct Stats {
     pub events_lost: u64,
     /// Digests received that differ.
     pub digests_differ: u64,
+    /// Messages that were not sent, because too many datagrams waited for their receiver.
+    pub outbox_refused: u64,
     /// Bulk exchanges wished for.
     pub syncs: u64,
     /// Lasting differences that datagrams settled, so that no bulk exchange was wished for.
     pub syncs_avoided: u64,
+    /// Rounds begun to settle a lasting difference.
+    pub rounds: u64,
+    /// Storms of changes, each of them after a long calm (rule A-6).
+    pub storms: u64,
+    /// Digests whose difference from ours none of our latest changes explained (rule G-6).
+    pub unexplained: u64,
     /// Sketches of our view sent.
     pub sketches: u64,
     /// Sketches of others that told what we differ in.

@@ -39,9 +39,11 @@ use crate::sync::agreement::Agreement;
 use crate::sync::chains::Chains;
 use crate::sync::clocks::Clocks;
 use crate::sync::early::Early;
+use crate::sync::partners::Partners;
 use crate::sync::pulls::Pulls;
 use crate::sync::push_pull::PushPull;
 use crate::sync::reconciler::Reconciler;
+use crate::sync::storm::Storm;
 use crate::time::{Duration, Instant, WallTime};
 use crate::timers::Timers;
 use crate::wire::parts::Parts;
@@ -161,6 +163,8 @@ pub struct Node<T: MemberTable = DenseTable> {
     orders: Orders,
     recent: Recent,
     reconciler: Reconciler,
+    partners: Partners,
+    storm: Storm,
     push_pull: PushPull,
     flooding: Flooding,
     leading: Leading,
@@ -243,6 +247,8 @@ impl<T: MemberTable> Node<T> {
             signers: Signers::default(),
             orders: Orders::default(),
             agreement: Agreement::default(),
+            partners: Partners::default(),
+            storm: Storm::default(),
             reconciler: Reconciler::default(),
             push_pull: PushPull::default(),
             flooding: Flooding::default(),
@@ -503,6 +509,7 @@ impl<T: MemberTable> Node<T> {
             awareness: self.awareness.score(),
             baseline_permille: self.baseline_permille(),
             pulls_refused: self.pulls.refused(),
+            storms: self.storm.storms(),
             ..self.stats.clone()
         }
     }
@@ -551,7 +558,7 @@ impl<T: MemberTable> Node<T> {
         if before != after {
             // Of one member many changes are one: nobody makes a storm alone.
             if !self.recent.names(now, id) {
-                self.agreement.changed(now);
+                self.storm.changed(now, self.members());
             }
             self.recent.changed(now, id, (before, after));
         }

@@ -15,7 +15,7 @@ use mesh_gossip_proto::{
     Config, DenseTable, Destination, Detector, Duration, Instant, Lifecycle, Member, MemberTable,
     Node, RecordHash, SignedRecord, State, Stats, StreamRequest,
 };
-use stage::{BORN, CLUSTER, address, at, birth, death, id, incarnation, proof_of, record};
+use stage::{BORN, CLUSTER, address, at, birth, death, id, incarnation, proof_of, record, signed};
 use zerocopy::IntoBytes;
 
 /// Two nodes, `a` and `b`, and everything that they say. Nobody else answers.
@@ -28,6 +28,8 @@ struct Pair {
     bytes: usize,
     /// Messages to others.
     elsewhere: Vec<(Destination, u8)>,
+    /// Whom of others the first asked with a sketch, under which salt.
+    asked: Vec<(Destination, u64)>,
     streams: Vec<StreamRequest>,
     deaf: bool,
 }
@@ -59,6 +61,7 @@ impl Pair {
             said: BTreeMap::new(),
             bytes: 0,
             elsewhere: Vec::new(),
+            asked: Vec::new(),
             streams: Vec::new(),
             deaf: false,
         };
@@ -121,6 +124,11 @@ impl Pair {
         let kinds = kinds(bytes);
         if to != Destination::Member(id(NAMES[1 - from])) {
             self.elsewhere.extend(kinds.keys().map(|kind| (to, *kind)));
+            let sketches = Messages::new(bytes).filter_map(|message| match message {
+                Ok(Message::Sketch(header, _)) => Some((to, header.salt.get())),
+                _ => None,
+            });
+            self.asked.extend(sketches);
             return;
         }
         for (kind, length) in &kinds {
@@ -424,7 +432,7 @@ fn an_old_death_is_a_question() {
 #[test]
 fn a_leave_is_learned() {
     for asker in 0..2 {
-        let leave = stage::signed("n7", incarnation(1), Lifecycle::Leaving, "r");
+        let leave = signed("n7", incarnation(1), Lifecycle::Leaving, "r");
         let mut pair = Pair::knowing(&records("n", 50));
         pair.tell(1, "n7", kind::RECORD, leave.envelope());
         pair.keep_quiet(1, 20_000);
@@ -543,6 +551,42 @@ fn large_records_are_fetched_together() {
     assert_eq!(pair.streams[0].members, ids);
 }
 
+/// Rule A-6: whoever asks for more than may wait for one receiver gets that, and the rest when it asks
+/// again; the others are served meanwhile.
+#[test]
+fn no_peer_has_all_the_room_of_what_waits() {
+    let long = "x".repeat(700);
+    let large = |n| signed(&format!("n{n}"), incarnation(0), Lifecycle::Active, &long);
+    let many: Vec<SignedRecord> = (0..1_150).map(large).collect();
+    let mut pair = Pair::differing(&[record("c", 0)], &many, &[]);
+    pair.deaf = true;
+    pair.quiet(1_000);
+    let shares = many.iter().map(|record| share(record.record().id, record.hash()));
+    let shares: Vec<u8> = shares.flat_map(u64::to_le_bytes).collect();
+    // A walk serves what came since the one before.
+    pair.tell(0, "b", kind::WANT, &shares[..8]);
+    pair.pass(1);
+    let mut wants = shares.chunks(8 * 145);
+    (0..7).for_each(|_| pair.tell(0, "b", kind::WANT, wants.next().unwrap()));
+    pair.pass(190);
+    pair.tell(0, "b", kind::WANT, wants.next().unwrap());
+    pair.tell(0, "c", kind::WANT, &shares[..8]);
+    pair.quiet(0);
+    pair.pass(100);
+    let refused = pair.nodes[0].stats().outbox_refused;
+    assert_eq!((pair.said(kind::RECORD), pair.rejected(0, "pull-budget")), (1_024, 0));
+    assert!(
+        refused >= 126,
+        "{refused}: a record that found no room is not offered as a stream either"
+    );
+    assert!(pair.elsewhere.contains(&(Destination::Member(id("c")), kind::RECORD)));
+    pair.quiet(2_000);
+    pair.tell(0, "b", kind::WANT, &shares[8 * 1_005..]);
+    pair.pass(300);
+    assert_eq!(pair.said(kind::RECORD), 145);
+    assert_eq!(pair.nodes[0].stats().outbox_refused, refused);
+}
+
 /// Rule A-6: where nothing comes of it, sketches become rare.
 #[test]
 fn a_difference_that_stays_costs_little() {
@@ -556,6 +600,41 @@ fn a_difference_that_stays_costs_little() {
     let sketches = pair.nodes[0].stats().sketches as usize;
     assert!(sketches >= 3 && !pair.streams.is_empty(), "it is not given up");
     assert!(sketches + pair.streams.len() <= 16, "{sketches} sketches, {}", pair.streams.len());
+}
+
+/// Rule A-2: a member that differs whenever a round is due, and answers each as if there were nothing
+/// to settle, gets its share of the rounds. The others are asked, each as often.
+#[test]
+fn a_liar_that_is_always_first_does_not_take_all_rounds() {
+    let names = ["c", "d", "e", "liar"];
+    let known = names.map(|name| record(name, 0));
+    let mut pair = Pair::knowing(&known);
+    // Nobody agrees.
+    pair.deaf = true;
+    let mut rounds = BTreeMap::<&str, usize>::new();
+    for tick in 0..2_400_u64 {
+        // Twenty times a second, and whatever it says is news.
+        pair.say(0, "liar", &Ping { sequence: 1.into(), digest: (1_000 + tick).into() });
+        if tick % 20 == 19 {
+            for (n, name) in (1..).zip(&names[..3]) {
+                pair.say(0, name, &Ping { sequence: 1.into(), digest: (tick * n).into() });
+            }
+        }
+        pair.pass(50);
+        for (to, salt) in std::mem::take(&mut pair.asked) {
+            let asked = names.iter().find(|name| to == Destination::Member(id(name)));
+            let Some(name) = asked else { continue };
+            *rounds.entry(name).or_default() += 1;
+            // An honest one has something that nobody else would tell; the liar says that it is young.
+            let outcome = if *name == "liar" { 2 } else { 3 };
+            let answer = DifferenceHeader { offered: 0.into(), ..header(salt, outcome) };
+            pair.tell(0, name, kind::DIFFERENCE, answer.as_bytes());
+        }
+    }
+    let all: usize = rounds.values().sum();
+    assert!(all >= 60, "within two minutes: {rounds:?}");
+    assert!(rounds["liar"] <= all / 4 + 1, "{rounds:?}");
+    assert!(names[..3].iter().all(|name| rounds[name] >= all / 5), "{rounds:?}");
 }
 
 /// What the sketch tells is the truth, whatever the two know: the same as comparing all records.

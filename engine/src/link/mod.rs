@@ -15,6 +15,7 @@ mod cookies;
 mod dial;
 mod established;
 mod failure;
+mod faults;
 #[cfg(test)]
 mod faulty_tests;
 #[cfg(test)]
@@ -185,6 +186,8 @@ pub struct Links {
     rejected_by: HashSet<MemberId>,
     /// Who was told of late which session it is sent on.
     said: HashMap<MemberId, Said>,
+    /// Whose datagrams did not open.
+    refusals: faults::Refusals,
     targets: Targets,
     trust: Arc<TrustCell>,
     rekeying: Rekeying,
@@ -218,6 +221,7 @@ impl Links {
             attempts: HashMap::new(),
             rejected_by: HashSet::new(),
             said: HashMap::new(),
+            refusals: faults::Refusals::default(),
             targets: Targets::default(),
             trust,
             rekeying: Rekeying::default(),
@@ -400,7 +404,11 @@ impl Links {
         let payload = match session.open(header, body) {
             Ok(payload) => payload,
             Err(OpenError::Replayed) => return self.drop_datagram("replayed"),
-            Err(OpenError::Forged) => return self.drop_datagram("forged"),
+            Err(OpenError::Forged) => {
+                let peer = session.peer;
+                self.refusals.note(now, peer);
+                return self.drop_datagram("forged");
+            }
         };
         // A CONFIRM answers no ping.
         let about_itself = is_confirmation(payload);

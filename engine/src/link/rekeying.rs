@@ -5,13 +5,18 @@
 //! before goes on receiving for as long as the peer may send on it. Who could not be reached is
 //! tried again later, and later still.
 //!
+//! A peer whose handshake we answered under the certificate before makes a session that needs a
+//! successor too. It is waited for: two handshakes at once make two sessions, and where that one wins
+//! (rule S-18) a third is due.
+//!
 //! Invariant: a session ends here only when its successor is confirmed.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use mesh_gossip_proto::{Duration, Instant, MemberId};
 
-use super::session::Session;
+use super::session::{Phase, Session};
 use super::targets::Target;
 use super::{Entry, Links};
 use crate::tls::authority::MeshAuthority;
@@ -31,6 +36,8 @@ const LONGEST_REST: Duration = Duration::from_secs(240);
 pub(super) struct Rekeying {
     generation: u64,
     walk: Walk,
+    /// Whom we had answered when the certificate changed, and where that handshake stands.
+    answered: Vec<(SocketAddr, u32)>,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +78,15 @@ impl Links {
     pub(crate) fn set_authority(&mut self, now: Instant, authority: Arc<MeshAuthority>) {
         self.authority = authority;
         self.rekeying.generation += 1;
+        let answered = self.slots.iter().filter_map(|(index, entry)| {
+            let path = match entry {
+                Entry::Answering(answer) => answer.path,
+                Entry::Open(session) => session.path,
+                Entry::Dialing(_) => return None,
+            };
+            self.is_unfinished(now, index).then_some((path, index))
+        });
+        self.rekeying.answered = answered.collect();
         let waiting = self.outdated().map(|(index, _)| index).collect();
         self.rekeying.walk = Walk::Under { next: now, waiting, rest: FIRST_REST };
     }
@@ -84,9 +100,15 @@ impl Links {
             Walk::Done => Walk::Done,
             Walk::Under { mut waiting, rest, .. } => {
                 let step = waiting.len().min(AT_ONCE);
+                let mut later = Vec::new();
                 for index in waiting.drain(..step) {
-                    self.succeed(now, index);
+                    if self.is_about_to_be_succeeded(now, index) {
+                        later.push(index);
+                    } else {
+                        self.succeed(now, index);
+                    }
                 }
+                waiting.extend(later);
                 if waiting.is_empty() {
                     Walk::Resting { until: now + rest, rest: (rest * 2).min(LONGEST_REST) }
                 } else {
@@ -102,6 +124,31 @@ impl Links {
                 }
             }
         };
+    }
+
+    /// Whether we answered a handshake under an earlier certificate that is not complete: for three
+    /// seconds at most (rule S-5), whoever began it.
+    fn is_unfinished(&self, now: Instant, index: u32) -> bool {
+        let (generation, open) = match self.slots.get(index) {
+            Some(Entry::Answering(answer)) => (answer.generation, true),
+            Some(Entry::Open(session)) => {
+                let open = match session.phase {
+                    Phase::Awaited => true,
+                    // What begins at the moment of a confirmation does not count as later.
+                    Phase::Live { confirmed } => confirmed >= now,
+                    Phase::Finishing(_) => false,
+                };
+                (session.generation, open)
+            }
+            Some(Entry::Dialing(_)) | None => return false,
+        };
+        open && generation != self.rekeying.generation
+    }
+
+    fn is_about_to_be_succeeded(&self, now: Instant, index: u32) -> bool {
+        let Some(Entry::Open(session)) = self.slots.get(index) else { return false };
+        let mut answered = self.rekeying.answered.iter();
+        answered.any(|(path, other)| *path == session.path && self.is_unfinished(now, *other))
     }
 
     /// Begins a handshake that makes the successor of the session at `index`, if it wants one.

@@ -5,6 +5,7 @@ use super::tests::{address, ca, credentials, links, message, ping};
 use super::*;
 use crate::tls::authority::Intermediates;
 use std::collections::{BTreeMap, BinaryHeap};
+use zerocopy::IntoBytes;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -285,4 +286,67 @@ fn who_follows_a_late_confirmation_is_told_before_it_matters() {
     mesh.run_for(MS * 10);
     assert_eq!(mesh.dropped(), [].into());
     assert!(mesh.ends.iter().all(|end| end.stats().sessions == 1));
+}
+
+/// Rule S-15: two members change their certificates one after the other, so that the second answers
+/// the first one's handshake under the certificate before. It waits for that: each end makes one
+/// successor for each change, whichever has the lower id.
+#[test]
+fn changes_that_cross_cost_one_handshake_an_end() {
+    for first in [0, 1] {
+        let mut made = BTreeMap::new();
+        for gap in (0..140).step_by(7) {
+            let mut mesh = Mesh::of(2, 7, 20..21, 0.0);
+            mesh.send(0, 1, &message(b"hello"));
+            mesh.run_for(MS * 3_000);
+            mesh.rotate(first);
+            mesh.run_for(MS * gap);
+            mesh.rotate(1 - first);
+            for _ in 0..400 {
+                mesh.send(0, 1, &ping());
+                mesh.send(1, 0, &ping());
+                mesh.run_for(MS * 100);
+            }
+            let rekeys: u64 = mesh.ends.iter().map(|end| end.stats().rekeys).sum();
+            assert!(mesh.ends.iter().all(|end| end.stats().outdated == 0), "{first}, {gap} ms");
+            made.insert(gap, rekeys);
+        }
+        assert!(made.values().all(|rekeys| *rekeys <= 2), "{first} is the first one: {made:?}");
+    }
+}
+
+/// Decision 94: a doubt is counted by what the session tells of its cause, and never by how late
+/// anybody is.
+#[test]
+fn a_doubt_is_counted_by_what_the_session_tells() {
+    let mut mesh = Mesh::of(2, 7, 20..21, 0.0);
+    let other = mesh.ends[1].local;
+    let count = |mesh: &mut Mesh| {
+        let before = mesh.ends[0].stats().doubts;
+        let now = mesh.now;
+        mesh.ends[0].count_doubt(now, other);
+        let after = mesh.ends[0].stats().doubts;
+        let rose = |(cause, times): &(&&'static str, &u64)| before.get(**cause) != Some(*times);
+        let risen: Vec<&str> = after.iter().filter(rose).map(|(cause, _)| *cause).collect();
+        risen.concat()
+    };
+    assert_eq!(count(&mut mesh), "no-session");
+    mesh.send(0, 1, &message(b"hello"));
+    mesh.run_for(MS * 1_000);
+    assert_eq!(count(&mut mesh), "silence");
+    // What claims to be of the session and does not open.
+    let index = mesh.ends[0].members[&other].first().copied().unwrap();
+    let mut forged = [DataHeader::new(index, 9_999).as_bytes(), &[1; 40]].concat();
+    let now = mesh.now;
+    assert!(mesh.ends[0].receive(now, address(1), &mut forged).is_none());
+    assert_eq!(count(&mut mesh), "refused");
+    mesh.run_for(MS * 6_000);
+    assert_eq!(count(&mut mesh), "silence", "that was long ago");
+    // The peer has lost its sessions, and says so.
+    mesh.ends[1].drop_all();
+    mesh.send(0, 1, &ping());
+    mesh.run_for(MS * 45);
+    assert_eq!(count(&mut mesh), "unknown-session");
+    mesh.run_for(MS * 1_000);
+    assert_eq!(count(&mut mesh), "silence", "there is another session");
 }

@@ -52,6 +52,9 @@ pub struct LinkStats {
     pub dehydrated: u64,
     /// Sessions that ended because what the peer's certificate rests on fell, by reason.
     pub fallen: BTreeMap<&'static str, u64>,
+    /// Members that were doubted here, by what their sessions tell of the cause: `silence` where
+    /// nothing is amiss with it.
+    pub doubts: BTreeMap<&'static str, u64>,
     /// Handshakes begun because our certificate was exchanged.
     pub rekeys: u64,
     /// Members whose session rests on an earlier certificate of ours (gauge).

@@ -6,6 +6,7 @@ use mesh_gossip_proto::{Stats, View};
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::families::{counter, counters, gauge, gauges, raise, raise_by, real_gauge, zeroed};
+use super::floods::Floods;
 use super::identity::Identity;
 use super::lifecycles::Lifecycles;
 use super::shard::Shard;
@@ -163,6 +164,9 @@ struct Protocol {
     pulls: IntCounter,
     sketches: IntCounterVec,
     syncs_avoided: IntCounter,
+    reconciliations: IntCounter,
+    storms: IntCounter,
+    unexplained: IntCounter,
     tickets: IntCounterVec,
     rejected: IntCounterVec,
     limits: IntCounterVec,
@@ -212,6 +216,18 @@ impl Protocol {
                 "mesh_gossip_syncs_avoided_total",
                 "Lasting differences that were settled without a bulk exchange.",
             ),
+            reconciliations: total(
+                "mesh_gossip_reconciliations_total",
+                "Rounds begun to settle a lasting difference.",
+            ),
+            storms: total(
+                "mesh_gossip_storms_total",
+                "Times that so much changed that rounds were begun twice a second.",
+            ),
+            unexplained: total(
+                "mesh_gossip_differences_unexplained_total",
+                "Digests whose difference from ours none of our latest changes explained.",
+            ),
             tickets: counters(
                 r,
                 "mesh_gossip_tickets_total",
@@ -257,6 +273,9 @@ impl Protocol {
         for (counter, total) in [
             (&self.rounds, stats.probe_rounds),
             (&self.syncs_avoided, stats.syncs_avoided),
+            (&self.reconciliations, stats.rounds),
+            (&self.storms, stats.storms),
+            (&self.unexplained, stats.unexplained),
             (&self.indirect_pings, stats.indirect_pings),
             (&self.nacks, stats.nacks),
             (&self.stalls, stats.stalls),
@@ -273,6 +292,7 @@ impl Protocol {
             ("members", stats.members_refused),
             ("departed", stats.members_displaced),
             ("queue", stats.queue_dropped),
+            ("outbox", stats.outbox_refused),
             ("pulls", stats.pulls_refused),
             ("relays", stats.relays_refused),
             ("tests", stats.tests_refused),
@@ -403,6 +423,7 @@ struct Sessions {
     evicted: IntCounter,
     rehydrated: IntCounter,
     fallen: IntCounterVec,
+    doubts: IntCounterVec,
     rekeys: IntCounter,
 }
 
@@ -440,6 +461,12 @@ impl Sessions {
                 "mesh_gossip_sessions_rehydrated_total",
                 "Sessions at rest whose keys were expanded again for a datagram.",
             ),
+            doubts: zeroed(
+                r,
+                "mesh_gossip_doubts_total",
+                "Members doubted here, by what their sessions tell of the cause.",
+                ("mesh_cause", &["silence", "no-session", "unknown-session", "refused"]),
+            ),
             fallen: zeroed(
                 r,
                 "mesh_gossip_sessions_fallen_total",
@@ -464,6 +491,7 @@ impl Sessions {
         raise(&self.rehydrated, links.rehydrated);
         raise(&self.rekeys, links.rekeys);
         raise_by(&self.fallen, &links.fallen);
+        raise_by(&self.doubts, &links.doubts);
     }
 }
 
@@ -533,56 +561,5 @@ impl Links {
         }
         raise_by(&self.dropped, &links.dropped);
         self.floods.copy(links);
-    }
-}
-
-/// What the flood control counts.
-struct Floods {
-    half_open_peak: IntGauge,
-    retries: IntCounterVec,
-    tokens: IntCounterVec,
-    answering: IntCounter,
-}
-
-impl Floods {
-    fn new(r: &Registry) -> Self {
-        Self {
-            half_open_peak: gauge(
-                r,
-                "mesh_gossip_sessions_half_open_peak",
-                "The most handshakes under way at once since the start.",
-            ),
-            retries: counters(
-                r,
-                "mesh_gossip_retries_total",
-                "Requests for a cookie: sent to others, and obeyed by us.",
-                &["mesh_direction"],
-            ),
-            tokens: counters(
-                r,
-                "mesh_gossip_handshake_tokens_total",
-                "Cookies and proofs of sessions that others began handshakes with.",
-                &["mesh_token", "mesh_outcome"],
-            ),
-            answering: counter(
-                r,
-                "mesh_gossip_answering_microseconds_total",
-                "Processor time granted to answering handshakes, by the model of rule S-7.",
-            ),
-        }
-    }
-
-    fn copy(&self, links: &LinkStats) {
-        self.half_open_peak.set(links.half_open_peak as i64);
-        raise(&self.answering, links.answering_us);
-        for (direction, total) in [("outbound", links.retries_out), ("inbound", links.retries_in)] {
-            raise(&self.retries.with_label_values(&[direction]), total);
-        }
-        for (token, total) in [("cookie", links.cookies), ("proof", links.proofs)] {
-            raise(&self.tokens.with_label_values(&[token, "success"]), total);
-        }
-        for (token, total) in &links.worthless_tokens {
-            raise(&self.tokens.with_label_values(&[*token, "failure"]), *total);
-        }
     }
 }

@@ -40,6 +40,8 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.stats.sketches = 5;
     inspection.stats.sketches_decoded = 4;
     inspection.stats.syncs_avoided = 3;
+    (inspection.stats.rounds, inspection.stats.storms) = (9, 1);
+    (inspection.stats.unexplained, inspection.stats.outbox_refused) = (12, 6);
     inspection.stats.rejected.insert("schema", 3);
     inspection.links.opened = 100;
     inspection.links.sealed = 90;
@@ -47,6 +49,7 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
     inspection.links.dropped.insert("replay", 4);
     inspection.links.dropped.insert("garbage", 5);
     inspection.links.handshake_failures.insert("untrusted", 6);
+    inspection.links.doubts.insert("refused", 2);
     inspection.links.sessions = 3;
     inspection.links.idled = 8;
     inspection.io.send_failed = 1;
@@ -75,10 +78,16 @@ fn a_scrape_carries_the_reference_names_and_the_inspected_values() {
                 "mesh_gossip_sketches_total{mesh_outcome=\"sent\"} 5",
                 "mesh_gossip_sketches_total{mesh_outcome=\"decoded\"} 4",
                 "mesh_gossip_syncs_avoided_total 3",
+                "mesh_gossip_reconciliations_total 9",
+                "mesh_gossip_storms_total 1",
+                "mesh_gossip_differences_unexplained_total 12",
+                "mesh_gossip_limit_reached_total{mesh_limit=\"outbox\"} 6",
                 "mesh_gossip_rejected_total{mesh_reason=\"schema\"} 3",
                 "mesh_gossip_datagrams_dropped_total{mesh_reason=\"replay\"} 4",
                 "mesh_gossip_handshakes_total{mesh_outcome=\"failure\",mesh_reason=\"untrusted\"} 6",
                 "mesh_gossip_sessions 3",
+                "mesh_gossip_doubts_total{mesh_cause=\"refused\"} 2",
+                "mesh_gossip_doubts_total{mesh_cause=\"no-session\"} 0",
                 "mesh_gossip_sessions_idled_total 8",
                 "mesh_gossip_io_backend_info{backend=\"mmsg\"} 1",
             ],

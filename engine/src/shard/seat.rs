@@ -300,6 +300,9 @@ impl Seat {
                     continue;
                 }
                 Event::Refuted(_) => self.links.forgive(now),
+                Event::Suspected { ref record, .. } => {
+                    self.links.count_doubt(now, record.record().id);
+                }
                 Event::LeaderChanged { .. } => self.shared.bell.ring(),
                 Event::LeaveComplete { acknowledged } => {
                     for reply in self.leaving.drain(..) {
@@ -310,7 +313,6 @@ impl Seat {
                 | Event::ProbeFailed(_)
                 | Event::Joined(_)
                 | Event::Recovered { .. }
-                | Event::Suspected { .. }
                 | Event::Left { .. }
                 | Event::Updated(_)
                 | Event::Unreachable(_)

@@ -129,10 +129,13 @@ impl<T: SimTable> World<T> {
                 return;
             }
         }
-        for _ in 0..AT_ONCE {
+        for _ in 0..AT_ONCE.min(self.hosts[index].links.walk.waiting.len()) {
+            let Some(peer) = self.hosts[index].links.walk.waiting.pop_front() else { break };
+            let late = self.answers_as_before(index, peer);
             let links = &mut self.hosts[index].links;
-            let Some(peer) = links.walk.waiting.pop_front() else { break };
-            if links.best(peer).is_some_and(|session| session.edition != edition) {
+            if late {
+                links.walk.waiting.push_back(peer);
+            } else if links.best(peer).is_some_and(|session| session.edition != edition) {
                 self.succeed(index, peer);
             }
         }
@@ -145,6 +148,17 @@ impl<T: SimTable> World<T> {
             STEP
         };
         self.wheel.push(now + after, What::Rekey { node: index as u32, edition });
+    }
+
+    /// Whether a handshake of `peer` is under way that this node answered under an earlier
+    /// certificate: it is waited for.
+    fn answers_as_before(&mut self, index: usize, peer: u32) -> bool {
+        let (life, edition) = (self.hosts[index].life, self.hosts[index].links.edition);
+        [false, true].into_iter().any(|seed| {
+            let target = Target { node: index as u32, seed };
+            let dial = self.hosts[peer as usize].links.dialling(target);
+            dial.is_some_and(|dial| dial.life == Some(life) && dial.server_edition != edition)
+        })
     }
 
     /// Begins a handshake that makes the successor of the session with `peer`.

@@ -2,7 +2,9 @@
 
 pub mod balance;
 pub mod broadcasts;
+mod knowing;
 pub mod lists;
 pub mod origins;
+mod purse;
 pub mod queue;
 pub mod recent;

@@ -5,15 +5,17 @@
 //! the same one twice in one burst.
 //!
 //! Invariants: `order` and `entries` hold the same updates; an entry has been sent fewer times
-//! than its limit.
+//! than its limit; what others say drops nothing that was never sent.
 
 use alloc::collections::BTreeSet;
 use core::cmp::Reverse;
 
+use super::knowing::Knowing;
+use super::purse::Purse;
 use crate::config::log10_ceil;
 use crate::member::MemberId;
 use crate::membership::table::IdMap;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::message::{Body, Death, FRAME, Packet, Suspicion, Update};
 
 /// Fewest sends of an update, however small the cluster: half loses coverage.
@@ -26,36 +28,6 @@ const LEAST_FEW: u32 = 6;
 /// How often an update is sent or met in all while few wait.
 fn few(sends: u32) -> u32 {
     sends.div_ceil(2).max(LEAST_FEW)
-}
-
-/// Datagrams for the sake of updates beyond those few: what comes once in a while is told at once, what
-/// comes all the time with what leaves anyway.
-#[derive(Clone, Copy, Debug)]
-struct Purse {
-    left: u32,
-    /// Of the last one that was put in.
-    filled: Instant,
-}
-
-impl Purse {
-    const MOST: u32 = 96;
-    const EVERY: Duration = Duration::from_secs(8);
-
-    fn spend(&mut self, now: Instant, wished: u32) -> u32 {
-        let due = now.since(self.filled).as_nanos() / Self::EVERY.as_nanos();
-        let due = u32::try_from(due).unwrap_or(u32::MAX);
-        self.left = self.left.saturating_add(due).min(Self::MOST);
-        self.filled = if self.left == Self::MOST { now } else { self.filled + Self::EVERY * due };
-        let spent = self.left.min(wished);
-        self.left -= spent;
-        spent
-    }
-}
-
-impl Default for Purse {
-    fn default() -> Self {
-        Self { left: Self::MOST, filled: Instant::ORIGIN }
-    }
 }
 
 /// A claim on its way.
@@ -85,16 +57,18 @@ impl Claim {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     claim: Claim,
-    /// How often it was sent; while few wait, how often others showed that they have it as well.
+    /// How often it was sent; while few wait, how many others showed that they have it as well.
     sends: u32,
+    /// Whether we sent it ourselves.
+    left: bool,
     number: u64,
     /// Queued while few waited (rule G-6).
     spared: bool,
-    /// Some of those who have it, for it came from them.
-    knowing: [Option<MemberId>; 4],
+    /// Some of those who have it, by their own word.
+    knowing: Knowing,
     /// The last burst that it went with.
     burst: u64,
     since: Instant,
@@ -177,8 +151,9 @@ impl Queue {
             self.entries.values_mut().for_each(|entry| entry.spared = false);
         }
         let number = self.next_number;
+        let (knowing, since) = (Knowing::default(), now);
         let entry =
-            Entry { claim, sends: 0, number, spared, knowing: [None; 4], burst: 0, since: now };
+            Entry { claim, sends: 0, left: false, number, spared, knowing, burst: 0, since };
         self.next_number += 1;
         self.order.insert(entry.key(id));
         self.entries.insert(id, entry);
@@ -235,28 +210,26 @@ impl Queue {
     pub fn heard(&mut self, id: MemberId, from: MemberId, sends: u32) {
         if self.entries.get(&id).is_some_and(|entry| entry.spared) {
             self.brought(id, from);
-            self.count(id, sends);
+            self.count(id, from, sends);
         }
     }
 
     /// What waits here about `id` has come from there, and need not go back.
     pub fn brought(&mut self, id: MemberId, from: MemberId) {
-        if let Some(entry) = self.entries.get_mut(&id)
-            && let Some(place) = entry.knowing.iter_mut().find(|known| known.is_none())
-        {
-            *place = Some(from);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.knowing.bring(from);
         }
     }
 
-    /// Another's view equals ours, so it has all that waits here.
-    pub fn agreed(&mut self, sends: u32) {
+    /// The view of `from` equals ours, so it has all that waits here.
+    pub fn agreed(&mut self, from: MemberId, sends: u32) {
         if self.entries.len() > CALM {
             return;
         }
         let spared = self.entries.iter().filter(|(_, entry)| entry.spared);
         let ids: alloc::vec::Vec<MemberId> = spared.map(|(id, _)| *id).collect();
         for id in ids {
-            self.count(id, sends);
+            self.count(id, from, sends);
         }
     }
 
@@ -264,9 +237,13 @@ impl Queue {
         if self.generous { sends } else { few(sends) }
     }
 
-    fn count(&mut self, id: MemberId, sends: u32) {
+    fn count(&mut self, id: MemberId, from: MemberId, sends: u32) {
         let most = self.most(sends);
         let Some(entry) = self.entries.get_mut(&id) else { return };
+        // Whatever others say, it leaves here once.
+        if (entry.sends + 1 >= most && !entry.left) || !entry.knowing.count(from) {
+            return;
+        }
         self.order.remove(&entry.key(id));
         entry.sends += 1;
         if entry.sends >= most {
@@ -306,7 +283,7 @@ impl Queue {
             if entry.burst == filling.burst && filling.burst != 0 {
                 continue;
             }
-            let known = entry.knowing.contains(&Some(filling.to));
+            let known = entry.knowing.brought_by(filling.to);
             if entry.spared && (known || filling.carrier == Carrier::Told) {
                 continue;
             }
@@ -326,7 +303,7 @@ impl Queue {
         let spared_most = self.most(filling.sends);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.sends += 1;
-        entry.burst = filling.burst;
+        (entry.left, entry.burst) = (true, filling.burst);
         let most = if entry.spared { spared_most } else { filling.sends };
         if entry.sends >= most {
             self.entries.remove(&id);
@@ -357,6 +334,7 @@ mod tests {
     use super::*;
     use crate::member::{Incarnation, State};
     use crate::membership::record::RecordHash;
+    use crate::time::Duration;
     use crate::wire::message::{Message, Messages};
     use std::vec::Vec;
 
@@ -517,7 +495,7 @@ mod tests {
             queue.push(NOW, id(n), update(n, 0), 100);
         }
         (0..=CALM as u8).for_each(|n| queue.heard(id(n), id(99), 16));
-        queue.agreed(16);
+        queue.agreed(id(98), 16);
         assert_eq!(queue.targets(NOW, 15, 16), 15);
         let sent: usize = (0..40).map(|_| take(&mut queue, 1_168, 16).len()).sum();
         assert_eq!(sent, 16 * (CALM + 1));
@@ -538,17 +516,30 @@ mod tests {
         let told = Filling { carrier: Carrier::Told, ..to(id(8)) };
         assert_eq!(fill(&mut queue, told), 0, "nor to whom it was told");
         assert_eq!(fill(&mut queue, to(id(8))), 1);
-        (0..5).for_each(|_| queue.agreed(16));
+        (10..15).for_each(|n| queue.agreed(id(n), 16));
         assert_eq!(queue.len(), 1, "seven of eight");
+        (0..100).for_each(|_| queue.agreed(id(10), 16));
+        (0..100).for_each(|_| queue.heard(id(1), id(7), 16));
+        assert_eq!(queue.len(), 1, "whoever repeats itself tells nothing new");
         queue.heard(id(1), id(9), 16);
         assert!(queue.is_empty() && queue.order.is_empty());
 
         let mut baseline = Queue::default();
         baseline.push(NOW, id(1), death(1), 100);
         (0..20).for_each(|_| baseline.heard(id(1), id(7), 16));
-        baseline.agreed(16);
+        baseline.agreed(id(8), 16);
         let sent = (0..40).filter(|_| fill(&mut baseline, to(id(7))) > 0).count();
         assert_eq!(sent, 16, "a baseline counts its own sends alone");
+    }
+
+    /// Rule G-6: however many say that they have it, an update leaves whoever learned it once.
+    #[test]
+    fn what_was_never_sent_is_not_dropped() {
+        let mut queue = Queue::new(true);
+        queue.push(NOW, id(1), update(1, 0), 100);
+        (10..60).for_each(|n| queue.agreed(id(n), 16));
+        assert_eq!(take(&mut queue, 1_168, 16), [(1, 0)]);
+        assert!(queue.is_empty() && queue.order.is_empty());
     }
 
     /// Rule G-1: a hot update takes 40 bytes, a death 64 with its frame.

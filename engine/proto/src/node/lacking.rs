@@ -25,6 +25,7 @@ impl<T: MemberTable> Node<T> {
             }
             let lacking = self.recent.explain(now, difference);
             if lacking.is_empty() {
+                self.stats.unexplained += 1;
                 return;
             }
             for id in lacking {

@@ -327,7 +327,8 @@ impl<T: MemberTable> Node<T> {
         if digest == self.table.digest() {
             self.stats.digests_equal += 1;
             self.agreement.agreed(from.id);
-            self.queue.agreed(self.update_sends());
+            self.partners.agreed(from.id);
+            self.queue.agreed(from.id, self.update_sends());
             return true;
         }
         self.stats.digests_differ += 1;
@@ -338,10 +339,15 @@ impl<T: MemberTable> Node<T> {
         if self.reconciler.lost(now) {
             self.agreement.was_lost();
         }
-        let digests = (self.table.digest(), digest);
-        let lasting = self.agreement.differed(now, digests, self.members());
+        let ours = self.table.digest();
+        self.partners.differed(now, from.id, digest);
+        let interval = self.config.interval;
+        let (partner, theirs) = self.partners.next(now, interval, ours, (from.id, digest));
+        let stormy = self.storm.rages(now, self.members());
+        let lasting = self.agreement.differed(now, (ours, theirs), stormy);
         if lasting && self.config.parts().extras {
-            self.reconcile(now, from);
+            let other = self.peer(partner).filter(|other| !self.is_departed(other.id));
+            self.reconcile(now, other.filter(|other| other.id != from.id).unwrap_or(from));
         }
         false
     }

@@ -55,6 +55,8 @@ impl<T: MemberTable> Node<T> {
         if self.reconciler.is_busy(now) {
             return;
         }
+        self.stats.rounds += 1;
+        self.partners.asked(peer.id);
         let room = FRAME + size_of::<SketchHeader>() + SKETCH_BYTES;
         let speaks = self.config.max_payload >= room
             && self.joining.is_done()

@@ -1,7 +1,8 @@
 //! Messages out: what is meant for one peer travels together, and what room a datagram has left is
 //! filled with updates (rule G-1).
 //!
-//! Invariant: a datagram to a member stays within `max_payload`; one to a seed carries no update.
+//! Invariants: a datagram to a member stays within `max_payload`; one to a seed carries no update; no
+//! receiver has more than [`MOST_FOR_ONE`] that wait.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -13,6 +14,10 @@ use crate::member::MemberId;
 use crate::membership::table::MemberTable;
 use crate::time::Instant;
 use crate::wire::message::{Body, Packet, kind};
+
+/// Datagrams that wait for one receiver. What one asks for at once waits here before any of it leaves:
+/// beyond this it is worth more to others, and is asked for again.
+const MOST_FOR_ONE: usize = 1_024;
 
 /// A datagram being put together. `gossip` ones are worth sending only if updates fill them.
 pub(super) struct Outgoing {
@@ -146,6 +151,10 @@ impl<T: MemberTable> Node<T> {
                 break;
             }
         }
+        if self.waits_for_too_much(transmit.to) {
+            self.stats.outbox_refused += 1;
+            return false;
+        }
         let mut packet = Packet::on(self.spare.pop().unwrap_or_default());
         let fits = packet.push_raw(limit, kind, body);
         if fits {
@@ -155,6 +164,12 @@ impl<T: MemberTable> Node<T> {
             self.outbox.push_back(outgoing);
         }
         fits
+    }
+
+    fn waits_for_too_much(&self, to: Destination) -> bool {
+        // Nobody has more than there is, so that nobody is counted as long as little waits.
+        self.outbox.len() >= MOST_FOR_ONE
+            && self.outbox.iter().filter(|other| other.transmit.to == to).count() >= MOST_FOR_ONE
     }
 
     /// Where a member says that it listens.

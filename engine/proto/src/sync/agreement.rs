@@ -7,7 +7,6 @@
 //!
 //! Invariants: 1 s ≤ pause ≤ 16 s; streams are rarer than rounds by the size of the cluster.
 
-use super::storm::Storm;
 use crate::member::MemberId;
 use crate::time::{Duration, Instant};
 
@@ -45,7 +44,6 @@ pub struct Agreement {
     lost: bool,
     /// Rounds in a row of which something was lost, since our own view moved.
     losses: u32,
-    storm: Storm,
     /// The last round began in a storm.
     stormy: bool,
 }
@@ -63,7 +61,6 @@ impl Default for Agreement {
             again: false,
             lost: false,
             losses: 0,
-            storm: Storm::default(),
             stormy: false,
         }
     }
@@ -79,20 +76,13 @@ impl Agreement {
         }
     }
 
-    /// Our digest changed.
-    pub fn changed(&mut self, now: Instant) {
-        self.storm.changed(now);
-    }
-
-    /// A peer's digest differs from ours, in a cluster of so many members; says whether to begin a
-    /// round with that peer.
-    pub fn differed(&mut self, now: Instant, (ours, theirs): (u64, u64), members: usize) -> bool {
+    /// A peer's digest differs from ours, in a storm of changes or not; says whether to begin a round.
+    pub fn differed(&mut self, now: Instant, (ours, theirs): (u64, u64), stormy: bool) -> bool {
         let since = *self.differs_since.get_or_insert(now);
         let disputed = *self.disputed_since.get_or_insert(now);
         self.agreed_by = None;
         let rest = self.last_round.map(|last| now.since(last));
         let repeats = self.lost && self.losses < REPEATS;
-        let stormy = self.storm.rages(now, members);
         let (lasting, pause) = match (stormy, repeats) {
             (true, _) => (Duration::ZERO, PAUSE_IN_STORM),
             (false, true) => (LASTING, PAUSE),
@@ -186,7 +176,7 @@ mod tests {
             (0..60u64).find(|half| {
                 agreement.agreed(peer(consents[0]));
                 agreement.agreed(peer(consents[1]));
-                agreement.differed(at(half * 500), (0, *half), 320)
+                agreement.differed(at(half * 500), (0, *half), false)
             })
         };
         assert_eq!(first_round([1, 1]), Some(32), "after sixteen seconds");
@@ -200,7 +190,7 @@ mod tests {
         let mut theirs = 0;
         let mut differed = |agreement: &mut Agreement, ms| {
             theirs += 1;
-            agreement.differed(at(ms), (0, theirs), 320)
+            agreement.differed(at(ms), (0, theirs), false)
         };
         assert!(!differed(&mut agreement, 0));
         agreement.agreed(peer(1));
@@ -220,12 +210,9 @@ mod tests {
     fn in_a_storm_rounds_stay_frequent() {
         let mut agreement = Agreement::default();
         assert_eq!(rounds(&mut agreement, 0, |second| second + 1).len(), 7);
-        for change in 0..100 {
-            agreement.changed(at(64_000 + change));
-        }
         agreement.agreed(peer(1));
         let begun = (0..20).filter(|tick| {
-            let begun = agreement.differed(at(64_200 + tick * 250), (0, 99 + tick), 320);
+            let begun = agreement.differed(at(64_200 + tick * 250), (0, 99 + tick), true);
             if begun {
                 agreement.was_young();
             }
@@ -233,14 +220,14 @@ mod tests {
         });
         assert_eq!(begun.count(), 10, "at once, and twice a second");
         agreement.agreed(peer(1));
-        assert!(!agreement.differed(at(84_000), (0, 1), 320));
-        assert!(!agreement.differed(at(84_900), (0, 1), 320), "over: as long as it was before");
-        assert!(agreement.differed(at(86_000), (0, 1), 320));
+        assert!(!agreement.differed(at(84_000), (0, 1), false));
+        assert!(!agreement.differed(at(84_900), (0, 1), false), "over: as long as it was before");
+        assert!(agreement.differed(at(86_000), (0, 1), false));
     }
 
     fn rounds(agreement: &mut Agreement, from: u64, digest: impl Fn(u64) -> u64) -> Vec<u64> {
         let seconds = (from..from + 64).filter(|second| {
-            let begun = agreement.differed(at(second * 1_000), (0, digest(*second)), 320);
+            let begun = agreement.differed(at(second * 1_000), (0, digest(*second)), false);
             if begun {
                 agreement.was_young();
             }
@@ -255,14 +242,14 @@ mod tests {
         let mut agreement = Agreement::default();
         assert_eq!(rounds(&mut agreement, 0, |second| second + 1), [1, 3, 7, 15, 31, 47, 63]);
         agreement.was_due();
-        assert!(agreement.differed(at(64_000), (0, 9_999), 320), "a second is enough again");
+        assert!(agreement.differed(at(64_000), (0, 9_999), false), "a second is enough again");
 
         // The same two digests: nothing came of the exchange, whatever it found.
         let mut agreement = Agreement::default();
         assert_eq!(rounds(&mut agreement, 0, |_| 5).len(), 7);
         agreement.was_due();
-        assert!(!agreement.differed(at(64_000), (0, 5), 320));
-        assert!(agreement.differed(at(200_000), (0, 6), 320) && !agreement.again);
+        assert!(!agreement.differed(at(64_000), (0, 5), false));
+        assert!(agreement.differed(at(200_000), (0, 6), false) && !agreement.again);
         assert_eq!(agreement.pause, PAUSE, "long ago");
 
         // Loss is no reason to wait, a few times, nor to forget how long the pause was.
@@ -270,12 +257,12 @@ mod tests {
         rounds(&mut agreement, 0, |second| second + 1);
         let begun = (64..96).filter(|second| {
             agreement.was_lost();
-            agreement.differed(at(second * 1_000), (0, 5), 320)
+            agreement.differed(at(second * 1_000), (0, 5), false)
         });
         assert_eq!(begun.collect::<Vec<_>>(), [64, 65, 66, 82]);
         assert!(
-            agreement.differed(at(98_000), (0, 6), 320)
-                && !agreement.differed(at(99_000), (0, 6), 320)
+            agreement.differed(at(98_000), (0, 6), false)
+                && !agreement.differed(at(99_000), (0, 6), false)
         );
     }
 

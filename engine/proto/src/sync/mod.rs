@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod chains;
 pub mod clocks;
 pub mod early;
+pub mod partners;
 pub mod pulls;
 pub mod push_pull;
 pub mod reconciler;

@@ -37,6 +37,8 @@ const A_PART: u32 = 30;
 const STALLED: Duration = Duration::from_secs(1);
 /// So many sketches in a row without an answer: the peers do not know them, or they get lost.
 const DEAF: u32 = 3;
+/// A round in parts keeps others waiting for so long, whoever answers as slowly as it may.
+const LONGEST: Duration = Duration::from_secs(16);
 /// What was asked for is not asked for again of another for so long,
 const ASKED: Duration = Duration::from_secs(1);
 /// as far as so many are remembered.
@@ -93,6 +95,8 @@ struct Round {
     /// Parts without an answer.
     open: u16,
     moved: Instant,
+    /// Others wait for it until then.
+    ends: Instant,
     /// Nothing is sent before.
     starts: Instant,
 }
@@ -126,12 +130,14 @@ impl Reconciler {
     /// sketch that leaves first serves both.
     pub fn begin(&mut self, now: Instant, peer: MemberId, salt: u64, starts: Instant) {
         self.unanswered += 1;
-        self.round = Some(Round { peer, salt, parts: 1, next: 0, open: 0, moved: now, starts });
+        let (moved, ends) = (now, now + LONGEST);
+        self.round = Some(Round { peer, salt, parts: 1, next: 0, open: 0, moved, ends, starts });
     }
 
     /// Whether a round in parts is making progress.
     pub fn is_busy(&self, now: Instant) -> bool {
-        self.round.is_some_and(|round| round.parts > 1 && now.since(round.moved) < STALLED)
+        let moves = |round: Round| now.since(round.moved) < STALLED && now < round.ends;
+        self.round.is_some_and(|round| round.parts > 1 && moves(round))
     }
 
     /// Whether nobody answers; asking that again starts afresh.
@@ -170,8 +176,8 @@ impl Reconciler {
     /// The first sketch said that there are so many differences: goes on in parts.
     pub fn divide(&mut self, now: Instant, peer: MemberId, salt: u64, size: u32) {
         let parts = size.div_ceil(A_PART).clamp(2, MOST_PARTS.into()) as u16;
-        let (moved, starts) = (now, now);
-        self.round = Some(Round { peer, salt, parts, next: 0, open: 0, moved, starts });
+        let (moved, ends, starts) = (now, now + LONGEST, now);
+        self.round = Some(Round { peer, salt, parts, next: 0, open: 0, moved, ends, starts });
     }
 
     /// Most differences, as a sketch that failed tells them, that are worth a round among so many

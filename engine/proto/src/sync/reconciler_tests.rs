@@ -137,7 +137,24 @@ fn parts_follow_the_estimate_and_the_answers() {
     assert_eq!(Reconciler::worthwhile(1_000_000), 15_360);
 }
 
-/// Rule A-6: a walk makes four tables of all members, those of parts for less; the rest waits, and
+/// Rule A-5: who answers one part after the other, each as late as it may, keeps nobody waiting for
+/// longer than all parts may take.
+#[test]
+fn slow_answers_do_not_keep_others_waiting_for_ever() {
+    let mut reconciler = Reconciler::default();
+    reconciler.begin(at(0), id(1), 7, at(0));
+    reconciler.divide(at(0), id(1), 7, 15_000);
+    let busy = (0..400).take_while(|turn| {
+        let now = at(turn * 990);
+        let part = reconciler.begin_walk(now).sends.first().map(|(_, header)| header.part);
+        let part = part.map_or(0, |part| part.get());
+        reconciler.answered(now, id(1), &answer(7, part, 500));
+        reconciler.is_busy(now)
+    });
+    assert_eq!(busy.count(), 17, "sixteen seconds");
+}
+
+/// Rule A-6: a walk makes two tables of all members, those of parts for less; the rest waits, and
 /// what waits is bounded, of one member more tightly.
 #[test]
 fn a_walk_does_so_much_and_so_much_waits() {
