@@ -29,7 +29,7 @@ mod timeline;
 mod weather;
 
 pub use figures::{Figures, Report};
-pub use flags::{Flags, Sockets};
+pub use flags::{Flags, Io, Sockets};
 
 use figures::Grown;
 use hosts::{Hosts, Identities};
