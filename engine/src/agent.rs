@@ -195,6 +195,8 @@ impl Agent {
             seeds: options.seeds,
             seed_file: options.seed_file,
             events: outbox,
+            #[cfg(feature = "weather")]
+            weather: engine.weather(),
         };
         let hosted = Hosted { port, node, links, socket: datagrams, shared: shared.clone(), reply };
         let metadata_refresh = options.metadata_refresh;

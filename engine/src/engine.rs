@@ -17,7 +17,9 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::control::runtime::{Control, ControlHandle};
 use crate::error::StartError;
-use crate::io::{self as datagrams, Backend, Datagrams, Startup, Waker};
+#[cfg(feature = "weather")]
+use crate::io::weather::Weather;
+use crate::io::{self as datagrams, AnyDatagrams, Backend, Datagrams, Startup, Waker};
 use crate::options::{BackendChoice, EngineOptions};
 use crate::orders::{AgentId, Order, Orders, Refused, ShardHandle};
 use crate::shard::Shard;
@@ -53,10 +55,26 @@ struct Inner {
 }
 
 /// How shards run.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct How {
     pin: bool,
     spin: Duration,
+    #[cfg(feature = "weather")]
+    weather: Option<Arc<dyn Weather>>,
+}
+
+impl How {
+    /// The backend as its shard drives it.
+    fn dress(&self, mut io: AnyDatagrams, clock: Clock) -> AnyDatagrams {
+        io.spin(self.spin);
+        #[cfg(feature = "weather")]
+        if let Some(weather) = &self.weather {
+            return io.weathered(Arc::clone(weather), clock);
+        }
+        // Who has no weather needs no clock.
+        let _ = clock;
+        io
+    }
 }
 
 struct Running {
@@ -87,17 +105,41 @@ impl Engine {
     /// # Errors
     /// [`StartError`] when the chosen backend is not usable or a thread cannot be had.
     pub fn start(options: EngineOptions) -> Result<Self, StartError> {
+        Self::start_as(options, |pin, spin| How {
+            pin,
+            spin,
+            #[cfg(feature = "weather")]
+            weather: None,
+        })
+    }
+
+    /// Starts the threads on a network that is as `weather` says, for experiments.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    #[cfg(feature = "weather")]
+    pub fn start_under(
+        options: EngineOptions,
+        weather: Arc<dyn Weather>,
+    ) -> Result<Self, StartError> {
+        Self::start_as(options, |pin, spin| How { pin, spin, weather: Some(weather) })
+    }
+
+    fn start_as(
+        options: EngineOptions,
+        how: impl FnOnce(bool, Duration) -> How,
+    ) -> Result<Self, StartError> {
         let EngineOptions { backend, shards, pin, spin } = options;
         let clock = Clock::start();
         let most_shards = shards.unwrap_or_else(cores).clamp(1, MOST_SHARDS);
         let count = shards.map_or(1, |_| most_shards);
-        let how = How { pin, spin };
-        let first = Self::prepare(clock, backend, 0, how)?;
+        let how = how(pin, spin);
+        let first = Self::prepare(clock, backend, 0, &how)?;
         // The others follow the first: one engine, one backend.
         let choice = same_again(first.startup.backend);
         let mut prepared = vec![first];
         for number in 1..count {
-            prepared.push(Self::prepare(clock, choice, number, how)?);
+            prepared.push(Self::prepare(clock, choice, number, &how)?);
         }
         let startup = prepared[0].startup;
         let control = Control::start(startup.backend, MESSAGES).map_err(StartError::Thread)?;
@@ -127,12 +169,13 @@ impl Engine {
         clock: Clock,
         backend: BackendChoice,
         number: usize,
-        how: How,
+        how: &How,
     ) -> Result<Prepared, StartError> {
         let orders = Arc::new(Orders::new(ORDERS));
         let (ready, started) = mpsc::sync_channel(1);
         let (go, control) = mpsc::channel::<ControlHandle>();
         let queue = Arc::clone(&orders);
+        let how = how.clone();
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let body = move || {
             let _log = trace::follow(&dispatch);
@@ -140,8 +183,8 @@ impl Engine {
                 .map_err(StartError::Thread)
                 .and_then(|()| datagrams::start(backend).map_err(StartError::Io));
             match io {
-                Ok((mut io, startup)) => {
-                    io.spin(how.spin);
+                Ok((io, startup)) => {
+                    let io = how.dress(io, clock);
                     let _ = ready.send(Ok((startup, io.waker())));
                     // An engine that fails to start hangs up instead.
                     if let Ok(control) = control.recv() {
@@ -177,6 +220,12 @@ impl Engine {
         self.inner.clock
     }
 
+    /// The network that agents stand on, where it is a made one.
+    #[cfg(feature = "weather")]
+    pub(crate) fn weather(&self) -> Option<Arc<dyn Weather>> {
+        self.inner.how.weather.clone()
+    }
+
     pub(crate) fn control(&self) -> ControlHandle {
         self.inner.control.handle()
     }
@@ -197,7 +246,7 @@ impl Engine {
         let number = agent.0 as usize;
         if number >= shards.len() && shards.len() < *most_shards {
             let choice = same_again(startup.backend);
-            match Self::prepare(*clock, choice, shards.len(), *how) {
+            match Self::prepare(*clock, choice, shards.len(), how) {
                 Ok(shard) => shards.push(shard.run(control.handle())),
                 // Another ring may exceed a limit; the shards that run can host one more.
                 Err(error) => tracing::warn!(

@@ -86,6 +86,9 @@ pub struct Flags {
     /// Broadcasts that hosts say in a second, all together.
     #[arg(long, value_parser = clap::value_parser!(u32).range(..=10_000))]
     words: Option<u32>,
+    /// How often members are killed in the scenario crash, all in all.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    waves: Option<u32>,
     /// Print one JSON object as the last line.
     #[arg(long)]
     pub json: bool,
@@ -99,7 +102,9 @@ impl Flags {
         plan.detector = self.detector;
         replace(&mut plan.loss, self.loss);
         replace(&mut plan.crash, self.crash);
-        replace(&mut plan.duration, self.duration);
+        replace(&mut plan.waves, self.waves);
+        let waves = self.waves.filter(|waves| *waves > 1).map(Plan::lasting);
+        replace(&mut plan.duration, self.duration.or(waves));
         replace(&mut plan.warmup, self.warmup_s);
         replace(&mut plan.split, self.split);
         plan.partition = self.partition_s.unwrap_or(stands(plan.duration));
@@ -161,6 +166,7 @@ impl Plan {
         add(self.block != usual.block, "block", ms(self.block));
         add(self.run != usual.run, "run", ms(self.run));
         add(self.words != usual.words, "words", self.words.to_string());
+        add(self.waves != usual.waves, "waves", self.waves.to_string());
         line
     }
 }
@@ -275,6 +281,7 @@ mod tests {
             "--scenario join-storm --nodes 200 --loss 5%",
             "--scenario threshold --block 64s --duration 5m --loss 0.3",
             "--scenario churn --nodes 1000 --words 100",
+            "--scenario crash --nodes 64 --crash 3 --waves 20",
         ] {
             let plan = read(arguments).unwrap_or_else(|error| panic!("{arguments}: {error}"));
             let replay = plan.replay();
@@ -298,6 +305,7 @@ mod tests {
             ("--crash 1 --duration 10", "longer"),
             ("--detector paxos", "observers"),
             ("--interval 1ms", "interval"),
+            ("--scenario wan --waves 2", "in crash"),
             ("--scenario anti-entropy --nodes 100 --differ 97", "--differ"),
         ] {
             let error = read(arguments).expect_err(arguments);

@@ -11,6 +11,7 @@ mod fetch;
 pub mod flags;
 mod hash;
 pub mod ledger;
+pub mod likeness;
 pub mod measure;
 pub mod mix;
 pub mod network;

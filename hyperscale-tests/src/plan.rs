@@ -17,6 +17,8 @@ pub const MOST_NODES: usize = 1_000_000;
 pub const WARMUP: Duration = Duration::from_secs(60);
 /// When the faults of a scenario begin, counted from the start of the measured window.
 pub const FAULT_AT: Duration = Duration::from_secs(10);
+/// From one wave of crashes to the next.
+pub const WAVE_EVERY: Duration = Duration::from_secs(20);
 /// A dense table in every node costs O(N²), and leaves the processor's cache from a few hundred
 /// nodes on; above this size the nodes share one. The trace is the same.
 pub const DENSE_UP_TO: usize = 200;
@@ -378,6 +380,8 @@ pub struct Plan {
     pub run: Duration,
     /// Broadcasts that hosts say in a second, all together.
     pub words: u32,
+    /// How often members are killed in a crash; between two waves the killed ones come back.
+    pub waves: u32,
 }
 
 impl Plan {
@@ -416,10 +420,16 @@ impl Plan {
             },
             run: Duration::from_millis(256),
             words: 0,
+            waves: 1,
         }
     }
 
-    /// Members killed.
+    /// Until the last of so many waves has been seen through.
+    pub fn lasting(waves: u32) -> Duration {
+        FAULT_AT + WAVE_EVERY * waves
+    }
+
+    /// Members killed at one instant.
     pub fn crashes(&self) -> usize {
         self.crash.of(self.nodes)
     }
@@ -469,6 +479,13 @@ impl Plan {
         if self.crashes() > 0 && self.duration <= FAULT_AT {
             let allowed = format!("members are killed at {FAULT_AT:?}: measure longer than that");
             return refuse("--duration", format!("{:?}", self.duration), allowed);
+        }
+        if self.waves > 1 && self.scenario != Scenario::Crash {
+            return refuse(
+                "--waves",
+                self.waves.to_string(),
+                "members are killed in waves in crash".into(),
+            );
         }
         if self.differ + self.impaired >= self.nodes {
             let allowed = format!("fewer than the other {} members", self.nodes - self.impaired);

@@ -82,3 +82,30 @@ fn restarted_agents_are_members_again_and_a_storm_ends_with_everybody_inside() {
     let converged = storm["converged_ms"].as_f64();
     assert!(converged.is_some_and(|ms| ms > 0.0), "{storm}");
 }
+
+/// What the network is told to do, it does: the same plan as in a simulation has the same faults.
+#[test]
+fn sockets_are_parted_blocked_far_apart_and_lossy_as_in_a_simulation() {
+    let counts = |report: &Value, name: &str| report["faults_fired"][name].as_u64().unwrap_or(0);
+    let parted = report(
+        "--scenario partition --nodes 16 --partition-s 20 --duration 45 --warmup-s 3 --json",
+    );
+    assert!(counts(&parted, "withheld") > 0, "{parted}");
+    assert_eq!(parted["false_deaths"], 0, "across a cut a verdict is right: {parted}");
+    assert!(parted["converged_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{parted}");
+    let blocked = report("--scenario threshold --nodes 16 --duration 16 --warmup-s 3 --json");
+    assert_eq!(counts(&blocked, "pauses"), 4, "{blocked}");
+    assert!(counts(&blocked, "held") > 0, "{blocked}");
+    let lossy = report("--scenario wan --nodes 16 --loss 20% --duration 12 --warmup-s 3 --json");
+    let (lost, sent) = (counts(&lossy, "lost"), lossy["messages_per_node_s"].as_f64());
+    assert!(lost > 20 && counts(&lossy, "withheld") > 0, "{lossy}");
+    assert!(sent.is_some_and(|sent| sent > 0.1), "{lossy}");
+}
+
+#[test]
+fn certificates_and_their_ca_are_exchanged_under_way() {
+    let report = report("--scenario certificates --nodes 12 --duration 85 --warmup-s 3 --json");
+    let fired = &report["faults_fired"];
+    assert!(fired["rekeyed"].as_u64().is_some_and(|times| times >= 12 * 11 / 2), "{report}");
+    assert_eq!((&fired["fallen"], &report["false_deaths"]), (&0.into(), &0.into()), "{report}");
+}

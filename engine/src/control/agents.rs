@@ -153,6 +153,11 @@ impl Agent {
         shared: &Places,
     ) -> io::Result<Self> {
         let limits = limits.clone();
+        #[cfg(feature = "weather")]
+        let weather = match port.weather {
+            Some(weather) => Some((weather, port.sync_listener.local_addr()?)),
+            None => None,
+        };
         let desk = Arc::new(Desk {
             agent: port.agent,
             shard: port.shard,
@@ -164,6 +169,8 @@ impl Agent {
             limits,
             served: Paces::new(),
             pieces: Arc::new(Semaphore::new(PIECES)),
+            #[cfg(feature = "weather")]
+            weather,
         });
         let mut tasks = JoinSet::new();
         let listener = listen(port.sync_listener)?;

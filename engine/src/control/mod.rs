@@ -42,6 +42,8 @@ mod sync_tests;
 mod upgrade_tests;
 
 use std::io;
+#[cfg(feature = "weather")]
+use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,6 +53,8 @@ use mesh_gossip_proto::{Event, WallTime};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+#[cfg(feature = "weather")]
+use crate::io::weather::Weather;
 use crate::metrics::Metrics;
 #[cfg(feature = "bootstrap")]
 use crate::options::RenewalOptions;
@@ -128,6 +132,9 @@ pub(crate) struct AgentPort {
     pub(crate) seed_file: Option<PathBuf>,
     /// What the host takes its events from.
     pub(crate) events: Outbox,
+    /// The network that it stands on, where it is a made one.
+    #[cfg(feature = "weather")]
+    pub(crate) weather: Option<Arc<dyn Weather>>,
 }
 
 /// What the control thread reads of an agent: in production its [`Shared`].
@@ -214,9 +221,22 @@ struct Desk {
     served: lists::Paces,
     /// Places for pieces of others' states on their way to the shard.
     pieces: Arc<Semaphore>,
+    /// The network that it stands on, where it is a made one, and where.
+    #[cfg(feature = "weather")]
+    weather: Option<(Arc<dyn Weather>, SocketAddr)>,
 }
 
 impl Desk {
+    /// Waits for ever where a made network lets no stream through to this address.
+    #[cfg(feature = "weather")]
+    async fn reach(&self, address: SocketAddr) {
+        if let Some((weather, own)) = &self.weather
+            && !weather.connects(*own, address)
+        {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Asks the shard how the agent is; `None` when no answer comes in time.
     async fn inspect(&self) -> Option<Inspection> {
         let (answer, asked) = oneshot::channel();

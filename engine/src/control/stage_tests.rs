@@ -374,6 +374,8 @@ impl Stage {
             seeds,
             seed_file: None,
             events: outbox,
+            #[cfg(feature = "weather")]
+            weather: None,
         };
         add(&control, port).unwrap();
         let lifecycles = Arc::default();
@@ -416,6 +418,8 @@ impl Stage {
             seeds: Vec::new(),
             seed_file: None,
             events: letter_box(1, Delivery::Immediate).0,
+            #[cfg(feature = "weather")]
+            weather: None,
         };
         add(&self.control, port)
     }

@@ -400,6 +400,8 @@ async fn answer(
 
 async fn dial(desk: &Desk, terms: Terms, address: SocketAddr) -> Result<SecureStream, SyncError> {
     in_time(desk.limits.idle, async {
+        #[cfg(feature = "weather")]
+        desk.reach(address).await;
         let stream = Stream::dial(desk.driver, address).await.map_err(SyncError::Dial)?;
         let tls = rustls::ClientConnection::new(terms.client, terms.server_name)
             .map_err(SyncError::Tls)?;

@@ -31,6 +31,8 @@ mod uring_buffers;
 mod uring_sends;
 mod uring_tags;
 mod waker;
+#[cfg(feature = "weather")]
+pub mod weather;
 
 #[cfg(test)]
 #[macro_use]
@@ -41,6 +43,8 @@ mod refusal_tests;
 mod run_tests;
 #[cfg(test)]
 mod trouble_tests;
+#[cfg(all(test, feature = "weather"))]
+mod weather_tests;
 
 pub use probe::{Refusal, Step};
 use sends::{OneByOne, SendQueue};
@@ -201,6 +205,9 @@ pub enum AnyDatagrams {
     Uring(Box<uring::Uring>),
     /// recvmmsg/sendmmsg.
     Mmsg(Box<mmsg::Mmsg>),
+    /// Either of them, on a network that is not as good as the machine's.
+    #[cfg(feature = "weather")]
+    Weathered(Box<weather::Weathered>),
 }
 
 /// What [`start`] chose and why.
@@ -281,10 +288,22 @@ impl AnyDatagrams {
 }
 
 impl AnyDatagrams {
+    /// A backend under a weather.
+    #[cfg(feature = "weather")]
+    pub(crate) fn weathered(
+        self,
+        weather: std::sync::Arc<dyn weather::Weather>,
+        clock: crate::clock::Clock,
+    ) -> Self {
+        Self::Weathered(Box::new(weather::Weathered::new(self, weather, clock)))
+    }
+
     fn queue(&mut self) -> &mut SendQueue {
         match self {
             Self::Uring(io) => io.queue(),
             Self::Mmsg(io) => io.queue(),
+            #[cfg(feature = "weather")]
+            Self::Weathered(io) => io.inner_mut().queue(),
         }
     }
 
@@ -300,6 +319,8 @@ impl AnyDatagrams {
         match self {
             Self::Uring(io) => io.spin(most),
             Self::Mmsg(io) => io.spin(most),
+            #[cfg(feature = "weather")]
+            Self::Weathered(io) => io.inner_mut().spin(most),
         }
     }
 
@@ -309,6 +330,8 @@ impl AnyDatagrams {
         let fd = match self {
             Self::Uring(io) => io.descriptor(id),
             Self::Mmsg(io) => io.descriptor(id),
+            #[cfg(feature = "weather")]
+            Self::Weathered(io) => return io.inner().receive_drops(id),
         };
         fd.and_then(socket::receive_drops).unwrap_or(0)
     }
@@ -324,6 +347,8 @@ impl Datagrams for AnyDatagrams {
         match self {
             Self::Uring(io) => io.backend(),
             Self::Mmsg(io) => io.backend(),
+            #[cfg(feature = "weather")]
+            Self::Weathered(io) => io.backend(),
         }
     }
 
@@ -331,6 +356,8 @@ impl Datagrams for AnyDatagrams {
         match self {
             Self::Uring(io) => io.open(socket),
             Self::Mmsg(io) => io.open(socket),
+            #[cfg(feature = "weather")]
+            Self::Weathered(io) => io.open(socket),
         }
     }
 
@@ -338,6 +365,8 @@ impl Datagrams for AnyDatagrams {
         match self {
             Self::Uring(io) => io.close(socket),
             Self::Mmsg(io) => io.close(socket),
+            #[cfg(feature = "weather")]
+            Self::Weathered(io) => io.close(socket),
         }
     }
 
@@ -345,6 +374,8 @@ impl Datagrams for AnyDatagrams {
         match self {
             Self::Uring(io) => io.send(socket, to, bytes),
             Self::Mmsg(io) => io.send(socket, to, bytes),
+            #[cfg(feature = "weather")]
+            Self::Weathered(io) => io.send(socket, to, bytes),
         }
     }
 
@@ -356,6 +387,8 @@ impl Datagrams for AnyDatagrams {
         match self {
             Self::Uring(io) => io.turn(timeout, receive),
             Self::Mmsg(io) => io.turn(timeout, receive),
+            #[cfg(feature = "weather")]
+            Self::Weathered(io) => io.turn(timeout, receive),
         }
     }
 
@@ -363,6 +396,8 @@ impl Datagrams for AnyDatagrams {
         match self {
             Self::Uring(io) => io.waker(),
             Self::Mmsg(io) => io.waker(),
+            #[cfg(feature = "weather")]
+            Self::Weathered(io) => io.waker(),
         }
     }
 
@@ -370,6 +405,8 @@ impl Datagrams for AnyDatagrams {
         match self {
             Self::Uring(io) => io.stats(),
             Self::Mmsg(io) => io.stats(),
+            #[cfg(feature = "weather")]
+            Self::Weathered(io) => io.stats(),
         }
     }
 }

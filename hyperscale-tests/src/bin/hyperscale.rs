@@ -9,7 +9,7 @@ use hyperscale_tests::progress::Progress;
 use hyperscale_tests::report::machine;
 use hyperscale_tests::scenario::criteria;
 use hyperscale_tests::suite::sweep;
-use hyperscale_tests::{flags, mix, real, scenario, suite};
+use hyperscale_tests::{flags, likeness, mix, real, scenario, suite};
 
 #[derive(Parser)]
 #[command(
@@ -30,6 +30,8 @@ enum Verb {
     Real(Box<real::Flags>),
     /// Runs the table of scenarios and writes report.json, report.md and plots.
     Suite(suite::Flags),
+    /// Compares the simulator with sockets: the same crashes on both; exits with 1 where they differ.
+    Likeness(likeness::Flags),
     /// Runs a mix of all faults under many seeds, until a checker finds a violation.
     Sweep(sweep::Flags),
 }
@@ -42,7 +44,7 @@ fn with_huge_pages() {
     let (Some(name), None) = (args.next(), std::env::var_os(TUNABLES)) else { return };
     let args: Vec<_> = args.collect();
     // What real agents hold is measured, as any host holds it.
-    if args.first().is_some_and(|verb| verb == "real") {
+    if args.first().is_some_and(|verb| verb == "real" || verb == "likeness") {
         return;
     }
     let mut again = Command::new("/proc/self/exe");
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     let passed = match Line::parse().verb {
         Verb::Sim(flags) => sim(&flags),
         Verb::Real(flags) => on_sockets(&flags),
+        Verb::Likeness(flags) => alike(&flags),
         Verb::Suite(flags) => whole_suite(&flags),
         Verb::Sweep(flags) => Ok(seeds(&flags)),
     };
@@ -92,6 +95,14 @@ fn on_sockets(flags: &real::Flags) -> Result<bool, Box<dyn std::error::Error>> {
         println!("{}", report.json()?);
     }
     Ok(report.pass())
+}
+
+fn alike(flags: &likeness::Flags) -> Result<bool, Box<dyn std::error::Error>> {
+    let compared = likeness::run(flags, |cell| println!("{cell}"))?;
+    if flags.json {
+        println!("{}", serde_json::to_string(&compared)?);
+    }
+    Ok(compared.pass)
 }
 
 fn print_sockets(figures: &real::Figures) {

@@ -6,10 +6,10 @@
 //! Invariant: what a killed agent counted is kept, so that sums over all agents never fall.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Subject};
 use mesh_gossip::options::{
     Advertise, AgentOptions, Delivery, EngineOptions, PeerLabels, UpkeepOptions,
 };
@@ -18,18 +18,18 @@ use mesh_gossip::{Agent, Engine, HostEvent, StartError};
 
 use super::RealError;
 use super::counters::{Counters, Gauges};
+use super::papers::{self, CLUSTER, Papers};
 use super::timeline;
+use super::weather::Sky;
 use crate::plan::Plan;
-
-/// Name of the mesh.
-const CLUSTER: &str = "hyperscale";
-/// Longer than any run.
-const VALIDITY: Duration = Duration::from_secs(30 * 86_400);
 
 /// Members to be and members that run.
 pub(super) struct Hosts {
     options: Vec<AgentOptions>,
     agents: Vec<Option<Agent>>,
+    papers: Papers,
+    /// The network, where it is not loopback's own.
+    sky: Option<Arc<Sky>>,
     /// What the killed ones had counted.
     gone: Counters,
     /// Dropped last: its threads end with the last handle.
@@ -37,43 +37,32 @@ pub(super) struct Hosts {
 }
 
 /// The options of every host, certificates included.
-pub(super) struct Identities(Vec<AgentOptions>);
+pub(super) struct Identities(Vec<AgentOptions>, Papers);
 
 impl Identities {
     /// Mints all of them.
     pub(super) fn mint(plan: &Plan) -> Result<Self, RealError> {
-        let now = SystemTime::now();
-        let authority =
-            CertificateAuthority::create("hyperscale.local", CLUSTER, now, CaValidity::default())
-                .map_err(RealError::Mint)?;
-        let mint = |node: usize| {
-            let node_id = format!("node-{node}");
-            let issued = authority
-                .issue(&Subject::new(&node_id, "worker"), now, VALIDITY)
-                .map_err(RealError::Mint)?;
-            let region = format!("region-{}", node % usize::from(plan.regions.max(1)));
-            let tls = issued.tls_options(&authority);
-            Ok(AgentOptions {
-                protocol: plan.config(CLUSTER),
-                node_id,
-                role: "worker".into(),
-                region,
-                mesh_version: env!("CARGO_PKG_VERSION").into(),
-                http3_support: false,
-                labels: [("rack".to_owned(), "r1".to_owned())].into(),
-                bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-                advertise: Advertise::default(),
-                seeds: Vec::new(),
-                seed_file: None,
-                metadata_refresh: Duration::from_secs(30),
-                events: Delivery::Immediate,
-                tls,
-                control: None,
-                peer_labels: PeerLabels::Auto,
-                upkeep: UpkeepOptions::default(),
-            })
+        let papers = Papers::mint(plan)?;
+        let options = |node: usize| AgentOptions {
+            protocol: plan.config(CLUSTER),
+            node_id: papers::name(node),
+            role: "worker".into(),
+            region: format!("region-{}", node % usize::from(plan.regions.max(1))),
+            mesh_version: env!("CARGO_PKG_VERSION").into(),
+            http3_support: false,
+            labels: [("rack".to_owned(), "r1".to_owned())].into(),
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            advertise: Advertise::default(),
+            seeds: Vec::new(),
+            seed_file: None,
+            metadata_refresh: Duration::from_secs(30),
+            events: Delivery::Immediate,
+            tls: papers.tls_options(node),
+            control: None,
+            peer_labels: PeerLabels::Auto,
+            upkeep: UpkeepOptions::default(),
         };
-        (0..plan.nodes).map(mint).collect::<Result<_, RealError>>().map(Self)
+        Ok(Self((0..plan.nodes).map(options).collect(), papers))
     }
 }
 
@@ -82,11 +71,20 @@ impl Hosts {
     pub(super) fn asleep(
         identities: Identities,
         options: EngineOptions,
+        sky: Option<Arc<Sky>>,
     ) -> Result<Self, StartError> {
-        let Identities(all) = identities;
+        let Identities(all, papers) = identities;
         let agents = all.iter().map(|_| None).collect();
-        let engine = Engine::start(options)?;
-        Ok(Self { options: all, agents, gone: Counters::default(), engine })
+        let engine = match &sky {
+            Some(sky) => Engine::start_under(options, sky.clone())?,
+            None => Engine::start(options)?,
+        };
+        Ok(Self { options: all, agents, papers, sky, gone: Counters::default(), engine })
+    }
+
+    /// The network, where it is not loopback's own.
+    pub(super) fn sky(&self) -> Option<&Sky> {
+        self.sky.as_deref()
     }
 
     /// The engine.
@@ -127,6 +125,9 @@ impl Hosts {
             outcome => outcome,
         }?;
         self.options[node].bind = agent.local_address();
+        if let Some(sky) = &self.sky {
+            sky.place(node, agent.local_address());
+        }
         self.agents[node] = Some(agent);
         Ok(())
     }
@@ -147,6 +148,26 @@ impl Hosts {
             }
         });
         Ok(at)
+    }
+
+    /// A node has a new certificate of the CA with this number.
+    pub(super) fn certify(&mut self, node: usize, by: u8) -> Result<(), RealError> {
+        self.papers.certify(node, by)?;
+        self.renew(node)
+    }
+
+    /// A node trusts these CAs alone, a bit for each.
+    pub(super) fn trust(&mut self, node: usize, roots: u8) -> Result<(), RealError> {
+        if self.papers.trust(node, roots) { self.renew(node) } else { Ok(()) }
+    }
+
+    fn renew(&mut self, node: usize) -> Result<(), RealError> {
+        let tls = self.papers.tls_options(node);
+        self.options[node].tls = tls.clone();
+        if let Some(agent) = &self.agents[node] {
+            agent.rotate(tls)?;
+        }
+        Ok(())
     }
 
     /// What hosts were told since they were last asked.

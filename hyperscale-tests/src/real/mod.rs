@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::{Duration, Instant as Clock};
 
 use mesh_gossip::bootstrap::BootstrapError;
-use mesh_gossip::{AgentError, StartError};
+use mesh_gossip::{AgentError, RenewError, StartError};
 
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -22,17 +22,20 @@ mod figures;
 pub mod flags;
 mod hosts;
 mod judge;
+mod papers;
 pub mod process;
 mod stage;
 mod timeline;
+mod weather;
 
 pub use figures::{Figures, Report};
-pub use flags::{Flags, Sockets};
+pub use flags::{Flags, Io, Sockets};
 
 use figures::Grown;
 use hosts::{Hosts, Identities};
 use process::Memory;
 use stage::Stage;
+use weather::Sky;
 
 /// Everybody has found everybody else by then, or never will.
 const CONVERGE_LIMIT: Duration = Duration::from_secs(120);
@@ -47,6 +50,8 @@ pub enum RealError {
     Start(StartError),
     /// An agent does not answer.
     Agent(AgentError),
+    /// An agent does not take a certificate.
+    Renew(RenewError),
     /// The agents never found each other.
     NotConverged {
         /// Views that were complete in the end,
@@ -62,6 +67,7 @@ impl fmt::Display for RealError {
             Self::Mint(error) => write!(f, "cannot mint certificates: {error}"),
             Self::Start(error) => error.fmt(f),
             Self::Agent(error) => write!(f, "an agent does not answer: {error}"),
+            Self::Renew(error) => write!(f, "an agent does not take its certificate: {error}"),
             Self::NotConverged { complete, nodes } => write!(
                 f,
                 "after {CONVERGE_LIMIT:?} {complete} of {nodes} views are complete; try fewer --nodes"
@@ -78,6 +84,18 @@ impl From<StartError> for RealError {
     }
 }
 
+impl From<BootstrapError> for RealError {
+    fn from(error: BootstrapError) -> Self {
+        Self::Mint(error)
+    }
+}
+
+impl From<RenewError> for RealError {
+    fn from(error: RenewError) -> Self {
+        Self::Renew(error)
+    }
+}
+
 /// Plays a plan on sockets.
 ///
 /// # Errors
@@ -87,7 +105,7 @@ pub fn run(plan: &Plan, sockets: Sockets, progress: &Progress) -> Result<Report,
     let mut grown = Grown { process: Memory::now().resident, ..Grown::default() };
     let identities = Identities::mint(plan)?;
     grown.certificates = Memory::now().resident;
-    let hosts = Hosts::asleep(identities, sockets.engine())?;
+    let hosts = Hosts::asleep(identities, sockets.engine(), Sky::of(plan))?;
     grown.engine = Memory::now().resident;
 
     let mut stage = Stage::new(plan, hosts);

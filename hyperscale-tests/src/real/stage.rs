@@ -15,11 +15,14 @@ use super::flags::Sockets;
 use super::hosts::Hosts;
 use super::process::{self, Memory, Threads};
 use super::timeline::{self, Entry, Timeline};
+use super::weather::Sky;
 use super::{CONVERGE_LIMIT, CONVERGE_LOOK, RealError};
+use crate::Network;
 use crate::ledger::peak_bytes;
 use crate::outcome::{Load, Run};
 use crate::plan::{Plan, Scenario};
 use crate::progress::Progress;
+use crate::scenario::regions;
 use crate::scenario::script::{Act, Script};
 
 /// Hosts are asked so often what they were told.
@@ -132,6 +135,7 @@ impl<'a> Stage<'a> {
     pub(super) fn play(&mut self, progress: &Progress) -> Result<(), RealError> {
         progress.say("measuring");
         let begun = Clock::now();
+        let last_heal = self.script.healed_at();
         let mut acts = std::mem::take(&mut self.script.acts).into_iter().peekable();
         let (mut agreed, mut viewed) = (Duration::ZERO, VIEWS);
         loop {
@@ -143,7 +147,8 @@ impl<'a> Stage<'a> {
                 while let Some((_, act)) = acts.next_if(|(next, _)| *next == at) {
                     due.push(act);
                 }
-                self.apply(begun.elapsed(), &due)?;
+                let last_heal = last_heal == Some(at);
+                self.apply(begun.elapsed(), &due, last_heal)?;
             }
             if let Some(healed) = self.healed
                 && now >= agreed
@@ -189,6 +194,9 @@ impl<'a> Stage<'a> {
             ("left", spent.left),
             ("refused", spent.handshakes_failed),
         ] {
+            *fired.entry(name.to_owned()).or_default() += times;
+        }
+        for (name, times) in self.hosts.sky().map(Sky::fired).unwrap_or_default() {
             *fired.entry(name.to_owned()).or_default() += times;
         }
         let sessions = Sessions::of(&gauges);
@@ -248,7 +256,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Does what is due, all at one instant.
-    fn apply(&mut self, now: Duration, due: &[Act]) -> Result<(), RealError> {
+    fn apply(&mut self, now: Duration, due: &[Act], last_heal: bool) -> Result<(), RealError> {
         let crash = |act: &Act| if let Act::Crash(node) = act { Some(*node) } else { None };
         let killed: Vec<usize> = due.iter().filter_map(crash).collect();
         if !killed.is_empty() {
@@ -256,9 +264,10 @@ impl<'a> Stage<'a> {
             self.count("crashes", killed.len());
             self.timeline.enter(at, Entry::Killed(killed));
         }
-        if due.iter().any(|act| matches!(act, Act::Join(_))) {
+        if last_heal || due.iter().any(|act| matches!(act, Act::Join(_))) {
             (self.healed, self.disagreed) = (Some(now), Some(now));
         }
+        self.impair(due);
         due.iter().try_for_each(|act| self.act(act))
     }
 
@@ -275,17 +284,64 @@ impl<'a> Stage<'a> {
                 self.hosts.start(*node)?;
                 self.count("joins", 1);
             }
-            Act::Block(_)
-            | Act::Unblock(_)
-            | Act::Egress(..)
-            | Act::Ingress(..)
-            | Act::Part(_)
-            | Act::CutRegions(..)
-            | Act::Heal
-            | Act::Certify(..)
-            | Act::Trust(..) => unreachable!("a plan with {act:?} is not playable on sockets"),
+            Act::Block(node) => self.sky().block(*node, true),
+            Act::Unblock(node) => self.sky().block(*node, false),
+            Act::Egress(node, loss) => {
+                self.sky().change(|network| network.set_egress(*node, *loss));
+            }
+            Act::Ingress(node, loss) => {
+                self.sky().change(|network| network.set_ingress(*node, *loss));
+            }
+            Act::Part(first) => {
+                let sides = regions::parted(self.plan.nodes, *first);
+                self.timeline.enter(at, Entry::Parted(*first));
+                self.sky().change(|network| network.part_by_mask(sides));
+            }
+            Act::CutRegions(a, b) => {
+                let sides = regions::cut(self.plan.nodes, self.plan.regions, (*a, *b));
+                self.sky().change(|network| network.part_by_mask(sides));
+            }
+            Act::Heal => {
+                self.sky().change(Network::heal);
+                self.timeline.enter(timeline::now(), Entry::Healed);
+            }
+            Act::Certify(node, by) => self.hosts.certify(*node, *by)?,
+            Act::Trust(node, roots) => self.hosts.trust(*node, *roots)?,
         }
         Ok(())
+    }
+
+    /// Who is at fault from here on, by what is about to be done.
+    fn impair(&mut self, due: &[Act]) {
+        let (mut outcasts, mut blocked) = (Vec::new(), Vec::new());
+        for act in due {
+            match act {
+                Act::Egress(node, _) | Act::Ingress(node, _) => outcasts.push(*node),
+                Act::Block(node) => blocked.push(*node),
+                Act::Crash(_)
+                | Act::Restart(_)
+                | Act::Join(_)
+                | Act::Unblock(_)
+                | Act::Part(_)
+                | Act::CutRegions(_, _)
+                | Act::Heal
+                | Act::Certify(_, _)
+                | Act::Trust(_, _) => {}
+            }
+        }
+        outcasts.retain(|node| self.script.outcasts.contains(node));
+        for (nodes, entry) in
+            [(outcasts, Entry::Outcast as fn(Vec<usize>) -> Entry), (blocked, Entry::Impaired)]
+        {
+            if !nodes.is_empty() {
+                self.timeline.enter(timeline::now(), entry(nodes));
+            }
+        }
+    }
+
+    fn sky(&self) -> &Sky {
+        let sky = self.hosts.sky();
+        sky.unwrap_or_else(|| unreachable!("a plan with impairments has a weather"))
     }
 
     fn count(&mut self, what: &str, times: usize) {

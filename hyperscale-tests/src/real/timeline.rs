@@ -38,6 +38,14 @@ pub(super) enum Entry {
     Killed(Vec<usize>),
     /// A killed one runs again.
     Restarted(usize),
+    /// These are at fault and are to be expelled,
+    Outcast(Vec<usize>),
+    /// and these are at fault and are not.
+    Impaired(Vec<usize>),
+    /// The first nodes, so many, cannot reach the others.
+    Parted(usize),
+    /// All reach all again.
+    Healed,
 }
 
 /// An entry in its place: by time, then as it came.
@@ -135,6 +143,10 @@ impl Timeline {
             }
             Entry::Killed(nodes) => measure.killed(at, &nodes),
             Entry::Restarted(node) => measure.restarted(at, node),
+            Entry::Outcast(nodes) => measure.outcast(at, &nodes),
+            Entry::Impaired(nodes) => measure.impaired(at, &nodes),
+            Entry::Parted(first) => measure.parted(first),
+            Entry::Healed => measure.healed(at),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{SharedTable, SimTable};
 
 pub mod cells;
 pub mod criteria;
+pub(crate) mod regions;
 pub mod script;
 mod stage;
 

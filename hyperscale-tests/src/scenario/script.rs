@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{FAULT_AT, Plan, Scenario, Variant};
+use crate::plan::{FAULT_AT, Plan, Scenario, Variant, WAVE_EVERY};
 
 /// What is done at one instant. Nodes are named by their index.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,8 @@ pub struct Script {
 const IMPAIRED_LOSS: f64 = 0.8;
 const FLIP: Duration = Duration::from_secs(20);
 const DOWN: Duration = Duration::from_secs(5);
+/// Killed in a wave, a member stays down for so long.
+const WAVE_DOWN: Duration = Duration::from_secs(14);
 /// From one batch of a rolling restart to the next.
 const BATCH_EVERY: Duration = Duration::from_secs(10);
 const WAN_CUT: Duration = Duration::from_secs(60);
@@ -77,9 +79,13 @@ impl Script {
         let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x5c71_9700);
         let mut order: Vec<usize> = (1..plan.nodes).collect();
         rng.shuffle(&mut order);
-        let killed = order.split_off(order.len() - plan.crashes());
         let mut script = Self::default();
-        script.acts.extend(killed.into_iter().map(|node| (FAULT_AT, Act::Crash(node))));
+        if plan.waves > 1 {
+            script.waves(plan, &order);
+        } else {
+            let killed = order.split_off(order.len() - plan.crashes());
+            script.acts.extend(killed.into_iter().map(|node| (FAULT_AT, Act::Crash(node))));
+        }
         match plan.scenario {
             Scenario::Steady | Scenario::Crash | Scenario::AntiEntropy => {}
             Scenario::Asymmetric => script.asymmetric(plan, &order),
@@ -114,6 +120,18 @@ impl Script {
     pub fn healed_at(&self) -> Option<Duration> {
         let heals = self.acts.iter().filter(|(_, act)| *act == Act::Heal);
         heals.map(|(at, _)| *at).max()
+    }
+
+    /// Each wave strikes those who come next in the order, and has been forgotten when another comes.
+    fn waves(&mut self, plan: &Plan, order: &[usize]) {
+        let mut next = order.iter().copied().cycle();
+        let mut at = FAULT_AT;
+        for _ in 0..plan.waves {
+            let killed: Vec<usize> = next.by_ref().take(plan.crashes()).collect();
+            self.acts.extend(killed.iter().map(|node| (at, Act::Crash(*node))));
+            self.acts.extend(killed.iter().map(|node| (at + WAVE_DOWN, Act::Restart(*node))));
+            at += WAVE_EVERY;
+        }
     }
 
     fn asymmetric(&mut self, plan: &Plan, order: &[usize]) {
@@ -283,6 +301,25 @@ mod tests {
             let (at, _) = last.expect("somebody dies");
             assert!(*at + BRIEFLY < plan.duration, "{scenario:?}: {at:?}");
         }
+    }
+
+    #[test]
+    fn waves_strike_as_many_each_time_and_nobody_who_is_down() {
+        let mut plan = Plan::new(Scenario::Crash, 10);
+        (plan.crash, plan.waves, plan.duration) = (Crash::Members(2), 8, Plan::lasting(8));
+        let mut down = BTreeSet::new();
+        let mut kills = 0;
+        for (at, act) in &Script::of(&plan).acts {
+            match act {
+                Act::Crash(node) => {
+                    assert!(*node != 0 && down.insert(*node), "{at:?}");
+                    kills += 1;
+                }
+                Act::Restart(node) => assert!(down.remove(node), "{at:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((kills, down.len()), (16, 0));
     }
 
     #[test]

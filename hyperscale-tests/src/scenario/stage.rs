@@ -15,15 +15,11 @@ use crate::ledger::Purposes;
 use crate::measure::{Findings, Measure};
 use crate::outcome::Storm;
 use crate::plan::{Plan, Scenario};
+use crate::scenario::regions;
 use crate::scenario::script::{Act, Script};
 use crate::words::{Heard, Words};
 use crate::{Behind, Fault, Settling, SimTable, World};
 
-/// One-way latency between two regions lies between these, by pair ...
-const NEAREST_MS: u64 = 80;
-const FARTHEST_MS: u64 = 200;
-/// ... and varies by so much.
-const JITTER: Duration = Duration::from_millis(20);
 /// Observers whose views an error is estimated from.
 const SAMPLED: usize = 20;
 /// Checkers remember every pair of members: with more it would be gigabytes.
@@ -58,8 +54,8 @@ impl<T: SimTable> Stage<T> {
         let mut world: World<T> =
             World::seeded(plan.seed).configured(|config| *config = plan.config(&config.cluster_id));
         if plan.regions > 1 {
-            let of = (0..plan.nodes).map(|node| region(node, plan.regions)).collect();
-            world.network.set_regions(of, &latencies(plan.regions));
+            let of = (0..plan.nodes).map(|node| regions::of(node, plan.regions)).collect();
+            world.network.set_regions(of, &regions::latencies(plan.regions));
         }
         let mut world = if plan.scenario == Scenario::AntiEntropy {
             world.warm_but(plan.nodes, &Behind::by(plan.differ, plan.impaired, plan.nodes))
@@ -180,16 +176,12 @@ impl<T: SimTable> Stage<T> {
             Act::Ingress(node, loss) => Fault::Ingress { nodes: vec![*node], loss: *loss },
             Act::Part(first) => {
                 self.measure().parted(*first);
-                Fault::PartByMask(sides(plan.nodes, |node| if node < *first { 1 } else { 2 }))
+                Fault::PartByMask(regions::parted(plan.nodes, *first))
             }
             Act::CutRegions(a, b) => {
                 let behind = self.behind_cut(plan, (*a, *b));
                 self.measure().behind_cut(behind);
-                Fault::PartByMask(sides(plan.nodes, |node| match region(node, plan.regions) {
-                    there if there == *a => 1,
-                    there if there == *b => 2,
-                    _ => 0,
-                }))
+                Fault::PartByMask(regions::cut(plan.nodes, plan.regions, (*a, *b)))
             }
             Act::Certify(node, root) => Fault::Certify { nodes: vec![*node], root: *root },
             Act::Trust(node, roots) => Fault::Trust { nodes: vec![*node], roots: *roots },
@@ -208,7 +200,7 @@ impl<T: SimTable> Stage<T> {
         let observers = config.observers.min(plan.nodes - 1);
         let quorum = observers / 2 + 1;
         let cut_off = |node: &usize| {
-            let across = match region(*node, plan.regions) {
+            let across = match regions::of(*node, plan.regions) {
                 there if there == a => b,
                 there if there == b => a,
                 _ => return false,
@@ -224,7 +216,7 @@ impl<T: SimTable> Stage<T> {
             }
             let roll = self.world.roll();
             let indices = watching.iter().filter_map(|id| roll.index(*id));
-            indices.filter(|index| region(*index, plan.regions) == across).count() >= quorum
+            indices.filter(|index| regions::of(*index, plan.regions) == across).count() >= quorum
         };
         (0..plan.nodes).filter(cut_off).collect()
     }
@@ -351,45 +343,5 @@ impl<T: SimTable> Stage<T> {
     pub(super) fn close(mut self) -> Findings {
         let now = self.world.now();
         self.measure().findings(now)
-    }
-}
-
-/// Regions take turns.
-fn region(node: usize, regions: u8) -> u8 {
-    (node % usize::from(regions)) as u8
-}
-
-fn sides(nodes: usize, side: impl Fn(usize) -> u8) -> Vec<u8> {
-    (0..nodes).map(side).collect()
-}
-
-/// Regions stand in a circle; the farther round, the longer the way.
-fn latencies(regions: u8) -> Vec<Vec<(Duration, Duration)>> {
-    let regions = u64::from(regions);
-    let farthest = (regions / 2).max(1);
-    let between = |a: u64, b: u64| {
-        let apart = a.abs_diff(b);
-        match apart.min(regions - apart) {
-            0 => (Duration::from_micros(300), Duration::from_millis(1)),
-            steps => {
-                let span = (FARTHEST_MS - NEAREST_MS) * (steps - 1) / (farthest - 1).max(1);
-                let mean = Duration::from_millis(NEAREST_MS + span);
-                (mean - JITTER, mean + JITTER)
-            }
-        }
-    };
-    (0..regions).map(|a| (0..regions).map(|b| between(a, b)).collect()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn regions_are_80_to_200_ms_apart() {
-        let all = latencies(8);
-        let ms = |a: usize, b: usize| all[a][b].0.as_millis() + 20;
-        assert_eq!((ms(0, 1), ms(0, 4), ms(7, 0)), (80, 200, 80));
-        assert!(all[3][3].1 <= Duration::from_millis(1));
     }
 }
