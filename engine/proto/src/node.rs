@@ -109,6 +109,16 @@ pub struct Birth {
     pub seed: u64,
 }
 
+/// The record of a new life under its own signature, if it is one that others will take.
+fn signed(
+    record: NodeRecord,
+    config: &Config,
+    authority: &dyn Authority,
+) -> Result<Arc<SignedRecord>, CommandError> {
+    departure::check(&record, config)?;
+    SignedRecord::author(record, authority).map(Arc::new).ok_or(CommandError::Signing)
+}
+
 /// One member. Generic over its table so that a simulation can share members between nodes.
 ///
 /// The fields stand in memory as they stand here: what nearly every datagram and deadline reads side by
@@ -213,10 +223,7 @@ impl<T: MemberTable> Node<T> {
         let local = record.id;
         let leading = Leading::new(&config.scopes);
         record.standing = leading.first_standing();
-        departure::check(&record, &config)?;
-        let record =
-            SignedRecord::author(record, authority.as_ref()).ok_or(CommandError::Signing)?;
-        let own = Arc::new(record);
+        let own = signed(record, &config, authority.as_ref())?;
         let mut node = Self {
             queue: Queue::new(config.detector == Detector::Observers),
             rng: fastrand::Rng::with_seed(seed ^ local.prefix()),

@@ -152,7 +152,6 @@ struct Protocol {
     rounds: IntCounter,
     queue_depth: IntGauge,
     probes: IntCounterVec,
-    digests: IntCounterVec,
     indirect_pings: IntCounter,
     nacks: IntCounter,
     stalls: IntCounter,
@@ -162,14 +161,10 @@ struct Protocol {
     queue_dropped: IntCounter,
     updates: IntCounter,
     pulls: IntCounter,
-    sketches: IntCounterVec,
-    syncs_avoided: IntCounter,
-    reconciliations: IntCounter,
-    storms: IntCounter,
-    unexplained: IntCounter,
     tickets: IntCounterVec,
     rejected: IntCounterVec,
     limits: IntCounterVec,
+    views: Views,
     observers: Observers,
 }
 
@@ -182,12 +177,6 @@ impl Protocol {
             rounds: total("mesh_gossip_probe_rounds_total", "Rounds of probes whose time came."),
             queue_depth: gauge(r, "mesh_gossip_queue_depth", "Updates waiting for gossip."),
             probes: counters(r, "mesh_gossip_probes_total", "Probes by outcome.", outcome),
-            digests: counters(
-                r,
-                "mesh_gossip_digests_total",
-                "Digests received: equal to ours, or different.",
-                outcome,
-            ),
             indirect_pings: total("mesh_gossip_indirect_pings_total", "Relays asked."),
             nacks: total("mesh_gossip_nacks_total", "Nacks received."),
             stalls: total("mesh_gossip_stalls_total", "Stalls of our own that were forgiven."),
@@ -206,28 +195,6 @@ impl Protocol {
             ),
             updates: total("mesh_gossip_updates_total", "Updates sent."),
             pulls: total("mesh_gossip_pulls_total", "Records pulled."),
-            sketches: counters(
-                r,
-                "mesh_gossip_sketches_total",
-                "Sketches of views: sent, and those of others that told the differences or failed to.",
-                outcome,
-            ),
-            syncs_avoided: total(
-                "mesh_gossip_syncs_avoided_total",
-                "Lasting differences that were settled without a bulk exchange.",
-            ),
-            reconciliations: total(
-                "mesh_gossip_reconciliations_total",
-                "Rounds begun to settle a lasting difference.",
-            ),
-            storms: total(
-                "mesh_gossip_storms_total",
-                "Times that so much changed that rounds were begun twice a second.",
-            ),
-            unexplained: total(
-                "mesh_gossip_differences_unexplained_total",
-                "Digests whose difference from ours none of our latest changes explained.",
-            ),
             tickets: counters(
                 r,
                 "mesh_gossip_tickets_total",
@@ -246,6 +213,7 @@ impl Protocol {
                 "What was refused, dropped or displaced because a limit was reached, by limit.",
                 &["mesh_limit"],
             ),
+            views: Views::new(r),
             observers: Observers::new(r),
         }
     }
@@ -256,26 +224,12 @@ impl Protocol {
         for (outcome, total) in [("acked", stats.probes_acked), ("failed", stats.probes_failed)] {
             raise(&self.probes.with_label_values(&[outcome]), total);
         }
-        for (outcome, total) in [("equal", stats.digests_equal), ("differ", stats.digests_differ)] {
-            raise(&self.digests.with_label_values(&[outcome]), total);
-        }
-        for (outcome, total) in [
-            ("sent", stats.sketches),
-            ("decoded", stats.sketches_decoded),
-            ("failed", stats.sketches_failed),
-        ] {
-            raise(&self.sketches.with_label_values(&[outcome]), total);
-        }
         let (granted, elsewhere) = (stats.states_granted, stats.states_elsewhere);
         for (outcome, total) in [("granted", granted), ("elsewhere", elsewhere)] {
             raise(&self.tickets.with_label_values(&[outcome]), total);
         }
         for (counter, total) in [
             (&self.rounds, stats.probe_rounds),
-            (&self.syncs_avoided, stats.syncs_avoided),
-            (&self.reconciliations, stats.rounds),
-            (&self.storms, stats.storms),
-            (&self.unexplained, stats.unexplained),
             (&self.indirect_pings, stats.indirect_pings),
             (&self.nacks, stats.nacks),
             (&self.stalls, stats.stalls),
@@ -302,7 +256,76 @@ impl Protocol {
             raise(&self.limits.with_label_values(&[limit]), total);
         }
         raise_by(&self.rejected, &stats.rejected);
+        self.views.copy(stats);
         self.observers.copy(stats);
+    }
+}
+
+/// How far views agree, and what is done about it.
+struct Views {
+    digests: IntCounterVec,
+    sketches: IntCounterVec,
+    syncs_avoided: IntCounter,
+    reconciliations: IntCounter,
+    storms: IntCounter,
+    unexplained: IntCounter,
+}
+
+impl Views {
+    fn new(r: &Registry) -> Self {
+        let outcome = &["mesh_outcome"];
+        let total = |name, help| counter(r, name, help);
+        Self {
+            digests: counters(
+                r,
+                "mesh_gossip_digests_total",
+                "Digests received: equal to ours, or different.",
+                outcome,
+            ),
+            sketches: counters(
+                r,
+                "mesh_gossip_sketches_total",
+                "Sketches of views: sent, and those of others that told the differences or failed to.",
+                outcome,
+            ),
+            syncs_avoided: total(
+                "mesh_gossip_syncs_avoided_total",
+                "Lasting differences that were settled without a bulk exchange.",
+            ),
+            reconciliations: total(
+                "mesh_gossip_reconciliations_total",
+                "Rounds begun to settle a lasting difference.",
+            ),
+            storms: total(
+                "mesh_gossip_storms_total",
+                "Times that so much changed that rounds were begun twice a second.",
+            ),
+            unexplained: total(
+                "mesh_gossip_differences_unexplained_total",
+                "Digests whose difference from ours none of our latest changes explained.",
+            ),
+        }
+    }
+
+    fn copy(&self, stats: &Stats) {
+        for (outcome, total) in [("equal", stats.digests_equal), ("differ", stats.digests_differ)] {
+            raise(&self.digests.with_label_values(&[outcome]), total);
+        }
+        for (outcome, total) in [
+            ("sent", stats.sketches),
+            ("decoded", stats.sketches_decoded),
+            ("failed", stats.sketches_failed),
+        ] {
+            raise(&self.sketches.with_label_values(&[outcome]), total);
+        }
+        for (counter, total) in [
+            (&self.syncs_avoided, stats.syncs_avoided),
+            (&self.reconciliations, stats.rounds),
+            (&self.storms, stats.storms),
+            (&self.unexplained, stats.unexplained),
+        ] {
+            raise(counter, total);
+        }
     }
 }
 

@@ -274,7 +274,7 @@ mod tests {
         let mut begun = |seconds: core::ops::Range<u64>, ours: u64| {
             let begun = seconds.filter(|second| {
                 agreement.was_lost();
-                agreement.differed(at(second * 1_000), (ours, 5), 320)
+                agreement.differed(at(second * 1_000), (ours, 5), false)
             });
             begun.collect::<Vec<_>>()
         };

@@ -218,9 +218,10 @@ impl What {
             Self::Logging if method == "put" => {
                 &[BODY, LARGE, ("501", "The host has not given its log to the agent.")]
             }
-            Self::Drain | Self::Resume | Self::Cordon | Self::Uncordon => &[BODY, STATE, LARGE],
+            Self::Drain | Self::Resume | Self::Cordon | Self::Uncordon | Self::ForceLeave => {
+                &[BODY, STATE, LARGE]
+            }
             Self::Leave => &[STATE],
-            Self::ForceLeave => &[BODY, STATE, LARGE],
             Self::LeaseHealth
             | Self::Logging
             | Self::Upgrade
