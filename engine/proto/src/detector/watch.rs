@@ -115,6 +115,8 @@ mod tests {
         let mut now = Instant::ORIGIN;
         while let Some(at) = watch.next().filter(|at| *at < Instant::ORIGIN + period * 10) {
             now = at;
+            let (mut clone, next) = (watch.clone(), watch.next_subject());
+            assert_eq!(clone.take_due(now, period), next, "turns lie apart");
             while let Some(subject) = watch.take_due(now, period) {
                 counts[usize::from(subject.0[0])] += 1;
             }
