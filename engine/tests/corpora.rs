@@ -61,6 +61,7 @@ corpora! {
     certificates_of_the_corpus_are_nobodys: "credentials",
     sessions_of_the_corpus_open_what_was_sealed_and_once: "sessions",
     nodes_of_the_corpus_speak_for_themselves: "node",
+    sketches_of_the_corpus_tell_what_differs_within_bounds: "sketches",
 }
 
 /// `CORPUS_SEEDS=engine/fuzz/corpus` writes them too, for a fuzzer to begin with.

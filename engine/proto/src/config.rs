@@ -34,9 +34,9 @@ pub enum Detector {
 pub enum Fanout {
     /// Always this many.
     Fixed(usize),
-    /// ⌈coefficient · log2 n⌉ within floor..=ceiling.
+    /// ⌈coefficient · ⌈log2 n⌉⌉ within floor..=ceiling.
     Adaptive {
-        /// Multiplier of log2 n.
+        /// Multiplier of ⌈log2 n⌉.
         coefficient: f64,
         /// Never fewer.
         floor: usize,

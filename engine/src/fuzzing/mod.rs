@@ -16,6 +16,7 @@ mod node;
 mod seeds;
 mod sessions;
 mod settings;
+mod sketches;
 mod speech;
 mod wire;
 
@@ -28,12 +29,13 @@ pub use node::node;
 pub use seeds::seeds;
 pub use sessions::sessions;
 pub use settings::settings;
+pub use sketches::sketches;
 
 /// A target: the name of its corpus, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("header", header),
     ("handshake", handshake),
     ("messages", messages),
@@ -42,4 +44,5 @@ pub const TARGETS: [Target; 8] = [
     ("credentials", credentials),
     ("sessions", sessions),
     ("node", node),
+    ("sketches", sketches),
 ];

@@ -35,6 +35,7 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     add("credentials", credentials());
     add("sessions", sessions());
     add("node", nodes());
+    add("sketches", sketches());
     all
 }
 
@@ -110,6 +111,32 @@ fn nodes() -> Vec<Vec<u8>> {
         scripts.push(vec![shape, 0xff, 0xff, 6, 0, 14, 4, 0, 10, 9, 3, 0, 0, 13, 0, 0, 0, 0, 0]);
     }
     scripts
+}
+
+/// Scripts of [`super::sketches`]: how many members, then what they do.
+fn sketches() -> Vec<Vec<u8>> {
+    let (walk, wait) = ([1], [7, 0xd0, 7]);
+    // Of peer 1, salt 9, one part: lacks five, has three of its own.
+    let honest = [2, 1, 9, 0, 1, 0, 0, 0, 5, 3, 0];
+    let spoilt = [2, 2, 9, 0, 1, 0, 0, 0, 5, 3, 3, 0, 0, 1, 12, 0, 0x80, 7, 4, 9];
+    let much = [2, 3, 9, 0, 1, 0, 0, 0, 200, 90, 0];
+    let (round, in_parts) = ([0, 9, 0, 1], [4, 1, 1, 1, 0, 0, 0, 60, 0]);
+    let table: Vec<u8> = [3, 4, 9, 0, 2, 0, 1, 0, 0x20, 4]
+        .into_iter()
+        .chain((0..1_056_u16).map(|n| (n * 37 % 251) as u8))
+        .collect();
+    let part = |n: u8| [4, 1, 1, 2, 0, n, 0, 0, 0];
+    vec![
+        [&[100, 0][..], &honest, &walk, &honest, &spoilt, &walk, &wait, &walk].concat(),
+        [&[250, 0][..], &much, &walk, &round, &walk, &in_parts, &wait, &walk].concat(),
+        [&[250, 0][..], &round, &walk, &in_parts, &walk, &part(0), &part(1), &walk].concat(),
+        [&[60, 0][..], &table[..], &walk, &[0, 9, 0, 4], &walk, &[4, 4, 0, 7, 0], &wait].concat(),
+        // Shares looked for and wanted, ours and others.
+        [&[20, 0][..], &[5, 1, 0, 3, 1, 0, 30, 0, 2, 0, 9, 9], &[6, 5, 0, 0, 6, 40, 0, 1], &walk]
+            .concat(),
+        // Whoever is asked does not ask.
+        [&[20, 0][..], &[0, 9, 0, 1], &honest, &walk, &part(0), &wait, &round, &walk].concat(),
+    ]
 }
 
 fn record(region: &str, lifecycle: Lifecycle) -> SignedRecord {

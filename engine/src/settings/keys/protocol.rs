@@ -44,7 +44,7 @@ pub(super) const KEYS: &[Key] = &[
         "Members reached by one gossip tick, when adaptiveFanout is off or was left out.",
     ),
     used("adaptiveFanout", Kind::Switch, "true", "Let the fan-out follow the size of the cluster."),
-    used("fanoutCoefficient", Kind::Real, "1.5", "Multiplier of log2 n in the adaptive fan-out."),
+    used("fanoutCoefficient", Kind::Real, "1.5", "Multiplier of ⌈log2 n⌉ in the adaptive fan-out."),
     used("fanoutFloor", COUNT, "3", "Least adaptive fan-out."),
     used("fanoutCeiling", COUNT, "32", "Largest adaptive fan-out."),
     used("maxOutboundPerRound", COUNT, "20", "Most datagrams of one gossip tick."),
