@@ -101,6 +101,8 @@ impl ReceiveTray {
             return Arrival::Truncated;
         }
         let name_len = (header.msg_hdr.msg_namelen as usize).min(ADDRESS_BYTES);
+        // Its type is another one in other C libraries.
+        #[allow(clippy::unnecessary_cast)]
         let said_len = (header.msg_hdr.msg_controllen as usize).min(CONTROL_BYTES);
         let each = pieces::piece_bytes(&self.said[at].0[..said_len]);
         match address::decode(&self.names[at].bytes()[..name_len]) {

@@ -76,22 +76,26 @@ impl Pieces {
 mod tests {
     use super::*;
 
-    fn all(len: usize, each: Option<usize>) -> Vec<Range<usize>> {
+    /// Beginnings and ends.
+    fn all(len: usize, each: Option<usize>) -> Vec<(usize, usize)> {
         let mut pieces = Pieces::of(len, each);
-        let mut all = vec![pieces.next()];
-        while pieces.are_left() {
-            all.push(pieces.next());
+        let mut all = Vec::new();
+        loop {
+            let piece = pieces.next();
+            all.push((piece.start, piece.end));
+            if !pieces.are_left() {
+                return all;
+            }
         }
-        all
     }
 
     #[test]
     fn pieces_are_of_one_length_but_the_last() {
-        assert_eq!(all(0, None), [0..0]);
-        assert_eq!(all(7, None), [0..7]);
-        assert_eq!(all(7, Some(9)), [0..7]);
-        assert_eq!(all(6, Some(3)), [0..3, 3..6]);
-        assert_eq!(all(7, Some(3)), [0..3, 3..6, 6..7]);
+        assert_eq!(all(0, None), [(0, 0)]);
+        assert_eq!(all(7, None), [(0, 7)]);
+        assert_eq!(all(7, Some(9)), [(0, 7)]);
+        assert_eq!(all(6, Some(3)), [(0, 3), (3, 6)]);
+        assert_eq!(all(7, Some(3)), [(0, 3), (3, 6), (6, 7)]);
     }
 
     #[test]
