@@ -91,9 +91,20 @@ impl End {
     /// Sends `payload` to `peer`; returns the sealed datagram, or none while it waits for a
     /// handshake.
     pub fn send(&mut self, now: Instant, peer: &Self, payload: &[u8]) -> Option<Vec<u8>> {
-        let transmit = Transmit { to: Destination::Member(peer.id), address: peer.address };
         let mut sealed = Vec::new();
-        self.links.send(now, &transmit, payload, &mut sealed).map(|_| sealed)
+        self.seal(now, peer, payload, &mut sealed).map(|_| sealed)
+    }
+
+    /// Likewise, into `sealed`; returns where it goes.
+    pub fn seal(
+        &mut self,
+        now: Instant,
+        peer: &Self,
+        payload: &[u8],
+        sealed: &mut Vec<u8>,
+    ) -> Option<SocketAddr> {
+        let transmit = Transmit { to: Destination::Member(peer.id), address: peer.address };
+        self.links.send(now, &transmit, payload, sealed)
     }
 
     /// Lets everything happen that is due until `now`.

@@ -10,19 +10,20 @@
 //! stall never looks like the silence of others (rules F-8 and D-10).
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_gossip_proto::config::LATE_WAKE_UP;
-use mesh_gossip_proto::timers::Timers;
-use mesh_gossip_proto::{Command, CommandError, DenseTable, Node};
+use mesh_gossip_proto::timers::{KeyHasher, Timers};
+use mesh_gossip_proto::{Command, CommandError, DenseTable, Instant, Node};
 
 use crate::clock::{self, Clock, CloneSignal};
 use crate::control::runtime::ControlHandle;
 use crate::control::{AgentPort, ControlMessage};
-use crate::io::{AnyDatagrams, Datagrams, SocketId};
+use crate::io::{AnyDatagrams, Datagrams, SocketId, Taker};
 use crate::link::{HotKeys, Links, MOST_HOT};
 use crate::orders::{AgentId, Inspection, Order, Orders, Refused, Reply};
 use crate::shared::Shared;
@@ -45,6 +46,9 @@ const CATCH_UP_TURNS: usize = 64;
 /// The control thread is behind: it is offered the rest again after so long.
 const OFFER_AGAIN: Duration = Duration::from_millis(5);
 
+/// Asked for each datagram; its keys are ours.
+type BySocket = HashMap<SocketId, usize, BuildHasherDefault<KeyHasher>>;
+
 /// An agent on its way to its shard.
 pub(crate) struct Hosted {
     /// For the control thread, which must know the agent before there is work for it.
@@ -66,7 +70,7 @@ pub(crate) struct Shard {
     unsent: VecDeque<ControlMessage>,
     seats: Vec<Option<Seat>>,
     by_agent: HashMap<AgentId, usize>,
-    by_socket: HashMap<SocketId, usize>,
+    by_socket: BySocket,
     deadlines: Timers<usize>,
     touched: Vec<usize>,
     /// Handshakes that wait for their turn.
@@ -83,6 +87,42 @@ struct Closing(Arc<Orders>);
 impl Drop for Closing {
     fn drop(&mut self) {
         self.0.close();
+    }
+}
+
+/// What a turn hands out, on its way to the agents.
+struct Taking<'a> {
+    clock: &'a Clock,
+    seats: &'a mut [Option<Seat>],
+    by_socket: &'a BySocket,
+    touched: &'a mut Vec<usize>,
+    anteroom: &'a mut Anteroom,
+    /// One reading of the clock serves the batch: it arrived together.
+    read_at: Option<Instant>,
+}
+
+impl Taker for Taking<'_> {
+    fn take(&mut self, socket: SocketId, from: SocketAddr, datagram: &mut [u8]) {
+        let now = *self.read_at.get_or_insert_with(|| self.clock.now());
+        let Some(index) = self.by_socket.get(&socket) else { return };
+        let Some(seat) = self.seats.get_mut(*index).and_then(Option::as_mut) else { return };
+        if Anteroom::is_for(datagram) {
+            if !self.anteroom.admit(socket, from, datagram) {
+                seat.turn_away();
+            }
+            return;
+        }
+        seat.receive(now, from, datagram);
+        if seat.touch() {
+            self.touched.push(*index);
+        }
+    }
+
+    fn foresee(&mut self, socket: SocketId, front: &[u8]) {
+        let index = self.by_socket.get(&socket);
+        if let Some(seat) = index.and_then(|index| self.seats.get(*index)?.as_ref()) {
+            seat.foresee(front);
+        }
     }
 }
 
@@ -109,7 +149,7 @@ impl Shard {
             unsent: VecDeque::new(),
             seats: Vec::new(),
             by_agent: HashMap::new(),
-            by_socket: HashMap::new(),
+            by_socket: HashMap::default(),
             deadlines: Timers::default(),
             touched: Vec::new(),
             anteroom: Anteroom::default(),
@@ -211,25 +251,10 @@ impl Shard {
 
     fn turn(&mut self, patience: Option<Duration>) -> io::Result<usize> {
         let Self { clock, io, seats, by_socket, touched, records, anteroom, .. } = self;
-        let mut read_at = None;
         records.turn_begins(|| clock.now());
-        let received = io.turn(patience, &mut |socket, from, datagram| {
-            // One reading of the clock serves the batch: it arrived together.
-            let now = *read_at.get_or_insert_with(|| clock.now());
-            let Some(index) = by_socket.get(&socket) else { return };
-            let Some(seat) = seats.get_mut(*index).and_then(Option::as_mut) else { return };
-            if Anteroom::is_for(datagram) {
-                if !anteroom.admit(socket, from, datagram) {
-                    seat.turn_away();
-                }
-                return;
-            }
-            seat.receive(now, from, datagram);
-            if seat.touch() {
-                touched.push(*index);
-            }
-        })?;
-        if let Some(at) = read_at {
+        let mut taking = Taking { clock, seats, by_socket, touched, anteroom, read_at: None };
+        let received = io.turn_into(patience, &mut taking)?;
+        if let Some(at) = taking.read_at {
             records.turn_read(at, received);
         }
         Ok(received)

@@ -58,7 +58,6 @@ struct Mesh {
     agents: Vec<Agent>,
     by_socket: HashMap<SocketId, usize>,
     plain: Vec<u8>,
-    sealed: Vec<u8>,
 }
 
 impl Mesh {
@@ -81,7 +80,7 @@ impl Mesh {
             agents.push(agent);
         }
         let by_socket = agents.iter().enumerate().map(|(at, agent)| (agent.socket, at)).collect();
-        Self { io, now, agents, by_socket, plain: Vec::new(), sealed: Vec::new() }
+        Self { io, now, agents, by_socket, plain: Vec::new() }
     }
 
     /// Lives on until `span` has passed or so many datagrams were received.
@@ -106,11 +105,11 @@ impl Mesh {
 
     /// Carries everything that is said in answer to each other at this moment.
     fn settle(&mut self) {
-        let Self { io, now, agents, by_socket, plain, sealed } = self;
+        let Self { io, now, agents, by_socket, plain } = self;
         let mut empty = 0;
         loop {
             for agent in &mut *agents {
-                agent.drain(*now, io, plain, sealed);
+                agent.drain(*now, io, plain);
             }
             let stats = io.stats();
             let waits = stats.sent - stats.send_failed > stats.received;
@@ -191,13 +190,7 @@ impl Agent {
         }
     }
 
-    fn drain(
-        &mut self,
-        now: Instant,
-        io: &mut AnyDatagrams,
-        plain: &mut Vec<u8>,
-        sealed: &mut Vec<u8>,
-    ) {
+    fn drain(&mut self, now: Instant, io: &mut AnyDatagrams, plain: &mut Vec<u8>) {
         loop {
             while let Some(event) = self.links.poll_event() {
                 if let LinkEvent::Proven { peer, path, seed } = event {
@@ -210,9 +203,9 @@ impl Agent {
             let mut any = false;
             while let Some(transmit) = self.node.poll_transmit(now, plain) {
                 any = true;
-                if let Some(path) = self.links.send(now, &transmit, plain, sealed) {
-                    io.send(self.socket, path, sealed);
-                }
+                let links = &mut self.links;
+                let mut seal = |room: &mut [u8]| links.send_into(now, &transmit, plain, room);
+                io.send_with(self.socket, &mut seal);
             }
             while let Some((to, datagram)) = self.links.poll_transmit() {
                 any = true;

@@ -41,7 +41,7 @@ fn links(pair: &[Arc<Credentials>; 2], size: usize) -> Work<'static> {
     let pair = pair.clone();
     let payload = message(size);
     let mut ends: Option<[End; 2]> = None;
-    let mut sealed_so_far = 0;
+    let (mut sealed, mut sealed_so_far) = (Vec::new(), 0);
     Box::new(move |times| {
         if ends.is_none() || sealed_so_far > MOST {
             let mut fresh = [End::new(pair[0].clone(), 1), End::new(pair[1].clone(), 2)];
@@ -51,8 +51,10 @@ fn links(pair: &[Arc<Credentials>; 2], size: usize) -> Work<'static> {
         }
         sealed_so_far += times;
         let Some([a, b]) = &mut ends else { unreachable!("there are ends") };
+        let (now, from) = (now(), a.address());
         for _ in 0..times {
-            assert_eq!(meet(now(), a, b, &payload).delivered, 1);
+            assert!(a.seal(now, b, &payload, &mut sealed).is_some());
+            assert!(b.links.receive(now, from, &mut sealed).is_some());
         }
     })
 }

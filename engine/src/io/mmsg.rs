@@ -7,19 +7,22 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use super::address::{Family, RawAddress};
+use super::ahead::AHEAD;
 use super::mmsg_batch::{BATCH_MAX_DATAGRAMS, ReceiveTray};
+use super::pieces;
 use super::poll::PollSet;
-use super::sends::{Call, SendQueue, is_refusal_to_cut};
+use super::sends::SendQueue;
 use super::spin::Spin;
 use super::table::Table;
 use super::waker::Parking;
 use super::{
-    Arrival, Backend, DATAGRAM_MAX_BYTES, Datagrams, IoStats, SocketId, TURN_MAX_DATAGRAMS, Waker,
+    Arrival, Backend, Datagrams, FRONT_BYTES, IoStats, SocketId, TURN_MAX_DATAGRAMS, Taker, Waker,
+    Writer,
 };
 
 /// The `mmsg` backend.
@@ -29,8 +32,12 @@ pub struct Mmsg {
     sockets: Table<Socket>,
     sends: SendQueue,
     arrivals: ReceiveTray,
+    /// What the last turn had no room for; it stands in the tray.
+    rest: Option<Rest>,
     /// Readable sockets that may have more; kept for its memory.
     readable: Vec<SocketId>,
+    /// Counts turns that took something.
+    first: usize,
     spin: Spin,
     stats: IoStats,
     /// One thread only, as its sibling.
@@ -40,6 +47,21 @@ pub struct Mmsg {
 struct Socket {
     family: Family,
     socket: UdpSocket,
+}
+
+/// Messages of the tray that are to be handed out.
+struct Rest {
+    id: SocketId,
+    at: usize,
+    taken: usize,
+    /// The message at `at`, or what is left of it.
+    arrival: Arrival,
+}
+
+/// Datagrams for which a turn has room, and that it has handed out.
+struct Room {
+    left: usize,
+    handed: usize,
 }
 
 impl Mmsg {
@@ -54,7 +76,9 @@ impl Mmsg {
             sockets: Table::new(),
             sends: SendQueue::new(),
             arrivals: ReceiveTray::new(),
+            rest: None,
             readable: Vec::with_capacity(TURN_MAX_DATAGRAMS),
+            first: 0,
             spin: Spin::default(),
             stats: IoStats::default(),
             _thread: PhantomData,
@@ -91,58 +115,39 @@ impl Mmsg {
         self.sends.sort();
         let mut at = 0;
         while let Some(call) = self.sends.point_call(at) {
-            self.stats.syscalls += 1;
-            at += match self.sends.send(call) {
-                Ok(messages) => {
-                    let runs = self.sends.taken(messages);
-                    runs.map(|len| self.stats.count_run(len)).sum()
-                }
-                Err(error) => self.refused(call, error.raw_os_error().unwrap_or(0)),
-            };
+            at += self.sends.call(call, &mut self.stats);
         }
         self.sends.clear();
     }
 
-    /// The first run of a call was refused; returns how many datagrams that settles.
-    fn refused(&mut self, call: Call, errno: i32) -> usize {
-        let lost = match errno {
-            libc::EINTR => 0,
-            // The socket is full: so it is for the rest of its datagrams.
-            libc::EAGAIN | libc::ENOBUFS => call.datagrams,
-            _ if call.first.len > 1 && is_refusal_to_cut(errno) => {
-                let outcome = self.sends.send_one_by_one(call.first, errno);
-                self.stats.count_one_by_one(outcome);
-                return call.first.len;
-            }
-            _ => call.first.len,
-        };
-        self.stats.sent += lost as u64;
-        self.stats.send_failed += lost as u64;
-        lost
-    }
-
     /// Takes a share from each readable socket until the turn is full or all are empty.
-    fn take(&mut self, receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8])) -> usize {
+    fn take(&mut self, taker: &mut dyn Taker) -> usize {
+        let mut room = Room { left: TURN_MAX_DATAGRAMS, handed: 0 };
+        self.hand_rest(&mut room, taker);
+        if self.rest.is_some() {
+            return room.handed;
+        }
         self.readable.clear();
         self.readable.extend(self.poll.readable());
-        let mut handed = 0;
-        // Counts the dropped ones too: a flood of them must not hold the turn.
-        let mut left = TURN_MAX_DATAGRAMS;
-        while !self.readable.is_empty() && left > 0 {
-            let share = (left / self.readable.len()).clamp(1, BATCH_MAX_DATAGRAMS);
+        // One message may fill a turn: another socket is first in each.
+        self.first = self.first.wrapping_add(1);
+        let first = self.first % self.readable.len().max(1);
+        self.readable.rotate_left(first);
+        while !self.readable.is_empty() && room.left > 0 {
+            let share = (room.left / self.readable.len()).clamp(1, BATCH_MAX_DATAGRAMS);
             let mut readable = std::mem::take(&mut self.readable);
             readable.retain(|id| {
-                let limit = share.min(left);
+                let limit = share.min(room.left);
                 let taken = if limit == 0 { 0 } else { self.take_from(*id, limit) };
-                left -= taken;
-                for at in 0..taken {
-                    handed += usize::from(self.hand(*id, at, receive));
+                if taken > 0 {
+                    let arrival = self.arrivals.arrival(0);
+                    self.hand(Rest { id: *id, at: 0, taken, arrival }, &mut room, taker);
                 }
                 taken == limit
             });
             self.readable = readable;
         }
-        handed
+        room.handed
     }
 
     /// Fills the tray from one socket. An error there is one datagram's, or nothing at all.
@@ -152,23 +157,54 @@ impl Mmsg {
         self.arrivals.fill(socket.as_raw_fd(), limit).unwrap_or(0)
     }
 
-    fn hand(
-        &mut self,
-        id: SocketId,
-        at: usize,
-        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
-    ) -> bool {
-        match self.arrivals.arrival(at) {
-            Arrival::Whole { from, payload } => {
-                self.stats.received += 1;
-                receive(id, from, payload);
-                true
+    /// Hands out messages of the tray, piece by piece, while there is room; the next turn begins
+    /// with what is left.
+    fn hand(&mut self, mut rest: Rest, room: &mut Room, taker: &mut dyn Taker) {
+        let Self { arrivals, stats, .. } = self;
+        for at in rest.at..rest.taken.min(rest.at + AHEAD) {
+            taker.foresee(rest.id, arrivals.payload(at, 0..FRONT_BYTES));
+        }
+        loop {
+            if rest.at + AHEAD < rest.taken {
+                taker.foresee(rest.id, arrivals.payload(rest.at + AHEAD, 0..FRONT_BYTES));
             }
-            Arrival::Truncated => {
-                self.stats.truncated += 1;
-                false
+            match &mut rest.arrival {
+                Arrival::Whole { from, pieces } => {
+                    let whence = (rest.id, *from);
+                    let is_joined = pieces.are_joined();
+                    loop {
+                        if room.left == 0 {
+                            self.rest = Some(rest);
+                            return;
+                        }
+                        room.left -= 1;
+                        let piece = arrivals.payload(rest.at, pieces.next());
+                        let is_handed = stats.hand_piece(whence, (piece, is_joined), taker);
+                        room.handed += usize::from(is_handed);
+                        if !pieces.are_left() {
+                            break;
+                        }
+                    }
+                }
+                // Counts too: a flood of them must not hold the turn.
+                Arrival::Truncated => {
+                    stats.truncated += 1;
+                    room.left = room.left.saturating_sub(1);
+                }
+                Arrival::Foreign => room.left = room.left.saturating_sub(1),
             }
-            Arrival::Foreign => false,
+            rest.at += 1;
+            if rest.at == rest.taken {
+                return;
+            }
+            rest.arrival = arrivals.arrival(rest.at);
+        }
+    }
+
+    /// Hands out what the last turn had no room for; of a socket that was closed since, nothing.
+    fn hand_rest(&mut self, room: &mut Room, taker: &mut dyn Taker) {
+        if let Some(rest) = self.rest.take().filter(|rest| self.sockets.get(rest.id).is_some()) {
+            self.hand(rest, room, taker);
         }
     }
 }
@@ -181,6 +217,7 @@ impl Datagrams for Mmsg {
     fn open(&mut self, socket: UdpSocket) -> io::Result<SocketId> {
         let family = Family::of(socket.local_addr()?);
         let fd = socket.as_raw_fd();
+        pieces::join(fd);
         let socket = Socket { family, socket };
         let id = self.sockets.insert(socket).ok_or(io::ErrorKind::QuotaExceeded)?;
         self.poll.add(fd, id).inspect_err(|_| {
@@ -196,38 +233,36 @@ impl Datagrams for Mmsg {
         }
     }
 
-    fn send(&mut self, id: SocketId, to: SocketAddr, bytes: &[u8]) {
-        assert!(bytes.len() <= DATAGRAM_MAX_BYTES, "{} bytes in a datagram", bytes.len());
-        let place = self.sockets.get(id).and_then(|Socket { family, socket }| {
-            Some((socket.as_raw_fd(), RawAddress::encode(to, *family)?))
-        });
-        let Some((fd, to)) = place else {
-            self.stats.send_failed += 1;
-            return;
-        };
+    fn send_with(&mut self, id: SocketId, write: &mut Writer<'_>) -> bool {
         if self.sends.is_full() {
             self.flush();
         }
-        self.sends.queue(id, fd, to, bytes);
+        let Some((len, to)) = write(self.sends.room()) else { return false };
+        let place = self.sockets.get(id).and_then(|Socket { family, socket }| {
+            Some((socket.as_raw_fd(), RawAddress::encode(to, *family)?))
+        });
+        match place {
+            Some((fd, to)) => self.sends.queue(id, fd, to, len),
+            None => self.stats.send_failed += 1,
+        }
+        true
     }
 
-    fn turn(
-        &mut self,
-        timeout: Option<Duration>,
-        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
-    ) -> io::Result<usize> {
+    fn turn_into(&mut self, timeout: Option<Duration>, taker: &mut dyn Taker) -> io::Result<usize> {
         self.flush();
-        if let Some(most) = self.spin.before(timeout.unwrap_or(Duration::MAX))
+        if self.rest.is_none()
+            && let Some(most) = self.spin.before(timeout.unwrap_or(Duration::MAX))
             && self.look(most)?
         {
             self.parking.unpark();
-            return Ok(self.take(receive));
+            return Ok(self.take(taker));
         }
-        let may_wait = timeout != Some(Duration::ZERO) && self.parking.park();
+        let is_busy = timeout == Some(Duration::ZERO) || self.rest.is_some();
+        let may_wait = !is_busy && self.parking.park();
         let waited = self.poll.wait(if may_wait { timeout } else { Some(Duration::ZERO) });
         self.parking.unpark();
         self.stats.syscalls += waited?;
-        Ok(self.take(receive))
+        Ok(self.take(taker))
     }
 
     fn waker(&self) -> Waker {

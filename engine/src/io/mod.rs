@@ -17,8 +17,10 @@ use crate::options::BackendChoice;
 
 mod address;
 pub mod affinity;
+mod ahead;
 mod mmsg;
 mod mmsg_batch;
+mod pieces;
 mod poll;
 mod probe;
 mod sends;
@@ -46,6 +48,8 @@ mod trouble_tests;
 #[cfg(all(test, feature = "weather"))]
 mod weather_tests;
 
+pub(crate) use ahead::fetch;
+use pieces::Pieces;
 pub use probe::{Refusal, Step};
 use sends::{OneByOne, SendQueue};
 pub use socket::{bind, bind_pair};
@@ -103,6 +107,8 @@ pub struct IoStats {
     pub runs: u64,
     /// Datagrams in them.
     pub run_datagrams: u64,
+    /// Datagrams received that the kernel had joined to others of their sender.
+    pub joined: u64,
     /// Runs that the kernel would not cut; their datagrams were sent one by one.
     pub runs_refused: u64,
     /// System calls.
@@ -119,6 +125,23 @@ pub struct IoStats {
 }
 
 impl IoStats {
+    /// Hands out one datagram, unless it is longer than those of ours; whether it did.
+    fn hand_piece(
+        &mut self,
+        (socket, from): (SocketId, SocketAddr),
+        (piece, is_joined): (&mut [u8], bool),
+        taker: &mut dyn Taker,
+    ) -> bool {
+        if piece.len() > DATAGRAM_MAX_BYTES {
+            self.truncated += 1;
+            return false;
+        }
+        self.received += 1;
+        self.joined += u64::from(is_joined);
+        taker.take(socket, from, piece);
+        true
+    }
+
     /// So many datagrams were handed to the kernel as one.
     fn count_run(&mut self, len: usize) -> usize {
         self.sent += len as u64;
@@ -138,6 +161,33 @@ impl IoStats {
     }
 }
 
+/// Takes a datagram: the socket that it arrived on, its sender, its bytes, which it may change.
+pub type Reader<'a> = dyn FnMut(SocketId, SocketAddr, &mut [u8]) + 'a;
+
+/// Takes what a turn hands out.
+pub trait Taker {
+    /// Takes a datagram, as a [`Reader`] does.
+    fn take(&mut self, socket: SocketId, from: SocketAddr, datagram: &mut [u8]);
+
+    /// A datagram that begins like this is taken before long: a hint, which may be wrong.
+    fn foresee(&mut self, _socket: SocketId, _front: &[u8]) {}
+}
+
+/// How much of a datagram is shown before.
+const FRONT_BYTES: usize = 16;
+
+/// A reader that wants no hints.
+struct Plainly<'a, 'b>(&'a mut Reader<'b>);
+
+impl Taker for Plainly<'_, '_> {
+    fn take(&mut self, socket: SocketId, from: SocketAddr, datagram: &mut [u8]) {
+        (self.0)(socket, from, datagram);
+    }
+}
+
+/// Writes a datagram, if there is one; returns its length and its recipient.
+pub type Writer<'a> = dyn FnMut(&mut [u8]) -> Option<(usize, SocketAddr)> + 'a;
+
 /// Sends and receives datagrams for the sockets of one shard.
 pub trait Datagrams {
     /// Which one this is.
@@ -153,28 +203,42 @@ pub trait Datagrams {
     /// by `send` leave before; those that wait to be received are lost.
     fn close(&mut self, socket: SocketId);
 
-    /// Queues one datagram; it leaves at the next `turn`, or earlier when the slots are used up.
-    /// A refusal by the kernel is counted and nothing else: datagrams may be lost.
+    /// Queues the datagram that `write` puts into the [`DATAGRAM_MAX_BYTES`] that it is lent, if
+    /// it puts one there; whether it did. It leaves at the next `turn`, or earlier when the slots
+    /// are used up. A refusal by the kernel is counted and nothing else: datagrams may be lost.
+    fn send_with(&mut self, socket: SocketId, write: &mut Writer<'_>) -> bool;
+
+    /// Queues one datagram, likewise.
     ///
     /// # Panics
     /// When `bytes` is longer than [`DATAGRAM_MAX_BYTES`].
-    fn send(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]);
+    fn send(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
+        assert!(bytes.len() <= DATAGRAM_MAX_BYTES, "{} bytes in a datagram", bytes.len());
+        self.send_with(socket, &mut |room| {
+            room[..bytes.len()].copy_from_slice(bytes);
+            Some((bytes.len(), to))
+        });
+    }
 
     /// One turn of the loop: submits what is queued, waits until a datagram arrives, the waker
     /// rings or `timeout` has passed (zero does not wait; `None` waits for ever), and hands at
-    /// most [`TURN_MAX_DATAGRAMS`] to `receive`, which may change them in place. Sends must not be
-    /// queued from inside `receive`. Returns how many were received.
+    /// most [`TURN_MAX_DATAGRAMS`] to `taker`, which may change them in place. Returns how many
+    /// were received.
     ///
     /// A turn may end early with none received (a signal, a refused send): look at the clock and
     /// take another.
     ///
     /// # Errors
     /// The ring or the poll set itself failed: the backend cannot go on.
-    fn turn(
-        &mut self,
-        timeout: Option<Duration>,
-        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
-    ) -> io::Result<usize>;
+    fn turn_into(&mut self, timeout: Option<Duration>, taker: &mut dyn Taker) -> io::Result<usize>;
+
+    /// Likewise, without hints.
+    ///
+    /// # Errors
+    /// Likewise.
+    fn turn(&mut self, timeout: Option<Duration>, receive: &mut Reader<'_>) -> io::Result<usize> {
+        self.turn_into(timeout, &mut Plainly(receive))
+    }
 
     /// Rings the loop from another thread.
     fn waker(&self) -> Waker;
@@ -183,18 +247,19 @@ pub trait Datagrams {
     fn stats(&self) -> IoStats;
 }
 
-/// What a datagram's buffer holds.
-pub(crate) enum Arrival<'a> {
-    /// A whole datagram.
+/// What a receive buffer holds.
+#[derive(Clone, Copy)]
+pub(crate) enum Arrival {
+    /// Whole datagrams.
     Whole {
-        /// Its sender.
+        /// Their sender.
         from: SocketAddr,
-        /// Its payload, in place.
-        payload: &'a mut [u8],
+        /// Where each is.
+        pieces: Pieces,
     },
     /// It was longer than a buffer.
     Truncated,
-    /// Its sender's address is of a family that none of our sockets has.
+    /// Their sender's address is of a family that none of our sockets has.
     Foreign,
 }
 
@@ -370,25 +435,21 @@ impl Datagrams for AnyDatagrams {
         }
     }
 
-    fn send(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
+    fn send_with(&mut self, socket: SocketId, write: &mut Writer<'_>) -> bool {
         match self {
-            Self::Uring(io) => io.send(socket, to, bytes),
-            Self::Mmsg(io) => io.send(socket, to, bytes),
+            Self::Uring(io) => io.send_with(socket, write),
+            Self::Mmsg(io) => io.send_with(socket, write),
             #[cfg(feature = "weather")]
-            Self::Weathered(io) => io.send(socket, to, bytes),
+            Self::Weathered(io) => io.send_with(socket, write),
         }
     }
 
-    fn turn(
-        &mut self,
-        timeout: Option<Duration>,
-        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
-    ) -> io::Result<usize> {
+    fn turn_into(&mut self, timeout: Option<Duration>, taker: &mut dyn Taker) -> io::Result<usize> {
         match self {
-            Self::Uring(io) => io.turn(timeout, receive),
-            Self::Mmsg(io) => io.turn(timeout, receive),
+            Self::Uring(io) => io.turn_into(timeout, taker),
+            Self::Mmsg(io) => io.turn_into(timeout, taker),
             #[cfg(feature = "weather")]
-            Self::Weathered(io) => io.turn(timeout, receive),
+            Self::Weathered(io) => io.turn_into(timeout, taker),
         }
     }
 

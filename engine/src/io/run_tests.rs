@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::tests::{backend, hear, loopback, opened, pattern, settle};
-use super::{AnyDatagrams, Backend, Datagrams, bind};
+use super::{AnyDatagrams, Backend, DATAGRAM_MAX_BYTES, Datagrams, bind};
 use crate::options::BackendChoice;
 
 /// A socket that is not the backend's.
@@ -96,6 +96,81 @@ both! {
         assert!(heard.iter().all(|(id, _, bytes)| *id == b && bytes.len() == 900));
         assert!(heard.iter().map(|(_, _, bytes)| bytes[0]).eq(0..64));
         assert_eq!((io.stats().runs, io.stats().run_datagrams), (1, 64));
+    }
+
+    fn what_leaves_as_one_arrives_as_one_and_is_handed_out_in_pieces(io) {
+        let (a, a_addr) = opened(&mut io);
+        let (b, b_addr) = opened(&mut io);
+        settle(&mut io);
+        let mut sent = Vec::new();
+        for number in 0..50_u8 {
+            // The last one is shorter than the others.
+            let bytes = vec![number; if number == 49 { 7 } else { 700 }];
+            io.send(a, b_addr, &bytes);
+            sent.push((b, a_addr, bytes));
+        }
+        assert_eq!(hear(&mut io, 50), sent);
+        let stats = io.stats();
+        assert_eq!((stats.runs, stats.joined, stats.received), (1, 50, 50));
+        io.send(a, b_addr, b"alone");
+        assert_eq!(hear(&mut io, 1), [(b, a_addr, b"alone".to_vec())]);
+        assert_eq!(io.stats().joined, 50);
+    }
+
+    /// Each turn hands out a turn's worth, and begins with what the last one had no room for.
+    fn a_run_that_a_turn_has_no_room_for_goes_on_in_the_next(io) {
+        let (b, b_addr) = opened(&mut io);
+        settle(&mut io);
+        let senders: Vec<_> = (0..5).map(|_| opened(&mut io)).collect();
+        for (number, (a, _)) in senders.iter().enumerate() {
+            for piece in 0..60_u8 {
+                io.send(*a, b_addr, &[number as u8, piece]);
+            }
+        }
+        let heard = hear(&mut io, 300);
+        assert!(heard.iter().all(|(id, _, _)| *id == b));
+        for (number, (_, from)) in senders.iter().enumerate() {
+            let of = heard.iter().filter(|(_, at, _)| at == from).map(|(_, _, bytes)| &bytes[..]);
+            assert!(of.eq((0..60).map(|piece| [number as u8, piece])), "in order, each once");
+        }
+        assert_eq!(io.stats().received, 300);
+    }
+
+    /// What a turn had no room for goes with its socket, and takes nothing with it: there are far
+    /// fewer buffers than rounds.
+    fn a_socket_closed_with_pieces_left_gives_its_buffer_back(io) {
+        let (alone, joined) = (stranger().0, stranger().0);
+        set(&joined, libc::SOL_UDP, libc::UDP_SEGMENT, 30);
+        let mut left = 0;
+        for _ in 0..200 {
+            let (c, c_addr) = opened(&mut io);
+            settle(&mut io);
+            alone.send_to(b"first", c_addr).unwrap();
+            joined.send_to(&[7; 64 * 30], c_addr).unwrap();
+            let before = io.stats().received;
+            while io.stats().received - before < 64 {
+                io.turn(Some(Duration::from_secs(5)), &mut |id, _, _| assert_eq!(id, c)).unwrap();
+            }
+            let received = io.stats().received;
+            left += usize::from(received - before == 64);
+            io.close(c);
+            settle(&mut io);
+            assert_eq!(io.stats().received, received, "nothing is heard of a closed socket");
+        }
+        // A busy machine delivers late now and then, so that a turn has room for all.
+        assert!(left > 100, "{left} sockets were closed with a piece left");
+        let (c, c_addr) = opened(&mut io);
+        alone.send_to(b"still there", c_addr).unwrap();
+        assert_eq!(hear(&mut io, 1)[0].0, c);
+    }
+
+    fn pieces_longer_than_a_datagram_of_ours_are_dropped_and_counted(io) {
+        let (a, a_addr) = opened(&mut io);
+        let (peer, peer_addr) = stranger();
+        set(&peer, libc::SOL_UDP, libc::UDP_SEGMENT, DATAGRAM_MAX_BYTES as i32 + 1);
+        peer.send_to(&vec![7; 3 * (DATAGRAM_MAX_BYTES + 1) + 5], a_addr).unwrap();
+        assert_eq!(hear(&mut io, 1), [(a, peer_addr, vec![7; 5])]);
+        assert_eq!((io.stats().truncated, io.stats().received), (3, 1));
     }
 
     fn without_runs_each_goes_by_itself(io) {

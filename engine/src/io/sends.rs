@@ -5,6 +5,8 @@
 //! equal pieces (GSO), which costs little more than one of them. Where it cannot cut, the pieces
 //! are sent one by one, and that is remembered.
 //!
+//! What a run is made of is told by one word a datagram, so that sorting touches no datagram.
+//!
 //! Invariants: a peer gets its datagrams in the order in which they were queued; a place is not
 //! written to between `queue` and `clear`, nor a header that a request points to before the kernel
 //! has taken that.
@@ -14,7 +16,7 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 
 use super::address::RawAddress;
-use super::{DATAGRAM_MAX_BYTES, SocketId};
+use super::{DATAGRAM_MAX_BYTES, IoStats, SocketId};
 
 /// Datagrams queued before they are sent without waiting for the turn: more than an agent's
 /// fan-out and few enough to stay in the cache.
@@ -26,6 +28,10 @@ const _: () = assert!(QUEUE_MAX_DATAGRAMS <= 64);
 
 /// Messages in one call: beyond it the gain per datagram is lost in the noise.
 const CALL_MAX_MESSAGES: usize = 32;
+
+/// Runs of one socket that a ring hands over by a call of their own: a call costs less than what
+/// a ring spends on so many requests.
+const CALL_LEAST_MESSAGES: usize = 8;
 
 /// Datagrams to one peer, by their places in the sorted queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +54,19 @@ impl Run {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     fd: RawFd,
+    /// Runs, each with a header of its own from the place on where the first one starts.
     messages: usize,
     /// The run that an error is about.
-    pub(crate) first: Run,
+    first: Run,
     /// Of all runs.
-    pub(crate) datagrams: usize,
+    datagrams: usize,
+}
+
+impl Call {
+    /// Where the next one starts.
+    pub(crate) fn end(self) -> usize {
+        self.first.start + self.datagrams
+    }
 }
 
 /// What became of datagrams that were sent one by one.
@@ -65,6 +79,8 @@ pub(crate) struct OneByOne {
 /// The queue.
 pub(crate) struct SendQueue {
     places: Box<[Place]>,
+    /// Of the places, and one for what finds none.
+    payloads: Box<[Payload]>,
     /// Places in the order in which they are sent.
     order: [Slot; QUEUE_MAX_DATAGRAMS],
     queued: usize,
@@ -72,6 +88,8 @@ pub(crate) struct SendQueue {
     staged: bool,
     /// Counts the times that the queue was emptied.
     generation: u16,
+    /// Runs of one socket that a ring hands over by a call of their own.
+    call_least_messages: usize,
     /// Longest datagram that is handed over in runs; zero once the kernel cannot cut at all.
     run_max_segment: usize,
     parts: Box<[libc::iovec]>,
@@ -89,15 +107,41 @@ struct Place {
     fd: RawFd,
     to: RawAddress,
     len: usize,
-    bytes: [u8; DATAGRAM_MAX_BYTES],
 }
 
-/// Sorts sockets together, then peers. Two peers of one hash only make each other's runs shorter.
+/// Bytes of one datagram, on cache lines of their own. An odd number of lines each, or all would
+/// begin in the same few sets of the cache.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Payload {
+    bytes: [u8; DATAGRAM_MAX_BYTES],
+    apart: [u8; 64],
+}
+
+const _: () = assert!(size_of::<Payload>() % 128 == 64);
+
+impl Payload {
+    const EMPTY: Self = Self { bytes: [0; DATAGRAM_MAX_BYTES], apart: [0; 64] };
+}
+
+/// Sorts sockets together, then peers, then by place: 32, 24 and 8 bits of one word. Two peers of
+/// one hash only make each other's runs shorter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Slot {
-    socket: SocketId,
-    peer: u32,
-    place: u8,
+struct Slot(u64);
+
+impl Slot {
+    fn new(socket: SocketId, peer: u32, place: usize) -> Self {
+        Self(u64::from(socket.0) << 32 | u64::from(peer) & !0xFF | place as u64)
+    }
+
+    fn place(self) -> usize {
+        (self.0 & 0xFF) as usize
+    }
+
+    /// Differs only between datagrams that are not of one run.
+    fn kin(self) -> u64 {
+        self.0 >> 8
+    }
 }
 
 /// The control message that says how long a piece is.
@@ -124,23 +168,18 @@ impl SegmentSize {
 
 impl SendQueue {
     pub(crate) fn new() -> Self {
-        let place = Place {
-            socket: SocketId(0),
-            fd: -1,
-            to: RawAddress::EMPTY,
-            len: 0,
-            bytes: [0; DATAGRAM_MAX_BYTES],
-        };
+        let place = Place { socket: SocketId(0), fd: -1, to: RawAddress::EMPTY, len: 0 };
         let part = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         // SAFETY: all of its fields are integers or pointers, for which zero is a value.
         let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
-        let slot = Slot { socket: SocketId(0), peer: 0, place: 0 };
         Self {
             places: vec![place; QUEUE_MAX_DATAGRAMS].into(),
-            order: [slot; QUEUE_MAX_DATAGRAMS],
+            payloads: vec![Payload::EMPTY; QUEUE_MAX_DATAGRAMS + 1].into(),
+            order: [Slot(0); QUEUE_MAX_DATAGRAMS],
             queued: 0,
             staged: false,
             generation: 0,
+            call_least_messages: CALL_LEAST_MESSAGES,
             run_max_segment: DATAGRAM_MAX_BYTES,
             parts: vec![part; QUEUE_MAX_DATAGRAMS].into(),
             headers: vec![header; QUEUE_MAX_DATAGRAMS].into(),
@@ -175,12 +214,18 @@ impl SendQueue {
         self.run_max_segment = if wanted { DATAGRAM_MAX_BYTES } else { 0 };
     }
 
-    pub(crate) fn queue(&mut self, socket: SocketId, fd: RawFd, to: RawAddress, bytes: &[u8]) {
-        assert!(!self.is_full(), "a place is free");
-        let place = &mut self.places[self.queued];
-        (place.socket, place.fd, place.to, place.len) = (socket, fd, to, bytes.len());
-        place.bytes[..bytes.len()].copy_from_slice(bytes);
-        self.order[self.queued] = Slot { socket, peer: to.hash(), place: self.queued as u8 };
+    /// Where the next datagram is written, before [`SendQueue::queue`] puts it in line. What is
+    /// written while the queue is full goes nowhere.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        let place = if self.is_full() { QUEUE_MAX_DATAGRAMS } else { self.queued };
+        &mut self.payloads[place].bytes
+    }
+
+    /// Puts in line what was written: so many bytes.
+    pub(crate) fn queue(&mut self, socket: SocketId, fd: RawFd, to: RawAddress, len: usize) {
+        assert!(!self.is_full() && len <= DATAGRAM_MAX_BYTES, "a place is free, and wide enough");
+        self.places[self.queued] = Place { socket, fd, to, len };
+        self.order[self.queued] = Slot::new(socket, to.hash(), self.queued);
         self.queued += 1;
     }
 
@@ -205,14 +250,17 @@ impl SendQueue {
     /// The run that begins at `start` of the sorted queue: equal lengths but the last's, which may
     /// be less.
     pub(crate) fn run(&self, start: usize) -> Option<Run> {
-        let mut rest = self.order[..self.queued].get(start..)?.iter().map(|slot| self.of(*slot));
-        let first = rest.next()?;
+        let (head, rest) = self.order[..self.queued].get(start..)?.split_first()?;
         let mut run = Run { start, len: 1 };
+        if rest.first().is_none_or(|next| next.kin() != head.kin()) {
+            return Some(run);
+        }
+        let first = self.of(*head);
         if first.len == 0 || first.len > self.run_max_segment {
             return Some(run);
         }
         let mut total = first.len;
-        for next in rest {
+        for next in rest.iter().map(|slot| self.of(*slot)) {
             let fits = (1..=first.len).contains(&next.len) && total + next.len <= RUN_MAX_BYTES;
             if !fits || next.socket != first.socket || next.to != first.to {
                 break;
@@ -227,23 +275,24 @@ impl SendQueue {
     }
 
     fn of(&self, slot: Slot) -> &Place {
-        &self.places[usize::from(slot.place)]
+        &self.places[slot.place()]
     }
 
     /// A datagram of the sorted queue: its descriptor, address and payload.
     pub(crate) fn datagram(&self, at: usize) -> (RawFd, &RawAddress, &[u8]) {
-        let place = self.of(self.order[at]);
-        (place.fd, &place.to, &place.bytes[..place.len])
+        let slot = self.order[at];
+        let place = self.of(slot);
+        (place.fd, &place.to, &self.payloads[slot.place()].bytes[..place.len])
     }
 
     /// Points a header at a run.
     pub(crate) fn point(&mut self, header: usize, run: Run) -> &libc::msghdr {
         for at in run.places() {
-            let place = &mut self.places[usize::from(self.order[at].place)];
-            self.parts[at].iov_base = place.bytes.as_mut_ptr().cast();
-            self.parts[at].iov_len = place.len;
+            let place = self.order[at].place();
+            self.parts[at].iov_base = self.payloads[place].bytes.as_mut_ptr().cast();
+            self.parts[at].iov_len = self.places[place].len;
         }
-        let first = &mut self.places[usize::from(self.order[run.start].place)];
+        let first = &mut self.places[self.order[run.start].place()];
         let message = &mut self.headers[header].msg_hdr;
         message.msg_name = first.to.as_mut_ptr().cast();
         message.msg_namelen = first.to.len();
@@ -271,7 +320,7 @@ impl SendQueue {
             if self.of(self.order[run.start]).socket != socket {
                 break;
             }
-            self.point(call.messages, run);
+            self.point(start + call.messages, run);
             self.run_lens[call.messages] = run.len as u8;
             call.messages += 1;
             call.datagrams += run.len;
@@ -279,26 +328,57 @@ impl SendQueue {
         Some(call)
     }
 
-    /// Hands a call to the kernel. Returns how many of its runs that took; an error is that of the
-    /// first.
-    pub(crate) fn send(&mut self, call: Call) -> io::Result<usize> {
-        self.hand_over(call.fd, call.messages)
+    /// Whether a ring hands these runs over by a call of their own, and not by requests.
+    pub(crate) fn is_worth_a_call(&self, call: Call) -> bool {
+        call.messages >= self.call_least_messages
     }
 
-    /// The lengths of the first runs of the last call.
-    pub(crate) fn taken(&self, messages: usize) -> impl Iterator<Item = usize> {
-        self.run_lens[..messages].iter().map(|len| usize::from(*len))
+    /// Leaves everything to requests.
+    #[cfg(test)]
+    pub(crate) fn make_no_calls(&mut self) {
+        self.call_least_messages = usize::MAX;
+    }
+
+    /// Hands a call to the kernel; returns how many of its datagrams that settles, one way or the
+    /// other.
+    pub(crate) fn call(&mut self, call: Call, stats: &mut IoStats) -> usize {
+        stats.syscalls += 1;
+        match self.hand_over(call.fd, call.first.start, call.messages) {
+            Ok(messages) => {
+                let runs = self.run_lens[..messages].iter();
+                runs.map(|len| stats.count_run(usize::from(*len))).sum()
+            }
+            Err(error) => self.refused(call, error.raw_os_error().unwrap_or(0), stats),
+        }
+    }
+
+    /// The first run of a call was refused.
+    fn refused(&mut self, call: Call, errno: i32, stats: &mut IoStats) -> usize {
+        let lost = match errno {
+            libc::EINTR => 0,
+            // The socket is full: so it is for the rest of its datagrams.
+            libc::EAGAIN | libc::ENOBUFS => call.datagrams,
+            _ if call.first.len > 1 && is_refusal_to_cut(errno) => {
+                let outcome = self.send_one_by_one(call.first, errno);
+                stats.count_one_by_one(outcome);
+                return call.first.len;
+            }
+            _ => call.first.len,
+        };
+        stats.sent += lost as u64;
+        stats.send_failed += lost as u64;
+        lost
     }
 
     /// Sends the datagrams of a run whose refusal may be that of cutting, and learns from it. No
-    /// request may point to a header.
+    /// request may point to the run's header.
     pub(crate) fn send_one_by_one(&mut self, run: Run, errno: i32) -> OneByOne {
         let mut outcome = OneByOne::default();
         let (fd, _, bytes) = self.datagram(run.start);
         let segment = bytes.len();
         for start in run.places() {
-            self.point(0, Run { start, len: 1 });
-            match self.hand_over(fd, 1) {
+            self.point(run.start, Run { start, len: 1 });
+            match self.hand_over(fd, run.start, 1) {
                 Ok(_) => outcome.sent += 1,
                 Err(_) => outcome.failed += 1,
             }
@@ -314,12 +394,12 @@ impl SendQueue {
         outcome
     }
 
-    fn hand_over(&mut self, fd: RawFd, messages: usize) -> io::Result<usize> {
+    fn hand_over(&mut self, fd: RawFd, at: usize, messages: usize) -> io::Result<usize> {
         #[cfg(test)]
         if let Some(errno) = self.faults.pop_front() {
             return Err(io::Error::from_raw_os_error(errno));
         }
-        let headers = self.headers[..messages].as_mut_ptr();
+        let headers = self.headers[at..at + messages].as_mut_ptr();
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: `messages` headers point to payloads, names and control messages of the lengths
         // given, all ours, which the kernel reads during the call.
@@ -359,10 +439,15 @@ mod tests {
         runs
     }
 
+    fn put(queue: &mut SendQueue, socket: u32, port: u16, bytes: &[u8]) {
+        queue.room()[..bytes.len()].copy_from_slice(bytes);
+        queue.queue(SocketId(socket), 0, to(port), bytes.len());
+    }
+
     fn queue_of(datagrams: &[(u32, u16, usize)]) -> SendQueue {
         let mut queue = SendQueue::new();
         for (socket, port, len) in datagrams {
-            queue.queue(SocketId(*socket), 0, to(*port), &vec![7; *len]);
+            put(&mut queue, *socket, *port, &vec![7; *len]);
         }
         queue
     }
@@ -371,9 +456,11 @@ mod tests {
     fn runs_gather_a_peer_of_a_socket_and_keep_its_order() {
         let mut queue = SendQueue::new();
         for at in 0..QUEUE_MAX_DATAGRAMS as u16 {
-            queue.queue(SocketId(u32::from(at % 2)), 0, to(1 + at % 4 / 2), &[at as u8]);
+            put(&mut queue, u32::from(at % 2), 1 + at % 4 / 2, &[at as u8]);
         }
         assert!(queue.is_full());
+        // It has room nevertheless, which is nobody's place.
+        queue.room().fill(0xFF);
         queue.sort();
         let (mut at, mut peers) = (0, 0);
         while let Some(run) = queue.run(at) {

@@ -229,6 +229,7 @@ fn completions_beyond_the_ring_are_kept_by_the_kernel_and_all_are_taken() {
     };
     // Each refusal by itself, and none is taken before the next turn.
     io.queue().make_runs(false);
+    io.queue().make_no_calls();
     let socket = bind(loopback()).unwrap();
     let addr = socket.local_addr().unwrap();
     let id = io.open(socket).unwrap();
@@ -261,6 +262,7 @@ fn sendmsg_serves_where_send_takes_no_address() {
     io.send_without_address();
     assert_eq!(io.send_call(), SendCall::SendMsg);
     io.queue().make_runs(false);
+    io.queue().make_no_calls();
     let socket = bind(loopback()).unwrap();
     let addr = socket.local_addr().unwrap();
     let id = io.open(socket).unwrap();

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use super::address::{ADDRESS_BYTES, Family, RawAddress};
+use super::pieces::{self, CONTROL_BYTES};
 use super::sends::{QUEUE_MAX_DATAGRAMS, Run, SendQueue, is_refusal_to_cut};
 use super::spin::Spin;
 use super::table::Table;
@@ -25,9 +26,12 @@ use super::uring_sends::{self, SendCall};
 use super::uring_tags::Tag;
 use super::waker::Parking;
 use super::{
-    Arrival, Backend, DATAGRAM_MAX_BYTES, Datagrams, IoStats, SocketId, Step, TURN_MAX_DATAGRAMS,
-    Waker,
+    Backend, Datagrams, IoStats, SocketId, Step, TURN_MAX_DATAGRAMS, Taker, Waker, Writer,
 };
+
+mod arrivals;
+
+use arrivals::Rest;
 
 /// Room for a turn's sends, re-armed receives and cancellations.
 const SQ_ENTRIES: u32 = 256;
@@ -50,11 +54,15 @@ pub struct Uring {
     buffers: BufferRing,
     sends: SendQueue,
     send_call: SendCall,
-    /// Completions taken from the ring while refused runs were looked for among them.
+    /// What the last turn had no room for.
+    rest: Option<Rest>,
+    /// Completions taken from the ring while refused runs were looked for among them, or that the
+    /// last turn had no room for.
     sifted: VecDeque<cqueue::Entry>,
     /// Requests in the submission queue carry runs.
     has_runs: bool,
-    /// What every receive is submitted with: room for the sender's address, nothing else.
+    /// What every receive is submitted with: room for the sender's address and for what is said of
+    /// pieces, nothing else.
     receive_shape: Box<libc::msghdr>,
     sockets: Table<Socket>,
     /// Open sockets without a receive, longest first.
@@ -119,11 +127,13 @@ impl Uring {
         // SAFETY: all of its fields are integers or pointers, for which zero is a value.
         let mut receive_shape: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         receive_shape.msg_namelen = ADDRESS_BYTES as u32;
+        receive_shape.msg_controllen = CONTROL_BYTES as _;
         Ok(Self {
             ring,
             buffers,
             sends: SendQueue::new(),
             send_call: SendCall::Send,
+            rest: None,
             sifted: VecDeque::with_capacity(SIFTED_ROOM),
             has_runs: false,
             receive_shape,
@@ -209,24 +219,41 @@ impl Uring {
 
     /// Makes requests of what is queued, where the submission queue has room for all of it.
     fn stage_sends(&mut self) {
-        let queue = self.ring.submission();
-        if !self.sends.is_waiting() || queue.capacity() - queue.len() < QUEUE_MAX_DATAGRAMS {
+        if !self.sends.is_waiting() {
             return;
         }
-        drop(queue);
-        self.sends.sort();
-        let (mut at, generation) = (0, self.sends.generation());
-        while let Some(run) = self.sends.run(at) {
-            at = run.end();
-            self.stats.count_run(run.len);
-            self.has_runs |= run.len > 1;
-            let send = uring_sends::request(&mut self.sends, run, self.send_call)
-                .flags(squeue::Flags::SKIP_SUCCESS)
-                .user_data(Tag::Send(run, generation).to_user_data());
-            let queued = self.push(&send);
-            assert!(queued, "there is room, as seen above");
+        let Self { ring, sends, stats, .. } = self;
+        let mut queue = ring.submission();
+        if queue.capacity() - queue.len() < QUEUE_MAX_DATAGRAMS {
+            return;
         }
-        self.sends.stage();
+        sends.sort();
+        let (mut at, generation) = (0, sends.generation());
+        let mut staged = false;
+        while let Some(call) = sends.point_call(at) {
+            if sends.is_worth_a_call(call) {
+                at += sends.call(call, stats);
+                continue;
+            }
+            staged = true;
+            while at < call.end()
+                && let Some(run) = sends.run(at)
+            {
+                at = run.end();
+                stats.count_run(run.len);
+                self.has_runs |= run.len > 1;
+                let send = uring_sends::request(sends, run, self.send_call)
+                    .flags(squeue::Flags::SKIP_SUCCESS)
+                    .user_data(Tag::Send(run, generation).to_user_data());
+                // SAFETY: as for `push`; the kernel sees all at once, when `queue` is dropped.
+                unsafe { queue.push(&send) }.expect("there is room, as seen above");
+            }
+        }
+        if staged {
+            sends.stage();
+        } else {
+            sends.clear();
+        }
     }
 
     /// Submits outside a turn; an error waits for the turn.
@@ -364,6 +391,7 @@ impl Uring {
             || !self.uncancelled.is_empty()
             || !self.waker_armed
             || self.sends.is_waiting()
+            || self.rest.is_some()
             || !self.sifted.is_empty()
             || !self.ring.completion().is_empty()
     }
@@ -374,87 +402,17 @@ impl Uring {
         !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || self.sends.is_waiting()
     }
 
-    /// Takes one completion; whether a datagram was handed out.
-    fn complete(
-        &mut self,
-        done: &cqueue::Entry,
-        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
-    ) -> bool {
+    /// Takes one completion; returns what is to be handed out of it.
+    fn complete(&mut self, done: &cqueue::Entry) -> Option<Rest> {
         let tag = Tag::from_user_data(done.user_data());
         match tag.expect("every SQE of ours carries a tag") {
-            Tag::Receive(id) => self.complete_receive(id, done, receive),
-            Tag::Cancel(id) => {
-                // The receive was between two datagrams, or is gone: only the former needs more.
-                self.uncancelled.push_back(id);
-                false
-            }
-            Tag::Send(run, generation) => {
-                self.refused(run, generation, -done.result());
-                false
-            }
-            Tag::Wake => {
-                self.waker_armed &= cqueue::more(done.flags());
-                false
-            }
+            Tag::Receive(id) => return self.complete_receive(id, done),
+            // The receive was between two datagrams, or is gone: only the former needs more.
+            Tag::Cancel(id) => self.uncancelled.push_back(id),
+            Tag::Send(run, generation) => self.refused(run, generation, -done.result()),
+            Tag::Wake => self.waker_armed &= cqueue::more(done.flags()),
         }
-    }
-
-    fn complete_receive(
-        &mut self,
-        id: SocketId,
-        done: &cqueue::Entry,
-        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
-    ) -> bool {
-        let is_last = !cqueue::more(done.flags());
-        let socket = self.sockets.get_mut(id).expect("a place outlives its receive");
-        let is_open = match std::mem::replace(&mut socket.phase, Phase::Closing) {
-            Phase::Armed(inner) if is_last => {
-                socket.phase = Phase::Unarmed(inner);
-                self.unarmed.push_back(id);
-                true
-            }
-            Phase::Armed(inner) => {
-                socket.phase = Phase::Armed(inner);
-                true
-            }
-            Phase::Closing => {
-                if is_last {
-                    self.sockets.remove(id);
-                }
-                false
-            }
-            Phase::Unarmed(_) => unreachable!("a receive completes only while it is armed"),
-        };
-        if done.result() == -libc::ENOBUFS {
-            self.stats.out_of_buffers += 1;
-        }
-        let Some(buffer) = cqueue::buffer_select(done.flags()) else { return false };
-        let written = usize::try_from(done.result()).unwrap_or(0);
-        let handed = match self.buffers.arrival(buffer, written) {
-            Arrival::Whole { from, payload } if is_open => {
-                self.stats.received += 1;
-                receive(id, from, payload);
-                true
-            }
-            Arrival::Truncated => {
-                self.stats.truncated += 1;
-                false
-            }
-            Arrival::Whole { .. } | Arrival::Foreign => false,
-        };
-        self.buffers.recycle(buffer);
-        handed
-    }
-
-    /// Hands out what has arrived, up to a turn's worth; the rest stays in the queue.
-    fn reap(&mut self, receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8])) -> usize {
-        let mut handed = 0;
-        while handed < TURN_MAX_DATAGRAMS {
-            let Some(done) = self.completion() else { break };
-            handed += usize::from(self.complete(&done, receive));
-        }
-        self.buffers.publish();
-        handed
+        None
     }
 
     /// Whether no request that writes to our memory is left in the kernel.
@@ -470,6 +428,7 @@ impl Datagrams for Uring {
 
     fn open(&mut self, socket: UdpSocket) -> io::Result<SocketId> {
         let family = Family::of(socket.local_addr()?);
+        pieces::join(socket.as_raw_fd());
         let socket = Socket { family, phase: Phase::Unarmed(socket) };
         let id = self.sockets.insert(socket).ok_or(io::ErrorKind::QuotaExceeded)?;
         self.unarmed.push_back(id);
@@ -498,30 +457,26 @@ impl Datagrams for Uring {
         }
     }
 
-    fn send(&mut self, id: SocketId, to: SocketAddr, bytes: &[u8]) {
-        assert!(bytes.len() <= DATAGRAM_MAX_BYTES, "{} bytes in a datagram", bytes.len());
+    fn send_with(&mut self, id: SocketId, write: &mut Writer<'_>) -> bool {
+        if self.sends.is_full() {
+            self.flush();
+        }
+        let Some((len, to)) = write(self.sends.room()) else { return false };
         let place = match self.sockets.get(id) {
             Some(Socket { family, phase: Phase::Unarmed(socket) | Phase::Armed(socket) }) => {
                 RawAddress::encode(to, *family).map(|to| (socket.as_raw_fd(), to))
             }
             Some(Socket { phase: Phase::Closing, .. }) | None => None,
         };
-        if self.sends.is_full() {
-            self.flush();
-        }
         // It stays full when the kernel would not take what is queued.
-        let Some((fd, to)) = place.filter(|_| !self.sends.is_full()) else {
-            self.stats.send_failed += 1;
-            return;
-        };
-        self.sends.queue(id, fd, to, bytes);
+        match place.filter(|_| !self.sends.is_full()) {
+            Some((fd, to)) => self.sends.queue(id, fd, to, len),
+            None => self.stats.send_failed += 1,
+        }
+        true
     }
 
-    fn turn(
-        &mut self,
-        timeout: Option<Duration>,
-        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
-    ) -> io::Result<usize> {
+    fn turn_into(&mut self, timeout: Option<Duration>, taker: &mut dyn Taker) -> io::Result<usize> {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
@@ -543,7 +498,7 @@ impl Datagrams for Uring {
         };
         self.parking.unpark();
         entered?;
-        Ok(self.reap(receive))
+        Ok(self.reap(taker))
     }
 
     fn waker(&self) -> Waker {
@@ -565,7 +520,7 @@ impl Drop for Uring {
         for _ in 0..QUIESCE_MAX_STEPS {
             self.flush();
             while let Some(done) = self.completion() {
-                self.complete(&done, &mut |_, _, _| {});
+                let _ = self.complete(&done);
             }
             if self.is_quiet() {
                 return;

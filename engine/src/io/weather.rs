@@ -17,7 +17,10 @@ use std::time::Duration;
 
 use mesh_gossip_proto::Instant;
 
-use super::{AnyDatagrams, Backend, Datagrams, IoStats, SocketId, TURN_MAX_DATAGRAMS, Waker};
+use super::{
+    AnyDatagrams, Backend, DATAGRAM_MAX_BYTES, Datagrams, IoStats, SocketId, TURN_MAX_DATAGRAMS,
+    Taker, Waker, Writer,
+};
 use crate::clock::Clock;
 
 /// Datagrams that wait for their time on one shard, at most.
@@ -211,20 +214,20 @@ impl Datagrams for Weathered {
         self.inner.close(socket);
     }
 
-    fn send(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
+    fn send_with(&mut self, socket: SocketId, write: &mut Writer<'_>) -> bool {
         if !self.way.is_blocked(socket) {
-            self.inner.send(socket, to, bytes);
-        } else if self.unsent.len() < MOST_WAITING {
-            self.way.weather.holds();
-            self.unsent.push_back((socket, to, bytes.to_vec()));
+            return self.inner.send_with(socket, write);
         }
+        let mut room = [0; DATAGRAM_MAX_BYTES];
+        let Some((len, to)) = write(&mut room) else { return false };
+        if self.unsent.len() < MOST_WAITING {
+            self.way.weather.holds();
+            self.unsent.push_back((socket, to, room[..len].to_vec()));
+        }
+        true
     }
 
-    fn turn(
-        &mut self,
-        timeout: Option<Duration>,
-        receive: &mut dyn FnMut(SocketId, SocketAddr, &mut [u8]),
-    ) -> io::Result<usize> {
+    fn turn_into(&mut self, timeout: Option<Duration>, taker: &mut dyn Taker) -> io::Result<usize> {
         self.send_unblocked();
         self.take_due();
         let patience = self.patience(timeout);
@@ -233,7 +236,7 @@ impl Datagrams for Weathered {
         self.take_due();
         let due = self.due.len();
         for Late { socket, from, mut bytes, .. } in self.due.drain(..) {
-            receive(socket, from, &mut bytes);
+            taker.take(socket, from, &mut bytes);
         }
         Ok(due)
     }

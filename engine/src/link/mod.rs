@@ -25,6 +25,7 @@ mod flight;
 mod flood_tests;
 mod handshakes;
 mod lifecycle;
+mod naming;
 mod order;
 pub(crate) mod pacing;
 mod proofs;
@@ -55,7 +56,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mesh_gossip_proto::session::channel::OpenError;
+use mesh_gossip_proto::session::channel::{OVERHEAD, OpenError};
 use mesh_gossip_proto::session::slots::Slots;
 use mesh_gossip_proto::timers::Timers;
 use mesh_gossip_proto::wire::header::{
@@ -72,6 +73,7 @@ use answer::Answer;
 use dial::{Dial, Expect};
 use failure::Failure;
 use lifecycle::Said;
+use naming::{ByMember, Spread};
 use order::Order;
 use pacing::Pace;
 use rekeying::Rekeying;
@@ -177,7 +179,7 @@ pub struct Links {
     linger: Duration,
     slots: Slots<Entry>,
     /// Confirmed sessions by member, the one to send on first.
-    members: HashMap<MemberId, Order>,
+    members: ByMember<Order>,
     /// The newest confirmed session by path, of those with expanded keys.
     paths: HashMap<SocketAddr, u32>,
     /// Handshakes that strangers began, by source and attempt.
@@ -216,7 +218,7 @@ impl Links {
             authority,
             linger,
             slots: Slots::seeded(seed ^ local.prefix()),
-            members: HashMap::new(),
+            members: ByMember::with_hasher(Spread::keyed(seed)),
             paths: HashMap::new(),
             attempts: HashMap::new(),
             rejected_by: HashSet::new(),
@@ -247,6 +249,21 @@ impl Links {
         payload: &[u8],
         sealed: &mut Vec<u8>,
     ) -> Option<SocketAddr> {
+        sealed.resize(payload.len() + OVERHEAD, 0);
+        let sent = self.send_into(now, transmit, payload, sealed);
+        sealed.truncate(sent.map_or(0, |(len, _)| len));
+        sent.map(|(_, path)| path)
+    }
+
+    /// Seals `payload` to the front of `room`, which has [`OVERHEAD`] more bytes at least; returns
+    /// the datagram's length and where to send it, `None` likewise.
+    pub fn send_into(
+        &mut self,
+        now: Instant,
+        transmit: &Transmit,
+        payload: &[u8],
+        room: &mut [u8],
+    ) -> Option<(usize, SocketAddr)> {
         let target = Target::of(transmit);
         let Some(index) = self.upheld_session_for(now, transmit) else {
             self.hold_and_dial(now, target, transmit.address, payload);
@@ -256,12 +273,11 @@ impl Links {
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else {
             unreachable!("the index of members and paths names a session");
         };
-        sealed.clear();
-        if session.seal(payload, sealed).is_err() {
+        let Ok(sealed) = session.seal_into(payload, room) else {
             self.close(index);
             self.hold_and_dial(now, target, transmit.address, payload);
             return None;
-        }
+        };
         let (path, peer) = (session.path, session.peer);
         let moved = session.may_have_moved(now, transmit.address);
         if lifecycle::has_ping(payload) {
@@ -276,7 +292,7 @@ impl Links {
         }
         let (doubted, due) = (session.doubted || deaf, session.channel.wants_successor());
         self.stats.sealed += 1;
-        self.stats.bytes_out += sealed.len() as u64;
+        self.stats.bytes_out += sealed as u64;
         if moved {
             self.look_elsewhere(now, index, transmit.address);
         } else if doubted {
@@ -290,7 +306,7 @@ impl Links {
         } else if due {
             self.dial(now, Target::Member(peer), path);
         }
-        Some(path)
+        Some((sealed, path))
     }
 
     /// Dials the peer of a silent session at another address. Where a handshake is under way, which
@@ -331,6 +347,15 @@ impl Links {
         self.stats.unsent += self.targets.hold(target, payload);
         if !self.targets.is_dialling(target) && !self.dial(now, target, path) {
             self.stats.unsent += self.targets.take(target).len() as u64;
+        }
+    }
+
+    /// A datagram that begins like this is received before long: what that needs is fetched.
+    pub fn foresee(&self, front: &[u8]) {
+        if let [DATA, _, _, _, a, b, c, d, ..] = *front
+            && let Some(Entry::Open(session)) = self.slots.get(u32::from_le_bytes([a, b, c, d]))
+        {
+            session.foresee();
         }
     }
 

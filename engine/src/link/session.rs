@@ -17,6 +17,7 @@ use mesh_gossip_proto::{Duration, Instant, MemberId};
 use super::established::{Established, Side, Tunnel};
 use super::flight::Envelope;
 use super::targets::Target;
+use crate::io::fetch;
 use crate::tls::keys::{PacketKeys, Secrets};
 use crate::tls::proof::ProofKeys;
 use crate::tls::standing::Standing;
@@ -201,6 +202,17 @@ impl Session {
         self.channel.seal(&warm.keys.send, payload, out)
     }
 
+    /// Seals `payload` to the front of `room`, likewise; returns the datagram's length.
+    pub(super) fn seal_into(
+        &mut self,
+        payload: &[u8],
+        room: &mut [u8],
+    ) -> Result<usize, Exhausted> {
+        self.warm_up();
+        let Some(warm) = &self.warm else { return Err(Exhausted) };
+        self.channel.seal_into(&warm.keys.send, payload, room)
+    }
+
     /// Opens a datagram in place. Only an authentic one warms a session up: others cost the
     /// expansion of a key and change nothing.
     pub(super) fn open<'a>(
@@ -216,6 +228,14 @@ impl Session {
                 self.warm = Some(warm);
                 Ok(payload)
             }
+        }
+    }
+
+    /// A datagram of it is opened before long.
+    pub(super) fn foresee(&self) {
+        fetch(self);
+        if let Some(warm) = &self.warm {
+            fetch(&warm.keys.receive);
         }
     }
 

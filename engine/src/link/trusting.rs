@@ -17,11 +17,17 @@ use rustls_pki_types::UnixTime;
 
 impl Links {
     /// Whether the session at `index` may be used; one that may not is gone afterwards.
+    #[inline]
     pub(super) fn upheld(&mut self, now: Instant, index: u32) -> bool {
+        let Some(Entry::Open(session)) = self.slots.get(index) else { return false };
+        let is_known = session.standing.epoch == self.trust.epoch() && now < session.ends;
+        is_known || self.still_upheld(now, index)
+    }
+
+    /// Trust has changed since, or the session has lived long enough.
+    #[cold]
+    fn still_upheld(&mut self, now: Instant, index: u32) -> bool {
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return false };
-        if session.standing.epoch == self.trust.epoch() && now < session.ends {
-            return true;
-        }
         let verdict = look(session, &self.trust, now, self.authority.credentials().now());
         let (peer, path, serial) = (session.peer, session.path, session.standing.serial);
         let Err(fall) = verdict else { return true };

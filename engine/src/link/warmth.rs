@@ -9,7 +9,7 @@
 //! has no expanded keys; a neighbour's session is neither dehydrated nor evicted.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +24,9 @@ use super::{Entry, Links, Slots};
 pub const MOST_HOT: usize = 4_096;
 /// Unused for so long, a session gives up its keys.
 const DEHYDRATES: Duration = Duration::from_secs(60);
+/// A use that follows another so closely changes no order: at thousands of datagrams a second from
+/// one peer the lists would be kept for nothing.
+const USE_IS_NEWS: Duration = Duration::from_millis(1);
 /// A session that nothing was sent or heard on for so long ends: what is kept is what is used,
 /// ring neighbours and a few acquaintances, however many members there are.
 const IDLE: Duration = Duration::from_secs(600);
@@ -204,8 +207,12 @@ impl Links {
     /// Something authentic is sent or was heard on the session at `index`.
     pub(super) fn use_session(&mut self, now: Instant, index: u32) {
         let Some(Entry::Open(session)) = self.slots.get_mut(index) else { return };
+        let list = self.warmth.list_of(index);
+        if list == Some(List::Hot) && now.since(session.used) < USE_IS_NEWS {
+            return;
+        }
         session.used = now;
-        match self.warmth.list_of(index) {
+        match list {
             Some(List::Hot) => self.warmth.put(index, Some(List::Hot)),
             Some(List::Cold) => self.rehydrate(now, index),
             // Neighbours' need no order; one that is unconfirmed stands nowhere yet.
@@ -327,7 +334,7 @@ impl Links {
     /// Gives back what tables needed for more than they hold.
     fn tidy(&mut self, now: Instant) {
         self.targets.tidy(now);
-        fn fit<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+        fn fit<K: Eq + Hash, V, S: BuildHasher>(table: &mut HashMap<K, V, S>) {
             if table.capacity() > 4 * table.len() {
                 table.shrink_to(2 * table.len());
             }

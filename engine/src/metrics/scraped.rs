@@ -134,6 +134,7 @@ impl Scraped {
             ("truncated", io.truncated),
             ("runs", io.runs),
             ("run_datagrams", io.run_datagrams),
+            ("joined", io.joined),
             ("runs_refused", io.runs_refused),
             ("syscalls", io.syscalls),
             ("out_of_buffers", io.out_of_buffers),

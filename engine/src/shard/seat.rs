@@ -62,7 +62,6 @@ pub(super) struct Seat {
     round_trips: RoundTrips,
     touched: bool,
     plain: Vec<u8>,
-    sealed: Vec<u8>,
     /// Whoever waits for the leave to be complete.
     leaving: Vec<Reply<Result<usize, CommandError>>>,
     /// Events that the control thread had no room for since the host was last told,
@@ -98,7 +97,6 @@ impl Seat {
             round_trips,
             touched: false,
             plain: Vec::new(),
-            sealed: Vec::new(),
             leaving: Vec::new(),
             lost: 0,
             missed: 0,
@@ -120,6 +118,11 @@ impl Seat {
         if let Some(delivery) = self.links.receive(now, from, datagram) {
             self.node.handle_datagram(now, delivery.from, delivery.path, delivery.payload);
         }
+    }
+
+    /// A datagram that begins like this comes before long.
+    pub(super) fn foresee(&self, front: &[u8]) {
+        self.links.foresee(front);
     }
 
     /// Counts a handshake datagram that found no place to wait.
@@ -245,9 +248,9 @@ impl Seat {
         let mut any = false;
         while let Some(transmit) = self.node.poll_transmit(now, &mut self.plain) {
             any = true;
-            let path = self.links.send(now, &transmit, &self.plain, &mut self.sealed);
-            if let Some(path) = path {
-                outside.io.send(self.socket, path, &self.sealed);
+            let Self { links, plain, .. } = self;
+            let mut seal = |room: &mut [u8]| links.send_into(now, &transmit, plain, room);
+            if outside.io.send_with(self.socket, &mut seal) {
                 outside.records.queued();
             }
         }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_gossip::io::{AnyDatagrams, Datagrams, SocketId, bind, start};
+use mesh_gossip::io::{AnyDatagrams, Datagrams, SocketId, Taker, bind, start};
 use mesh_gossip::link::{HotKeys, MOST_HOT};
 use mesh_gossip::options::BackendChoice;
 use mesh_gossip::tls::credentials::Credentials;
@@ -45,9 +45,30 @@ pub(crate) struct Ours<'a> {
     payload: Vec<u8>,
     owed: Vec<Owed>,
     plain: Vec<u8>,
-    sealed: Vec<u8>,
     messages: u64,
     clock: (std::time::Instant, Instant),
+}
+
+/// What a turn hands out.
+struct Taking<'a> {
+    hub: &'a mut End,
+    owed: &'a mut Vec<Owed>,
+    messages: &'a mut u64,
+    clock: &'a (std::time::Instant, Instant),
+    read_at: Option<Instant>,
+}
+
+impl Taker for Taking<'_> {
+    fn take(&mut self, _: SocketId, from: SocketAddr, datagram: &mut [u8]) {
+        let now = *self.read_at.get_or_insert_with(|| Ours::now(self.clock));
+        let Some(delivery) = self.hub.links.receive(now, from, datagram) else { return };
+        *self.messages += Messages::new(delivery.payload).filter(Result::is_ok).count() as u64;
+        self.owed.push(Owed { to: delivery.from, path: delivery.path });
+    }
+
+    fn foresee(&mut self, _: SocketId, front: &[u8]) {
+        self.hub.links.foresee(front);
+    }
 }
 
 /// Who takes part.
@@ -95,7 +116,6 @@ impl<'a> Ours<'a> {
             payload,
             owed: Vec::new(),
             plain: Vec::new(),
-            sealed: Vec::new(),
             messages: 0,
             clock: (std::time::Instant::now(), now),
         })
@@ -113,14 +133,8 @@ impl<'a> Ours<'a> {
     /// One turn of a shard.
     fn turn(&mut self, patience: Duration) -> usize {
         let Self { io, hub, owed, messages, clock, .. } = self;
-        let mut read_at = None;
-        let turned = io.turn(Some(patience), &mut |_, from, datagram| {
-            let now = *read_at.get_or_insert_with(|| Self::now(clock));
-            let Some(delivery) = hub.links.receive(now, from, datagram) else { return };
-            *messages += Messages::new(delivery.payload).filter(Result::is_ok).count() as u64;
-            owed.push(Owed { to: delivery.from, path: delivery.path });
-        });
-        turned.expect("the backend goes on");
+        let mut taking = Taking { hub, owed, messages, clock, read_at: None };
+        io.turn_into(Some(patience), &mut taking).expect("the backend goes on");
         let answered = self.owed.len();
         self.answer();
         answered
@@ -129,7 +143,7 @@ impl<'a> Ours<'a> {
     /// Says as much to everybody who is owed an answer.
     fn answer(&mut self) {
         let now = Self::now(&self.clock);
-        let Self { io, hub, owed, plain, sealed, payload, .. } = self;
+        let Self { io, hub, owed, plain, payload, .. } = self;
         for Owed { to, path } in owed.drain(..) {
             plain.clear();
             let mut packet = Packet::on(std::mem::take(plain));
@@ -138,9 +152,8 @@ impl<'a> Ours<'a> {
             }
             *plain = packet.into_bytes();
             let transmit = Transmit { to: Destination::Member(to), address: path };
-            if let Some(path) = hub.links.send(now, &transmit, plain, sealed) {
-                io.send(self.socket, path, sealed);
-            }
+            let mut seal = |room: &mut [u8]| hub.links.send_into(now, &transmit, plain, room);
+            io.send_with(self.socket, &mut seal);
         }
         std::hint::black_box(hub.links.poll_timeout());
     }
@@ -165,12 +178,13 @@ impl Alternative for Ours<'_> {
         let now = Self::now(&self.clock);
         let crowd = self.crowd.borrow();
         let to = self.hub.address();
+        let mut run = Vec::new();
         for (number, peer) in self.peers.iter_mut().enumerate() {
+            run.clear();
             for _ in 0..self.shape.depth {
-                if let Some(sealed) = peer.send(now, &self.hub, &self.payload) {
-                    crowd.say(number, to, &sealed);
-                }
+                run.extend(peer.send(now, &self.hub, &self.payload).unwrap_or_default());
             }
+            crowd.say(number, to, &run, self.payload.len() + SEAL_BYTES);
         }
         self.shape.batch()
     }

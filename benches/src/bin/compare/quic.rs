@@ -184,7 +184,7 @@ impl<'a> Quic<'a> {
         for (number, peer) in self.peers.iter_mut().enumerate() {
             peer.fire(now, &mut out);
             for (to, bytes) in out.drain(..) {
-                crowd.say(number, to, &bytes);
+                crowd.say(number, to, &bytes, bytes.len());
             }
         }
     }

@@ -149,29 +149,33 @@ pub(crate) struct Chatter {
     /// Ours of the keys; the alternative has others that are the same.
     keys: Option<Keys>,
     datagram: Vec<u8>,
+    /// What a peer says at a time.
+    run: Vec<u8>,
 }
 
 impl Chatter {
     /// In the clear.
     pub(crate) fn open(size: usize) -> Self {
-        Self { keys: None, datagram: vec![7; size] }
+        Self { keys: None, datagram: vec![7; size], run: Vec::new() }
     }
 
     /// Sealed.
     pub(crate) fn sealed(size: usize, peers: usize) -> Self {
-        Self { keys: Some(Keys::of(peers)), datagram: vec![7; size] }
+        Self { keys: Some(Keys::of(peers)), datagram: vec![7; size], run: Vec::new() }
     }
 
     /// A batch.
     pub(crate) fn say(&mut self, crowd: &Crowd, shape: Shape, to: SocketAddr) -> usize {
         for peer in 0..shape.peers {
+            self.run.clear();
             for _ in 0..shape.depth {
                 if let Some(keys) = &mut self.keys {
                     self.datagram.fill(7);
                     keys.seal(Way::In, peer, &mut self.datagram);
                 }
-                crowd.say(peer, to, &self.datagram);
+                self.run.extend_from_slice(&self.datagram);
             }
+            crowd.say(peer, to, &self.run, self.datagram.len());
         }
         shape.batch()
     }

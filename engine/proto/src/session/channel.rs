@@ -15,6 +15,8 @@ use crate::wire::header::{DataHeader, TAG};
 pub const WANTS_SUCCESSOR: u64 = 1 << 22;
 /// From this packet number on nothing is sealed (rule S-3).
 pub const EXHAUSTED: u64 = 1 << 23;
+/// Bytes that a datagram is longer than its payload.
+pub const OVERHEAD: usize = size_of::<DataHeader>() + TAG;
 /// A hint that echoes one of so many last packets is ours.
 const RECENT: u64 = 1_024;
 
@@ -58,8 +60,36 @@ impl Channel {
         Self { peer_index, next: 0, window: ReplayWindow::default() }
     }
 
-    /// Appends one datagram with `payload` to `out`, sealed with `key`, which is the same one for
-    /// all of the channel's life.
+    /// Writes one datagram with `payload` to the front of `room`, sealed with `key`, which is the
+    /// same one for all of the channel's life; returns its length.
+    ///
+    /// # Errors
+    /// [`Exhausted`] after 2^23 packets.
+    ///
+    /// # Panics
+    /// When `room` is shorter than `payload` and [`OVERHEAD`].
+    pub fn seal_into<K: Seal>(
+        &mut self,
+        key: &K,
+        payload: &[u8],
+        room: &mut [u8],
+    ) -> Result<usize, Exhausted> {
+        let number = u64::from(self.next);
+        if number >= EXHAUSTED {
+            return Err(Exhausted);
+        }
+        self.next += 1;
+        let header = DataHeader::new(self.peer_index, number);
+        let (front, rest) = room.split_at_mut(size_of::<DataHeader>());
+        front.copy_from_slice(header.as_bytes());
+        let (body, rest) = rest.split_at_mut(payload.len());
+        body.copy_from_slice(payload);
+        let tag = key.seal(number, header.as_bytes(), body);
+        rest[..TAG].copy_from_slice(&tag);
+        Ok(payload.len() + OVERHEAD)
+    }
+
+    /// Appends one datagram to `out`, likewise.
     ///
     /// # Errors
     /// [`Exhausted`] after 2^23 packets.
@@ -69,18 +99,10 @@ impl Channel {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Exhausted> {
-        let number = u64::from(self.next);
-        if number >= EXHAUSTED {
-            return Err(Exhausted);
-        }
-        self.next += 1;
-        let header = DataHeader::new(self.peer_index, number);
-        out.extend_from_slice(header.as_bytes());
-        let body = out.len();
-        out.extend_from_slice(payload);
-        let tag = key.seal(number, header.as_bytes(), &mut out[body..]);
-        out.extend_from_slice(&tag);
-        Ok(())
+        let start = out.len();
+        out.resize(start + payload.len() + OVERHEAD, 0);
+        let sealed = self.seal_into(key, payload, &mut out[start..]);
+        sealed.map(|_| ()).inspect_err(|_| out.truncate(start))
     }
 
     /// Opens a datagram in place with `key` and returns its payload.
