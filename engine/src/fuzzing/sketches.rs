@@ -185,7 +185,7 @@ impl Scene {
 
     /// An answer, to what we asked or to nothing.
     fn answer(&mut self, input: &mut Input<'_>) {
-        let (from, own) = (id(input.byte()), input.byte() % 4 != 0);
+        let (from, own) = (id(input.byte()), !input.byte().is_multiple_of(4));
         let salt = if own { self.salt } else { input.word().into() };
         let (parts, part) = (input.word(), input.word());
         let size = u32::from(input.word());
@@ -221,7 +221,7 @@ impl Scene {
 
     fn want(&mut self, input: &mut Input<'_>) {
         let share = self.some_share(input);
-        if self.reconciler.wants(self.now, share) && input.byte() % 2 == 0 {
+        if self.reconciler.wants(self.now, share) && input.byte().is_multiple_of(2) {
             self.reconciler.came(share);
             assert!(self.reconciler.wants(self.now, share), "what came may be asked for anew");
         }
