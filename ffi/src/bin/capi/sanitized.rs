@@ -8,44 +8,30 @@ use std::path::PathBuf;
 use crate::product::made;
 use crate::{Outcome, Request, ask, cargo, read, root, write};
 
-/// Those that are of use here.
+/// Those that are of use here. Not the one for races: the standard library comes uninstrumented, so
+/// that what its locks and conditions order would be taken for races.
 #[derive(Clone, Copy)]
 pub(crate) enum Sanitizer {
     Address,
-    Thread,
 }
 
 impl Sanitizer {
     pub(crate) fn named(name: &str) -> Outcome<Self> {
         match name {
             "address" => Ok(Self::Address),
-            "thread" => Ok(Self::Thread),
-            _ => Err(format!("{name} is no sanitizer: address, thread")),
+            _ => Err(format!("{name} is no sanitizer that is of use here: address")),
         }
     }
 
     fn name(self) -> &'static str {
         match self {
             Self::Address => "address",
-            Self::Thread => "thread",
-        }
-    }
-
-    fn flags(self) -> &'static str {
-        match self {
-            Self::Address => "-Zsanitizer=address",
-            // The standard library comes without it. Nothing passes between the two otherwise for
-            // that: instrumented code only tells the runtime of what it reads and writes.
-            Self::Thread => {
-                "-Zsanitizer=thread -Zunstable-options -Cunsafe-allow-abi-mismatch=sanitizer"
-            }
         }
     }
 
     fn runtime(self) -> &'static str {
         match self {
             Self::Address => "rt.asan.a",
-            Self::Thread => "rt.tsan.a",
         }
     }
 }
@@ -73,7 +59,7 @@ pub(crate) fn build(request: &Request, sanitizer: Sanitizer) -> Outcome<PathBuf>
     build.args(["--target", target, "--target-dir"]).arg(&own);
     // Instrumentation is not stable; the compiler is the one of everything else all the same.
     build.env("RUSTC_BOOTSTRAP", "1").env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
-    build.env("RUSTFLAGS", sanitizer.flags());
+    build.env("RUSTFLAGS", format!("-Zsanitizer={}", sanitizer.name()));
     let (archive, native) = made(&mut build, "mesh_gossip")?;
     let product = own.join("product");
     write(&product.join("native-static-libs.txt"), &format!("{native}\n"))?;
