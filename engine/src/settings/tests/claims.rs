@@ -561,7 +561,10 @@ fn scopes_of_leadership_are_read_and_judged() {
     assert_eq!(read, ["control", "ingest; role=gateway", "eu; region=eu 1"]);
     assert_eq!(scopes("").unwrap(), Vec::<String>::new());
     let twice = scopes("a,a;role=b").unwrap_err().to_string();
-    assert!(twice.contains("leadership:scopes:1 = \"a;role=b\"") && twice.contains("same name"), "{twice}");
+    assert!(
+        twice.contains("leadership:scopes:1 = \"a;role=b\"") && twice.contains("same name"),
+        "{twice}"
+    );
     let found =
         errors(&with_variables(&[("MESH__GOSSIP__LEADERSHIP__SCOPES__0", "a; colour=red")]));
     assert!(found.len() == 1 && found[0].contains("role=ROLE"), "{found:?}");
