@@ -224,6 +224,11 @@ impl Keeper {
     pub(crate) fn renew(&self, change: Change<'_>) -> Result<Renewed, RenewError> {
         let mut held = self.held();
         let metrics = &self.shared.metrics;
+        // What was asked for is taken whole or not at all; a look at changed files goes on with the
+        // node's own certificate, whatever became of the other one.
+        if let (Change::Options(_), Some(gate)) = (&change, &self.gate) {
+            gate.weigh().inspect_err(|_| metrics.reloaded("refused"))?;
+        }
         let judged = match change {
             Change::Again => self.take_options(&mut held, None),
             Change::Options(options) => self.take_options(&mut held, Some(*options)),

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::logging::{self, LoggingError};
 use crate::otlp::Export;
-use crate::reload::{Occasion, Reload};
+use crate::reload::{Files, Occasion, Reload};
 use crate::signals::{Hangup, Stop};
 use crate::supervision::Supervision;
 
@@ -91,6 +91,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     // First of all: whoever tells daemons to reload need not know how far this one has come.
     let hangup = Hangup::on_signal().map_err(AgentError::Process)?;
     let sources = Sources::from_process(args.config.as_deref());
+    let files = Files::before_reading(&sources);
     let settings = Settings::load(&sources).map_err(AgentError::Settings)?;
     if !settings.enabled() {
         eprintln!("mesh:gossip:enabled is false: there is nothing to run");
@@ -112,7 +113,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     let agent = Agent::start(&engine, agent_options).map_err(AgentError::Start)?;
     agent.give_log(level.clone());
     announce(&engine, &agent, log.format).map_err(AgentError::Process)?;
-    let reload = Reload::new(args.config.clone(), engine_options, log, level);
+    let reload = Reload::new(args.config.clone(), files, engine_options, log, level);
     wait(&stop, &hangup, &agent, reload, &mut supervision);
     supervision.stopping();
     let was_sent_away = has_left(&agent);

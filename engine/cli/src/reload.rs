@@ -35,46 +35,72 @@ impl Occasion {
 /// What tells that a file is another one; `None`: there is none.
 type Stamp = Option<(u64, i64, i64, u64)>;
 
-/// What an agent was started with outside of itself, and how its files looked.
-pub(crate) struct Reload {
-    config: Option<PathBuf>,
+/// Settings files, and how they looked.
+pub(crate) struct Files {
     paths: Vec<PathBuf>,
-    engine: EngineOptions,
-    log: LogOptions,
-    level: Arc<Level>,
     /// As they were read last.
     taken: Vec<Stamp>,
     /// As they were seen last: a file that is being written looks different each time.
     seen: Vec<Stamp>,
 }
 
-impl Reload {
-    pub(crate) fn new(
-        config: Option<PathBuf>,
-        engine: EngineOptions,
-        log: LogOptions,
-        level: Arc<Level>,
-    ) -> Self {
-        let sources = Sources::from_process(config.as_deref());
-        let paths: Vec<PathBuf> = sources.paths().map(Path::to_path_buf).collect();
-        let taken = stamps(&paths);
-        let seen = taken.clone();
-        Self { config, paths, engine, log, level, taken, seen }
+impl Files {
+    /// How they look before they are read: what is written from here on is a change, however long the
+    /// start takes.
+    pub(crate) fn before_reading(sources: &Sources) -> Self {
+        Self::at(sources.paths().map(Path::to_path_buf).collect())
     }
 
-    /// Whether a settings file is another one, and has been since the look before.
-    pub(crate) fn files_changed(&mut self) -> bool {
+    fn at(paths: Vec<PathBuf>) -> Self {
+        let taken = stamps(&paths);
+        let seen = taken.clone();
+        Self { paths, taken, seen }
+    }
+
+    /// Whether one is another, and has been since the look before.
+    fn changed(&mut self) -> bool {
         let stamps = stamps(&self.paths);
         let settled = stamps == self.seen;
         self.seen = stamps;
         settled && self.seen != self.taken
     }
 
+    /// They are about to be read.
+    fn take(&mut self) {
+        self.taken = stamps(&self.paths);
+    }
+}
+
+/// What an agent was started with outside of itself.
+pub(crate) struct Reload {
+    config: Option<PathBuf>,
+    files: Files,
+    engine: EngineOptions,
+    log: LogOptions,
+    level: Arc<Level>,
+}
+
+impl Reload {
+    pub(crate) fn new(
+        config: Option<PathBuf>,
+        files: Files,
+        engine: EngineOptions,
+        log: LogOptions,
+        level: Arc<Level>,
+    ) -> Self {
+        Self { config, files, engine, log, level }
+    }
+
+    /// Whether a settings file is another one, and has been since the look before.
+    pub(crate) fn files_changed(&mut self) -> bool {
+        self.files.changed()
+    }
+
     /// Reads the settings again and takes over what can change: all of it, or nothing.
     pub(crate) fn apply(&mut self, agent: &Agent, occasion: Occasion) {
         let said = occasion.as_str();
         // Before they are read: what is written meanwhile is another change.
-        self.taken = stamps(&self.paths);
+        self.files.take();
         let settings = Settings::load(&Sources::from_process(self.config.as_deref()));
         let resolved = settings.and_then(|settings| {
             let (engine, options) = settings.resolve()?;
@@ -150,4 +176,30 @@ fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
         Some((data.ino(), data.mtime(), data.mtime_nsec(), data.len()))
     };
     paths.iter().map(stamp).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written after the files were looked at is a change, although nobody has waited for the start
+    /// to be over; and one that is being written is left alone.
+    #[test]
+    fn a_change_during_the_start_is_noticed() -> std::io::Result<()> {
+        let home = tempfile::tempdir()?;
+        let path = home.path().join("node.json");
+        std::fs::write(&path, "{}")?;
+        let mut files = Files::at(vec![path.clone(), home.path().join("absent.json")]);
+        assert!(!files.changed());
+        std::fs::write(&path, "{ }")?;
+        assert!(!files.changed(), "it may not be whole yet");
+        assert!(files.changed());
+        std::fs::write(&path, "{  }")?;
+        assert!(!files.changed(), "it goes on being written");
+        files.take();
+        assert!(!files.changed() && !files.changed());
+        std::fs::write(home.path().join("absent.json"), "{}")?;
+        assert!(!files.changed() && files.changed(), "another file is a change");
+        Ok(())
+    }
 }

@@ -318,3 +318,39 @@ fn silent_strangers_hold_no_place_and_places_are_counted() {
         until("places are given back", || guarded.ask(&reader, "GET", "/healthz").is_ok());
     });
 }
+
+/// Other options come into force as a whole: with a certificate of the control server's own that cannot be
+/// read, the node's new one stays out as well.
+#[test]
+fn a_control_certificate_that_cannot_be_read_changes_nothing() {
+    on_both_backends(|stage| {
+        let authority = Authority::of(CLUSTER);
+        let content = Content::new(&authority.issue("gateway", "gateway"), &authority.0);
+        let papers = Papers::of(&content);
+        let mut options = authority.options("gateway", "gateway");
+        let tls = ControlTls::Apart {
+            certificate: Material::Path(papers.path("tls.crt")),
+            key: Some(Material::Path(papers.path("tls.key"))),
+        };
+        let at = options.control.take().unwrap().bind;
+        options.control = Some(ControlOptions { tls: Some(tls), ..ControlOptions::at(at) });
+        let host = Spec::new(options.clone()).start(stage.backend);
+        let whole = std::fs::read(papers.path("tls.crt")).unwrap();
+        std::fs::write(papers.path("tls.crt"), "torn").unwrap();
+
+        options.tls = authority.issue("gateway", "gateway").tls_options(&authority.0);
+        options.region = "moved".into();
+        let error = host.agent.reconfigure(options.clone()).unwrap_err().to_string();
+        for part in ["mesh:gossip:control:tls:certificatePath", "tls.crt"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert_eq!(host.agent.metadata().unwrap().region, "region-of-gateway");
+        assert!(host.agent.rotate(options.tls.clone()).is_err());
+
+        // Once it can be read, all of it is new: nothing was taken before.
+        std::fs::write(papers.path("tls.crt"), whole).unwrap();
+        let report = host.agent.reconfigure(options).unwrap();
+        assert!(report.certificates.certificate, "{report:?}");
+        assert!(report.changed.contains(&"region"), "{report:?}");
+    });
+}

@@ -97,6 +97,15 @@ impl Gate {
         self.apart.as_ref().map(of).unwrap_or_default()
     }
 
+    /// Whether the control server's own certificate can be read at all. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Gate::new`].
+    pub(crate) fn weigh(&self) -> Result<(), CredentialsError> {
+        let Some(apart) = &self.apart else { return Ok(()) };
+        Pair::load_control(&apart.certificate, apart.key.as_ref()).map(drop)
+    }
+
     /// Reads the control server's own certificate again, for connections from here on; returns
     /// whether it is another one. What does not hold changes nothing. Blocks.
     ///
