@@ -27,6 +27,8 @@ mod fork;
 mod guard;
 #[path = "../src/layout.rs"]
 pub mod layout;
+#[path = "../src/leases.rs"]
+pub mod leases;
 #[path = "../src/log.rs"]
 pub mod log;
 #[path = "../src/lookup.rs"]

@@ -162,6 +162,7 @@ static void what_acts(const char *file) {
   uint8_t id[16] = {0};
   const uint8_t *none = NULL;
   SPOILS(mesh_gossip_agent_leave(agent, 1, NULL));
+  SPOILS(mesh_gossip_agent_report_leases(agent, "b", "{}", NULL));
   SPOILS(mesh_gossip_agent_stop(agent, NULL));
   SPOILS(mesh_gossip_agent_set_label(agent, "a", "b", NULL));
   SPOILS(mesh_gossip_agent_set_lifecycle(agent, 0, NULL));
