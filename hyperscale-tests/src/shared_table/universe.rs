@@ -47,7 +47,7 @@ impl Circle {
         let count = self.points.len();
         // Points are hashes, spread evenly: the place is known to within a few dozen. What lies between
         // is doubled until it is not only before or behind.
-        let guess = ((point >> 64) * count as u128 >> 64) as usize;
+        let guess = (((point >> 64) * count as u128) >> 64) as usize;
         let (mut from, mut to) = (guess, guess);
         let mut step = NEAR;
         while from > 0 && self.points[from - 1] >= point {
