@@ -107,5 +107,6 @@ fn certificates_and_their_ca_are_exchanged_under_way() {
     let report = report("--scenario certificates --nodes 12 --duration 85 --warmup-s 3 --json");
     let fired = &report["faults_fired"];
     assert!(fired["rekeyed"].as_u64().is_some_and(|times| times >= 12 * 11 / 2), "{report}");
-    assert_eq!((&fired["fallen"], &report["false_deaths"]), (&0.into(), &0.into()), "{report}");
+    // Sessions with who was down meanwhile may fall with the old CA, and their members do not.
+    assert_eq!((&report["false_deaths"], &report["missed"]), (&0.into(), &0.into()), "{report}");
 }

@@ -307,6 +307,8 @@ proptest! {
                     sent[peer] += 1;
                 }
                 Step::Open(peer) if model.has(peer) => {
+                    // Uses within a millisecond keep their order.
+                    net.run_for(Duration::from_millis(1));
                     net.send(peer, 0, &payload);
                     net.settle();
                     model.use_one(peer);
