@@ -149,6 +149,7 @@ static void what_hands_out(const char *file) {
   events = NULL;
   WORKS(mesh_gossip_agent_free(agent));
   SPOILS(mesh_gossip_agent_peers_json(agent, 5000, &text, NULL));
+  SPOILS(mesh_gossip_agent_lease_health_json(agent, 5000, &text, NULL));
   SPOILS(mesh_gossip_agent_leaders_json(agent, NULL, 5000, &text, NULL));
   SPOILS(mesh_gossip_agent_metrics_text(agent, 5000, &text, NULL));
   SPOILS(mesh_gossip_agent_health(agent, 5000, &health, NULL));
