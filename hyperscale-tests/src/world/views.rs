@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mesh_gossip_proto::wire::message::{FRAME, kind};
-use mesh_gossip_proto::{Instant, Member, State, WallTime};
+use mesh_gossip_proto::{Instant, WallTime};
 
 use super::World;
 use crate::ledger::OVERHEAD;
@@ -18,8 +18,6 @@ pub struct Behind {
     pub unknown: Vec<usize>,
     /// Members of which they have an older record.
     pub older: Vec<usize>,
-    /// Members that they hold dead, who are not.
-    pub buried: Vec<usize>,
 }
 
 impl Behind {
@@ -32,8 +30,7 @@ impl Behind {
         let older = differ / 4;
         let mut others = (1..nodes).filter(|node| !those.contains(node));
         let mut take = |count: usize| others.by_ref().take(count).collect();
-        let (unknown, older) = (take(differ - 2 * older), take(older));
-        Self { unknown, older, nodes: those, buried: Vec::new() }
+        Self { unknown: take(differ - 2 * older), older: take(older), nodes: those }
     }
 }
 
@@ -111,11 +108,6 @@ impl<T: SimTable> World<T> {
             let mut birth = self.birth(*node, starts[*node]);
             birth.born = WallTime(birth.born.0 - 1);
             table.put(self.author(birth, Instant::ORIGIN));
-        }
-        for node in &behind.buried {
-            if let Some(member) = table.get(self.ids[*node]).cloned() {
-                table.put(Member { state: State::Dead, ..member });
-            }
         }
     }
 }

@@ -21,5 +21,4 @@ pub mod suspicion;
 pub mod test;
 pub mod testimony;
 pub mod vote;
-pub mod vouchers;
 pub mod watch;

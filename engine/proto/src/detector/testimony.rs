@@ -122,32 +122,17 @@ impl Testimony {
     /// At most once a minute, so that a liar gets no more than that.
     pub fn is_insisted_on(&mut self, now: Instant) -> bool {
         let lasting = self.since.is_some_and(|since| now.since(since) >= INSISTENCE);
-        lasting && self.gives_in(now)
-    }
-
-    /// Whether what we do not believe may be answered with a new incarnation at this time; if so, it is.
-    pub fn gives_in(&mut self, now: Instant) -> bool {
         let rested = self.gave_in.is_none_or(|last| now.since(last) >= GIVES_IN);
-        if rested {
+        if lasting && rested {
             self.gave_in = Some(now);
         }
-        rested
+        lasting && rested
     }
 
     /// Who holds us dead itself, by a word that counts.
     pub fn accusers(&self, now: Instant) -> impl Iterator<Item = MemberId> {
         let counts = move |at: Instant| now.since(at) < COUNTS;
         self.words.iter().filter(move |word| word.holds.is_some_and(counts)).map(|word| word.from)
-    }
-
-    /// Whether `id` holds us dead as far as it said, or has just said anything of the kind: a NOTICE
-    /// comes with the ping of a redial.
-    pub fn is_held_by(&self, now: Instant, id: MemberId) -> bool {
-        let lately = |at: Instant, span: Duration| now.since(at) < span;
-        self.words.iter().any(|word| {
-            let holds = word.holds.is_some_and(|at| lately(at, COUNTS));
-            word.from == id && (holds || lately(word.heard, PAUSE))
-        })
     }
 
     /// Who passed the judgement, as far as it was told.
@@ -200,8 +185,6 @@ mod tests {
         assert!(words.is_insisted_on(at(30_000)));
         assert!(!words.is_insisted_on(at(89_999)), "once a minute");
         assert!(words.is_insisted_on(at(90_000)));
-        assert!(words.is_held_by(at(38_999), id(3)) && !words.is_held_by(at(41_000), id(3)));
-        assert!(words.is_held_by(at(999), id(2)) && !words.is_held_by(at(1_000), id(2)), "hearsay");
         let next = INCARNATION.next();
         words.hear(at(12_000), id(4), next, None, Told::Listed);
         assert_eq!(words.accusers(at(12_000)).collect::<Vec<_>>(), [id(4)]);

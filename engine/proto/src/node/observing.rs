@@ -23,7 +23,6 @@ use crate::detector::pings::Pings;
 use crate::detector::proof::Proofs;
 use crate::detector::test::{Pace, Test};
 use crate::detector::testimony::Testimony;
-use crate::detector::vouchers::Vouchers;
 use crate::detector::watch::Watch;
 use crate::event::Timer;
 use crate::member::MemberId;
@@ -99,7 +98,6 @@ pub(super) struct Observing {
     tests: BTreeMap<MemberId, Test>,
     unreachable: BTreeSet<MemberId>,
     heard: Heard,
-    vouchers: Vouchers,
     exile: Exile,
     /// When the ring changed first since we looked at it.
     changed: Option<Instant>,
@@ -139,7 +137,6 @@ impl Default for Observing {
             proofs: Proofs::default(),
             doubted: BTreeSet::new(),
             unreachable: BTreeSet::new(),
-            vouchers: Vouchers::default(),
             exile: Exile::default(),
             testimony: Testimony::default(),
             acquaintances: Acquaintances::default(),

@@ -160,9 +160,6 @@ impl<T: MemberTable> Node<T> {
         self.send(from, &ack);
         self.compare_digest(now, from, ping.digest.get());
         self.tell_what_is_lacking(now, from, ping.digest.get());
-        if self.observes() {
-            self.is_looked_after(now, from);
-        }
     }
 
     fn on_ack(&mut self, now: Instant, from: Peer, ack: &Ack) {

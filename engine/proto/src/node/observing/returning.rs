@@ -41,8 +41,6 @@ impl<T: MemberTable> Node<T> {
             self.send_own_record(from);
             return;
         }
-        let holds = (told != Told::Noticed).then_some(from.id);
-        self.observing.vouchers.accused(now, holds);
         let announcer = (announcer != self.local).then_some(announcer);
         let answer = self.observing.testimony.hear(now, from.id, incarnation, announcer, told);
         if answer.record {
@@ -124,13 +122,6 @@ impl<T: MemberTable> Node<T> {
             self.observing.cases.clear();
             return false;
         }
-        self.answer_all(now);
-        true
-    }
-
-    /// Lives on under the next incarnation, as everybody hears who said that we are dead.
-    fn answer_all(&mut self, now: Instant) {
-        let own = self.local().record().incarnation;
         let speakers: Vec<MemberId> = self.observing.testimony.speakers().collect();
         self.refute(now, own);
         for speaker in speakers {
@@ -138,25 +129,7 @@ impl<T: MemberTable> Node<T> {
                 self.send_own_record(peer);
             }
         }
-    }
-
-    /// `from` pings us. Where somebody holds us dead and as many as could bury us go on looking after
-    /// us, it is the others who are behind, and they wait for our word.
-    pub(in crate::node) fn is_looked_after(&mut self, now: Instant, from: Peer) {
-        let observing = &self.observing;
-        if !observing.vouchers.listens(now) || observing.testimony.is_held_by(now, from.id) {
-            return;
-        }
-        let present = self.table.get(from.id).is_some_and(|member| member.state.is_present());
-        let accused = self.is_exiled() || observing.testimony.accusers(now).next().is_some();
-        let ((_, quorum), window) = (self.quorum(), self.period() * 2);
-        if present
-            && accused
-            && self.observing.vouchers.vouched(now, from.id, quorum, window)
-            && self.observing.testimony.gives_in(now)
-        {
-            self.answer_all(now);
-        }
+        true
     }
 
     /// Whom we are about to mark unreachable is as good as lost: a partition may end just before that.
@@ -180,7 +153,6 @@ impl<T: MemberTable> Node<T> {
     /// A record under a new incarnation is out: whatever was said of the one before is over.
     pub(in crate::node) fn is_renewed(&mut self) {
         self.observing.exile.returned();
-        self.observing.vouchers.renewed();
     }
 
     /// Whether we hold back: evicted, and not back yet.
