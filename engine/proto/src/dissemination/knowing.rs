@@ -31,6 +31,11 @@ impl Knowing {
         true
     }
 
+    /// How many have shown it.
+    pub(super) fn counted(&self) -> usize {
+        self.counted.len()
+    }
+
     /// The update came from `id`.
     pub(super) fn bring(&mut self, id: MemberId) {
         if !self.brought_by(id)

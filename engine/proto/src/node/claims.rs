@@ -52,7 +52,7 @@ impl<T: MemberTable> Node<T> {
         } else if known.is_some_and(|(known, known_hash)| {
             known == Precedence(incarnation, state) && known_hash == hash
         }) {
-            self.queue.heard(id, from.id, self.update_sends());
+            self.queue.heard(id, from.id, self.update_need());
         }
     }
 
@@ -426,7 +426,7 @@ impl<T: MemberTable> Node<T> {
             Some(known) if incarnation > known => self.pull(now, from, id, RecordHash(0)),
             Some(known) if incarnation == known && self.observes() => {
                 if self.is_departed(id) {
-                    self.queue.heard(id, from.id, self.update_sends());
+                    self.queue.heard(id, from.id, self.update_need());
                 } else {
                     self.hear_of_death(now, from, claim);
                 }

@@ -325,7 +325,7 @@ impl<T: MemberTable> Node<T> {
             self.stats.digests_equal += 1;
             self.agreement.agreed(from.id);
             self.partners.agreed(from.id);
-            self.queue.agreed(from.id, self.update_sends());
+            self.queue.agreed(from.id, self.update_need());
             return true;
         }
         self.stats.digests_differ += 1;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::{Node, clock};
-use crate::dissemination::queue::{Carrier, Filling, LEAST_SENDS, transmit_limit};
+use crate::dissemination::queue::{Carrier, Filling, LEAST_SENDS, Need, transmit_limit};
 use crate::event::{Destination, Transmit};
 use crate::member::MemberId;
 use crate::membership::table::MemberTable;
@@ -117,6 +117,11 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn update_sends(&self) -> u32 {
         let least = if self.config.parts().extras { LEAST_SENDS } else { 1 };
         transmit_limit(self.config.retransmit_limit, self.members(), least)
+    }
+
+    /// How far an update has to go.
+    pub(super) fn update_need(&self) -> Need {
+        Need { sends: self.update_sends(), others: self.members().saturating_sub(1) }
     }
 
     pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
