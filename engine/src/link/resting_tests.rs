@@ -309,6 +309,7 @@ proptest! {
                 Step::Open(peer) if model.has(peer) => {
                     // Uses within a millisecond keep their order.
                     net.run_for(Duration::from_millis(1));
+                    model.idle(0);
                     net.send(peer, 0, &payload);
                     net.settle();
                     model.use_one(peer);
