@@ -296,6 +296,9 @@ proptest! {
         let mut sent = vec![0; PEERS + 1];
         for (number, step) in steps.into_iter().enumerate() {
             let payload = message(&(number as u32).to_le_bytes());
+            // Uses within a millisecond keep their order.
+            net.run_for(Duration::from_millis(1));
+            model.idle(0);
             match step {
                 Step::Seal(peer) => {
                     // Handshakes with one peer are paced (rule S-18).
@@ -307,9 +310,6 @@ proptest! {
                     sent[peer] += 1;
                 }
                 Step::Open(peer) if model.has(peer) => {
-                    // Uses within a millisecond keep their order.
-                    net.run_for(Duration::from_millis(1));
-                    model.idle(0);
                     net.send(peer, 0, &payload);
                     net.settle();
                     model.use_one(peer);
