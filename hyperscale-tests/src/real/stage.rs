@@ -23,7 +23,7 @@ use crate::outcome::{Load, Run};
 use crate::plan::{Plan, Scenario};
 use crate::progress::Progress;
 use crate::scenario::regions;
-use crate::scenario::script::{Act, Script};
+use crate::scenario::script::{Act, AtFault, Script};
 
 /// Hosts are asked so often what they were told.
 const TICK: Duration = Duration::from_millis(20);
@@ -257,8 +257,7 @@ impl<'a> Stage<'a> {
 
     /// Does what is due, all at one instant.
     fn apply(&mut self, now: Duration, due: &[Act], last_heal: bool) -> Result<(), RealError> {
-        let crash = |act: &Act| if let Act::Crash(node) = act { Some(*node) } else { None };
-        let killed: Vec<usize> = due.iter().filter_map(crash).collect();
+        let AtFault { killed, outcasts, blocked } = self.script.at_fault(due);
         if !killed.is_empty() {
             let at = self.hosts.kill(&killed)?;
             self.count("crashes", killed.len());
@@ -267,7 +266,13 @@ impl<'a> Stage<'a> {
         if last_heal || due.iter().any(|act| matches!(act, Act::Join(_))) {
             (self.healed, self.disagreed) = (Some(now), Some(now));
         }
-        self.impair(due);
+        for (nodes, entry) in
+            [(outcasts, Entry::Outcast as fn(Vec<usize>) -> Entry), (blocked, Entry::Impaired)]
+        {
+            if !nodes.is_empty() {
+                self.timeline.enter(timeline::now(), entry(nodes));
+            }
+        }
         due.iter().try_for_each(|act| self.act(act))
     }
 
@@ -309,34 +314,6 @@ impl<'a> Stage<'a> {
             Act::Trust(node, roots) => self.hosts.trust(*node, *roots)?,
         }
         Ok(())
-    }
-
-    /// Who is at fault from here on, by what is about to be done.
-    fn impair(&mut self, due: &[Act]) {
-        let (mut outcasts, mut blocked) = (Vec::new(), Vec::new());
-        for act in due {
-            match act {
-                Act::Egress(node, _) | Act::Ingress(node, _) => outcasts.push(*node),
-                Act::Block(node) => blocked.push(*node),
-                Act::Crash(_)
-                | Act::Restart(_)
-                | Act::Join(_)
-                | Act::Unblock(_)
-                | Act::Part(_)
-                | Act::CutRegions(_, _)
-                | Act::Heal
-                | Act::Certify(_, _)
-                | Act::Trust(_, _) => {}
-            }
-        }
-        outcasts.retain(|node| self.script.outcasts.contains(node));
-        for (nodes, entry) in
-            [(outcasts, Entry::Outcast as fn(Vec<usize>) -> Entry), (blocked, Entry::Impaired)]
-        {
-            if !nodes.is_empty() {
-                self.timeline.enter(timeline::now(), entry(nodes));
-            }
-        }
     }
 
     fn sky(&self) -> &Sky {

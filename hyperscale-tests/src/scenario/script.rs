@@ -47,6 +47,17 @@ pub struct Script {
     pub anomalous: Vec<usize>,
 }
 
+/// Who is at fault from an instant on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AtFault {
+    /// Killed.
+    pub killed: Vec<usize>,
+    /// Impaired so that the mesh is expected to expel them.
+    pub outcasts: Vec<usize>,
+    /// Blocked, and not expected to be expelled.
+    pub blocked: Vec<usize>,
+}
+
 /// Ten members lose so much of one direction.
 const IMPAIRED_LOSS: f64 = 0.8;
 const FLIP: Duration = Duration::from_secs(20);
@@ -114,6 +125,28 @@ impl Script {
         script.acts.retain(|(at, _)| *at < plan.duration);
         script.acts.sort_by_key(|(at, _)| *at);
         script
+    }
+
+    /// Whom these acts of one instant put at fault.
+    pub fn at_fault(&self, due: &[Act]) -> AtFault {
+        let mut faulty = AtFault::default();
+        for act in due {
+            match act {
+                Act::Crash(node) => faulty.killed.push(*node),
+                Act::Egress(node, _) | Act::Ingress(node, _) => faulty.outcasts.push(*node),
+                Act::Block(node) => faulty.blocked.push(*node),
+                Act::Restart(_)
+                | Act::Join(_)
+                | Act::Unblock(_)
+                | Act::Part(_)
+                | Act::CutRegions(_, _)
+                | Act::Heal
+                | Act::Certify(_, _)
+                | Act::Trust(_, _) => {}
+            }
+        }
+        faulty.outcasts.retain(|node| self.outcasts.contains(node));
+        faulty
     }
 
     /// When the last cut ends.

@@ -16,7 +16,7 @@ use crate::measure::{Findings, Measure};
 use crate::outcome::Storm;
 use crate::plan::{Plan, Scenario};
 use crate::scenario::regions;
-use crate::scenario::script::{Act, Script};
+use crate::scenario::script::{Act, AtFault, Script};
 use crate::words::{Heard, Words};
 use crate::{Behind, Fault, Settling, SimTable, World};
 
@@ -132,26 +132,9 @@ impl<T: SimTable> Stage<T> {
     /// Does what is due, all at one instant.
     pub(super) fn apply(&mut self, plan: &Plan, due: &[Act], script: &Script) {
         let now = self.world.now();
-        let (mut killed, mut deaf, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
-        for act in due {
-            match act {
-                Act::Crash(node) => killed.push(*node),
-                Act::Egress(node, _) | Act::Ingress(node, _) => deaf.push(*node),
-                Act::Block(node) => blocked.push(*node),
-                Act::Restart(_)
-                | Act::Join(_)
-                | Act::Unblock(_)
-                | Act::Part(_)
-                | Act::CutRegions(_, _)
-                | Act::Heal
-                | Act::Certify(_, _)
-                | Act::Trust(_, _) => {}
-            }
-        }
+        let AtFault { killed, outcasts, blocked } = script.at_fault(due);
         let measure = self.measure();
         measure.killed(now, &killed);
-        let outcasts: Vec<usize> =
-            deaf.into_iter().filter(|node| script.outcasts.contains(node)).collect();
         measure.outcast(now, &outcasts);
         measure.impaired(now, &blocked);
         for act in due {
