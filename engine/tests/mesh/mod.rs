@@ -162,6 +162,17 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     begun.elapsed()
 }
 
+/// Waits until every host has a session with each other: one that has told how far the other is. How
+/// many sessions there are says less, for two may be with one peer.
+pub(crate) fn all_talk_with_each_other(hosts: &[Host]) {
+    until("everybody talks with everybody", || {
+        hosts.iter().all(|host| {
+            let others = hosts.iter().filter(|other| other.name() != host.name());
+            others.map(|other| host.peer(other.name())).all(|peer| peer["rttMs"].is_number())
+        })
+    });
+}
+
 /// Of these pairs nobody lost the other: none was told to have left, and all are alive. How often one
 /// was doubted meanwhile is the machine's affair (decision 59).
 pub(crate) fn nobody_was_lost<'a>(pairs: impl IntoIterator<Item = (&'a Host, &'a Host)>) {

@@ -16,7 +16,8 @@ use rustls_pki_types::pem::PemObject;
 
 use crate::mesh::trio::{CLUSTER, PEOPLE};
 use crate::mesh::{
-    Authority, Host, Spec, Stage, Trio, everyone_alive, nobody_was_lost, on_both_backends, until,
+    Authority, Host, Spec, Stage, Trio, all_talk_with_each_other, everyone_alive, nobody_was_lost,
+    on_both_backends, until,
 };
 use crate::papers::{Content, Papers, list};
 
@@ -202,6 +203,7 @@ fn an_authority_is_rotated_and_nobody_notices() {
 fn a_revoked_member_is_out_and_cannot_return() {
     on_both_backends(|stage| {
         let mut town = Town::together(stage);
+        all_talk_with_each_other(&town.trio.hosts);
         let revoking = list(&town.trio.authority.0, 2, &[&town.serials[2]]);
         for at in [0, 1] {
             town.rewrite(at, |content| content.list.clone_from(&revoking));
@@ -309,9 +311,7 @@ fn bytes_are_taken_over_and_what_does_not_hold_is_refused() {
 fn a_pin_that_goes_ends_sessions_and_lets_nobody_back() {
     on_both_backends(|stage| {
         let trio = Trio::together(stage);
-        until("everybody talks with everybody", || {
-            trio.hosts.iter().all(|host| host.inspect().links.sessions >= 2)
-        });
+        all_talk_with_each_other(&trio.hosts);
         let [mike, alpha, _] = &trio.hosts;
         let digest = |der: &[u8]| -> String {
             let digest = ring::digest::digest(&ring::digest::SHA256, der);
@@ -388,9 +388,7 @@ fn expiry_is_told_twice_and_makes_no_storm() {
         }
         let [mike, alpha, zulu] = &hosts[..] else { unreachable!("three people") };
         until("all are there", || everyone_alive(&[mike, alpha, zulu]));
-        until("everybody talks with everybody", || {
-            hosts.iter().all(|host| host.inspect().links.sessions >= 2)
-        });
+        all_talk_with_each_other(&hosts);
         let told = |part: &str| {
             let lines = zulu.log.lines();
             lines.iter().filter(|line| line.field("message").contains(part)).count()
