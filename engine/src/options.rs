@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::tls::identity::NameRule;
 pub use mesh_gossip_proto::batch::Delivery;
 use zeroize::Zeroizing;
 
@@ -203,8 +204,10 @@ pub struct TlsOptions {
     pub password: Option<Zeroizing<String>>,
     /// PEM trust anchors (and intermediates to complete chains with).
     pub ca: Material,
-    /// Trust domain of the SPIFFE identities.
+    /// Trust domain of the identities.
     pub trust_domain: String,
+    /// How certificates name their holders: all members of a mesh go by one rule.
+    pub identity: NameRule,
     /// SHA-1 or SHA-256 thumbprints (hex) that peers' leaves are restricted to; empty: no
     /// restriction.
     pub allowed_thumbprints: Vec<String>,

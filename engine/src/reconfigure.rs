@@ -94,6 +94,7 @@ const IDENTITY: &[Name] = &[
     Name { key: "role", of: |options| &options.role },
     Name { key: "clusterId", of: |options| &options.protocol.cluster_id },
     Name { key: "tls:trustDomain", of: |options| &options.tls.trust_domain },
+    Name { key: "tls:identity", of: |options| options.tls.identity.word() },
 ];
 
 /// One option.

@@ -28,7 +28,8 @@ use crate::shared::Shared;
 use crate::state::StateDirectory;
 use crate::tls::authority::{MeshAuthority, RevokedSteps};
 use crate::tls::credentials::{
-    Credentials, CredentialsError, Fault, Pair, TRUST_DOMAIN, expected_identity, load_trust,
+    Credentials, CredentialsError, Fault, IDENTITY_RULE, Pair, TRUST_DOMAIN, expected_identity,
+    load_trust,
 };
 use crate::tls::material::{Stamp, split_lists, stamps};
 use crate::tls::revocation::{ListError, Taken};
@@ -276,9 +277,12 @@ impl Keeper {
 
     fn take_options(&self, held: &mut Held, options: Option<TlsOptions>) -> Judged {
         let options = options.unwrap_or_else(|| held.options.clone());
+        let fixed = |key| CredentialsError { key, path: None, fault: Fault::Fixed };
         if options.trust_domain != held.options.trust_domain {
-            let fixed = CredentialsError { key: TRUST_DOMAIN, path: None, fault: Fault::Fixed };
-            return Err(fixed.into());
+            return Err(fixed(TRUST_DOMAIN).into());
+        }
+        if options.identity != held.options.identity {
+            return Err(fixed(IDENTITY_RULE).into());
         }
         let credentials = self.shared.credentials.load_full();
         let verifier = credentials.verifier();
@@ -289,14 +293,14 @@ impl Keeper {
         let mut trust = load_trust(&options, pair.chain(), now, Some(before.revocations()))?;
 
         let own = credentials.identity();
-        let expected =
-            expected_identity(&options.trust_domain, &own.cluster, &own.role, &own.node_id)?;
+        let expected = expected_identity(&options, &own.cluster, &own.role, &own.node_id)?;
         let judge = MeshVerifier::new(
             trust.clone(),
             &options.trust_domain,
             &own.cluster,
             Some(&own.node_id),
-        );
+        )
+        .naming(options.identity);
         let mut renewed = Renewed::default();
         let verified = match pair.judge(&expected, &judge, now) {
             Ok(verified) => Some(verified),

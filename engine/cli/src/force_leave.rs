@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use mesh_gossip::options::{Material, RevocationOptions, TlsOptions};
 use mesh_gossip::proto::{Incarnation, MemberId, WallTime};
+use mesh_gossip::tls::identity::NameRule;
 use mesh_gossip::tls::operator::{Operator, OperatorError};
 
 use crate::control::{CertificateArgs, ControlError, Door};
@@ -107,6 +108,7 @@ pub(crate) fn run(args: &ForceLeaveArgs) -> Result<(), ForceLeaveError> {
         // An operator judges nobody.
         ca: Material::Path(args.certificate.clone()),
         trust_domain: String::new(),
+        identity: NameRule::default(),
         allowed_thumbprints: Vec::new(),
         revocation: RevocationOptions::default(),
         reload_interval: TlsOptions::RELOAD_INTERVAL,

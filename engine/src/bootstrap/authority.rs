@@ -25,7 +25,7 @@ use crate::bootstrap::BootstrapError;
 use crate::bootstrap::files::{self, Existing, Readers};
 use crate::bootstrap::key::{key_pem, new_key};
 use crate::bootstrap::names::{Fingerprint, Serial};
-use crate::tls::identity::Identity;
+use crate::tls::identity::{Identity, NameRule};
 
 /// Certificates start this much in the past: clocks of one fleet differ.
 const BACKDATED: Duration = Duration::from_secs(60);
@@ -298,7 +298,7 @@ pub(super) fn scope_of(certificate: &X509Certificate<'_>) -> Option<(String, Str
     });
     let (scope, None) = (uris.next()?, uris.next()) else { return None };
     // The strict reader of identities reads scopes too.
-    let identity = Identity::parse_uri(&format!("{scope}/ca/ca")).ok()?;
+    let identity = Identity::parse(NameRule::Spiffe, &format!("{scope}/ca/ca")).ok()?;
     Some((identity.trust_domain, identity.cluster))
 }
 

@@ -27,7 +27,7 @@ use crate::bootstrap::names::{Fingerprint, KeyId, Serial};
 use crate::bootstrap::peer::{Anchor, ServerJudge, prove};
 use crate::bootstrap::{BootstrapError, NodeKey, Refusal, Token, wall};
 use crate::tls::credentials::server_name;
-use crate::tls::identity::{Identity, peer_of};
+use crate::tls::identity::{Identity, NameRule, peer_of};
 use crate::tls::provider::{provider, signing_key};
 use crate::tls::trust::{Trust, vouches_for_itself};
 use crate::tls::verifier::Usage;
@@ -208,7 +208,7 @@ pub(super) fn credentials(
 ) -> Result<(Identity, Trust, ClientConfig), ClientError> {
     let chain = certificates(present.chain_pem).map_err(ClientError::Own)?;
     let leaf = chain.first().ok_or_else(|| ClientError::Own("it is empty".into()))?;
-    let own = Identity::of_leaf(leaf).map_err(own_fault)?;
+    let own = Identity::of_leaf(NameRule::Spiffe, leaf).map_err(own_fault)?;
     let trust = Trust::of_bundle(certificates(present.bundle_pem).map_err(ClientError::Own)?)
         .map_err(own_fault)?;
     let key = PrivateKeyDer::from_pem_slice(present.key_pem.as_bytes())
@@ -234,7 +234,7 @@ pub(super) fn credentials(
 pub fn fetch_crl(server: &str, chain_pem: &str, bundle_pem: &str) -> Result<String, ClientError> {
     let chain = certificates(chain_pem).map_err(ClientError::Own)?;
     let leaf = chain.first().ok_or_else(|| ClientError::Own("it is empty".into()))?;
-    let own = Identity::of_leaf(leaf).map_err(own_fault)?;
+    let own = Identity::of_leaf(NameRule::Spiffe, leaf).map_err(own_fault)?;
     let bundle = certificates(bundle_pem).map_err(ClientError::Own)?;
     let judge = ServerJudge {
         anchor: Anchor::Bundle(Trust::of_bundle(bundle).map_err(own_fault)?),
@@ -301,7 +301,7 @@ pub(super) fn greet(
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).map_err(handshake_fault)?;
     }
-    let peer = peer_of(stream.conn.peer_certificates())
+    let peer = peer_of(NameRule::Spiffe, stream.conn.peer_certificates())
         .map_err(|error| ClientError::Untrusted(error.to_string()))?;
     Ok((peer, stream))
 }
@@ -397,7 +397,7 @@ fn obtained(grant: Grant, trust: &Trust, expected: &Expected<'_>) -> Result<Obta
     let since = wall().duration_since(SystemTime::UNIX_EPOCH).map_err(answer_fault)?;
     prove(trust, leaf, rest, Usage::Client, UnixTime::since_unix_epoch(since))
         .map_err(ClientError::Answer)?;
-    let identity = Identity::of_leaf(leaf).map_err(answer_fault)?;
+    let identity = Identity::of_leaf(NameRule::Spiffe, leaf).map_err(answer_fault)?;
     identity.require_member().map_err(answer_fault)?;
     let (_, certificate) = X509Certificate::from_der(leaf).map_err(answer_fault)?;
     if KeyId::of(certificate.public_key().raw) != expected.key {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::bootstrap::files::{Existing, Readers, write_all};
 use crate::bootstrap::{BootstrapError, CertificateAuthority};
 use crate::options::{Material, RevocationOptions, TlsOptions};
-use crate::tls::identity::Identity;
+use crate::tls::identity::{Identity, NameRule};
 
 /// A node's certificate and key.
 pub struct Issued {
@@ -43,6 +43,7 @@ impl Issued {
             password: None,
             ca: bytes(&ca.bundle_pem()),
             trust_domain: ca.trust_domain().to_owned(),
+            identity: NameRule::Spiffe,
             allowed_thumbprints: Vec::new(),
             revocation: RevocationOptions::default(),
             reload_interval: TlsOptions::RELOAD_INTERVAL,
@@ -72,7 +73,7 @@ impl Issued {
 impl fmt::Debug for Issued {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Issued")
-            .field("identity", &self.identity.uri())
+            .field("identity", &self.identity.name())
             .field("serial", &self.serial)
             .field("key", &"redacted")
             .finish_non_exhaustive()

@@ -106,7 +106,7 @@ impl CertificateAuthority {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        params.subject_alt_names = vec![uri(&identity.uri())?];
+        params.subject_alt_names = vec![uri(&identity.name())?];
         for name in &terms.dns_names {
             let name = Ia5String::try_from(name.as_str())
                 .ok()

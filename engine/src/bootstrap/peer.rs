@@ -19,7 +19,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::bootstrap::authority::scope_of;
 use crate::bootstrap::names::Fingerprint;
 use crate::bootstrap::registrar::SERVER_ROLE;
-use crate::tls::identity::Identity;
+use crate::tls::identity::{Identity, NameRule};
 use crate::tls::provider::verification_algorithms;
 use crate::tls::trust::Trust;
 use crate::tls::verifier::{self, MAX_SENT_INTERMEDIATES, Usage};
@@ -62,7 +62,8 @@ impl ServerJudge {
             }
         };
         prove(&trust, leaf, sent, Usage::Server, now)?;
-        let identity = Identity::of_leaf(leaf).map_err(|error| error.to_string())?;
+        let identity =
+            Identity::of_leaf(NameRule::Spiffe, leaf).map_err(|error| error.to_string())?;
         if identity.role != SERVER_ROLE {
             return Err(format!(
                 "the server shows the role {:?}, expected {SERVER_ROLE:?}: it is a member, not the \
@@ -173,7 +174,8 @@ impl ClientJudge {
         now: UnixTime,
     ) -> Result<(), String> {
         prove(&self.trust, leaf, sent, Usage::Client, now)?;
-        let identity = Identity::of_leaf(leaf).map_err(|error| error.to_string())?;
+        let identity =
+            Identity::of_leaf(NameRule::Spiffe, leaf).map_err(|error| error.to_string())?;
         identity.require_member().map_err(|error| error.to_string())?;
         if identity.trust_domain != self.trust_domain || identity.cluster != self.cluster {
             return Err("the certificate is of another trust domain or cluster".into());

@@ -32,7 +32,7 @@ use crate::bootstrap::names::{KeyId, Serial};
 use crate::bootstrap::request::{ProvenKey, proven_key};
 use crate::bootstrap::token::Token;
 use crate::bootstrap::{BootstrapError, CertificateAuthority, Issued, Refusal, Subject};
-use crate::tls::identity::{Identity, RESERVED_ROLES};
+use crate::tls::identity::{Identity, NameRule, RESERVED_ROLES};
 
 /// Role of the certificate that a bootstrap server shows.
 pub const SERVER_ROLE: &str = "bootstrap";
@@ -208,7 +208,7 @@ impl Registrar {
             let key = proven_key(request).map_err(|_| Refusal::BadRequest)?;
             self.certify(&key, now, |ledger, now_s| ledger.renew(serial, key.id, now_s))
         });
-        let identity = Identity::of_leaf(leaf).ok();
+        let identity = Identity::of_leaf(NameRule::Spiffe, leaf).ok();
         let mut line = AuditLine::new(Act::Renew, outcome(&answer));
         line.node_id = identity.as_ref().map(|identity| identity.node_id.as_str());
         line.serial = answer.as_ref().ok().map(|c| c.certificate.serial).or(serial);

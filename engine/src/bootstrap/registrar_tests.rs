@@ -18,7 +18,7 @@ use super::*;
 use crate::tls::certificates_tests::{
     CLUSTER, DAY, ROLE, TRUST_DOMAIN, mesh_ca, san_uri, start, unix, uri_of,
 };
-use crate::tls::identity::Identity;
+use crate::tls::identity::{Identity, NameRule};
 use crate::tls::provider::verification_algorithms;
 use crate::tls::trust::Trust;
 
@@ -153,7 +153,7 @@ fn a_request_that_asks_for_more_gets_a_plain_leaf() {
     let der = leaf_of(&certified);
     let (_, leaf) = X509Certificate::from_der(&der).unwrap();
     assert!(!leaf.is_ca());
-    assert_eq!(Identity::of_leaf(&der).unwrap().uri(), uri_of("n1"));
+    assert_eq!(Identity::of_leaf(NameRule::Spiffe, &der).unwrap().name(), uri_of("n1"));
     let names = leaf.subject_alternative_name().unwrap().unwrap();
     assert_eq!(names.value.general_names.len(), 1);
     assert_eq!(leaf.key_usage().unwrap().unwrap().value.flags, 1, "digitalSignature alone");

@@ -31,7 +31,7 @@ use crate::bootstrap::registrar::{Certified, Registrar, SERVER_ROLE};
 use crate::bootstrap::renewal::Renewer;
 use crate::bootstrap::{BootstrapError, Refusal, Subject, random_word, wall};
 use crate::network::Network;
-use crate::tls::identity::identity_of;
+use crate::tls::identity::{Identity, NameRule};
 use crate::tls::provider::{provider, signing_key};
 use crate::tls::trust::Trust;
 
@@ -431,7 +431,7 @@ impl Office {
 
     fn renew(&self, body: &[u8], leaf: Option<&CertificateDer<'_>>, peer: SocketAddr) -> Reply {
         let Some(leaf) = leaf else { return Reply::refusal(Refusal::NoCertificate) };
-        let Ok(identity) = identity_of(leaf) else {
+        let Ok(identity) = Identity::of_leaf(NameRule::Spiffe, leaf) else {
             return Reply::refusal(Refusal::NoCertificate);
         };
         {

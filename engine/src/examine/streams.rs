@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustls::{CertificateError, ClientConnection, OtherError};
 
 use crate::tls::credentials::{Credentials, server_name};
-use crate::tls::identity::{Identity, peer_of};
+use crate::tls::identity::{Identity, NameRule, peer_of};
 use crate::tls::verifier::{TrustError, reason_of};
 
 /// Why no TLS connection came about.
@@ -69,6 +69,7 @@ pub(super) struct Line {
     tls: ClientConnection,
     stream: TcpStream,
     until: Instant,
+    rule: NameRule,
 }
 
 impl Line {
@@ -81,7 +82,8 @@ impl Line {
         let stream = TcpStream::connect_timeout(&address, patience).map_err(TlsTrouble::Dial)?;
         let config = Arc::clone(credentials.sync_client());
         let tls = ClientConnection::new(config, server_name()).map_err(|error| blame(&error))?;
-        let mut line = Self { tls, stream, until };
+        let rule = credentials.identity().rule;
+        let mut line = Self { tls, stream, until, rule };
         while line.tls.is_handshaking() {
             line.turn()?;
         }
@@ -119,7 +121,7 @@ impl Line {
     }
 
     fn peer(&self) -> Result<Identity, TlsTrouble> {
-        peer_of(self.tls.peer_certificates())
+        peer_of(self.rule, self.tls.peer_certificates())
             .map_err(|error| TlsTrouble::Refused { reason: "identity", why: error.to_string() })
     }
 

@@ -35,7 +35,10 @@ const NO_CERTIFICATE: &str = "Set it to a PEM file (variable MESH_GOSSIP_CERT_PA
                               bootstrap` issues certificates.";
 const NO_CA: &str = "Set it to the PEM file of the authorities that peers' certificates are \
                      checked against (variable MESH__GOSSIP__TLS__CAPATH).";
-const NO_DNS_IDENTITY: &str = "not available in this build; use spiffe";
+const NO_DNS_NAMES: &str = "the bootstrap server issues SPIFFE names alone; use spiffe, or remove \
+                            mesh:gossip:bootstrap:server";
+const NO_LABEL: &str = "part of a DNS name (mesh:gossip:tls:identity = dns): write 1 to 63 characters \
+                        of a-z 0-9 -, neither first nor last a -";
 const NO_UNTRUSTED: &str =
     "every peer is authenticated; remove the key and set mesh:gossip:tls:caPath";
 const NOT_LOOPBACK: &str = "a control address off loopback needs mutual TLS; set \
@@ -43,6 +46,7 @@ const NOT_LOOPBACK: &str = "a control address off loopback needs mutual TLS; set
 const NO_CONTROL_CERTIFICATE: &str = "there is no certificate that it belongs to; set \
                                       mesh:gossip:control:tls:certificatePath as well, or remove it";
 
+use crate::tls::identity::{Identity, NameRule};
 use crate::tls::trust::Pin;
 
 /// The suspicion interval is a promise from so many probe intervals on (rule F-6).
@@ -196,7 +200,11 @@ impl Settings {
                 Standing::Used | Standing::Noted(_) => None,
             });
         let by_value = [
-            ("tls:identity", self.word("tls:identity") != "spiffe", NO_DNS_IDENTITY),
+            (
+                "tls:identity",
+                self.name_rule() == NameRule::Dns && self.entry("bootstrap:server").is_some(),
+                NO_DNS_NAMES,
+            ),
             (
                 "tls:allowUntrustedCertificates",
                 self.switch("tls:allowUntrustedCertificates"),
@@ -221,7 +229,33 @@ impl Settings {
             let (value, origin) = self.stands(key);
             SettingsError::Refused { key, value, origin, why }
         };
-        standing.chain(by_value).map(refuse).collect()
+        standing.chain(by_value).chain(self.no_labels()).map(refuse).collect()
+    }
+
+    fn name_rule(&self) -> NameRule {
+        match self.word("tls:identity") {
+            "spiffe" => NameRule::Spiffe,
+            "dns" => NameRule::Dns,
+            other => unadmitted(other),
+        }
+    }
+
+    /// What cannot stand in the DNS name of a certificate, where that is what names members.
+    fn no_labels(&self) -> Vec<(&'static str, &'static str)> {
+        let rule = self.name_rule();
+        let holds = |[domain, cluster, role, node]: [&str; 4]| {
+            Identity::by(rule, domain, cluster, role, node).is_ok()
+        };
+        let mut refused = Vec::new();
+        for (at, key) in ["tls:trustDomain", "clusterId", "role", "nodeId"].iter().enumerate() {
+            let mut parts = ["a"; 4];
+            let text = self.text(key).unwrap_or_else(|| "a".into());
+            parts[at] = &text;
+            if rule == NameRule::Dns && !holds(parts) {
+                refused.push((*key, NO_LABEL));
+            }
+        }
+        refused
     }
 
     fn control_socket(&self) -> ControlSocket {
@@ -340,6 +374,7 @@ impl Settings {
             password: self.secret("tls:certificatePassword", "tls:certificatePasswordSecret"),
             ca: ca?,
             trust_domain: self.required_text("tls:trustDomain"),
+            identity: self.name_rule(),
             allowed_thumbprints: self.list("tls:allowedThumbprints").collect(),
             revocation: RevocationOptions {
                 check: self.switch("tls:checkCertificateRevocation"),

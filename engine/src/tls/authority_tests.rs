@@ -14,6 +14,7 @@ use crate::tls::certificates_tests::{
     mesh_ca, start, unix, uri_of,
 };
 use crate::tls::credentials::Credentials;
+use crate::tls::identity::NameRule;
 use crate::tls::provider::sha256;
 
 const METADATA_LIMIT: usize = 4_096;
@@ -153,6 +154,7 @@ fn an_intermediate_is_learned_only_from_a_chain_that_holds() {
             password: None,
             ca: bytes(&root.pem),
             trust_domain: TRUST_DOMAIN.into(),
+            identity: NameRule::Spiffe,
             allowed_thumbprints: Vec::new(),
             revocation: RevocationOptions::default(),
             reload_interval: TlsOptions::RELOAD_INTERVAL,

@@ -24,7 +24,7 @@ use crate::tls::alpn;
 use crate::tls::credentials::{
     CredentialsError, Fault, Pair, TRUST_DOMAIN, client_config, load_trust, server_name,
 };
-use crate::tls::identity::{Identity, IdentityError, peer_of};
+use crate::tls::identity::{Identity, IdentityError, NameRule, peer_of};
 use crate::tls::verifier::{MeshVerifier, too_old, whole};
 
 /// Judges the clients of a control server: anybody whom [`MeshVerifier::verify_caller`] lets in.
@@ -129,8 +129,8 @@ impl From<CredentialsError> for CallerError {
 }
 
 impl Caller {
-    /// Loads certificate, key, trust and revocation lists. Trust domain and cluster are those of
-    /// the certificate: an answer counts only from a member of the same mesh.
+    /// Loads certificate, key, trust and revocation lists. Rule of names, trust domain and
+    /// cluster are those of the certificate: an answer counts only from a member of the same mesh.
     ///
     /// # Errors
     /// [`CallerError`] names the setting, the file and the fix.
@@ -139,9 +139,12 @@ impl Caller {
         let no_clock = CredentialsError { key: TRUST_DOMAIN, path: None, fault: Fault::NoClock };
         let now = clock.current_time().ok_or(no_clock)?;
         let pair = Pair::load(options)?;
-        let identity = Identity::of_leaf(&pair.chain()[0]).map_err(CallerError::Identity)?;
+        let leaf = &pair.chain()[0];
+        let identity = Identity::of_leaf(NameRule::of_own(leaf), leaf);
+        let identity = identity.map_err(CallerError::Identity)?;
         let trust = load_trust(options, pair.chain(), now, None)?;
         let judge = MeshVerifier::new(trust, &identity.trust_domain, &identity.cluster, None);
+        let judge = judge.naming(identity.rule);
         let config = client_config(pair.certified(), Arc::new(judge), &clock, alpn::HTTP)
             .map_err(|error| CallerError::Stream(io::Error::other(error)))?;
         Ok(Self { identity, config })
@@ -169,7 +172,8 @@ impl Caller {
         while tls.is_handshaking() {
             tls.complete_io(&mut stream).map_err(CallerError::Stream)?;
         }
-        let found = peer_of(tls.peer_certificates()).map_err(CallerError::Identity)?.node_id;
+        let found = peer_of(self.identity.rule, tls.peer_certificates());
+        let found = found.map_err(CallerError::Identity)?.node_id;
         match expected {
             Some(expected) if expected != found => {
                 Err(CallerError::WrongPeer { expected: expected.to_owned(), found })
@@ -181,6 +185,6 @@ impl Caller {
 
 impl std::fmt::Debug for Caller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Caller").field("identity", &self.identity.uri()).finish_non_exhaustive()
+        f.debug_struct("Caller").field("identity", &self.identity.name()).finish_non_exhaustive()
     }
 }

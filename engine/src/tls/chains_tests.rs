@@ -13,6 +13,7 @@ use crate::tls::certificates_tests::{
     CLUSTER, LaxCa, ROLE, Still, TRUST_DOMAIN, bytes, start, unix, uri_of,
 };
 use crate::tls::credentials::Credentials;
+use crate::tls::identity::NameRule;
 
 struct Member {
     name: &'static str,
@@ -36,6 +37,7 @@ fn member(name: &'static str, root: &LaxCa, ca: &LaxCa, seed: u64) -> Member {
         password: None,
         ca: bytes(&root.pem),
         trust_domain: TRUST_DOMAIN.into(),
+        identity: NameRule::Spiffe,
         allowed_thumbprints: Vec::new(),
         revocation: RevocationOptions::default(),
         reload_interval: TlsOptions::RELOAD_INTERVAL,

@@ -46,6 +46,7 @@ const CONTROL_CERTIFICATE: &str = "mesh:gossip:control:tls:certificatePath";
 const CONTROL_KEY: &str = "mesh:gossip:control:tls:keyPath";
 const CA_PATH: &str = "mesh:gossip:tls:caPath";
 pub(crate) const TRUST_DOMAIN: &str = "mesh:gossip:tls:trustDomain";
+pub(crate) const IDENTITY_RULE: &str = "mesh:gossip:tls:identity";
 const THUMBPRINTS: &str = "mesh:gossip:tls:allowedThumbprints";
 const CRL_PATH: &str = "mesh:gossip:tls:crlPath";
 const STATE_DIRECTORY: &str = "mesh:gossip:stateDirectory";
@@ -112,7 +113,7 @@ impl Credentials {
         kept: &[KeptList],
         notary: Arc<Notary>,
     ) -> Result<Self, CredentialsError> {
-        let expected = expected_identity(&options.trust_domain, cluster, role, node_id)?;
+        let expected = expected_identity(options, cluster, role, node_id)?;
         let now = clock.current_time().ok_or(CredentialsError {
             key: CERTIFICATE_PATH,
             path: None,
@@ -124,7 +125,7 @@ impl Credentials {
             pair.warnings.extend(take_kept(&mut trust, kept, now)?);
         }
         let verifier = MeshVerifier::new(trust, &options.trust_domain, cluster, Some(node_id));
-        let verifier = verifier.sharing(notary);
+        let verifier = verifier.naming(options.identity).sharing(notary);
         let verified = pair.judge(&expected, &verifier, now)?;
         Self::over(Arc::new(verifier), clock, pair, verified)
     }
@@ -248,7 +249,7 @@ impl Credentials {
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
-            .field("identity", &self.identity().uri())
+            .field("identity", &self.identity().name())
             .field("not_after", &self.verified.not_after)
             .field("key", &"redacted")
             .finish_non_exhaustive()
@@ -310,28 +311,33 @@ fn server_config(
     Ok(Arc::new(server))
 }
 
-/// The settings must be able to name a member at all.
+/// The settings must be able to name a member at all, by their rule of names.
 pub(crate) fn expected_identity(
-    trust_domain: &str,
+    options: &TlsOptions,
     cluster: &str,
     role: &str,
     node_id: &str,
 ) -> Result<Identity, CredentialsError> {
-    let identity = Identity::new(trust_domain, cluster, role, node_id)
+    let identity = Identity::by(options.identity, &options.trust_domain, cluster, role, node_id)
         .and_then(|identity| identity.require_member().map(|()| identity));
     identity.map_err(|error| {
+        use IdentityError::{Label, ReservedRole, Segment};
         let key = match &error {
-            IdentityError::Segment { part: Part::Cluster, .. } => "mesh:gossip:clusterId",
-            IdentityError::Segment { part: Part::NodeId, .. } => "mesh:gossip:nodeId",
-            IdentityError::Segment { part: Part::Role, .. }
-            | IdentityError::ReservedRole { .. } => "mesh:gossip:role",
-            // Only a certificate could raise the last five, and none is read here.
-            IdentityError::Segment { part: Part::TrustDomain, .. }
+            Segment { part, .. } | Label { part, .. } => match part {
+                Part::Cluster => "mesh:gossip:clusterId",
+                Part::NodeId => "mesh:gossip:nodeId",
+                Part::Role => "mesh:gossip:role",
+                Part::TrustDomain => TRUST_DOMAIN,
+            },
+            ReservedRole { .. } => "mesh:gossip:role",
+            // A DNS name that is too long; only a certificate could raise the others, and none is
+            // read here.
+            IdentityError::Shape { .. }
             | IdentityError::Undecodable
-            | IdentityError::NoUri
-            | IdentityError::SeveralUris { .. }
-            | IdentityError::NoOperator { .. }
-            | IdentityError::Shape { .. } => TRUST_DOMAIN,
+            | IdentityError::NoName(_)
+            | IdentityError::SeveralNames { .. }
+            | IdentityError::UriBesideDns { .. }
+            | IdentityError::NoOperator { .. } => TRUST_DOMAIN,
         };
         CredentialsError { key, path: None, fault: Fault::Setting(error) }
     })

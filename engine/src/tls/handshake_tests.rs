@@ -8,7 +8,7 @@ use rustls::{ClientConfig, ClientConnection, Connection, ProtocolVersion, Server
 use crate::tls::alpn;
 use crate::tls::certificates_tests::{DAY, credentials, credentials_at, mesh_ca, start, uri_of};
 use crate::tls::credentials::{Credentials, server_name};
-use crate::tls::identity::{IdentityError, peer_of};
+use crate::tls::identity::{IdentityError, NameRule, peer_of};
 use crate::tls::provider::provider;
 use crate::tls::verifier::reason_of;
 
@@ -67,12 +67,15 @@ fn two_members_agree_on_tls_1_3_a_suite_and_a_protocol() {
         let suite = end.negotiated_cipher_suite().unwrap().suite();
         assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
         assert!(alpn::ok(end.alpn_protocol(), alpn::GOSSIP));
-        assert_eq!(peer_of(end.peer_certificates()).unwrap().uri(), uri_of(peer));
+        assert_eq!(
+            peer_of(NameRule::Spiffe, end.peer_certificates()).unwrap().name(),
+            uri_of(peer)
+        );
         assert_eq!(end.handshake_kind(), Some(rustls::HandshakeKind::Full));
     }
     let Connection::Server(server) = server else { panic!("the second end serves") };
     assert_eq!(server.server_name(), None, "rule S-8: no name is sent");
-    assert_eq!(peer_of(None), Err(IdentityError::NoUri));
+    assert_eq!(peer_of(NameRule::Spiffe, None), Err(IdentityError::NoName(NameRule::Spiffe)));
 }
 
 /// Sessions cannot be resumed: that would skip the peer's certificate.

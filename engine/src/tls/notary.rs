@@ -19,7 +19,7 @@ use mesh_gossip_proto::membership::record::RecordHash;
 use rustls_pki_types::UnixTime;
 
 use crate::tls::bounded::Bounded;
-use crate::tls::identity::Identity;
+use crate::tls::identity::{Identity, NameRule};
 use crate::tls::standing::Standing;
 use crate::tls::trust::Trust;
 use crate::tls::verifier::Verified;
@@ -87,6 +87,7 @@ struct Books {
 struct Circle {
     id: CircleId,
     trust: Weak<Trust>,
+    rule: NameRule,
     trust_domain: Box<str>,
     cluster: Box<str>,
 }
@@ -141,17 +142,18 @@ impl Notary {
         self.agents.load(Ordering::Relaxed) > 1
     }
 
-    /// The circle of those who trust this, for members of this cluster.
+    /// The circle of those who trust this, for members of this trust domain and cluster.
     pub(super) fn circle_of(
         &self,
         trust: &Arc<Trust>,
-        trust_domain: &str,
-        cluster: &str,
+        rule: NameRule,
+        [trust_domain, cluster]: [&str; 2],
     ) -> CircleId {
         let mut books = self.books();
         books.circles.retain(|circle| circle.trust.strong_count() > 0);
         let equal = |circle: &&Circle| {
-            *circle.trust_domain == *trust_domain
+            circle.rule == rule
+                && *circle.trust_domain == *trust_domain
                 && *circle.cluster == *cluster
                 && circle.trust.upgrade().is_some_and(|known| known.says_the_same(trust))
         };
@@ -165,7 +167,7 @@ impl Notary {
         }
         let trust = Arc::downgrade(trust);
         let (trust_domain, cluster) = (trust_domain.into(), cluster.into());
-        books.circles.push(Circle { id, trust, trust_domain, cluster });
+        books.circles.push(Circle { id, trust, rule, trust_domain, cluster });
         id
     }
 

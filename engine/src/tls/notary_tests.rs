@@ -13,6 +13,7 @@ use crate::tls::certificates_tests::{
     CLUSTER, LaxCa, ROLE, TRUST_DOMAIN, bytes, credentials_beside, issue, mesh_ca, start, unix,
     uri_of,
 };
+use crate::tls::identity::NameRule;
 use crate::tls::notary::Notary;
 use crate::tls::standing::Serial;
 use crate::tls::trust::Trust;
@@ -174,6 +175,7 @@ fn an_agent_that_lacks_an_intermediate_asks_for_it() {
             password: None,
             ca: bytes(&root.pem),
             trust_domain: TRUST_DOMAIN.into(),
+            identity: NameRule::Spiffe,
             allowed_thumbprints: Vec::new(),
             revocation: RevocationOptions::default(),
             reload_interval: TlsOptions::RELOAD_INTERVAL,

@@ -14,7 +14,7 @@ use mesh_gossip_proto::{Incarnation, MemberId, WallTime};
 use crate::options::TlsOptions;
 use crate::tls::authority::sign_with;
 use crate::tls::credentials::{CredentialsError, Pair};
-use crate::tls::identity::{Identity, IdentityError};
+use crate::tls::identity::{Identity, IdentityError, NameRule};
 use crate::tls::provider::sha256;
 
 /// Certificate and key of an operator.
@@ -63,7 +63,9 @@ impl Operator {
     pub fn load(options: &TlsOptions) -> Result<Self, OperatorError> {
         let pair =
             Pair::load(options).map_err(|error| OperatorError::Credentials(Box::new(error)))?;
-        let identity = Identity::of_leaf(&pair.chain()[0]).map_err(OperatorError::Identity)?;
+        let leaf = &pair.chain()[0];
+        let identity = Identity::of_leaf(NameRule::of_own(leaf), leaf);
+        let identity = identity.map_err(OperatorError::Identity)?;
         identity.require_operator().map_err(OperatorError::Identity)?;
         let intermediates = pair.chain()[1..].iter().map(|der| sha256(der)).collect();
         Ok(Self { pair, identity, intermediates })
@@ -115,6 +117,6 @@ impl Authority for Operator {
 
 impl fmt::Debug for Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Operator").field("identity", &self.identity.uri()).finish_non_exhaustive()
+        f.debug_struct("Operator").field("identity", &self.identity.name()).finish_non_exhaustive()
     }
 }

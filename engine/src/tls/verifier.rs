@@ -22,7 +22,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::tls::identity::{Identity, IdentityError};
+use crate::tls::identity::{Identity, IdentityError, NameRule};
 use crate::tls::notary::{CircleId, Notary, Proven};
 use crate::tls::provider::{sha256, verification_algorithms};
 use crate::tls::standing::{CertificateId, Fall, KeyId, Serial, Standing, Steps, Thumbprints};
@@ -81,6 +81,7 @@ pub struct Verified {
 /// that moment.
 pub struct MeshVerifier {
     trust: Arc<TrustCell>,
+    rule: NameRule,
     trust_domain: String,
     cluster: String,
     /// Refused as a peer: a connection to ourselves (rule S-8).
@@ -95,10 +96,12 @@ pub struct MeshVerifier {
 
 /// A chain that was proven, and when.
 impl MeshVerifier {
-    /// A verifier for members of `cluster`; `own_node_id` is refused as a peer where given.
+    /// A verifier for members of `cluster` by their SPIFFE names; `own_node_id` is refused as a peer
+    /// where given.
     pub fn new(trust: Trust, trust_domain: &str, cluster: &str, own_node_id: Option<&str>) -> Self {
         Self {
             trust: Arc::new(TrustCell::new(trust)),
+            rule: NameRule::Spiffe,
             trust_domain: trust_domain.into(),
             cluster: cluster.into(),
             own_node_id: own_node_id.map(str::to_owned),
@@ -106,6 +109,12 @@ impl MeshVerifier {
             circle: Mutex::default(),
             steps: Mutex::default(),
         }
+    }
+
+    /// The same, for members that go by this rule.
+    #[must_use]
+    pub fn naming(self, rule: NameRule) -> Self {
+        Self { rule, ..self }
     }
 
     /// The same, sharing with other agents what was proven.
@@ -125,7 +134,8 @@ impl MeshVerifier {
         match *circle {
             Some((epoch, id)) if epoch == trust.epoch() => id,
             Some(_) | None => {
-                let id = self.notary.circle_of(trust, &self.trust_domain, &self.cluster);
+                let id =
+                    self.notary.circle_of(trust, self.rule, [&self.trust_domain, &self.cluster]);
                 *circle = Some((trust.epoch(), id));
                 id
             }
@@ -293,7 +303,8 @@ impl MeshVerifier {
         if let Err(Fall::Revoked(id)) = trust.upholds(&standing, now) {
             return Err(TrustError::Revoked { serial: id.serial });
         }
-        let identity = Identity::of_certificate(&certificate).map_err(TrustError::Identity)?;
+        let identity =
+            Identity::of_certificate(self.rule, &certificate).map_err(TrustError::Identity)?;
         self.check_identity(&identity)?;
         Ok(Verified {
             identity,

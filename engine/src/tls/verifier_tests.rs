@@ -6,7 +6,7 @@ use rustls_pki_types::CertificateDer;
 use crate::tls::certificates_tests::{
     CLUSTER, DAY, LaxCa, TRUST_DOMAIN, mesh_ca, san_uri, start, unix, uri_of,
 };
-use crate::tls::identity::{Identity, IdentityError};
+use crate::tls::identity::{Identity, IdentityError, NameRule};
 use crate::tls::provider::{sha1_thumbprint, sha256};
 use crate::tls::trust::{BundleError, Pin, Trust};
 use crate::tls::verifier::{MeshVerifier, TrustError, Usage, Verified, reason_of};
@@ -33,7 +33,7 @@ fn a_good_certificate_yields_whom_it_names_and_how_long() {
         params.serial_number = Some(vec![0x12, 0x34].into());
     });
     let verified = verify(&ca, &leaf.der).unwrap();
-    assert_eq!(verified.identity.uri(), uri_of("n1"));
+    assert_eq!(verified.identity.name(), uri_of("n1"));
     assert_eq!(verified.leaf_sha256, sha256(&leaf.der));
     assert_eq!(verified.serial, [0x12, 0x34]);
     assert_eq!(verified.not_after, unix(start() + DAY));
@@ -91,13 +91,13 @@ fn only_one_canonical_name_of_a_member_of_ours_is_an_identity() {
         params.subject_alt_names.push(san_uri("https://elsewhere.example/"));
     };
     let error = refused(&uri_of("n1"), second, "identity");
-    assert!(matches!(error, TrustError::Identity(IdentityError::SeveralUris { .. })));
+    assert!(matches!(error, TrustError::Identity(IdentityError::SeveralNames { .. })));
     let error = refused(&uri_of("n1"), |params| params.subject_alt_names.clear(), "identity");
-    assert_eq!(error, TrustError::Identity(IdentityError::NoUri));
+    assert_eq!(error, TrustError::Identity(IdentityError::NoName(NameRule::Spiffe)));
     refused(&uri_of("N1"), |_| {}, "identity");
     refused(&uri_of("n%31"), |_| {}, "identity");
     for role in ["operator", "bootstrap"] {
-        let uri = Identity::new(TRUST_DOMAIN, CLUSTER, role, "n1").unwrap().uri();
+        let uri = Identity::new(TRUST_DOMAIN, CLUSTER, role, "n1").unwrap().name();
         refused(&uri, |_| {}, "identity");
     }
     let cluster = refused(&format!("spiffe://{TRUST_DOMAIN}/mesh/c2/worker/n1"), |_| {}, {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use mesh_gossip::options::{Material, RevocationOptions, TlsOptions};
 use mesh_gossip::tls::caller::{Caller, CallerError, TlsStream};
+use mesh_gossip::tls::identity::NameRule;
 use ureq::http::Uri;
 
 use super::{ControlError, MOST_ANSWER, refusal, status};
@@ -62,6 +63,7 @@ impl CertificateArgs {
             ca: Material::Path(ca),
             // Those of the certificate count.
             trust_domain: String::new(),
+            identity: NameRule::default(),
             allowed_thumbprints: Vec::new(),
             revocation: RevocationOptions {
                 lists: self.crl.clone().map(Material::Path),

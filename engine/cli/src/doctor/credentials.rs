@@ -43,7 +43,7 @@ fn certificate(credentials: &Credentials, now: u64) -> Finding {
     let verified = credentials.verified();
     let life = verified.not_after.as_secs().saturating_sub(verified.not_before.as_secs());
     let left = verified.not_after.as_secs().saturating_sub(now);
-    let evidence = format!("{}, {} left", verified.identity.uri(), span(left));
+    let evidence = format!("{}, {} left", verified.identity.name(), span(left));
     if left < life / LAST_PART {
         Finding::warn(CERTIFICATE, evidence, "renew it: omnirelay mesh bootstrap renew")
     } else {

@@ -227,7 +227,7 @@ async fn meet(
     let verified = credentials.verifier().verify_caller(chain, now);
     let verified = verified.map_err(|error| refused(&error))?;
     let caller = match verified.identity.require_operator() {
-        Ok(()) => Caller::Operator(verified.identity.uri().into()),
+        Ok(()) => Caller::Operator(verified.identity.name().into()),
         Err(_) => Caller::Member,
     };
     let place = timeout(HANDSHAKE, places.acquire_owned()).await;

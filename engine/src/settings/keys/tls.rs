@@ -40,12 +40,12 @@ pub(super) const KEYS: &[Key] = &[
         "1.00:00:00",
         "How long after its next update a list still lets new handshakes pass.",
     ),
-    used("tls:trustDomain", Kind::Segment, "mesh.local", "Trust domain of the SPIFFE identities."),
+    used("tls:trustDomain", Kind::Segment, "mesh.local", "Trust domain of the identities."),
     used(
         "tls:identity",
         Kind::Choice(&["spiffe", "dns"]),
         "spiffe",
-        "How a certificate names its node; this build knows `spiffe`.",
+        "How certificates name their holders: by one URI, or by one DNS name `<node id>.<role>.<cluster>.mesh.<trust domain>`. All members of a mesh go by one rule.",
     ),
     used(
         "tls:checkCertificateRevocation",

@@ -232,7 +232,6 @@ fn a_missing_certificate_or_authority_names_key_and_fix() {
 #[test]
 fn what_this_build_does_not_do_is_refused_by_name() {
     for (key, value, why) in [
-        ("tls:identity", "dns", "not available in this build; use spiffe"),
         ("tls:allowUntrustedCertificates", "true", "every peer is authenticated"),
         (
             "control:address",

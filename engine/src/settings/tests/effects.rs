@@ -72,14 +72,18 @@ const REPORTS: &[(&str, &str, &str)] = &[
 ];
 
 /// Who an agent is: a change of it is another agent.
-const IDENTITY: &[(&str, &str)] =
-    &[("nodeId", "n2"), ("role", "gateway"), ("clusterId", "other"), ("tls:trustDomain", "b")];
+const IDENTITY: &[(&str, &str)] = &[
+    ("nodeId", "n2"),
+    ("role", "gateway"),
+    ("clusterId", "other"),
+    ("tls:trustDomain", "b"),
+    ("tls:identity", "dns"),
+];
 
 /// Used by no agent's options by itself: the engine's, the log's, or with another key only.
 const ELSEWHERE: &[&str] = &[
     "enabled",
     "tls:certificatePathSecret",
-    "tls:identity",
     "tls:allowUntrustedCertificates",
     "bootstrap:caFingerprint",
     "bootstrap:crlInterval",

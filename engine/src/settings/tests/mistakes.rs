@@ -66,7 +66,14 @@ const IN_FILES: &[(&str, Told)] = &[
         r#"{"tls": {"allowedThumbprints": ["abc"]}}"#,
         ("tls:allowedThumbprints:0", "abc", "not a thumbprint", "40 (SHA-1)"),
     ),
-    (r#"{"tls": {"identity": "dns"}}"#, ("tls:identity", "dns", "not available", "use spiffe")),
+    (
+        r#"{"tls": {"identity": "dns"}, "nodeId": "n_1"}"#,
+        ("nodeId", "n_1", "part of a DNS name", "a-z 0-9 -"),
+    ),
+    (
+        r#"{"tls": {"identity": "dns"}, "bootstrap": {"server": "a:1"}}"#,
+        ("tls:identity", "dns", "issues SPIFFE names alone", "use spiffe"),
+    ),
     (
         r#"{"tls": {"allowUntrustedCertificates": true}}"#,
         ("tls:allowUntrustedCertificates", "true", "every peer is authenticated", "remove the key"),
@@ -236,7 +243,7 @@ fn clashes_are_told_where_they_were_written_last() {
 #[test]
 fn a_check_tells_everything_at_once() {
     let subtree = r#"{"port": 70000, "nope": 1, "grace": "1ms", "interval": "1ms", "retransmitLimit": 99,
-        "maxOutboundPerRound": 0, "tls": {"identity": "dns", "caPath": null}}"#;
+        "maxOutboundPerRound": 0, "nodeId": "n_1", "tls": {"identity": "dns", "caPath": null}}"#;
     let checked = Settings::check(&with_file(subtree));
     let mut keys: Vec<String> = checked.problems.iter().filter_map(SettingsError::key).collect();
     keys.sort();
@@ -244,11 +251,11 @@ fn a_check_tells_everything_at_once() {
         "grace",
         "interval",
         "maxOutboundPerRound",
+        "nodeId",
         "nope",
         "port",
         "retransmitLimit",
         "tls:caPath",
-        "tls:identity",
     ];
     assert_eq!(keys, expected.map(|key| format!("mesh:gossip:{key}")));
 }
