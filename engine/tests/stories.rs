@@ -23,6 +23,8 @@ mod leaders;
 mod lists;
 #[path = "stories/metadata.rs"]
 mod metadata;
+#[path = "stories/names.rs"]
+mod names;
 #[path = "stories/neighbours.rs"]
 mod neighbours;
 #[path = "stories/papers.rs"]

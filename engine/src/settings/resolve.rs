@@ -37,7 +37,7 @@ const NO_CA: &str = "Set it to the PEM file of the authorities that peers' certi
                      checked against (variable MESH__GOSSIP__TLS__CAPATH).";
 const NO_DNS_NAMES: &str = "the bootstrap server issues SPIFFE names alone; use spiffe, or remove \
                             mesh:gossip:bootstrap:server";
-const NO_LABEL: &str = "part of a DNS name (mesh:gossip:tls:identity = dns): write 1 to 63 characters \
+const NO_LABEL: &str = "part of a DNS name (mesh:gossip:tls:identity = dns), which it cannot be; write 1 to 63 characters \
                         of a-z 0-9 -, neither first nor last a -";
 const NO_UNTRUSTED: &str =
     "every peer is authenticated; remove the key and set mesh:gossip:tls:caPath";

@@ -86,6 +86,42 @@ fn a_certificate_serves_only_the_uses_that_it_names() {
 
 /// Rule S-8.
 #[test]
+fn a_member_goes_by_one_rule_of_names_and_no_certificate_passes_both() {
+    let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+    let own = Identity::by(NameRule::Dns, TRUST_DOMAIN, CLUSTER, "worker", "n1").unwrap().name();
+    let judged = |names: Vec<SanType>| {
+        let ca = LaxCa::new("root");
+        let leaf = ca.leaf(&uri_of("n1"), |params| params.subject_alt_names = names);
+        let chain = std::slice::from_ref(&leaf.der);
+        [NameRule::Spiffe, NameRule::Dns].map(|rule| {
+            let judge = ca.verifier().naming(rule);
+            let by_uses = [Usage::Client, Usage::Server].map(|usage| {
+                judge.verify_peer(chain, usage, unix(start())).map(|found| found.identity.name())
+            });
+            assert_eq!(by_uses[0], by_uses[1], "both ends judge alike");
+            by_uses[0].clone().map_err(|error| error.reason())
+        })
+    };
+    let (uri, good) = (san_uri(&uri_of("n1")), dns(&own));
+    assert_eq!(judged(vec![good.clone()]), [Err("identity"), Ok(own)]);
+    assert_eq!(judged(vec![uri.clone()]), [Ok(uri_of("n1")), Err("identity")]);
+    // With both it is what its URI says, to those who go by URIs alone.
+    let victim = dns(&format!("n2.worker.{CLUSTER}.mesh.{TRUST_DOMAIN}"));
+    assert_eq!(judged(vec![uri, victim.clone()]), [Ok(uri_of("n1")), Err("identity")]);
+    assert_eq!(judged(vec![good, victim]), [Err("identity"), Err("identity")]);
+    for (name, reason) in [
+        (format!("n1.operator.{CLUSTER}.mesh.{TRUST_DOMAIN}"), "identity"),
+        (format!("*.worker.{CLUSTER}.mesh.{TRUST_DOMAIN}"), "identity"),
+        (format!("n1.worker.c2.mesh.{TRUST_DOMAIN}"), "foreign-cluster"),
+        (format!("n1.worker.{CLUSTER}.mesh.evil"), "foreign-trust-domain"),
+        (format!("me.worker.{CLUSTER}.mesh.{TRUST_DOMAIN}"), "own-id"),
+    ] {
+        assert_eq!(judged(vec![dns(&name)]), [Err("identity"), Err(reason)], "{name}");
+    }
+}
+
+/// Rule S-8.
+#[test]
 fn only_one_canonical_name_of_a_member_of_ours_is_an_identity() {
     let second = |params: &mut CertificateParams| {
         params.subject_alt_names.push(san_uri("https://elsewhere.example/"));
