@@ -102,7 +102,8 @@ fn a_certificate_of_the_other_rule_does_not_start() {
         let mut by_uri = authority.options("mike", "gateway");
         by_uri.tls.identity = NameRule::Dns;
         for (options, found) in [(by_dns, "no URI name"), (by_uri, "a URI name")] {
-            let error = Spec::new(options).try_start(stage.backend).map(|_| ()).unwrap_err().to_string();
+            let error =
+                Spec::new(options).try_start(stage.backend).map(|_| ()).unwrap_err().to_string();
             assert!(error.contains(found), "{error}");
         }
     });
