@@ -1,6 +1,7 @@
-/* Mistakes of a host that the tools have to find, though the library is not instrumented.
- * Arguments: settings, and which one. */
+/* Mistakes of a host that the tools have to find, though the library is not instrumented; that of a
+ * reader where it is. Arguments: settings, and which one. */
 #include "check.h"
+#include <pthread.h>
 #include <unistd.h>
 
 static int plain = 0;
@@ -39,11 +40,32 @@ static void race(const char *settings) {
   mesh_gossip_agent_free(agent);
 }
 
+static void *read_it(void *view) {
+  CHECK(mesh_gossip_snapshot_count((const mesh_gossip_snapshot *)view, MESH_GOSSIP_STATUS_ALIVE) == 1);
+  return NULL;
+}
+
+/* A view is given back, and nothing says that who reads it is done. The read is the library's. */
+static void reader(const char *settings) {
+  mesh_gossip_agent *agent = started(settings, NULL);
+  const mesh_gossip_snapshot *view = mesh_gossip_snapshot_acquire(agent);
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, read_it, (void *)view) == 0);
+  /* Nobody else holds it any more. */
+  WORKS(mesh_gossip_agent_set_label(agent, "a", "b", NULL));
+  mesh_gossip_snapshot_release(mesh_gossip_snapshot_acquire(agent));
+  usleep(200000);
+  mesh_gossip_snapshot_release(view);
+  CHECK(pthread_join(thread, NULL) == 0);
+  mesh_gossip_agent_free(agent);
+}
+
 int main(int argc, char **argv) {
   CHECK(argc == 3);
   if (strcmp(argv[2], "late") == 0) late(argv[1]);
   if (strcmp(argv[2], "leak") == 0) leak(argv[1]);
   if (strcmp(argv[2], "race") == 0) race(argv[1]);
+  if (strcmp(argv[2], "reader") == 0) reader(argv[1]);
   puts("all is well");
   return 0;
 }
