@@ -1,5 +1,6 @@
 /* What bad input gets: a code and a message, or a documented nothing. Argument: settings. */
 #include "check.h"
+#include <pthread.h>
 
 /* Stands where a failing call must not write. */
 static char untouched;
@@ -264,6 +265,34 @@ static void waits(const char *file, const mesh_gossip_agent *agent) {
   WORKS(mesh_gossip_agent_free(other));
 }
 
+static void *a_life(void *file) {
+  mesh_gossip_agent *agent = started((const char *)file, NULL);
+  mesh_gossip_text *text = NULL;
+  uint32_t health = 0;
+  WORKS(mesh_gossip_agent_health(agent, 20000, &health, NULL));
+  WORKS(mesh_gossip_agent_set_metadata(agent, "{\"region\":\"eu-1\"}", NULL));
+  WORKS(mesh_gossip_agent_peers_json(agent, 20000, &text, NULL));
+  mesh_gossip_text_free(text);
+  WORKS(mesh_gossip_agent_metrics_text(agent, 20000, &text, NULL));
+  mesh_gossip_text_free(text);
+  WORKS(mesh_gossip_agent_reload(agent, NULL));
+  WORKS(mesh_gossip_agent_leave(agent, 20000, NULL));
+  WORKS(mesh_gossip_agent_free(agent));
+  return NULL;
+}
+
+/* As little as is promised to be enough, unless a sanitizer makes more of it. */
+static void on_a_small_stack(char *file) {
+  pthread_attr_t attributes;
+  pthread_t thread;
+  CHECK(pthread_attr_init(&attributes) == 0);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  CHECK(pthread_attr_setstacksize(&attributes, 256 * 1024) == 0);
+#endif
+  CHECK(pthread_create(&thread, &attributes, a_life, file) == 0);
+  CHECK(pthread_join(thread, NULL) == 0 && pthread_attr_destroy(&attributes) == 0);
+}
+
 static void after_a_stop(mesh_gossip_agent *agent) {
   const mesh_gossip_snapshot *view, *same = NULL;
   mesh_gossip_contacts *contacts = NULL;
@@ -322,6 +351,7 @@ int main(int argc, char **argv) {
   too_long(agent);
   null_outputs(agent);
   waits(argv[1], agent);
+  on_a_small_stack(argv[1]);
   after_a_stop(agent);
   puts("all is well");
   return 0;

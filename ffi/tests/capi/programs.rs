@@ -224,10 +224,11 @@ fn library_and_programs_hold_under_asan() {
     });
 }
 
-/// The same by races, down to the standard library: nothing is passed over.
+/// The same by races, down to the standard library: nothing is passed over. Without the host that is
+/// not missed: so much slower, it would be.
 #[test]
 fn library_and_programs_hold_under_tsan() {
-    let names = ["agent", "misuse", "callbacks", "beside", "told", "blocked"];
+    let names = ["agent", "misuse", "callbacks", "beside", "told"];
     let mistakes = [("race", "data race"), ("reader", "data race")];
     instrumented("thread", &names, "", &mistakes, &|program| {
         let mut command = Command::new(program);
