@@ -80,7 +80,10 @@ impl Compiler {
         if sources.join("std/src/lib.rs").exists() {
             return Ok(sources);
         }
-        Err(format!("this compiler brings no sources of its standard library: {}", sources.display()))
+        Err(format!(
+            "this compiler brings no sources of its standard library: {}",
+            sources.display()
+        ))
     }
 
     fn runtime(&self, sanitizer: Sanitizer) -> Outcome<PathBuf> {
