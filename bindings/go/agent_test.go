@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -265,4 +266,42 @@ func TestLeasesAreReportedAndShown(t *testing.T) {
 	if said := told(); strings.Contains(said, "queue-9") {
 		t.Fatal(said)
 	}
+}
+
+func TestHalvesOfACharacterMakeNoLabel(t *testing.T) {
+	agent := newAuthority(t).start("node-1", nil)
+	// Side by side they are a face.
+	const first, second = "\xf0\x9f", "\x98\x80"
+	for _, labels := range []map[string]string{{first: second}, {first: "v"}, {"k": second}} {
+		labels := labels
+		failed(t, agent.SetMetadata(Metadata{Labels: &labels}), CodeUTF8, "labels")
+	}
+	whole := map[string]string{"k": first + second}
+	must(t, agent.SetMetadata(Metadata{Labels: &whole}))
+	local, _ := newest(t, agent).MemberByNodeID("node-1")
+	if value, _ := local.Labels.Get("k"); value != "😀" || local.Labels.Len() != 1 {
+		t.Fatalf("%+v", local.Labels)
+	}
+}
+
+func TestADeadlineMayBeFarAway(t *testing.T) {
+	if got := milliseconds(math.MaxInt64); got != math.MaxInt64/1_000_000+1 {
+		t.Fatalf("%d ms", got)
+	}
+	if got := []uint64{uint64(milliseconds(-1)), uint64(milliseconds(1)), uint64(milliseconds(time.Millisecond))}; got[0] != 0 || got[1] != 1 || got[2] != 1 {
+		t.Fatalf("%v ms", got)
+	}
+	agent := newAuthority(t).start("node-1", nil)
+	ctx, cancel := context.WithDeadline(context.Background(), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))
+	defer cancel()
+	_, err := agent.Health(ctx)
+	must(t, err)
+	must(t, agent.Leave(ctx))
+}
+
+func TestOptionsThatAreNone(t *testing.T) {
+	var none *Options
+	_, err := Start(none)
+	failed(t, err, CodeArgument, "options")
+	failed(t, none.Set("fanout", "4"), CodeArgument, "options")
 }

@@ -66,8 +66,11 @@ func (a *Agent) SetMetadata(metadata Metadata) error {
 	}
 	if metadata.Labels != nil {
 		for key, value := range *metadata.Labels {
-			if err := judge("labels", key+value); err != nil {
-				return err
+			// One by one: halves of a character make a whole where they stand side by side.
+			for _, text := range []string{key, value} {
+				if err := judge("labels", text); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -301,5 +304,9 @@ func milliseconds(timeout time.Duration) C.uint64_t {
 	if timeout <= 0 {
 		return 0
 	}
-	return C.uint64_t((timeout + time.Millisecond - 1) / time.Millisecond)
+	whole := timeout / time.Millisecond
+	if timeout%time.Millisecond != 0 {
+		whole++
+	}
+	return C.uint64_t(whole)
 }

@@ -89,6 +89,9 @@ func (o *Options) set(key string, value *string) error {
 }
 
 func (o *Options) with(function func(handle *C.mesh_gossip_options) error) error {
+	if o == nil {
+		return &Error{Code: CodeArgument, Field: "options", Message: "options are nil"}
+	}
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
 	if o.handle == nil {

@@ -116,8 +116,8 @@ export interface StartOptions {
   config?: object | string;
   /** A JSON file of settings, under the variables of the environment; instead of `config`. */
   configFile?: string;
-  /** Keys over all of these: `{ fanout: 4, 'tls:caPath': 'ca.pem' }`. */
-  settings?: Record<string, string | number | boolean>;
+  /** Keys over all of these: `{ fanout: 4, 'tls:caPath': 'ca.pem' }`; null takes back what they say. */
+  settings?: Record<string, string | number | boolean | null>;
   /** Events that wait to be taken; 0: the library's default. */
   eventsCapacity?: number;
   /** Whether the open agent holds the process. Default: false. */

@@ -129,11 +129,24 @@ namespace detail {
 #endif
 }
 
-// Text with a zero within is none that C can say: it would be cut there. Written as zeros are in
-// modified UTF-8 it is refused by the library, which tells where.
-inline const char *text(const std::string &said) noexcept {
-  return said.find('\0') == std::string::npos ? said.c_str() : "\xC0\x80";
-}
+// A text that C is to read, by the name of its argument; there may be none.
+class text {
+ public:
+  text(const char *name, const std::string &said) noexcept : name_(name), said_(&said) {}
+  text(const char *name, const std::optional<std::string> &said) noexcept
+      : name_(name), said_(said ? &*said : nullptr) {}
+
+  const char *raw() const noexcept { return said_ ? said_->c_str() : nullptr; }
+  // C would read it up to a zero within, and take that for the whole.
+  bool is_cut() const noexcept { return said_ && said_->find('\0') != std::string::npos; }
+  failure cut() const {
+    return failure(code::argument, std::string(name_) + " has a zero character within", name_);
+  }
+
+ private:
+  const char *name_;
+  const std::string *said_;
+};
 
 struct release {
   void operator()(mesh_gossip_options *of) const noexcept { mesh_gossip_options_free(of); }
@@ -212,11 +225,14 @@ class [[nodiscard]] result<void> {
 
 namespace detail {
 
-// Calls a function whose last argument is the error.
-template <class Call>
-result<void> call(Call &&with) {
+// Calls a function with the place of the error and with these texts.
+template <class Call, class... Texts>
+result<void> call(Call &&with, const Texts &...texts) {
+  for (const text &said : std::initializer_list<text>{texts...}) {
+    if (said.is_cut()) return said.cut();
+  }
   mesh_gossip_error *error = nullptr;
-  const mesh_gossip_result is = with(&error);
+  const mesh_gossip_result is = with(&error, texts.raw()...);
   if (is != MESH_GOSSIP_OK) return failed(is, error);
   return {};
 }
@@ -255,7 +271,10 @@ struct member_id {
   std::array<std::uint8_t, 16> bytes{};
 
   member_id() = default;
-  explicit member_id(const std::uint8_t *from) { std::copy_n(from, bytes.size(), bytes.begin()); }
+  // Nobody's for NULL.
+  explicit member_id(const std::uint8_t *from) {
+    if (from) std::copy_n(from, bytes.size(), bytes.begin());
+  }
 
   // False for nobody.
   explicit operator bool() const noexcept { return bytes != decltype(bytes){}; }
@@ -508,13 +527,20 @@ class event {
   const mesh_gossip_event *raw_;
 };
 
-// Events in order, that nobody else takes any more.
+// Events in order, that nobody else takes any more. One that was moved from is empty.
 class events : public records<event, mesh_gossip_event> {
  public:
   explicit events(mesh_gossip_events *own) noexcept
       : records(mesh_gossip_events_at(own, 0), mesh_gossip_events_len(own),
                 mesh_gossip_events_stride()),
         own_(own) {}
+  events(events &&from) noexcept
+      : records(std::exchange<records, records>(from, {})), own_(std::move(from.own_)) {}
+  events &operator=(events &&from) noexcept {
+    records::operator=(std::exchange<records, records>(from, {}));
+    own_ = std::move(from.own_);
+    return *this;
+  }
 
  private:
   detail::handle<mesh_gossip_events> own_;
@@ -537,22 +563,19 @@ class options {
  public:
   // `{"mesh":{"gossip":{...}}}`; no file and no variable counts.
   static result<options> from_json(const std::string &json) {
-    return made([&](auto **out, auto **err) {
-      return mesh_gossip_options_from_json(detail::text(json), out, err);
-    });
+    return made({"json", json}, mesh_gossip_options_from_json);
   }
   // A file, under the variables of the environment.
   static result<options> from_file(const std::string &path) {
-    return made([&](auto **out, auto **err) {
-      return mesh_gossip_options_from_file(detail::text(path), out, err);
-    });
+    return made({"path", path}, mesh_gossip_options_from_file);
   }
   // No value takes back what file and environment say.
   result<void> set(const std::string &key, const std::optional<std::string> &value) {
-    return detail::call([&](auto **err) {
-      return mesh_gossip_options_set(own_.get(), detail::text(key),
-                                     value ? detail::text(*value) : nullptr, err);
-    });
+    return detail::call(
+        [&](auto **err, auto *name, auto *said) {
+          return mesh_gossip_options_set(own_.get(), name, said, err);
+        },
+        detail::text("key", key), detail::text("value", value));
   }
   const mesh_gossip_options *raw() const noexcept { return own_.get(); }
 
@@ -560,9 +583,9 @@ class options {
   explicit options(mesh_gossip_options *own) noexcept : own_(own) {}
 
   template <class Make>
-  static result<options> made(Make &&make) {
+  static result<options> made(const detail::text &from, Make &&make) {
     mesh_gossip_options *own = nullptr;
-    auto is = detail::call([&](auto **err) { return make(&own, err); });
+    auto is = detail::call([&](auto **err, auto *said) { return make(said, &own, err); }, from);
     if (!is) return is.error();
     return options(own);
   }
@@ -639,10 +662,11 @@ class agent {
 
   // No value removes the label.
   result<void> set_label(const std::string &key, const std::optional<std::string> &value) {
-    return detail::call([&](auto **err) {
-      return mesh_gossip_agent_set_label(raw(), detail::text(key),
-                                         value ? detail::text(*value) : nullptr, err);
-    });
+    return detail::call(
+        [&](auto **err, auto *name, auto *said) {
+          return mesh_gossip_agent_set_label(raw(), name, said, err);
+        },
+        detail::text("key", key), detail::text("value", value));
   }
   result<void> set_lifecycle(lifecycle wanted) {
     return detail::call([&](auto **err) {
@@ -651,19 +675,25 @@ class agent {
   }
   result<void> set_metadata(const std::string &json) {
     return detail::call(
-        [&](auto **err) { return mesh_gossip_agent_set_metadata(raw(), detail::text(json), err); });
+        [&](auto **err, auto *said) { return mesh_gossip_agent_set_metadata(raw(), said, err); },
+        detail::text("json", json));
   }
   // What the host knows of a peer's work; no JSON forgets it.
   result<void> report_leases(const std::string &node_id, const std::optional<std::string> &json) {
-    return detail::call([&](auto **err) {
-      return mesh_gossip_agent_report_leases(raw(), detail::text(node_id),
-                                             json ? detail::text(*json) : nullptr, err);
-    });
+    return detail::call(
+        [&](auto **err, auto *name, auto *said) {
+          return mesh_gossip_agent_report_leases(raw(), name, said, err);
+        },
+        detail::text("node_id", node_id), detail::text("json", json));
   }
   // Other seeds, `host:port`.
   result<void> join(const std::vector<std::string> &seeds) {
     std::vector<const char *> all;
-    for (const std::string &seed : seeds) all.push_back(detail::text(seed));
+    for (const std::string &seed : seeds) {
+      const detail::text said("seeds", seed);
+      if (said.is_cut()) return said.cut();
+      all.push_back(said.raw());
+    }
     return detail::call(
         [&](auto **err) { return mesh_gossip_agent_join(raw(), all.data(), all.size(), err); });
   }
@@ -678,11 +708,13 @@ class agent {
   // PEM, or a PKCS#12 store with its password as the certificate; what is empty is not given.
   result<void> reload_certificates(bytes certificate, bytes key = {}, bytes ca = {},
                                    const std::optional<std::string> &password = {}) {
-    return detail::call([&](auto **err) {
-      return mesh_gossip_agent_reload_certificates(
-          raw(), certificate.data(), certificate.size(), key.data(), key.size(), ca.data(),
-          ca.size(), password ? detail::text(*password) : nullptr, err);
-    });
+    return detail::call(
+        [&](auto **err, auto *secret) {
+          return mesh_gossip_agent_reload_certificates(
+              raw(), certificate.data(), certificate.size(), key.data(), key.size(), ca.data(),
+              ca.size(), secret, err);
+        },
+        detail::text("password", password));
   }
   result<void> add_revocation_lists(bytes lists) {
     return detail::call([&](auto **err) {
@@ -707,26 +739,27 @@ class agent {
   }
 
   result<std::string> peers_json(milliseconds timeout) const {
-    return text([&](auto **out, auto **err) {
+    return document([&](auto **out, auto **err) {
       return mesh_gossip_agent_peers_json(raw(), detail::count(timeout), out, err);
     });
   }
   // Of one scope, or of all.
   result<std::string> leaders_json(milliseconds timeout,
                                    const std::optional<std::string> &scope = {}) const {
-    return text([&](auto **out, auto **err) {
-      return mesh_gossip_agent_leaders_json(raw(), scope ? detail::text(*scope) : nullptr,
-                                            detail::count(timeout), out, err);
-    });
+    return document(
+        [&](auto **out, auto **err, auto *name) {
+          return mesh_gossip_agent_leaders_json(raw(), name, detail::count(timeout), out, err);
+        },
+        detail::text("scope", scope));
   }
   // Who may be given work, and what was reported of whom.
   result<std::string> lease_health_json(milliseconds timeout) const {
-    return text([&](auto **out, auto **err) {
+    return document([&](auto **out, auto **err) {
       return mesh_gossip_agent_lease_health_json(raw(), detail::count(timeout), out, err);
     });
   }
   result<std::string> metrics_text(milliseconds timeout) const {
-    return text([&](auto **out, auto **err) {
+    return document([&](auto **out, auto **err) {
       return mesh_gossip_agent_metrics_text(raw(), detail::count(timeout), out, err);
     });
   }
@@ -777,10 +810,11 @@ class agent {
     static_cast<held *>(user)->program.log(static_cast<log_level>(level), message, fields);
   }
 
-  template <class Make>
-  static result<std::string> text(Make &&make) {
+  template <class Make, class... Texts>
+  static result<std::string> document(Make &&make, const Texts &...texts) {
     mesh_gossip_text *own = nullptr;
-    auto is = detail::call([&](auto **err) { return make(&own, err); });
+    auto is = detail::call(
+        [&](auto **err, auto *...said) { return make(&own, err, said...); }, texts...);
     if (!is) return is.error();
     const detail::handle<mesh_gossip_text> freed(own);
     const auto *data = reinterpret_cast<const char *>(mesh_gossip_text_data(own));

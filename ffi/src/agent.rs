@@ -45,6 +45,7 @@ impl Sealed for MeshGossipAgent {
 
 impl MeshGossipAgent {
     fn start(options: &MeshGossipOptions, start: MeshGossipStartOptions) -> Result<Self, Failure> {
+        log::listen_by_thread();
         let log = log::dispatch(&start)?;
         let (of_engine, of_agent) = options.resolve()?;
         let tls = of_agent.tls.clone();

@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, c_char, c_void};
 use std::fmt;
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -69,6 +69,42 @@ pub(crate) fn dispatch(start: &MeshGossipStartOptions) -> Result<Option<Dispatch
     let Some(function) = start.log else { return Ok(None) };
     hook_panics();
     Ok(Some(Dispatch::new(Sink { function, user: start.log_user, most })))
+}
+
+/// Whether a line is wanted is remembered at its place in the code, for all threads. Where there is one
+/// sink alone, that is asked of the thread that comes there first: one that logs nowhere would have
+/// nobody hear of it again. So there are always two that hear nothing, from before the first thread on,
+/// and every thread is asked by itself.
+pub(crate) fn listen_by_thread() {
+    static NOBODIES: OnceLock<[Dispatch; 2]> = OnceLock::new();
+    NOBODIES.get_or_init(|| [Dispatch::new(Nobody), Dispatch::new(Nobody)]);
+}
+
+/// Wants no line.
+struct Nobody;
+
+impl Subscriber for Nobody {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::OFF)
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
 
 /// What a defect says goes to the log of the thread that it happened on, beside whatever else

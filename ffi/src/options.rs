@@ -150,6 +150,11 @@ impl MeshGossipStartOptions {
                 size.min(known),
             );
         };
+        if own.reserved != 0 {
+            // A later version may give it a meaning, which would be passed over here.
+            let why = "reserved has to be zero";
+            return Err(Failure::new(MESH_GOSSIP_ERR_STRUCT_SIZE, why).about("reserved"));
+        }
         own.struct_size = known;
         Ok(own)
     }

@@ -1,20 +1,8 @@
 /* Starts an agent from the file of the first argument, walks its snapshot, takes its events, and
  * misuses it in the ways that have to be answered by a code. */
-#include <mesh_gossip.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "check.h"
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define CHECK(holds)                                              \
-  do {                                                            \
-    if (!(holds)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #holds); \
-      exit(1);                                                    \
-    }                                                             \
-  } while (0)
 
 static mesh_gossip_agent *agent = NULL;
 static mesh_gossip_result freed_within = MESH_GOSSIP_OK;

@@ -1,4 +1,4 @@
-/* Commands of two threads beside a stop by two others: each command is done or told that the agent has
+/* Commands of three threads beside a stop by two others: each command is done or told that the agent has
  * stopped, and once a stop has returned nothing is done any more. Argument: settings. */
 #include "check.h"
 #include <pthread.h>
@@ -64,6 +64,30 @@ static void *questions(void *user) {
   return NULL;
 }
 
+/* What takes a lock of its own, or looks where others write. */
+static void *renewals(void *user) {
+  mesh_gossip_agent *agent = (mesh_gossip_agent *)user;
+  int over = 0;
+  while (!over) {
+    const mesh_gossip_snapshot *view = NULL;
+    mesh_gossip_contacts *contacts = NULL;
+    mesh_gossip_events *events = NULL;
+    int was_stopped = read_under_lock(&stopped) > 0;
+    over = !goes_on(mesh_gossip_agent_reload(agent, NULL), was_stopped) ||
+           !goes_on(mesh_gossip_agent_contacts(agent, 30000, &contacts, NULL), was_stopped) ||
+           !goes_on(mesh_gossip_agent_join(agent, NULL, 0, NULL), was_stopped) ||
+           !goes_on(mesh_gossip_agent_report_leases(agent, "queue", "{\"activeAssignments\":1}", NULL),
+                    was_stopped);
+    mesh_gossip_contacts_free(contacts);
+    WORKS(mesh_gossip_snapshot_try_acquire(agent, &view, NULL));
+    CHECK(mesh_gossip_snapshot_local(view) != NULL);
+    WORKS(mesh_gossip_agent_take_events(agent, (size_t)-1, &events, NULL));
+    mesh_gossip_events_free(events);
+    mesh_gossip_snapshot_release(view);
+  }
+  return NULL;
+}
+
 static void *stop(void *user) {
   pthread_mutex_lock(&lock);
   /* In the midst of them. */
@@ -75,19 +99,19 @@ static void *stop(void *user) {
 }
 
 int main(int argc, char **argv) {
-  void *(*const parts[4])(void *) = {commands, questions, stop, stop};
+  void *(*const parts[5])(void *) = {commands, questions, renewals, stop, stop};
   int turn, index;
   CHECK(argc >= 2 && mesh_gossip_check_abi() == MESH_GOSSIP_OK);
   for (turn = 0; turn < TURNS; turn++) {
     mesh_gossip_agent *agent = started(argv[1], NULL);
-    pthread_t threads[4];
+    pthread_t threads[5];
     pthread_mutex_lock(&lock);
     done = stopped = 0;
     pthread_mutex_unlock(&lock);
-    for (index = 0; index < 4; index++) {
+    for (index = 0; index < 5; index++) {
       CHECK(pthread_create(&threads[index], NULL, parts[index], agent) == 0);
     }
-    for (index = 0; index < 4; index++) CHECK(pthread_join(threads[index], NULL) == 0);
+    for (index = 0; index < 5; index++) CHECK(pthread_join(threads[index], NULL) == 0);
     CHECK(stopped == 2);
     FAILS(STOPPED, mesh_gossip_agent_set_lifecycle(agent, 0, NULL));
     WORKS(mesh_gossip_agent_free(agent));

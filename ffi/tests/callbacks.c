@@ -88,6 +88,52 @@ static void *ask(void *user) {
   return NULL;
 }
 
+static void hear(void *user, uint32_t level, const char *message, const char *fields) {
+  CHECK(level <= MESH_GOSSIP_LOG_DEBUG && fields[0] == '{');
+  if (strstr(message, "peer updated") != NULL) count((int *)user);
+}
+
+/* Whether an event of a kind is there. */
+static int told(const mesh_gossip_agent *of, uint32_t kind) {
+  mesh_gossip_events *events = NULL;
+  size_t index;
+  int found = 0;
+  WORKS(mesh_gossip_agent_take_events(of, 1000, &events, NULL));
+  for (index = 0; index < mesh_gossip_events_len(events); index++) {
+    found |= mesh_gossip_events_at(events, index)->kind == kind;
+  }
+  mesh_gossip_events_free(events);
+  return found;
+}
+
+/* A line is heard by whose it is, though an agent that nobody listens to says the like before. It has
+ * to be the first line of its kind in this process. */
+static void heard_beside_a_silent_one(const char *file) {
+  static int heard = 0;
+  mesh_gossip_start_options start;
+  mesh_gossip_agent *loud, *silent;
+  int turn, is = 0;
+  WORKS(mesh_gossip_start_options_init(&start, sizeof start));
+  start.log = hear;
+  start.log_user = &heard;
+  start.log_level = MESH_GOSSIP_LOG_DEBUG;
+  loud = started(file, &start);
+  silent = started(file, NULL);
+  WORKS(mesh_gossip_agent_set_lifecycle(silent, MESH_GOSSIP_LIFECYCLE_CORDONED, NULL));
+  for (turn = 0; turn < 3000 && !told(silent, MESH_GOSSIP_EVENT_UPDATED); turn++) usleep(10000);
+  CHECK(turn < 3000);
+  WORKS(mesh_gossip_agent_set_lifecycle(loud, MESH_GOSSIP_LIFECYCLE_CORDONED, NULL));
+  for (turn = 0; turn < 3000 && !is; turn++) {
+    usleep(10000);
+    pthread_mutex_lock(&lock);
+    is = heard > 0;
+    pthread_mutex_unlock(&lock);
+  }
+  CHECK(is);
+  WORKS(mesh_gossip_agent_free(silent));
+  WORKS(mesh_gossip_agent_free(loud));
+}
+
 int main(int argc, char **argv) {
   mesh_gossip_start_options start;
   mesh_gossip_agent *own;
@@ -95,6 +141,9 @@ int main(int argc, char **argv) {
   int index, both = 0, turn;
   CHECK(argc >= 2 && mesh_gossip_check_abi() == MESH_GOSSIP_OK);
   settings = argv[1];
+  /* Else an event may come seconds later. */
+  CHECK(setenv("MESH__GOSSIP__EVENTS__DELIVERY", "immediate", 1) == 0);
+  heard_beside_a_silent_one(settings);
   WORKS(mesh_gossip_start_options_init(&start, sizeof start));
   start.wake = wake;
   start.wake_user = &woken;

@@ -1,17 +1,6 @@
 /* What a host does with a running agent: takes its log, describes itself, looks members up, and
  * hands over credentials. Arguments: settings, certificate, key, trust. */
-#include <mesh_gossip.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define CHECK(holds)                                              \
-  do {                                                            \
-    if (!(holds)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #holds); \
-      exit(1);                                                    \
-    }                                                             \
-  } while (0)
+#include "check.h"
 
 static mesh_gossip_agent *agent = NULL;
 /* Written while the agent starts, which is over once it has started. */

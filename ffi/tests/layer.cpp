@@ -56,6 +56,39 @@ static void failures(const char *settings) {
 #endif
 }
 
+// A zero within would have C read less than was said.
+static void cut_texts(mg::agent &agent) {
+  const std::string cut{"k\0hidden", 8};
+  const auto about = [](const auto &result, const char *field) {
+    return !result && result.error().code() == mg::code::argument && result.error().field() == field;
+  };
+  CHECK(about(mg::options::from_json(cut), "json") && about(mg::options::from_file(cut), "path"));
+  mg::options options = mg::options::from_json("{}").value();
+  CHECK(about(options.set(cut, "4"), "key") && about(options.set("fanout", cut), "value"));
+  CHECK(about(agent.set_label(cut, "v"), "key") && about(agent.set_label("k", cut), "value"));
+  CHECK(about(agent.set_label(cut, std::nullopt), "key") && about(agent.set_metadata(cut), "json"));
+  CHECK(about(agent.report_leases(cut, "{}"), "node_id") && about(agent.report_leases("q", cut), "json"));
+  CHECK(about(agent.join({"localhost:1", cut}), "seeds") && about(agent.leaders_json(5s, cut), "scope"));
+  CHECK(about(agent.reload_certificates(cut, {}, {}, cut), "password"));
+}
+
+// What was moved from holds nothing, and says so.
+static void moved_from(mg::agent &agent) {
+  pollfd ready = {agent.events_fd(), POLLIN, 0};
+  CHECK(::poll(&ready, 1, 30000) == 1);
+  mg::events all = agent.take_events().value();
+  CHECK(!all.empty());
+  const std::size_t size = all.size();
+  mg::events taken = std::move(all);
+  CHECK(all.empty() && all.size() == 0 && taken.size() == size && all.begin() == all.end());
+  all = std::move(taken);
+  CHECK(taken.empty() && all.size() == size);
+  mg::snapshot first = agent.snapshot().value();
+  const mg::snapshot second = std::move(first);
+  CHECK(first.empty() && !first.local() && !first.local_id() && first.chunk(0).empty());
+  CHECK(first.begin() == first.end() && second.size() == 1 && second.local_id());
+}
+
 static void reads(const mg::agent &agent) {
   const mg::snapshot view = agent.snapshot().value();
   CHECK(view.size() == 1 && !view.empty() && view.count(mg::status::alive) == 1);
@@ -111,11 +144,11 @@ int main(int argc, char **argv) {
   mg::agent agent = std::move(first);
   CHECK(first.raw() == nullptr && first.events_fd() == -1 && !first.stop());
   CHECK(agent.set_label("rack", "r7"));
-  const std::string cut{"k\0hidden", 8};
-  CHECK(agent.set_label(cut, "v").error().code() == mg::code::utf8);
-  CHECK(agent.set_label("k", cut).error().code() == mg::code::utf8);
+  cut_texts(agent);
   reads(agent);
   commands(agent);
+  moved_from(agent);
+  CHECK(agent.set_lifecycle(mg::lifecycle::cordoned));
   CHECK(wait_for(agent, mg::event_kind::updated));
   const mg::snapshot last = agent.snapshot().value();
   CHECK(agent.leave(5s) && agent.stop() && agent.stop());

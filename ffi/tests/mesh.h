@@ -2,21 +2,9 @@
 #ifndef MESH_H
 #define MESH_H
 
-#include <mesh_gossip.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "check.h"
 #include <time.h>
 #include <unistd.h>
-
-#define CHECK(holds)                                              \
-  do {                                                            \
-    if (!(holds)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #holds); \
-      exit(1);                                                    \
-    }                                                             \
-  } while (0)
 
 /* Whoever waits gives up after so long. */
 #define PATIENCE_MS 60000

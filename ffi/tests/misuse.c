@@ -1,5 +1,6 @@
 /* What bad input gets: a code and a message, or a documented nothing. Argument: settings. */
 #include "check.h"
+#include <pthread.h>
 
 /* Stands where a failing call must not write. */
 static char untouched;
@@ -120,6 +121,8 @@ static mesh_gossip_result sized(const mesh_gossip_options *options, size_t size,
 
 static void sizes(const char *file) {
   mesh_gossip_options *options = NULL;
+  mesh_gossip_agent *agent = NULL;
+  mesh_gossip_error *err = NULL;
   longer start;
   WORKS(mesh_gossip_options_from_file(file, &options, NULL));
   CHECK(sized(options, 0, 0) == MESH_GOSSIP_ERR_STRUCT_SIZE);
@@ -134,6 +137,12 @@ static void sizes(const char *file) {
   /* Older and newer callers who ask for nothing unknown. */
   CHECK(sized(options, sizeof(size_t), 0) == MESH_GOSSIP_OK);
   CHECK(sized(options, sizeof(longer), 0) == MESH_GOSSIP_OK);
+  /* Nor is what stands where a later library may read something. */
+  WORKS(mesh_gossip_start_options_init(&start.known, sizeof start.known));
+  start.known.reserved = 1;
+  FAILS(STRUCT_SIZE, mesh_gossip_agent_start_with(options, &start.known, &agent, &err));
+  CHECK(agent == NULL && strcmp(mesh_gossip_error_field(err), "reserved") == 0);
+  mesh_gossip_error_free(err);
   mesh_gossip_options_free(options);
   FAILS(STRUCT_SIZE, mesh_gossip_start_options_init(&start.known, 0));
   FAILS(STRUCT_SIZE, mesh_gossip_start_options_init(&start.known, sizeof(size_t) + 4));
@@ -235,8 +244,59 @@ static void null_outputs(const mesh_gossip_agent *agent) {
   FAILS(ARGUMENT, mesh_gossip_agent_health(agent, 1000, NULL, NULL));
 }
 
+/* No time at all, and more of it than there is. */
+static void waits(const char *file, const mesh_gossip_agent *agent) {
+  mesh_gossip_agent *other = started(file, NULL);
+  mesh_gossip_text *text = NULL;
+  mesh_gossip_contacts *contacts = NULL;
+  uint32_t health = 0;
+  mesh_gossip_result result = mesh_gossip_agent_health(agent, 0, &health, NULL);
+  CHECK(result == MESH_GOSSIP_OK || result == MESH_GOSSIP_ERR_TIMEOUT);
+  WORKS(mesh_gossip_agent_health(agent, UINT64_MAX, &health, NULL));
+  WORKS(mesh_gossip_agent_peers_json(agent, UINT64_MAX, &text, NULL));
+  mesh_gossip_text_free(text);
+  WORKS(mesh_gossip_agent_contacts(agent, UINT64_MAX, &contacts, NULL));
+  mesh_gossip_contacts_free(contacts);
+  result = mesh_gossip_agent_leave(other, 0, NULL);
+  CHECK(result == MESH_GOSSIP_OK || result == MESH_GOSSIP_ERR_TIMEOUT);
+  WORKS(mesh_gossip_agent_free(other));
+  other = started(file, NULL);
+  WORKS(mesh_gossip_agent_leave(other, UINT64_MAX, NULL));
+  WORKS(mesh_gossip_agent_free(other));
+}
+
+static void *a_life(void *file) {
+  mesh_gossip_agent *agent = started((const char *)file, NULL);
+  mesh_gossip_text *text = NULL;
+  uint32_t health = 0;
+  WORKS(mesh_gossip_agent_health(agent, 20000, &health, NULL));
+  WORKS(mesh_gossip_agent_set_metadata(agent, "{\"region\":\"eu-1\"}", NULL));
+  WORKS(mesh_gossip_agent_peers_json(agent, 20000, &text, NULL));
+  mesh_gossip_text_free(text);
+  WORKS(mesh_gossip_agent_metrics_text(agent, 20000, &text, NULL));
+  mesh_gossip_text_free(text);
+  WORKS(mesh_gossip_agent_reload(agent, NULL));
+  WORKS(mesh_gossip_agent_leave(agent, 20000, NULL));
+  WORKS(mesh_gossip_agent_free(agent));
+  return NULL;
+}
+
+/* As little as is promised to be enough, unless a sanitizer makes more of it. */
+static void on_a_small_stack(char *file) {
+  pthread_attr_t attributes;
+  pthread_t thread;
+  CHECK(pthread_attr_init(&attributes) == 0);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  CHECK(pthread_attr_setstacksize(&attributes, 256 * 1024) == 0);
+#endif
+  CHECK(pthread_create(&thread, &attributes, a_life, file) == 0);
+  CHECK(pthread_join(thread, NULL) == 0 && pthread_attr_destroy(&attributes) == 0);
+}
+
 static void after_a_stop(mesh_gossip_agent *agent) {
-  const mesh_gossip_snapshot *view;
+  const mesh_gossip_snapshot *view, *same = NULL;
+  mesh_gossip_contacts *contacts = NULL;
+  const uint8_t *none = NULL;
   mesh_gossip_events *events = NULL;
   mesh_gossip_text *text = NULL;
   uint32_t health = 77;
@@ -255,8 +315,16 @@ static void after_a_stop(mesh_gossip_agent *agent) {
   FAILS(STOPPED, mesh_gossip_agent_metrics_text(agent, 1000, &text, NULL));
   FAILS(STOPPED, mesh_gossip_agent_report_leases(agent, "b", "{}", NULL));
   FAILS(STOPPED, mesh_gossip_agent_lease_health_json(agent, 1000, &text, NULL));
+  FAILS(STOPPED, mesh_gossip_agent_leaders_json(agent, NULL, 1000, &text, NULL));
+  FAILS(STOPPED, mesh_gossip_agent_contacts(agent, 1000, &contacts, NULL));
+  FAILS(STOPPED, mesh_gossip_agent_force_leave(agent, id, 16, NULL));
+  FAILS(STOPPED, mesh_gossip_agent_broadcast_latest(agent, 1, 1, id, 16, NULL));
+  FAILS(STOPPED, mesh_gossip_agent_add_revocation_lists(agent, id, 16, NULL));
+  FAILS(STOPPED, mesh_gossip_agent_reload_certificates(agent, id, 16, none, 0, none, 0, NULL, NULL));
   FAILS(STOPPED, mesh_gossip_agent_health(agent, 1000, &health, NULL));
-  CHECK(text == NULL && health == 77);
+  CHECK(text == NULL && health == 77 && contacts == NULL);
+  WORKS(mesh_gossip_snapshot_try_acquire(agent, &same, NULL));
+  mesh_gossip_snapshot_release(same);
   CHECK(mesh_gossip_agent_node_id(agent)[0] != '\0');
   view = mesh_gossip_snapshot_acquire(agent);
   CHECK(mesh_gossip_snapshot_len(view) == 1);
@@ -282,6 +350,8 @@ int main(int argc, char **argv) {
   not_utf8(argv[1], agent);
   too_long(agent);
   null_outputs(agent);
+  waits(argv[1], agent);
+  on_a_small_stack(argv[1]);
   after_a_stop(agent);
   puts("all is well");
   return 0;

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Globalization;
 using System.Runtime.InteropServices;
 
 namespace MeshGossip
@@ -32,8 +33,9 @@ namespace MeshGossip
         internal string Json()
         {
             var leases = new List<string>();
+            // The sign of a number is another character in some cultures.
             foreach (var lease in ActiveLeases)
-                leases.Add("{\"sequenceId\":" + lease.SequenceId + ",\"attempt\":" + lease.Attempt + ",\"leaseId\":"
+                leases.Add("{\"sequenceId\":" + lease.SequenceId.ToString(CultureInfo.InvariantCulture) + ",\"attempt\":" + lease.Attempt + ",\"leaseId\":"
                     + Call.Json(lease.LeaseId, "leaseId") + "}");
             return "{\"activeAssignments\":" + ActiveAssignments + ",\"pendingReassignments\":" + PendingReassignments
                 + ",\"activeLeases\":[" + string.Join(",", leases) + "]}";

@@ -12,6 +12,8 @@ namespace MeshGossip
     {
         private readonly object gate = new object();
         private readonly List<MeshEvent> events = new List<MeshEvent>();
+        // Monitor waits no longer than this at once.
+        private static readonly TimeSpan Longest = TimeSpan.FromMilliseconds(int.MaxValue);
         private int first;
         private readonly List<TaskCompletionSource<bool>> readers = new List<TaskCompletionSource<bool>>();
         private readonly TaskCompletionSource<bool> ended = new TaskCompletionSource<bool>();
@@ -80,7 +82,8 @@ namespace MeshGossip
                 {
                     if (timeout < TimeSpan.Zero) { Monitor.Wait(gate); continue; }
                     var left = timeout - clock.Elapsed;
-                    if (left <= TimeSpan.Zero || !Monitor.Wait(gate, left)) break;
+                    if (left <= TimeSpan.Zero) break;
+                    Monitor.Wait(gate, left < Longest ? left : Longest);
                 }
                 taken = Count == 0 ? null : Oldest();
                 Monitor.PulseAll(gate);

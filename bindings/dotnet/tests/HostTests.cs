@@ -46,6 +46,42 @@ internal static class HostTests
         Tests.True(Tests.Throws(ErrorCode.Argument, () => action("a\0b")).Field == field, field);
     }
 
+    // Numbers as they are said, whatever the host's culture puts for a minus.
+    internal static void Cultures()
+    {
+        var culture = (System.Globalization.CultureInfo)System.Globalization.CultureInfo.InvariantCulture.Clone();
+        culture.NumberFormat.NegativeSign = "\u2212";
+        var before = Thread.CurrentThread.CurrentCulture;
+        Thread.CurrentThread.CurrentCulture = culture;
+        try
+        {
+            using (var a = Tests.Start("a", null))
+            {
+                var report = new LeaseReport();
+                report.ActiveLeases.Add(new Lease(-7, 1, "l"));
+                a.ReportLeases("queue", report);
+                Tests.True(a.LeaseHealthJson(Patience).Contains("\"sequenceId\":-7"), "a sequence below zero");
+                Tests.True(a.Metrics(Patience).Count > 0, "numbers are read");
+            }
+        }
+        finally { Thread.CurrentThread.CurrentCulture = before; }
+    }
+
+    // Longer than a runtime can wait at once, and not at all.
+    internal static void Waits()
+    {
+        using (var a = Tests.Start("a", null))
+        {
+            MeshEvent taken;
+            a.SetLifecycle(Lifecycle.Cordoned);
+            Tests.True(a.TryTakeEvent(out taken, TimeSpan.MaxValue), "an event comes");
+            while (a.TryTakeEvent(out taken, TimeSpan.FromMilliseconds(200))) { }
+            Tests.True(!a.TryTakeEvent(out taken, TimeSpan.Zero), "none is left");
+            Tests.True(a.Health(TimeSpan.MaxValue) != Health.Draining, "an answer");
+            a.Leave(TimeSpan.MaxValue);
+        }
+    }
+
     internal static void BadText()
     {
         Refused("json", text => Options.FromJson(text));

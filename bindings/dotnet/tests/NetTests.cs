@@ -100,6 +100,10 @@ internal static class NetTests
         internal readonly List<string> Lines = new List<string>();
 
         public ILogger CreateLogger(string categoryName) { return this; }
+        public bool IsEnabled(Microsoft.Extensions.Logging.LogLevel level) { return true; }
+        public IDisposable BeginScope<TState>(TState state) { return null; }
+        public void AddProvider(ILoggerProvider provider) { throw new NotSupportedException(); }
+        public void Dispose() { }
 
         public void Log<TState>(Microsoft.Extensions.Logging.LogLevel level, EventId id, TState state, Exception failure, Func<TState, Exception, string> formatter)
         {
@@ -124,7 +128,7 @@ internal static class NetTests
             };
             var logs = new Logs();
             var services = new ServiceCollection();
-            services.Add(new ServiceDescriptor { ServiceType = typeof(ILoggerFactory), Factory = provider => logs });
+            services.AddSingleton<ILoggerFactory>(provider => logs);
             services.AddMeshGossipAgent(new MemoryConfiguration(settings));
             services.AddMeshGossipAgent(new MemoryConfiguration(settings).GetSection("mesh:gossip"));
             var container = new Container(services);

@@ -27,6 +27,8 @@ internal static class Tests
         Run("events that nobody takes are lost with a count", Overflow);
         Run("null arguments are named", HostTests.Nulls);
         Run("text that is no UTF-8, or holds a zero, is refused by its field", HostTests.BadText);
+        Run("numbers are said in any culture", HostTests.Cultures);
+        Run("waits are as long as one likes", HostTests.Waits);
         Run("the log comes with event ids", HostTests.Log);
         Run("events can be awaited", HostTests.Awaited);
         Run("what waits at the end can be taken", HostTests.Rest);

@@ -16,12 +16,13 @@ function startArguments(options) {
     throw new TypeError('either config or configFile is expected');
   }
   const json = typeof config === 'string' ? config : JSON.stringify(config);
-  const pairs = Object.entries(settings).map(([key, value]) => [key, String(value)]);
+  const pairs = Object.entries(settings).filter(([, value]) => value !== undefined)
+    .map(([key, value]) => [key, value === null ? null : String(value)]);
   const texts = [configFile === undefined ? json : String(configFile), ...pairs.flat()];
   textOf(texts[0], configFile === undefined ? 'config' : 'configFile');
   for (const [key, value] of pairs) {
     textOf(key, 'settings');
-    textOf(value, key);
+    if (value !== null) textOf(value, key);
   }
   return [configFile !== undefined, texts, eventsCapacity];
 }
@@ -31,6 +32,10 @@ function startArguments(options) {
 function textOf(text, field) {
   if (typeof text !== 'string') throw new TypeError(`${field}: a string is expected`);
   if (text.includes('\0')) throw new MeshGossipError(ARGUMENT, `${field} holds a zero character`, field);
+  return whole(text, field);
+}
+
+function whole(text, field) {
   if (/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.test(text)) {
     throw new MeshGossipError(UTF8, `${field} holds half of a surrogate pair, which is no UTF-8`, field);
   }
@@ -48,8 +53,12 @@ function judge(value, field) {
   return value;
 }
 
-function bytesOf(data) {
-  return typeof data === 'string' ? new TextEncoder().encode(data) : new Uint8Array(data);
+/** A copy: who calls may go on writing. What is neither is refused: a number would be so many zeros. */
+function bytesOf(data, field = 'data') {
+  if (typeof data === 'string') return new TextEncoder().encode(whole(data, field));
+  if (data instanceof ArrayBuffer || data instanceof SharedArrayBuffer) return new Uint8Array(data.slice(0));
+  if (!ArrayBuffer.isView(data)) throw new TypeError(`${field}: a Uint8Array or a string is expected`);
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
 }
 
 function topicOf(topic) {
@@ -147,7 +156,7 @@ class Agent {
   }
 
   async forceLeave(order) {
-    await this.#inOrder(kinds.forceLeave, NO_TEXTS, 0, bytesOf(order));
+    await this.#inOrder(kinds.forceLeave, NO_TEXTS, 0, bytesOf(order, 'order'));
   }
 
   async reload() {
@@ -155,12 +164,12 @@ class Agent {
   }
 
   async addRevocationLists(lists) {
-    await this.#inOrder(kinds.addRevocationLists, NO_TEXTS, 0, bytesOf(lists));
+    await this.#inOrder(kinds.addRevocationLists, NO_TEXTS, 0, bytesOf(lists, 'lists'));
   }
 
   /** What a host of secrets hands over: bytes or PEM text; without a key, or trust, they are none. */
   async reloadCertificates({ certificate, key = '', ca = '', password = null }) {
-    const parts = [certificate, key, ca].map(bytesOf);
+    const parts = [bytesOf(certificate, 'certificate'), bytesOf(key, 'key'), bytesOf(ca, 'ca')];
     const texts = [parts[0].length, parts[1].length].map(String);
     const secret = password === null ? null : textOf(password, 'password');
     const all = new Uint8Array(Buffer.concat(parts));

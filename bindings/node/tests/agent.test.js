@@ -72,6 +72,17 @@ test('a port that is taken is an error of the system', limits, async () => {
   await assert.rejects(Agent.start(mesh.options('port-2', { port })), { code: 'MESH_GOSSIP_ERR_IO' });
 });
 
+test('settings that are null take back what file and environment say', limits, async () => {
+  const { config, settings } = mesh.options('taken-back', { region: 'eu-1' });
+  config.mesh.gossip.role = 'gateway';
+  const agent = await Agent.start({ config, settings: { ...settings, role: null, region: undefined } });
+  const { role, region } = agent.snapshot().local;
+  assert.notEqual(region, 'eu-1');
+  assert.notEqual(region, 'undefined');
+  assert.equal(role, 'worker');
+  await agent.close();
+});
+
 test('options come from a file, under settings', limits, async () => {
   const file = path.join(mesh.dir, 'file-1.json');
   const { config, settings } = mesh.options('file-1', { region: 'eu-1' });
@@ -163,6 +174,12 @@ test('wrong arguments are refused before anything is done', limits, async () => 
   await assert.rejects(agent.setLabel('a', 'b\0c'), { code: 'MESH_GOSSIP_ERR_ARGUMENT', field: 'value' });
   await assert.rejects(agent.sendTo('xyz', 1, 'x'), TypeError);
   await assert.rejects(agent.broadcast(65_536, 'x'), RangeError);
+  // A number would make so many zeros, and floats be cut to bytes.
+  for (const content of [5, null, undefined, {}, [1, 2], new Date()]) {
+    await assert.rejects(agent.broadcast(1, content), TypeError);
+    await assert.rejects(agent.forceLeave(content), TypeError);
+    await assert.rejects(agent.reloadCertificates({ certificate: content }), TypeError);
+  }
   await assert.rejects(agent.health(-1), RangeError);
   await assert.rejects(agent.forceLeave(new Uint8Array([1, 2, 3])), MeshGossipError);
   await assert.rejects(agent.addRevocationLists('no list'), MeshGossipError);
@@ -240,6 +257,14 @@ test('text that is no UTF-8, or holds a zero, is refused by its field', limits, 
   await refused('labels', (text) => agent.setMetadata({ labels: { [text]: 'v' } }));
   await refused('labels', (text) => agent.setMetadata({ labels: { k: text } }));
   await refused('nodeId', (text) => agent.reportLeases(text, null));
+  // A content may have zeros, but a string has to be one that UTF-8 can say.
+  for (const act of [(text) => agent.broadcast(1, text), (text) => agent.broadcastLatest(1, 1, text),
+    (text) => agent.sendTo('00'.repeat(16), 1, text)]) {
+    await assert.rejects(act('a\ud800'), { code: 'MESH_GOSSIP_ERR_UTF8', field: 'data' });
+  }
+  await assert.rejects(agent.addRevocationLists('\udc00'), { code: 'MESH_GOSSIP_ERR_UTF8', field: 'lists' });
+  await agent.broadcast(1, 'a\0b');
+  await agent.broadcast(1, new Float32Array([1.5]).buffer);
   await agent.setLabel('face', '\u{1f600}');
   assert.equal(agent.snapshot().local.labels.face, '\u{1f600}');
   await agent.close();

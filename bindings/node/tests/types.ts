@@ -4,7 +4,7 @@ import { Agent, Contact, Credentials, Event, Member, MeshGossipError, Snapshot, 
 
 export async function passes(agent: Agent): Promise<void> {
   const said: [string, bigint] = [version, features];
-  await check({ config: { mesh: { gossip: { nodeId: 'a' } } }, settings: { fanout: 4, 'tls:caPath': 'ca.pem' } });
+  await check({ config: { mesh: { gossip: { nodeId: 'a' } } }, settings: { fanout: 4, 'tls:caPath': 'ca.pem', region: null } });
   await using one = await Agent.start({ configFile: 'mesh.json', eventsCapacity: 16 });
   const view: Snapshot = one.ref().unref().snapshot();
   const members: Member[] = [...view];

@@ -1,8 +1,10 @@
 """One agent: its view, its commands, its end."""
 
+import asyncio
 import gc
 import os
 import pickle
+import queue
 import threading
 
 import pytest
@@ -100,6 +102,54 @@ def test_stop_twice_and_close_twice(mesh):
     # What was left is handed out even so.
     assert isinstance(agent.take_events()[-1], Ended)
     assert agent.take_events() == [] == agent.wait_events()
+
+
+def test_one_string_is_no_list_of_seeds(mesh):
+    agent = mesh.start("node-1")
+    with pytest.raises(TypeError):
+        agent.join("127.0.0.1:7946")
+    agent.join(iter(["127.0.0.1:7946"]))
+    agent.join([])
+
+
+def test_who_waits_is_not_woken_for_what_another_took(mesh):
+    agent = mesh.start("node-1")
+    agent.take_events()
+    taken = queue.SimpleQueue()
+
+    def wait():
+        while events := agent.wait_events(most=1):
+            taken.put(len(events))
+        taken.put(0)
+
+    threads = [threading.Thread(target=wait) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for turn in range(20):
+        agent.set_label("turn", str(turn))
+        assert taken.get(timeout=30) == 1
+    agent.close()
+    for thread in threads:
+        thread.join(30)
+    # One of them took the last event; each ended once, and not before there was nothing more.
+    rest = [taken.get_nowait() for _ in range(taken.qsize())]
+    assert rest.count(0) == 4 and rest[-1] == 0
+
+
+def test_events_end_beside_a_close(mesh):
+    """The loop goes on while another thread closes."""
+    agent = mesh.start("node-1")
+
+    async def read():
+        return [event async for event in agent.events()]
+
+    async def both():
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        await asyncio.to_thread(agent.close)
+        return await reading
+
+    assert isinstance(asyncio.run(both())[-1], Ended)
 
 
 def test_a_close_waits_for_calls_and_answers_them(mesh):

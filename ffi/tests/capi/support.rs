@@ -47,15 +47,15 @@ pub(crate) fn hooks() -> &'static Path {
     &HOOKS
 }
 
-/// Where `capi build --sanitize` put the instrumented library; `None` where this compiler cannot.
-pub(crate) fn sanitized(sanitizer: &str) -> Option<PathBuf> {
+/// Where `capi build --sanitize` put the instrumented library; what this compiler lacks for it.
+pub(crate) fn sanitized(sanitizer: &str) -> Result<PathBuf, String> {
     let output = run(capi("build").args(["--sanitize", sanitizer]));
     let (said, errors) = texts(&output);
-    if errors.contains("this compiler brings no") {
-        return None;
+    if let Some(line) = errors.lines().find(|line| line.contains("this compiler brings no")) {
+        return Err(line.to_owned());
     }
     assert!(output.status.success(), "{errors}");
-    Some(PathBuf::from(said.trim_end()))
+    Ok(PathBuf::from(said.trim_end()))
 }
 
 /// Runs a program that has to succeed; returns what it prints.

@@ -98,6 +98,15 @@ namespace Microsoft.Extensions.DependencyInjection
         }
     }
 
+    public static class ServiceCollectionServiceExtensions
+    {
+        public static IServiceCollection AddSingleton<T>(this IServiceCollection services, Func<IServiceProvider, T> factory) where T : class
+        {
+            services.Add(new ServiceDescriptor { ServiceType = typeof(T), Factory = provider => factory(provider) });
+            return services;
+        }
+    }
+
     public static class OptionsServiceCollectionExtensions
     {
         public static void AddOptions<T>(this IServiceCollection services) where T : class, new()
@@ -204,13 +213,18 @@ namespace Microsoft.Extensions.Logging
         }
     }
 
+    public interface ILoggerProvider { }
+
     public interface ILogger
     {
+        bool IsEnabled(LogLevel logLevel);
+        IDisposable BeginScope<TState>(TState state);
         void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception exception, Func<TState, Exception, string> formatter);
     }
 
-    public interface ILoggerFactory
+    public interface ILoggerFactory : IDisposable
     {
+        void AddProvider(ILoggerProvider provider);
         ILogger CreateLogger(string categoryName);
     }
 }

@@ -10,9 +10,11 @@ agent was closed before it was taken.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
@@ -57,20 +59,19 @@ class Inbox:
         return taken
 
     def wait(self, timeout_ms: int | None, most: int) -> list[Event]:
-        """The same, after the first one has come."""
-        poll = select.poll()
-        taken = self.take(most)
-        if taken or most == 0 or self._ended:
-            return taken
-        try:
+        """The same, after the first one has come, which another thread may have taken first: then
+        after the next one."""
+        until = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
+        while True:
+            taken = self.take(most)
+            left = _LONGEST_POLL_MS if until is None else math.ceil((until - time.monotonic()) * 1000)
+            if taken or most == 0 or self._ended or left <= 0:
+                return taken
+            poll = select.poll()
             with self._descriptors() as descriptors:
                 for descriptor in descriptors:
                     poll.register(descriptor, select.POLLIN)
-                poll.poll(None if timeout_ms is None else min(timeout_ms, _LONGEST_POLL_MS))
-        except StoppedError:
-            # Closed in between: what it left behind is here.
-            pass
-        return self.take(most)
+                poll.poll(min(left, _LONGEST_POLL_MS))
 
     async def stream(self) -> AsyncGenerator[Event, None]:
         """One after the other, until the last."""
@@ -79,7 +80,7 @@ class Inbox:
                 yield event
                 break
             else:
-                with suppress(StoppedError), self._descriptors() as descriptors:
+                with self._descriptors() as descriptors:
                     await _readable(descriptors)
 
     def rouse(self, agent: Any) -> None:
@@ -117,19 +118,19 @@ class Inbox:
         return Batch(out[0])
 
     @contextmanager
-    def _descriptors(self) -> Iterator[tuple[int, int]]:
+    def _descriptors(self) -> Iterator[list[int]]:
         """Both flags, as descriptors of our own: those of the agent end with it, and their numbers
-        may then mean something else."""
-        with self._handle.use() as agent:
-            waits = os.dup(lib.mesh_gossip_agent_events_fd(agent))
+        may then mean something else. While it is being closed there is the second one alone, which
+        tells that what was left is here."""
+        copies: list[int] = []
         try:
-            over = os.dup(self._over)
-            try:
-                yield waits, over
-            finally:
-                os.close(over)
+            with suppress(StoppedError), self._handle.use() as agent:
+                copies.append(os.dup(lib.mesh_gossip_agent_events_fd(agent)))
+            copies.append(os.dup(self._over))
+            yield copies
         finally:
-            os.close(waits)
+            for copy in copies:
+                os.close(copy)
 
     def _raise(self) -> None:
         with suppress(BlockingIOError):
@@ -141,7 +142,7 @@ class Inbox:
             os.close(over)
 
 
-async def _readable(descriptors: tuple[int, int]) -> None:
+async def _readable(descriptors: list[int]) -> None:
     """Waits for either. The loop watches them only meanwhile: they stay readable while events
     wait, and would keep it busy."""
     loop = asyncio.get_running_loop()

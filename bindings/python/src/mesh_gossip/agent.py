@@ -188,6 +188,8 @@ class Agent:
     def join(self, seeds: Iterable[str]) -> None:
         """Replaces the seeds, `host:port`, that the mesh is found through. Names are looked up
         here, which may take a while."""
+        if isinstance(seeds, str):
+            raise TypeError("seeds: strings are expected, and this is one, not of them")
         # The strings have to live until the call is over.
         kept = [ffi.new("char[]", text(seed, "seeds")) for seed in seeds]
         self._call(lib.mesh_gossip_agent_join, ffi.new("char *[]", kept), len(kept))

@@ -28,8 +28,8 @@ usage: capi COMMAND [--profile NAME] [--ffi DIR]
 
   build [--hooks]         libraries and headers, into <target>/capi/<profile>; or the library for
                           tests, which can plant defects, into <target>/capi-hooks/<profile>
-  build --sanitize NAME   the static library under the compiler's address sanitizer, with its
-                          runtime, into <target>/sanitized/NAME/product
+  build --sanitize NAME   the static library under the compiler's sanitizer, address or thread, with
+                          its runtime, into <target>/sanitized/NAME/product
   install --prefix DIR    the same under a prefix, with pkg-config and CMake files
           [--libdir DIR] [--destdir DIR] [--product DIR]
   header [--check]        include/mesh_gossip.h from the sources
