@@ -24,7 +24,9 @@ mod otlp;
 mod paint;
 mod peers;
 mod reload;
+mod say;
 mod signals;
+mod stdout;
 mod supervision;
 mod table;
 mod upgrade;
@@ -32,6 +34,8 @@ mod upgrade;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::say::tell;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -123,6 +127,21 @@ impl Failure {
         }
     }
 
+    /// Whoever read the members has heard enough, as `head` has.
+    fn is_heard_enough(&self) -> bool {
+        match self {
+            Self::Peers(error) | Self::Leaders(error) => error.is_heard_enough(),
+            Self::Demo(_)
+            | Self::Agent(_)
+            | Self::Config(_)
+            | Self::Doctor(_)
+            | Self::Bootstrap(_)
+            | Self::Control(_)
+            | Self::ForceLeave(_)
+            | Self::Manual(_) => false,
+        }
+    }
+
     fn exit_code(&self) -> u8 {
         match self {
             Self::Peers(error) | Self::Leaders(error) if error.is_timeout() => 2,
@@ -176,11 +195,13 @@ fn main() -> ExitCode {
         }
         Area::Man(args) => manual::man(Cli::command(), &args).map_err(Failure::Manual),
     };
+    logging::finish();
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_heard_enough() => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_told() {
-                eprintln!("error: {failure}");
+                tell!("error: {failure}");
             }
             ExitCode::from(failure.exit_code())
         }

@@ -16,6 +16,7 @@ use super::leases::{Lease, LeaseReport};
 use super::stage_tests::{Setting, Stage, TestMesh, eventually, id, inspection, view_of};
 use super::upgrade::{DrainOrder, DrainParticipant};
 use crate::io::Backend;
+use crate::orders::Order;
 
 fn stage() -> Stage {
     Stage::set(Setting::new(Backend::Mmsg, &["me", "peer"]), TestMesh::new().certify("me"))
@@ -90,6 +91,22 @@ impl DrainParticipant for Clerk {
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const KERNEL: &str = r#"{"reason":"kernel"}"#;
+
+/// Whoever asked went away before enough members knew: the agent leaves all the same, and its host
+/// learns of it.
+#[test]
+fn a_goodbye_outlives_its_client() {
+    let stage = stage();
+    let mut client = UnixStream::connect(&stage.socket).unwrap();
+    client.write_all(b"POST /control/leave HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let Order::Leave { reply, .. } = stage.order() else { panic!("the goodbye is ordered") };
+    drop(client);
+    // Time for the server to notice; what is asserted holds without it too.
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(stage.upgrade.lifecycle(), Lifecycle::Active);
+    reply(Ok(2));
+    eventually(|| (stage.upgrade.lifecycle() == Lifecycle::Leaving).then_some(()));
+}
 
 #[test]
 fn a_drain_outlives_its_client_and_ends_when_every_participant_is_done() {

@@ -16,6 +16,7 @@ use super::options::{CrlArgs, InitArgs, InspectArgs, IssueArgs, RevokeArgs, Toke
 use super::{
     BootstrapError, NodeSettings, existing, full, password, print, print_settings, say, span, warn,
 };
+use crate::say::tell;
 
 /// Role of people who operate a mesh.
 const OPERATOR: &str = "operator";
@@ -29,9 +30,9 @@ pub(super) fn init(args: &InitArgs) -> Result<(), BootstrapError> {
         CertificateAuthority::create(&args.trust_domain, &args.cluster, wall(), validity)?;
     authority.write(&args.dir, existing(args.force))?;
     let dir = args.dir.display();
-    eprintln!("wrote the authority of cluster {} to {dir}", args.cluster);
-    eprintln!("its root key ({ROOT_KEY}) signs no node: move it offline");
-    eprintln!("its fingerprint, which joining nodes need: {}", authority.fingerprint()?);
+    tell!("wrote the authority of cluster {} to {dir}", args.cluster);
+    tell!("its root key ({ROOT_KEY}) signs no node: move it offline");
+    tell!("its fingerprint, which joining nodes need: {}", authority.fingerprint()?);
     print(&json!({ "mesh": { "gossip": {
         "clusterId": authority.cluster(),
         "tls": {
@@ -65,7 +66,7 @@ pub(super) fn token(args: &TokenArgs) -> Result<(), BootstrapError> {
         room_for_secret(path)?;
     }
     let token = registrar.token(&args.node, &args.role, args.ttl, validity, wall())?;
-    eprintln!(
+    tell!(
         "token {} lets {} join once within {} s; on the node:\n  omnirelay mesh bootstrap join \
          --server HOST:17420 \\\n    --ca-fingerprint {} \\\n    --node {} --token-file FILE --out \
          DIR",
@@ -78,7 +79,7 @@ pub(super) fn token(args: &TokenArgs) -> Result<(), BootstrapError> {
     match &args.out {
         Some(path) => {
             write_secret(path, token.text())?;
-            eprintln!("wrote {}", path.display());
+            tell!("wrote {}", path.display());
             Ok(())
         }
         None => say(token.text()),
@@ -102,11 +103,11 @@ pub(super) fn issue(args: &IssueArgs) -> Result<(), BootstrapError> {
     let subject = Subject::new(&args.node, role);
     let issued = registrar.issue(&subject, wall(), span(args.days))?;
     issued.write(&args.out, existing(args.force))?;
-    eprintln!("wrote {} (serial {})", files.certificate.display(), issued.serial);
-    eprintln!("wrote {}", files.key.display());
+    tell!("wrote {} (serial {})", files.certificate.display(), issued.serial);
+    tell!("wrote {}", files.key.display());
     if let Some(password) = password {
         files.write_pkcs12(&password)?;
-        eprintln!("wrote {}", files.pkcs12.display());
+        tell!("wrote {}", files.pkcs12.display());
     }
     if args.operator {
         return Ok(());
@@ -140,9 +141,9 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), BootstrapError> {
     let registrar = open(&args.dir, None)?;
     let revoked = registrar.revoke(target, args.reason.into(), wall())?;
     let list = args.dir.join(REVOCATION_LIST);
-    eprintln!("wrote {} (number {})", list.display(), revoked.crl_number);
+    tell!("wrote {} (number {})", list.display(), revoked.crl_number);
     if revoked.serials.is_empty() {
-        eprintln!("there was no live certificate; the node gets no other one unasked");
+        tell!("there was no live certificate; the node gets no other one unasked");
         return Ok(());
     }
     let serials: Vec<String> = revoked.serials.iter().map(ToString::to_string).collect();
@@ -154,7 +155,7 @@ pub(super) fn crl(args: &CrlArgs) -> Result<(), BootstrapError> {
     match &args.out {
         Some(path) => {
             fs::write(path, &list).map_err(|error| BootstrapError::File(path.clone(), error))?;
-            eprintln!("wrote {}", path.display());
+            tell!("wrote {}", path.display());
             Ok(())
         }
         None => say(&list),
