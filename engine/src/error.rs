@@ -102,9 +102,21 @@ impl fmt::Display for StartError {
                     address.ip()
                 )
             }
-            Self::Bind { key, address, error } => {
-                write!(f, "{key}: {address} could not be bound: {error}")
+            Self::Bind { key, address, error }
+                if error.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                write!(
+                    f,
+                    "{key}: this process may not bind port {} at {} ({error}); choose a port from \
+                     1024 on, or grant it CAP_NET_BIND_SERVICE",
+                    address.port(),
+                    address.ip()
+                )
             }
+            Self::Bind { key, address, error } => write!(
+                f,
+                "{key}: {address} could not be bound: {error}; choose another address or port"
+            ),
             Self::ControlSocket { path, error } if error.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,

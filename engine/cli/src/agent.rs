@@ -184,8 +184,7 @@ fn wait(
     supervision: &mut Supervision,
 ) -> End {
     loop {
-        if let Some(end) =
-            End::of(stop.is_asked(), agent.upgrade_status().state, agent.has_ended())
+        if let Some(end) = End::of(stop.is_asked(), agent.upgrade_status().state, agent.has_ended())
         {
             return end;
         }

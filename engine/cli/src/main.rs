@@ -127,19 +127,27 @@ impl Failure {
         }
     }
 
-    /// Whoever read the members has heard enough, as `head` has.
+    /// Whoever was told something has heard enough, as `head` has. What is more than an answer, a token or
+    /// the state after a change, is not meant.
     fn is_heard_enough(&self) -> bool {
-        match self {
-            Self::Peers(error) | Self::Leaders(error) => error.is_heard_enough(),
-            Self::Demo(_)
-            | Self::Agent(_)
+        let unheard = match self {
+            Self::Peers(peers::PeersError::Output(error))
+            | Self::Leaders(peers::PeersError::Output(error))
+            | Self::Config(config::ConfigError::Output(error))
+            | Self::Doctor(doctor::DoctorError::Output(error))
+            | Self::Manual(manual::ManualError::Output(error)) => error,
+            Self::Peers(_)
+            | Self::Leaders(_)
             | Self::Config(_)
             | Self::Doctor(_)
+            | Self::Manual(_)
+            | Self::Demo(_)
+            | Self::Agent(_)
             | Self::Bootstrap(_)
             | Self::Control(_)
-            | Self::ForceLeave(_)
-            | Self::Manual(_) => false,
-        }
+            | Self::ForceLeave(_) => return false,
+        };
+        unheard.kind() == std::io::ErrorKind::BrokenPipe
     }
 
     fn exit_code(&self) -> u8 {

@@ -90,19 +90,6 @@ pub(crate) enum PeersError {
 }
 
 impl PeersError {
-    /// Whether nobody reads what is printed any more.
-    pub(crate) fn is_heard_enough(&self) -> bool {
-        match self {
-            Self::Output(error) => error.kind() == std::io::ErrorKind::BrokenPipe,
-            Self::Timeout { .. }
-            | Self::Refused { .. }
-            | Self::Transport { .. }
-            | Self::Status { .. }
-            | Self::Document { .. }
-            | Self::Control { .. } => false,
-        }
-    }
-
     /// Whether waiting longer might have helped.
     pub(crate) fn is_timeout(&self) -> bool {
         match self {

@@ -8,15 +8,15 @@ use std::thread;
 use std::time::Duration;
 
 use mesh_gossip_proto::detector::contacts::Contact;
-use mesh_gossip_proto::{Lifecycle, State};
+use mesh_gossip_proto::{Event, Lifecycle, State};
 use serde_json::Value;
 
 use super::Site as _;
 use super::leases::{Lease, LeaseReport};
-use super::stage_tests::{Setting, Stage, TestMesh, eventually, id, inspection, view_of};
+use super::stage_tests::{AGENT, Setting, Stage, TestMesh, eventually, id, inspection, view_of};
 use super::upgrade::{DrainOrder, DrainParticipant};
 use crate::io::Backend;
-use crate::orders::Order;
+use crate::orders::{Order, Work};
 
 fn stage() -> Stage {
     Stage::set(Setting::new(Backend::Mmsg, &["me", "peer"]), TestMesh::new().certify("me"))
@@ -91,6 +91,18 @@ impl DrainParticipant for Clerk {
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const KERNEL: &str = r#"{"reason":"kernel"}"#;
+
+/// A goodbye that nobody here asked for, an operator's order, is one as well; it is told once.
+#[test]
+fn the_end_of_a_goodbye_is_a_leave_whoever_wished_it() {
+    let stage = stage();
+    let event = Event::LeaveComplete { acknowledged: 1 };
+    stage.work(Work::Event { agent: AGENT, at: inspection().wall, event });
+    eventually(|| (stage.upgrade.lifecycle() == Lifecycle::Leaving).then_some(()));
+    let told = stage.upgrade.status();
+    stage.upgrade.leaves();
+    assert_eq!(stage.upgrade.status(), told);
+}
 
 /// Whoever asked went away before enough members knew: the agent leaves all the same, and its host
 /// learns of it.

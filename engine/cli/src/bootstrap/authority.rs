@@ -2,12 +2,11 @@
 //!
 //! Invariant: each opens the directory, does one thing that the ledger holds, and tells it.
 
-use std::fs;
 use std::time::Duration;
 
 use mesh_gossip::bootstrap::{
     CaValidity, CertificateAuthority, NodeFiles, REVOCATION_LIST, ROOT_KEY, Registrar, Subject,
-    TRUST_BUNDLE, Target, inspect as looks, room_for_secret, wall, write_secret,
+    TRUST_BUNDLE, Target, inspect as looks, replace_public, room_for_secret, wall, write_secret,
 };
 use mesh_gossip::tls::identity::RESERVED_ROLES;
 use serde_json::json;
@@ -154,7 +153,8 @@ pub(super) fn crl(args: &CrlArgs) -> Result<(), BootstrapError> {
     let list = open(&args.dir, None)?.crl(wall())?;
     match &args.out {
         Some(path) => {
-            fs::write(path, &list).map_err(|error| BootstrapError::File(path.clone(), error))?;
+            // An agent may be reading it: it finds this list or the one before, and never half of one.
+            replace_public(path, &list)?;
             tell!("wrote {}", path.display());
             Ok(())
         }

@@ -88,8 +88,7 @@ fn a_watch_ends_with_its_reader() -> Outcome {
     for verb in ["peers watch", "leaders status --watch"] {
         let mut command = omnirelay(stage.home());
         command.arg("mesh").args(verb.split(' ')).args(["-u", &agent.control]);
-        let mut watch =
-            Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?);
+        let mut watch = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?);
         let mut first = String::new();
         BufReader::new(watch.0.stdout.take().ok_or("stdout is piped")?).read_line(&mut first)?;
         assert!(first.starts_with("Generated at: "), "{verb}: {first}");
