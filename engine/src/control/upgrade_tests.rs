@@ -13,7 +13,9 @@ use serde_json::Value;
 
 use super::Site as _;
 use super::leases::{Lease, LeaseReport};
-use super::stage_tests::{AGENT, Setting, Stage, TestMesh, eventually, id, inspection, view_of};
+use super::stage_tests::{
+    AGENT, Setting, Stage, TestMesh, eventually, id, inspection, led_by, view_of,
+};
 use super::upgrade::{DrainOrder, DrainParticipant};
 use crate::io::Backend;
 use crate::orders::{Order, Work};
@@ -379,9 +381,7 @@ fn answers_are_as_the_openapi_document_says() {
     let report = LeaseReport { active_leases: vec![lease], ..LeaseReport::default() };
     stage.leases.report("peer", report).unwrap();
     let (_, document) = ask(&stage, "GET", "/openapi.json", "");
-    for path in
-        ["/control/peers", "/control/peers?limit=1", "/control/upgrade", "/control/lease-health"]
-    {
+    let as_it_says = |path: &str| {
         let (status, answer) = ask(&stage, "GET", path, "");
         assert_eq!(status, 200);
         let bare = path.split('?').next().unwrap();
@@ -389,7 +389,15 @@ fn answers_are_as_the_openapi_document_says() {
         let name = success["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
         let schema = &document["components"]["schemas"][name.rsplit('/').next().unwrap()];
         is_described(schema, &answer, path);
+        answer
+    };
+    for path in
+        ["/control/peers", "/control/peers?limit=1", "/control/upgrade", "/control/lease-health"]
+    {
+        as_it_says(path);
     }
+    stage.publish(led_by("peer"));
+    assert_eq!(as_it_says("/control/leaders")["tokens"][0]["leaderId"], "peer");
 }
 
 #[test]
