@@ -79,32 +79,7 @@ impl fmt::Display for StartError {
                 "mesh:gossip:bootstrap:server: this build cannot renew certificates by itself; \
                  remove the key, and run `omnirelay mesh bootstrap renew --daemon` beside the host",
             ),
-            Self::Bind { key, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "{key}: port {} at {} is taken; stop the process that holds it or choose \
-                     another port",
-                    address.port(),
-                    address.ip()
-                )
-            }
-            Self::Bind { key, address, error }
-                if error.kind() == io::ErrorKind::AddrNotAvailable =>
-            {
-                // The address is wrong, not the port.
-                let key = key.replace(
-                    ":port",
-                    if key.contains("control") { ":address" } else { ":bindAddress" },
-                );
-                write!(
-                    f,
-                    "{key}: {} is no address of this machine; set one that is, or 0.0.0.0 for all",
-                    address.ip()
-                )
-            }
-            Self::Bind { key, address, error } => {
-                write!(f, "{key}: {address} could not be bound: {error}")
-            }
+            Self::Bind { key, address, error } => unbound(f, key, *address, error),
             Self::ControlSocket { path, error } if error.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,
@@ -139,6 +114,41 @@ impl fmt::Display for StartError {
             Self::Entropy => f.write_str("the operating system gave no random bytes"),
             Self::Refused(error) => error.fmt(f),
         }
+    }
+}
+
+/// Why an address could not be bound, and what to do.
+fn unbound(
+    f: &mut fmt::Formatter<'_>,
+    key: &str,
+    address: SocketAddr,
+    error: &io::Error,
+) -> fmt::Result {
+    let (ip, port) = (address.ip(), address.port());
+    match error.kind() {
+        io::ErrorKind::AddrInUse => write!(
+            f,
+            "{key}: port {port} at {ip} is taken; stop the process that holds it or choose another \
+             port"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            // The address is wrong, not the port.
+            let place = if key.contains("control") { ":address" } else { ":bindAddress" };
+            let key = key.replace(":port", place);
+            write!(
+                f,
+                "{key}: {ip} is no address of this machine; set one that is, or 0.0.0.0 for all"
+            )
+        }
+        io::ErrorKind::PermissionDenied => write!(
+            f,
+            "{key}: this process may not bind port {port} at {ip} ({error}); choose a port from \
+             1024 on, or grant it CAP_NET_BIND_SERVICE"
+        ),
+        _ => write!(
+            f,
+            "{key}: {address} could not be bound: {error}; choose another address or port"
+        ),
     }
 }
 
@@ -179,5 +189,43 @@ impl From<CommandError> for AgentError {
 impl From<Refused> for AgentError {
     fn from(error: Refused) -> Self {
         Self::Refused(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_bound_is_told_with_what_to_do() {
+        let told = |key: &'static str, kind: io::ErrorKind| {
+            let address = ([127, 0, 0, 1], 80).into();
+            StartError::Bind { key, address, error: kind.into() }.to_string()
+        };
+        for (key, kind, parts) in [
+            (
+                "mesh:gossip:port",
+                io::ErrorKind::AddrInUse,
+                ["mesh:gossip:port: port 80 at 127.0.0.1 is taken", "another port"],
+            ),
+            (
+                "mesh:gossip:control:port",
+                io::ErrorKind::AddrNotAvailable,
+                ["mesh:gossip:control:address: 127.0.0.1 is no address", "0.0.0.0"],
+            ),
+            (
+                "mesh:gossip:port",
+                io::ErrorKind::PermissionDenied,
+                ["mesh:gossip:port: this process may not bind port 80", "CAP_NET_BIND_SERVICE"],
+            ),
+            (
+                "mesh:gossip:port",
+                io::ErrorKind::OutOfMemory,
+                ["mesh:gossip:port: 127.0.0.1:80 could not be bound", "choose another"],
+            ),
+        ] {
+            let text = told(key, kind);
+            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        }
     }
 }

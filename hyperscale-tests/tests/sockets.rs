@@ -50,55 +50,81 @@ const FIELDS: [Field; 29] = [
     ("/sockets/load_average", Value::is_array),
 ];
 
+fn killed_agents_leave(io: &str) {
+    let flags = "--scenario crash --nodes 24 --crash 3 --duration 30 --warmup-s 5 --json";
+    let report = report(&format!("{flags} --io {io}"));
+    for (field, holds) in FIELDS {
+        let value = report.pointer(field).unwrap_or(&Value::Null);
+        assert!(holds(value), "{field} in {report}");
+    }
+    assert_eq!((&report["detected"], &report["missed"]), (&3.into(), &0.into()), "{report}");
+    assert_eq!((&report["t_full_ms"]["n"], &report["false_deaths"]), (&3.into(), &0.into()));
+    assert_eq!(report["faults_fired"]["crashes"], 3, "{report}");
+    let sent = report["messages_per_node_s"].as_f64().unwrap_or_default();
+    let bytes = report["bytes_per_node_s"].as_f64().unwrap_or_default();
+    assert!(sent > 0.1 && bytes > 28.0 * sent, "somebody spoke, and headers count: {report}");
+    let replay = report["replay"].as_str().unwrap_or_default();
+    assert!(replay.contains(" real --scenario crash --nodes 24"), "{replay}");
+}
+
+// A test for each run: they mostly wait, and do so side by side.
+
 #[test]
 fn killed_agents_leave_every_view_and_every_figure_is_told() {
-    let flags = "--scenario crash --nodes 24 --crash 3 --duration 30 --warmup-s 5 --json";
-    for io in ["mmsg", "auto"] {
-        let report = report(&format!("{flags} --io {io}"));
-        for (field, holds) in FIELDS {
-            let value = report.pointer(field).unwrap_or(&Value::Null);
-            assert!(holds(value), "{field} in {report}");
-        }
-        assert_eq!((&report["detected"], &report["missed"]), (&3.into(), &0.into()), "{report}");
-        assert_eq!((&report["t_full_ms"]["n"], &report["false_deaths"]), (&3.into(), &0.into()));
-        assert_eq!(report["faults_fired"]["crashes"], 3, "{report}");
-        let sent = report["messages_per_node_s"].as_f64().unwrap_or_default();
-        let bytes = report["bytes_per_node_s"].as_f64().unwrap_or_default();
-        assert!(sent > 0.1 && bytes > 28.0 * sent, "somebody spoke, and headers count: {report}");
-        let replay = report["replay"].as_str().unwrap_or_default();
-        assert!(replay.contains(" real --scenario crash --nodes 24"), "{replay}");
-    }
+    killed_agents_leave("auto");
 }
 
 #[test]
-fn restarted_agents_are_members_again_and_a_storm_ends_with_everybody_inside() {
+fn killed_agents_leave_every_view_without_a_ring_too() {
+    killed_agents_leave("mmsg");
+}
+
+#[test]
+fn restarted_agents_are_members_again() {
     let restart = "--scenario rolling-restart --nodes 10 --duration 35 --warmup-s 3 --json";
     let report_of = report(restart);
     let crashes = &report_of["faults_fired"]["crashes"];
     assert_eq!((crashes, &report_of["not_rejoined"]), (&3.into(), &0.into()), "{report_of}");
     assert_eq!(report_of["faults_fired"]["restarts"], 2, "{report_of}");
+}
+
+#[test]
+fn a_storm_of_joiners_ends_with_everybody_inside() {
     let storm = report("--scenario join-storm --nodes 24 --duration 25 --json");
     assert_eq!(storm["faults_fired"]["joins"], 23, "{storm}");
     let converged = storm["converged_ms"].as_f64();
     assert!(converged.is_some_and(|ms| ms > 0.0), "{storm}");
 }
 
+fn counted(report: &Value, name: &str) -> u64 {
+    report["faults_fired"][name].as_u64().unwrap_or(0)
+}
+
 /// What the network is told to do, it does: the same plan as in a simulation has the same faults.
 #[test]
-fn sockets_are_parted_blocked_far_apart_and_lossy_as_in_a_simulation() {
-    let counts = |report: &Value, name: &str| report["faults_fired"][name].as_u64().unwrap_or(0);
+fn sockets_are_parted_as_in_a_simulation() {
     let parted = report(
         "--scenario partition --nodes 16 --partition-s 20 --duration 45 --warmup-s 3 --json",
     );
-    assert!(counts(&parted, "withheld") > 0, "{parted}");
+    assert!(counted(&parted, "withheld") > 0, "{parted}");
     assert_eq!(parted["false_deaths"], 0, "across a cut a verdict is right: {parted}");
     assert!(parted["converged_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{parted}");
+}
+
+/// Likewise.
+#[test]
+fn sockets_are_blocked_as_in_a_simulation() {
     let blocked = report("--scenario threshold --nodes 16 --duration 16 --warmup-s 3 --json");
-    assert_eq!(counts(&blocked, "pauses"), 4, "{blocked}");
-    assert!(counts(&blocked, "held") > 0, "{blocked}");
+    assert_eq!(counted(&blocked, "pauses"), 4, "{blocked}");
+    assert!(counted(&blocked, "held") > 0, "{blocked}");
+}
+
+/// Likewise.
+#[test]
+fn sockets_are_far_apart_and_lossy_as_in_a_simulation() {
     let lossy = report("--scenario wan --nodes 16 --loss 20% --duration 12 --warmup-s 3 --json");
-    let (lost, sent) = (counts(&lossy, "lost"), lossy["messages_per_node_s"].as_f64());
-    assert!(lost > 20 && counts(&lossy, "withheld") > 0, "{lossy}");
+    let (lost, sent) = (counted(&lossy, "lost"), lossy["messages_per_node_s"].as_f64());
+    assert!(lost > 20 && counted(&lossy, "withheld") > 0, "{lossy}");
     assert!(sent.is_some_and(|sent| sent > 0.1), "{lossy}");
 }
 

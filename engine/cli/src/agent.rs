@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::logging::{self, LoggingError};
 use crate::otlp::Export;
 use crate::reload::{Files, Occasion, Reload};
+use crate::say::tell;
 use crate::signals::{Hangup, Stop};
 use crate::supervision::Supervision;
 
@@ -55,6 +56,8 @@ pub(crate) enum AgentError {
     Start(StartError),
     /// Signals could not be taken over, or stdout is closed.
     Process(std::io::Error),
+    /// It ran, and then its shard ended.
+    Deaf,
 }
 
 impl std::fmt::Display for AgentError {
@@ -69,6 +72,9 @@ impl std::fmt::Display for AgentError {
             ),
             Self::Start(error) => error.fmt(f),
             Self::Process(error) => write!(f, "cannot run as a daemon: {error}"),
+            Self::Deaf => f.write_str(
+                "the agent can neither hear nor speak any more, the log says why; start it again",
+            ),
         }
     }
 }
@@ -94,7 +100,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     let files = Files::before_reading(&sources);
     let settings = Settings::load(&sources).map_err(AgentError::Settings)?;
     if !settings.enabled() {
-        eprintln!("mesh:gossip:enabled is false: there is nothing to run");
+        tell!("mesh:gossip:enabled is false: there is nothing to run");
         return Ok(());
     }
     let (engine_options, agent_options) = settings.resolve().map_err(AgentError::Settings)?;
@@ -114,9 +120,18 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     agent.give_log(level.clone());
     announce(&engine, &agent, log.format).map_err(AgentError::Process)?;
     let reload = Reload::new(args.config.clone(), files, engine_options, log, level);
-    wait(&stop, &hangup, &agent, reload, &mut supervision);
+    let end = wait(&stop, &hangup, &agent, reload, &mut supervision);
     supervision.stopping();
-    let was_sent_away = has_left(&agent);
+    let was_sent_away = match end {
+        End::Asked => false,
+        End::SentAway => true,
+        End::Deaf => {
+            drop(agent);
+            engine.shutdown();
+            export.finish();
+            return Err(AgentError::Deaf);
+        }
+    };
     tracing::debug!("leaving; a second signal ends the process at once");
     // The one line at info about the departure: the engine's own may be lost at shutdown.
     match agent.leave(GOODBYE) {
@@ -135,7 +150,31 @@ pub(crate) fn run(args: &AgentArgs) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Returns when the process was asked to end; SIGHUPs and changed files are answered meanwhile, and
+/// Why a daemon is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// By a signal.
+    Asked,
+    /// Its owner sent it away.
+    SentAway,
+    /// Its shard has ended: whoever supervises this process had better start it again than keep a
+    /// member up that nobody hears.
+    Deaf,
+}
+
+impl End {
+    fn of(asked: bool, state: &str, deaf: bool) -> Option<Self> {
+        if asked {
+            Some(Self::Asked)
+        } else if state == "leaving" {
+            Some(Self::SentAway)
+        } else {
+            deaf.then_some(Self::Deaf)
+        }
+    }
+}
+
+/// Returns when there is a reason to end; SIGHUPs and changed files are answered meanwhile, and
 /// the service manager is told how it goes.
 fn wait(
     stop: &Stop,
@@ -143,8 +182,12 @@ fn wait(
     agent: &Agent,
     mut reload: Reload,
     supervision: &mut Supervision,
-) {
-    while !stop.is_asked() && !has_left(agent) {
+) -> End {
+    loop {
+        if let Some(end) = End::of(stop.is_asked(), agent.upgrade_status().state, agent.has_ended())
+        {
+            return end;
+        }
         let occasion = if hangup.take() {
             Some(Occasion::Hangup)
         } else {
@@ -158,11 +201,6 @@ fn wait(
         supervision.look(Instant::now(), agent);
         stop.wait_until(Some(Instant::now() + HANGUP_LOOK));
     }
-}
-
-/// Its owner sent it away.
-fn has_left(agent: &Agent) -> bool {
-    agent.upgrade_status().state == "leaving"
 }
 
 fn announce(engine: &Engine, agent: &Agent, format: LogFormat) -> std::io::Result<()> {
@@ -185,4 +223,21 @@ fn announce(engine: &Engine, agent: &Agent, format: LogFormat) -> std::io::Resul
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_ends_when_it_is_asked_sent_away_or_deaf() {
+        assert_eq!(End::of(false, "active", false), None);
+        assert_eq!(End::of(false, "draining", false), None);
+        assert_eq!(End::of(true, "active", false), Some(End::Asked));
+        assert_eq!(End::of(true, "leaving", true), Some(End::Asked), "a goodbye is tried");
+        assert_eq!(End::of(false, "leaving", false), Some(End::SentAway));
+        assert_eq!(End::of(false, "leaving", true), Some(End::SentAway));
+        assert_eq!(End::of(false, "cordoned", true), Some(End::Deaf));
+        assert!(AgentError::Deaf.to_string().contains("start it again"));
+    }
 }

@@ -87,9 +87,10 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<(), ConfigError> {
 fn check(args: &SourceArgs) -> Result<(), ConfigError> {
     let checked = Settings::check(&Sources::from_process(args.config.as_deref()));
     let text = if args.json { as_json(&CheckDocument::from(&checked)) } else { as_text(&checked) };
-    print(&text)?;
+    let printed = print(&text);
     match checked.problems.len() {
-        0 => Ok(()),
+        0 => printed,
+        // Which matters more than who has heard it.
         count => Err(ConfigError::Wrong(count)),
     }
 }

@@ -18,6 +18,7 @@ use mesh_gossip::tls::operator::{Operator, OperatorError};
 use crate::control::{CertificateArgs, ControlError, Door};
 use crate::duration::parse_positive;
 use crate::peers::base;
+use crate::say::tell;
 
 /// Signs the order that a member is to be gone from the mesh.
 ///
@@ -123,7 +124,7 @@ pub(crate) fn run(args: &ForceLeaveArgs) -> Result<(), ForceLeaveError> {
         .map_err(ForceLeaveError::Operator)?;
     if let Some(path) = &args.out {
         std::fs::write(path, &order).map_err(|error| ForceLeaveError::File(path.clone(), error))?;
-        eprintln!(
+        tell!(
             "wrote {}: {} of {cluster} at {} is over, an order of {}",
             path.display(),
             args.node,
@@ -134,7 +135,7 @@ pub(crate) fn run(args: &ForceLeaveArgs) -> Result<(), ForceLeaveError> {
     if let Some(door) = door(args).map_err(ForceLeaveError::Control)? {
         door.ask("POST", "/control/force-leave", &order, args.timeout)
             .map_err(ForceLeaveError::Control)?;
-        eprintln!(
+        tell!(
             "sent: {} of {cluster} at {} is over, an order of {}",
             args.node,
             args.incarnation,

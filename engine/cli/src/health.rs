@@ -6,6 +6,7 @@
 use clap::Args;
 
 use crate::control::{ControlError, DoorArgs};
+use crate::upgrade::written;
 
 /// Tells whether an agent is well, or ready for work.
 ///
@@ -23,6 +24,5 @@ pub(crate) struct HealthArgs {
 pub(crate) fn run(args: &HealthArgs) -> Result<(), ControlError> {
     let (path, word) = if args.ready { ("/readyz", "ready") } else { ("/healthz", "healthy") };
     args.door.door()?.ask("GET", path, b"", args.door.timeout)?;
-    println!("{word}");
-    Ok(())
+    written(&format!("{word}\n"))
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::control::CertificateArgs;
 use crate::peers::{PeersError, base, fetch};
-use crate::{duration, table};
+use crate::{duration, stdout, table};
 
 const PATH: &str = "/control/leaders";
 /// How often a watch asks.
@@ -100,6 +100,7 @@ pub(crate) fn run(args: &LeadersArgs) -> Result<(), PeersError> {
         if !args.watch {
             return Ok(());
         }
+        stdout::still_read().map_err(PeersError::Output)?;
         thread::sleep(PACE);
     }
 }

@@ -6,8 +6,11 @@
 //! Invariant: nothing is logged to stdout, the log is set up once a process, and a log that cannot
 //! be written stops nobody.
 
+mod lines;
+
 use std::io::IsTerminal;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use mesh_gossip::settings::{LogFormat, LogOptions};
 use mesh_gossip::{FilterError, LogSwitch};
@@ -18,6 +21,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::otlp::Export;
+use lines::Lines;
+
+/// The end of a process waits so long for a reader of its log.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The log of this process, once it has one.
+static LINES: OnceLock<Lines> = OnceLock::new();
 
 /// Sets what a log that runs lets through.
 pub(crate) struct Level {
@@ -115,7 +125,7 @@ pub(crate) fn start_exporting(
 ) -> Result<Arc<Level>, LoggingError> {
     let (level, handle) = reload::Layer::new(everything_from(options.level));
     let lines = fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(LINES.get_or_init(Lines::to_stderr).clone())
         // A complaint about a closed stderr would go to stderr, and its failure is a panic.
         .log_internal_errors(false)
         .with_ansi(
@@ -128,6 +138,13 @@ pub(crate) fn start_exporting(
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     started.map(|()| Arc::new(Level::new(handle, options.level))).map_err(|_| LoggingError)
+}
+
+/// Before the process ends: what was logged is carried to whoever reads it.
+pub(crate) fn finish() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(LAST_WORDS);
+    }
 }
 
 #[cfg(test)]

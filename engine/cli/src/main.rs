@@ -24,7 +24,9 @@ mod otlp;
 mod paint;
 mod peers;
 mod reload;
+mod say;
 mod signals;
+mod stdout;
 mod supervision;
 mod table;
 mod upgrade;
@@ -32,6 +34,8 @@ mod upgrade;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::say::tell;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -123,6 +127,29 @@ impl Failure {
         }
     }
 
+    /// Whoever was told something has heard enough, as `head` has. What is more than an answer, a token or
+    /// the state after a change, is not meant.
+    fn is_heard_enough(&self) -> bool {
+        let unheard = match self {
+            Self::Peers(peers::PeersError::Output(error))
+            | Self::Leaders(peers::PeersError::Output(error))
+            | Self::Config(config::ConfigError::Output(error))
+            | Self::Doctor(doctor::DoctorError::Output(error))
+            | Self::Manual(manual::ManualError::Output(error)) => error,
+            Self::Peers(_)
+            | Self::Leaders(_)
+            | Self::Config(_)
+            | Self::Doctor(_)
+            | Self::Manual(_)
+            | Self::Demo(_)
+            | Self::Agent(_)
+            | Self::Bootstrap(_)
+            | Self::Control(_)
+            | Self::ForceLeave(_) => return false,
+        };
+        unheard.kind() == std::io::ErrorKind::BrokenPipe
+    }
+
     fn exit_code(&self) -> u8 {
         match self {
             Self::Peers(error) | Self::Leaders(error) if error.is_timeout() => 2,
@@ -176,11 +203,13 @@ fn main() -> ExitCode {
         }
         Area::Man(args) => manual::man(Cli::command(), &args).map_err(Failure::Manual),
     };
+    logging::finish();
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_heard_enough() => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_told() {
-                eprintln!("error: {failure}");
+                tell!("error: {failure}");
             }
             ExitCode::from(failure.exit_code())
         }

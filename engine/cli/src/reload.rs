@@ -109,7 +109,9 @@ impl Reload {
         let (settings, engine, options) = match resolved {
             Ok(resolved) => resolved,
             Err(errors) => {
-                tracing::error!(Reason = %errors, "{said}: the settings cannot be; nothing changed");
+                // One line of the log, however many mistakes there are.
+                let reason = errors.to_string().replace('\n', "; ");
+                tracing::error!(Reason = reason, "{said}: the settings cannot be; nothing changed");
                 return;
             }
         };

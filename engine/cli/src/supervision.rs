@@ -21,6 +21,8 @@ const LOOKS_A_PERIOD: u32 = 3;
 const MOST_INTERVALS: u32 = 10;
 /// The longest that a look waits for the shard.
 const ANSWER: Duration = Duration::from_secs(5);
+/// And the least, however short the period is: a shard that is given no time hangs by definition.
+const LEAST_ANSWER: Duration = Duration::from_millis(100);
 /// States of the mesh are told so often at most.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
@@ -41,8 +43,10 @@ impl Supervision {
     /// As the environment asks for it; `interval` is the time between rounds of probes.
     pub(crate) fn from_environment(interval: Duration) -> Self {
         let now = Instant::now();
-        let is_on = std::env::var_os("NOTIFY_SOCKET").is_some();
+        let is_on = std::env::var_os("NOTIFY_SOCKET").is_some_and(|at| !at.is_empty());
         let period = if is_on { sd_notify::watchdog_enabled() } else { None };
+        // Zero is how a unit switches it off.
+        let period = period.filter(|period| !period.is_zero());
         let watch = period.map(|period| Watch::new(now, period, interval));
         Self {
             is_on,
@@ -76,7 +80,7 @@ impl Supervision {
         if let Some(watch) = &mut self.watch
             && now >= watch.next
         {
-            let answer = agent.inspect(watch.every.min(ANSWER));
+            let answer = agent.inspect(watch.every.clamp(LEAST_ANSWER, ANSWER));
             let rounds = answer.map(|inspection| inspection.stats.probe_rounds).ok();
             if watch.feeds(Instant::now(), rounds) {
                 self.say(&[NotifyState::Watchdog]);

@@ -180,6 +180,31 @@ fn bootstrap_prints_the_settings_that_use_what_it_wrote() -> Outcome {
     Ok(())
 }
 
+/// An agent reads the list whenever it changes: it is another file under the same name, never half of one.
+#[test]
+fn a_revocation_list_is_replaced_as_a_whole() -> Outcome {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let home = tempfile::tempdir()?;
+    let file = |name: &str| home.path().join(name).to_string_lossy().into_owned();
+    let (ca, list) = (file("ca"), file("crl.pem"));
+    let init = ["mesh", "bootstrap", "init", "--dir", &ca, "--trust-domain", "t", "--cluster", "c"];
+    assert_eq!(omnirelay(&init)?.status.code(), Some(0));
+    let written = || -> std::io::Result<u64> {
+        let output = omnirelay(&["mesh", "bootstrap", "crl", "--dir", &ca, "--out", &list])?;
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        Ok(std::fs::metadata(&list)?.ino())
+    };
+    assert_ne!(written()?, written()?, "another file takes its place");
+    let nowhere = file("nowhere/crl.pem");
+    let output = omnirelay(&["mesh", "bootstrap", "crl", "--dir", &ca, "--out", &nowhere])?;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("nowhere/crl.pem"), "{}", stderr(&output));
+    let names = std::fs::read_dir(home.path())?.count();
+    assert_eq!(names, 2, "the authority and the list, and nothing half done");
+    Ok(())
+}
+
 /// Rule F-6: the promise ends at 16 members, and the demo does not judge beyond it.
 #[test]
 fn a_demo_that_cannot_start_still_ends_on_the_json_line() -> Outcome {

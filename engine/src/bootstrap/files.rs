@@ -71,10 +71,16 @@ pub(super) fn write_all(
             }
         }
     }
-    for (name, text, readers) in files {
+    for (number, (name, text, readers)) in files.iter().enumerate() {
         let path = directory.join(name);
         match existing {
-            Existing::Refuse => write_new(&path, *text, *readers)?,
+            Existing::Refuse => write_new(&path, *text, *readers).inspect_err(|_| {
+                // Half of them would only be in the way of who tries again. Whether they can be
+                // taken away is the disk's affair; what is wrong was told.
+                for (name, _, _) in &files[..number] {
+                    let _ = fs::remove_file(directory.join(name));
+                }
+            })?,
             Existing::Replace => replace(&path, *text, *readers)?,
         }
     }
@@ -92,8 +98,10 @@ pub(super) fn write_new(
     };
     options.write(true).create_new(true);
     let write = |mut file: File| -> io::Result<()> {
-        file.write_all(text.as_ref())?;
-        file.sync_all()
+        file.write_all(text.as_ref()).and_then(|()| file.sync_all()).inspect_err(|_| {
+            // It is ours since a moment ago, and half a file is worth nothing.
+            let _ = fs::remove_file(path);
+        })
     };
     options.open(path).and_then(write).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => BootstrapError::Exists(path.to_owned()),

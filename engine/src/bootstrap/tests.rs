@@ -10,6 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::files::{Readers, write_all};
 use super::*;
 use crate::tls::certificates_tests::{
     CLUSTER, DAY, ROLE, TRUST_DOMAIN, credentials, issue, mesh_ca, start, uri_of,
@@ -91,6 +92,20 @@ fn names_and_lifetimes_that_cannot_be_are_refused() {
     let endless = CaValidity { root: Duration::MAX, issuing: Duration::MAX };
     let endless = CertificateAuthority::create(TRUST_DOMAIN, CLUSTER, start(), endless);
     assert!(matches!(endless, Err(BootstrapError::Time)));
+}
+
+/// Of files that belong together all are written, or none is left to be in the way of the next attempt.
+#[test]
+fn what_cannot_be_written_whole_leaves_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let too_long = "x".repeat(300);
+    let files = [("a.key", "k", Readers::Owner), (too_long.as_str(), "c", Readers::All)];
+    assert!(write_all(home.path(), &files, Existing::Refuse).is_err());
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+    // What was there before stays.
+    std::fs::write(home.path().join("a.key"), "kept").unwrap();
+    assert!(write_all(home.path(), &files[..1], Existing::Refuse).is_err());
+    assert_eq!(std::fs::read(home.path().join("a.key")).unwrap(), b"kept");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mesh_gossip_proto::{Event, StreamRequest, WallTime};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet, spawn_local};
+use tokio::task::{AbortHandle, JoinSet, spawn_blocking, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::crowd::Crowd;
@@ -281,6 +281,11 @@ impl Agent {
         if matches!(event, Event::RoundTrip { .. } | Event::ProbeFailed(_)) {
             // They are here for the log alone; a host must not get them depending on its level.
             return;
+        }
+        if matches!(event, Event::LeaveComplete { .. }) {
+            // By whoever's wish, an operator's order included; it waits for changes under way.
+            let desk = Arc::clone(&self.desk);
+            drop(spawn_blocking(move || desk.upgrade.leaves()));
         }
         let lost = self.post.post(HostEvent { at, event });
         self.desk.site.metrics().events_lost(lost);

@@ -323,7 +323,10 @@ impl Upgrade {
     /// The node says goodbye: what was under way is called off.
     pub(crate) fn leaves(&self) {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.becomes(Lifecycle::Leaving, None);
+        // Whoever asked for the goodbye tells it, and so does its end.
+        if self.lifecycle() != Lifecycle::Leaving {
+            self.becomes(Lifecycle::Leaving, None);
+        }
     }
 
     /// One change, as `next` decides it from the lifecycle that stands.

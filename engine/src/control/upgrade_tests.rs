@@ -8,14 +8,17 @@ use std::thread;
 use std::time::Duration;
 
 use mesh_gossip_proto::detector::contacts::Contact;
-use mesh_gossip_proto::{Lifecycle, State};
+use mesh_gossip_proto::{Event, Lifecycle, State};
 use serde_json::Value;
 
 use super::Site as _;
 use super::leases::{Lease, LeaseReport};
-use super::stage_tests::{Setting, Stage, TestMesh, eventually, id, inspection, view_of};
+use super::stage_tests::{
+    AGENT, Setting, Stage, TestMesh, eventually, id, inspection, led_by, view_of,
+};
 use super::upgrade::{DrainOrder, DrainParticipant};
 use crate::io::Backend;
+use crate::orders::{Order, Work};
 
 fn stage() -> Stage {
     Stage::set(Setting::new(Backend::Mmsg, &["me", "peer"]), TestMesh::new().certify("me"))
@@ -90,6 +93,34 @@ impl DrainParticipant for Clerk {
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const KERNEL: &str = r#"{"reason":"kernel"}"#;
+
+/// A goodbye that nobody here asked for, an operator's order, is one as well; it is told once.
+#[test]
+fn the_end_of_a_goodbye_is_a_leave_whoever_wished_it() {
+    let stage = stage();
+    let event = Event::LeaveComplete { acknowledged: 1 };
+    stage.work(Work::Event { agent: AGENT, at: inspection().wall, event });
+    eventually(|| (stage.upgrade.lifecycle() == Lifecycle::Leaving).then_some(()));
+    let told = stage.upgrade.status();
+    stage.upgrade.leaves();
+    assert_eq!(stage.upgrade.status(), told);
+}
+
+/// Whoever asked went away before enough members knew: the agent leaves all the same, and its host
+/// learns of it.
+#[test]
+fn a_goodbye_outlives_its_client() {
+    let stage = stage();
+    let mut client = UnixStream::connect(&stage.socket).unwrap();
+    client.write_all(b"POST /control/leave HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let Order::Leave { reply, .. } = stage.order() else { panic!("the goodbye is ordered") };
+    drop(client);
+    // Time for the server to notice; what is asserted holds without it too.
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(stage.upgrade.lifecycle(), Lifecycle::Active);
+    reply(Ok(2));
+    eventually(|| (stage.upgrade.lifecycle() == Lifecycle::Leaving).then_some(()));
+}
 
 #[test]
 fn a_drain_outlives_its_client_and_ends_when_every_participant_is_done() {
@@ -350,9 +381,7 @@ fn answers_are_as_the_openapi_document_says() {
     let report = LeaseReport { active_leases: vec![lease], ..LeaseReport::default() };
     stage.leases.report("peer", report).unwrap();
     let (_, document) = ask(&stage, "GET", "/openapi.json", "");
-    for path in
-        ["/control/peers", "/control/peers?limit=1", "/control/upgrade", "/control/lease-health"]
-    {
+    let as_it_says = |path: &str| {
         let (status, answer) = ask(&stage, "GET", path, "");
         assert_eq!(status, 200);
         let bare = path.split('?').next().unwrap();
@@ -360,7 +389,15 @@ fn answers_are_as_the_openapi_document_says() {
         let name = success["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
         let schema = &document["components"]["schemas"][name.rsplit('/').next().unwrap()];
         is_described(schema, &answer, path);
+        answer
+    };
+    for path in
+        ["/control/peers", "/control/peers?limit=1", "/control/upgrade", "/control/lease-health"]
+    {
+        as_it_says(path);
     }
+    stage.publish(led_by("peer"));
+    assert_eq!(as_it_says("/control/leaders")["tokens"][0]["leaderId"], "peer");
 }
 
 #[test]

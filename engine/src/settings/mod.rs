@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -43,6 +44,8 @@ pub use value::span;
 
 /// Largest file of a secret, in bytes: a PKCS#12 store in base64 is among what they hold.
 const MAX_SECRET: usize = 1_048_576;
+/// Bytes of a settings file, which holds what belongs to other programs as well.
+const MAX_FILE: usize = 4 * 1_048_576;
 
 /// Form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,7 +250,7 @@ fn statements_of(file: &FileSource) -> Result<Vec<Statement>, SettingsError> {
         FileSource::Required(path) => (path, true),
         FileSource::Optional(path) => (path, false),
     };
-    match std::fs::read_to_string(path).map(Zeroizing::new) {
+    match read_bounded(path, MAX_FILE) {
         Ok(text) => layer::of_file(&path.to_string_lossy(), &text),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !required => Ok(Vec::new()),
         Err(error) => Err(SettingsError::Unreadable { path: path.clone(), why: error.kind() }),
@@ -280,7 +283,8 @@ impl Written {
 fn look_up(name: &str, sources: &Sources) -> Result<Zeroizing<String>, Problem> {
     let name = name.trim();
     if name.contains('/') {
-        let text = read_secret(name).map_err(|error| Problem::SecretFile(error.kind()))?;
+        let text = read_bounded(Path::new(name), MAX_SECRET);
+        let text = text.map_err(|error| Problem::SecretFile(error.kind()))?;
         return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).into()));
     }
     if sources.garbled.iter().any(|variable| variable == name) {
@@ -290,10 +294,10 @@ fn look_up(name: &str, sources: &Sources) -> Result<Zeroizing<String>, Problem> 
     found.map(|(_, value)| value.clone()).ok_or(Problem::SecretVariable)
 }
 
-/// Reads the file of a secret, which may be a device without an end.
-fn read_secret(path: &str) -> io::Result<Zeroizing<String>> {
+/// Reads a file that may hold secrets and may be a device without an end.
+fn read_bounded(path: &Path, most: usize) -> io::Result<Zeroizing<String>> {
     // Reserved up front: a text that grows would leave copies of the secret behind.
-    let mut text = Zeroizing::new(String::with_capacity(MAX_SECRET + 1));
-    File::open(path)?.take(MAX_SECRET as u64 + 1).read_to_string(&mut text)?;
-    if text.len() > MAX_SECRET { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+    let mut text = Zeroizing::new(String::with_capacity(most + 1));
+    File::open(path)?.take(most as u64 + 1).read_to_string(&mut text)?;
+    if text.len() > most { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }

@@ -2,12 +2,11 @@
 //!
 //! Invariant: each opens the directory, does one thing that the ledger holds, and tells it.
 
-use std::fs;
 use std::time::Duration;
 
 use mesh_gossip::bootstrap::{
     CaValidity, CertificateAuthority, NodeFiles, REVOCATION_LIST, ROOT_KEY, Registrar, Subject,
-    TRUST_BUNDLE, Target, inspect as looks, room_for_secret, wall, write_secret,
+    TRUST_BUNDLE, Target, inspect as looks, replace_public, room_for_secret, wall, write_secret,
 };
 use mesh_gossip::tls::identity::RESERVED_ROLES;
 use serde_json::json;
@@ -16,6 +15,7 @@ use super::options::{CrlArgs, InitArgs, InspectArgs, IssueArgs, RevokeArgs, Toke
 use super::{
     BootstrapError, NodeSettings, existing, full, password, print, print_settings, say, span, warn,
 };
+use crate::say::tell;
 
 /// Role of people who operate a mesh.
 const OPERATOR: &str = "operator";
@@ -29,9 +29,9 @@ pub(super) fn init(args: &InitArgs) -> Result<(), BootstrapError> {
         CertificateAuthority::create(&args.trust_domain, &args.cluster, wall(), validity)?;
     authority.write(&args.dir, existing(args.force))?;
     let dir = args.dir.display();
-    eprintln!("wrote the authority of cluster {} to {dir}", args.cluster);
-    eprintln!("its root key ({ROOT_KEY}) signs no node: move it offline");
-    eprintln!("its fingerprint, which joining nodes need: {}", authority.fingerprint()?);
+    tell!("wrote the authority of cluster {} to {dir}", args.cluster);
+    tell!("its root key ({ROOT_KEY}) signs no node: move it offline");
+    tell!("its fingerprint, which joining nodes need: {}", authority.fingerprint()?);
     print(&json!({ "mesh": { "gossip": {
         "clusterId": authority.cluster(),
         "tls": {
@@ -65,7 +65,7 @@ pub(super) fn token(args: &TokenArgs) -> Result<(), BootstrapError> {
         room_for_secret(path)?;
     }
     let token = registrar.token(&args.node, &args.role, args.ttl, validity, wall())?;
-    eprintln!(
+    tell!(
         "token {} lets {} join once within {} s; on the node:\n  omnirelay mesh bootstrap join \
          --server HOST:17420 \\\n    --ca-fingerprint {} \\\n    --node {} --token-file FILE --out \
          DIR",
@@ -78,7 +78,7 @@ pub(super) fn token(args: &TokenArgs) -> Result<(), BootstrapError> {
     match &args.out {
         Some(path) => {
             write_secret(path, token.text())?;
-            eprintln!("wrote {}", path.display());
+            tell!("wrote {}", path.display());
             Ok(())
         }
         None => say(token.text()),
@@ -102,11 +102,11 @@ pub(super) fn issue(args: &IssueArgs) -> Result<(), BootstrapError> {
     let subject = Subject::new(&args.node, role);
     let issued = registrar.issue(&subject, wall(), span(args.days))?;
     issued.write(&args.out, existing(args.force))?;
-    eprintln!("wrote {} (serial {})", files.certificate.display(), issued.serial);
-    eprintln!("wrote {}", files.key.display());
+    tell!("wrote {} (serial {})", files.certificate.display(), issued.serial);
+    tell!("wrote {}", files.key.display());
     if let Some(password) = password {
         files.write_pkcs12(&password)?;
-        eprintln!("wrote {}", files.pkcs12.display());
+        tell!("wrote {}", files.pkcs12.display());
     }
     if args.operator {
         return Ok(());
@@ -140,9 +140,9 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), BootstrapError> {
     let registrar = open(&args.dir, None)?;
     let revoked = registrar.revoke(target, args.reason.into(), wall())?;
     let list = args.dir.join(REVOCATION_LIST);
-    eprintln!("wrote {} (number {})", list.display(), revoked.crl_number);
+    tell!("wrote {} (number {})", list.display(), revoked.crl_number);
     if revoked.serials.is_empty() {
-        eprintln!("there was no live certificate; the node gets no other one unasked");
+        tell!("there was no live certificate; the node gets no other one unasked");
         return Ok(());
     }
     let serials: Vec<String> = revoked.serials.iter().map(ToString::to_string).collect();
@@ -153,8 +153,9 @@ pub(super) fn crl(args: &CrlArgs) -> Result<(), BootstrapError> {
     let list = open(&args.dir, None)?.crl(wall())?;
     match &args.out {
         Some(path) => {
-            fs::write(path, &list).map_err(|error| BootstrapError::File(path.clone(), error))?;
-            eprintln!("wrote {}", path.display());
+            // An agent may be reading it: it finds this list or the one before, and never half of one.
+            replace_public(path, &list)?;
+            tell!("wrote {}", path.display());
             Ok(())
         }
         None => say(&list),

@@ -24,6 +24,8 @@ use zeroize::Zeroizing;
 
 pub(crate) use error::BootstrapError;
 
+use crate::say::tell;
+
 /// What `--help` ends with; docs/bootstrap.md explains it, and a test types that in.
 const WALK: &str = "\
 A walk, on the authority's machine:
@@ -138,6 +140,6 @@ fn say(text: &str) -> Result<(), BootstrapError> {
 
 fn warn(warnings: impl IntoIterator<Item = String>) {
     for warning in warnings {
-        eprintln!("warning: {warning}");
+        tell!("warning: {warning}");
     }
 }

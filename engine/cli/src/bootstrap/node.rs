@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use super::options::{JoinArgs, RenewArgs};
 use super::{BootstrapError, NodeSettings, password, print_settings, warn};
 use crate::logging;
+use crate::say::tell;
 use crate::signals::Stop;
 
 /// A token is shorter.
@@ -50,11 +51,11 @@ pub(super) fn join(args: &JoinArgs) -> Result<(), BootstrapError> {
         with_pending_key(&files, |key| ask(&options, &token, key))
     })?;
     files.install(&obtained.chain_pem, Some(&obtained.bundle_pem))?;
-    eprintln!("wrote {} (serial {})", files.certificate.display(), obtained.serial);
-    eprintln!("wrote {} and {}", files.key.display(), files.ca.display());
+    tell!("wrote {} (serial {})", files.certificate.display(), obtained.serial);
+    tell!("wrote {} and {}", files.key.display(), files.ca.display());
     if let Some(password) = password {
         files.write_pkcs12(&password)?;
-        eprintln!("wrote {}", files.pkcs12.display());
+        tell!("wrote {}", files.pkcs12.display());
     }
     let identity = &obtained.identity;
     print_settings(&NodeSettings {
@@ -123,10 +124,10 @@ pub(super) fn renew(args: &RenewArgs) -> Result<(), BootstrapError> {
         return daemon(args, &files);
     }
     let obtained = renew_once(args, &files)?;
-    eprintln!("wrote {} (serial {})", files.certificate.display(), obtained.serial);
+    tell!("wrote {} (serial {})", files.certificate.display(), obtained.serial);
     if let Some(path) = &args.crl {
         refresh_crl(args, &files, path)?;
-        eprintln!("wrote {}", path.display());
+        tell!("wrote {}", path.display());
     }
     Ok(())
 }

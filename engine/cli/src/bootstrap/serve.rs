@@ -13,15 +13,16 @@ use tracing::level_filters::LevelFilter;
 use super::options::ServeArgs;
 use super::{BootstrapError, authority, say};
 use crate::logging;
+use crate::say::tell;
 use crate::signals::Stop;
 
 pub(super) fn serve(args: &ServeArgs) -> Result<(), BootstrapError> {
     let log = LogOptions { format: LogFormat::Json, level: LevelFilter::INFO };
     let _level = logging::start(log).map_err(BootstrapError::Logging)?;
     let stop = Stop::on_signals().map_err(BootstrapError::Process)?;
-    let registrar = Arc::new(authority::open(&args.dir, Some(|line| eprintln!("{line}")))?);
+    let registrar = Arc::new(authority::open(&args.dir, Some(|line| tell!("{line}")))?);
     if args.dir.join(ROOT_KEY).exists() {
-        eprintln!("warning: {ROOT_KEY} lies beside a server that never needs it; move it offline");
+        tell!("warning: {ROOT_KEY} lies beside a server that never needs it; move it offline");
     }
     let options = ServeOptions { listen: args.listen, node_id: args.name.clone() };
     let server = Server::start(Arc::clone(&registrar), &options)?;

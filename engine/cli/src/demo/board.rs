@@ -97,12 +97,18 @@ impl Board {
 
     /// The table. Of a large mesh, those that are not Alive everywhere come before the cut.
     pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines_of(MAX_ROWS)
+    }
+
+    /// The same with `most` members at most, and [`MAX_ROWS`].
+    pub(crate) fn lines_of(&self, most: usize) -> Vec<String> {
+        let most = most.min(MAX_ROWS);
         let header =
             ["Node", "Status", "Role", "Region", "Version", "HTTP/3", "rtt (ms)", "Alive in"];
         let mut shown: Vec<&Row> = self.rows.iter().collect();
-        if shown.len() > MAX_ROWS {
+        if shown.len() > most {
             shown.sort_by_key(|row| row.alive_in == self.views);
-            shown.truncate(MAX_ROWS);
+            shown.truncate(most);
         }
         let cells: Vec<_> = shown.iter().map(|row| row.cells(self.views)).collect();
         let mut lines = table::lines(header, &cells);
@@ -202,6 +208,11 @@ mod tests {
         assert_eq!(lines.len(), 1 + MAX_ROWS + 1);
         assert!(lines[1].starts_with("demo-31  Suspect"), "{}", lines[1]);
         assert_eq!(lines[17], "… and 16 more; 31 are Alive in every view");
+        let mut rows: Vec<_> = (1..=4).map(|number| row(number, "Alive", 4)).collect();
+        rows[3] = row(4, "Suspect", 1);
+        let lines = Board::of(rows, 4).lines_of(1);
+        assert!(lines[1].starts_with("demo-4  Suspect"), "{}", lines[1]);
+        assert_eq!(lines[2], "… and 3 more; 3 are Alive in every view");
     }
 
     #[test]

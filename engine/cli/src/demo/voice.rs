@@ -6,9 +6,13 @@
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
 use super::board::{Board, Change};
+
+/// Rows of a terminal that does not tell.
+const ROWS: usize = 24;
 
 /// A port of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -170,9 +174,25 @@ impl Voice {
     fn drawing(&mut self, lines: &[String]) -> String {
         match self {
             Self::Plain | Self::Ndjson => lines.iter().map(|line| format!("{line}\n")).collect(),
-            Self::Terminal { drawn } => redraw(lines, std::mem::replace(drawn, lines.len())),
+            Self::Terminal { drawn } => {
+                let lines = fitting(lines, rows());
+                redraw(lines, std::mem::replace(drawn, lines.len()))
+            }
         }
     }
+}
+
+/// Height of the terminal at stdout.
+pub(crate) fn rows() -> usize {
+    let told = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+    if told == 0 { ROWS } else { told }
+}
+
+/// The last of these lines, as many as stay on a screen of so many rows with the cursor below them: what has
+/// scrolled away could not be drawn over.
+fn fitting(lines: &[String], rows: usize) -> &[String] {
+    let room = rows.saturating_sub(1).max(1);
+    &lines[lines.len().saturating_sub(room)..]
 }
 
 /// Replaces the `drawn` lines above the cursor. Wrapping is off meanwhile: a line longer than the
@@ -205,6 +225,18 @@ mod tests {
         assert_eq!(voice.drawing(&two[..1]), "\x1b[2A\r\x1b[J\x1b[?7la\r\n\x1b[?7h");
         assert_eq!(voice.drawing(&two), "\x1b[1A\r\x1b[J\x1b[?7la\r\nb\r\n\x1b[?7h");
         assert_eq!(Voice::Plain.drawing(&two), "a\nb\n");
+    }
+
+    #[test]
+    fn no_more_is_drawn_than_a_small_screen_holds() {
+        let lines: Vec<String> = (0..30).map(|number| number.to_string()).collect();
+        assert_eq!(fitting(&lines, 31), &lines[..]);
+        assert_eq!(fitting(&lines, 30), &lines[1..]);
+        assert_eq!(fitting(&lines, 10), &lines[21..], "the keys stand last");
+        for tiny in [0, 1, 2] {
+            assert_eq!(fitting(&lines, tiny), &lines[29..]);
+        }
+        assert_eq!(fitting(&[], 5), &[] as &[String]);
     }
 
     #[test]

@@ -74,9 +74,10 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<(), DoctorError> {
     let report = Report::of(examine(args));
     let text = if args.json { report.json() } else { Paint::for_stdout().text(&report.text()) };
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(DoctorError::Output)?;
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match report.failures() {
-        0 => Ok(()),
+        0 => printed.map_err(DoctorError::Output),
+        // Which matters more than who has heard it.
         count => Err(DoctorError::Failed(count)),
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Invariant: a resolver that is silent costs the patience of one question, not more.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +17,8 @@ use super::report::Finding;
 const CHECK: &str = "seeds";
 /// Seeds looked at; whoever lists more has an answer after these.
 const MOST: usize = 16;
+/// Bytes of a seed file, likewise.
+const LONGEST_FILE: u64 = 1 << 20;
 
 /// One seed's name and one of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +43,7 @@ pub(super) fn check(options: &AgentOptions, patience: Duration) -> (Vec<Seed>, V
     let mut names = options.seeds.clone();
     let mut findings = Vec::new();
     if let Some(file) = &options.seed_file {
-        match std::fs::read_to_string(file) {
+        match read_bounded(file) {
             Ok(text) => names.extend(listed(&text)),
             Err(error) => findings.push(Finding::fail(
                 CHECK,
@@ -71,6 +76,13 @@ pub(super) fn check(options: &AgentOptions, patience: Duration) -> (Vec<Seed>, V
     }
     seeds.truncate(MOST);
     (seeds, findings)
+}
+
+/// As much as an agent reads of it.
+fn read_bounded(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(LONGEST_FILE).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// One seed a line; `#` begins a comment.

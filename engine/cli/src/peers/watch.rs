@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{Document, Format, PATH, Peer, PeersError, as_table, no_way, row};
 use crate::control::{ControlError, Door};
-use crate::table;
+use crate::{stdout, table};
 
 /// The server shows life every five seconds.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -74,7 +74,11 @@ fn follow(
         let read = stream.read_line(&mut line);
         match read {
             Ok(0) => return Ok(Ended::Server),
-            Ok(_) => *since = None,
+            // Signs of life too are a moment to see whether anybody listens.
+            Ok(_) => match stdout::still_read() {
+                Ok(()) => *since = None,
+                Err(error) => return Ok(Ended::Output(error)),
+            },
             Err(error) => return Err(ControlError::Io { what: what.into(), error }),
         }
         let line = line.trim_end_matches(['\r', '\n']);

@@ -12,6 +12,7 @@ mod config;
 mod demo;
 mod deploy;
 mod doctor;
+mod ears;
 mod environment;
 mod feature;
 mod hosts;

@@ -93,7 +93,7 @@ fn an_operators_order_is_obeyed_through_the_control_socket() -> Outcome {
     let stage = Stage::new("order", "order.test")?;
     let runtime = stage.home().join("run");
     let runtime = runtime.to_str().ok_or("a path that is text")?;
-    let [told, _subject] = pair(&stage, runtime)?;
+    let [told, mut subject] = pair(&stage, runtime)?;
     let issue = "mesh bootstrap issue --dir ca --operator --node alice --out alice";
     let issued = omnirelay(stage.home()).args(issue.split(' ')).output()?;
     assert_eq!(issued.status.code(), Some(0), "{}", stderr(&issued));
@@ -130,6 +130,8 @@ fn an_operators_order_is_obeyed_through_the_control_socket() -> Outcome {
     until("the view shows it gone", || {
         Ok(told.peer(NODES[1])?.filter(|peer| peer["status"] == "Left").map(drop))
     })?;
+    let ended = until("the process of its subject ends", || subject.ended())?;
+    assert_eq!(ended.code(), Some(0), "a daemon that was sent away is done");
     Ok(())
 }
 

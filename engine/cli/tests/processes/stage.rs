@@ -76,6 +76,15 @@ pub(crate) fn free_port() -> Outcome<u16> {
     Err("no port is free".into())
 }
 
+/// Sends a process of ours a signal.
+pub(crate) fn signal(pid: u32, name: &str) -> Outcome {
+    // The shell's own `kill`: a program of that name is not installed everywhere.
+    let pid = pid.to_string();
+    let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$0\"", &pid, name]).status()?;
+    assert!(sent.success());
+    Ok(())
+}
+
 /// What the command said on stderr.
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -238,11 +247,7 @@ impl Process {
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, name: &str) -> Outcome {
-        // The shell's own `kill`: a program of that name is not installed everywhere.
-        let pid = self.child.id().to_string();
-        let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$0\"", &pid, name]).status()?;
-        assert!(sent.success());
-        Ok(())
+        signal(self.child.id(), name)
     }
 
     /// Ends it without a goodbye (SIGKILL).

@@ -18,14 +18,21 @@ use crate::orders::{Order, Reply};
 
 /// Says goodbye; the answer comes when enough members know, or says that it is under way.
 pub(super) async fn leave(State(front): State<Arc<Front>>) -> Response {
-    let agent = front.desk.agent;
-    match order(&front, |reply| Order::Leave { agent, reply }).await {
-        Some(Ok(acknowledged)) => {
+    // Of its own: with the connection goes the handler, and the host would not learn that its agent
+    // has left.
+    let goodbye = tokio::spawn(async move {
+        let agent = front.desk.agent;
+        let done = order(&front, |reply| Order::Leave { agent, reply }).await;
+        if let Some(Ok(_)) = done {
             front.desk.upgrade.leaves();
-            Json(json!({"acknowledged": acknowledged})).into_response()
         }
-        Some(Err(error)) => refused(&error),
-        None => unwell(),
+        done
+    });
+    match goodbye.await {
+        Ok(Some(Ok(acknowledged))) => Json(json!({"acknowledged": acknowledged})).into_response(),
+        Ok(Some(Err(error))) => refused(&error),
+        // A panic was told by its own hook.
+        Ok(None) | Err(_) => unwell(),
     }
 }
 

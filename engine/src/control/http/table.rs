@@ -246,10 +246,10 @@ impl What {
                 ("application/json", named("Upgrade"))
             }
             Self::Metrics => ("text/plain", json!({"type": "string"})),
-            Self::Leaders | Self::Leave | Self::ForceLeave | Self::Healthz | Self::Readyz => {
+            Self::Leaders => ("application/json", named("Leaders")),
+            Self::Leave | Self::ForceLeave | Self::Healthz | Self::Readyz | Self::OpenApi => {
                 ("application/json", object())
             }
-            Self::OpenApi => ("application/json", object()),
             Self::Page => ("text/html", json!({"type": "string"})),
         }
     }
@@ -398,8 +398,26 @@ fn schemas() -> Value {
     json!({
         "Error": properties(&[("error", "string")], &[]),
         "Peers": properties(&head, &[("peers", list(peer))]),
+        "Leaders": leaders_schema(),
         "Logging": properties(&logging, &[]),
         "Upgrade": properties(&upgrade, &[("participants", list(participant))]),
         "LeaseHealth": properties(&[], &[("peers", list(lease_peer)), ("summary", summary)]),
     })
+}
+
+fn leaders_schema() -> Value {
+    let token = properties(
+        &[
+            ("scope", "string"),
+            ("scopeKind", "string"),
+            ("leaderId", "string"),
+            ("term", "integer"),
+            ("fenceToken", "integer"),
+            ("issuedAt", "string"),
+            ("expiresAt", "string"),
+        ],
+        &[("labels", json!({"type": "object", "additionalProperties": {"type": "string"}}))],
+    );
+    let tokens = json!({"type": "array", "items": token});
+    properties(&[("generatedAt", "string")], &[("tokens", tokens)])
 }

@@ -548,6 +548,14 @@ fn a_secret_file_without_an_end_is_an_error() {
     assert!(found[0].contains("file too large"), "{found:?}");
 }
 
+/// A link that was set wrong, read again at each reload, would take the memory of the machine.
+#[test]
+fn a_settings_file_without_an_end_is_an_error() {
+    let found = errors(&Sources::new().file(std::path::Path::new("/dev/zero")));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("/dev/zero: cannot be read: file too large"), "{found:?}");
+}
+
 /// Rule E-1: scopes are a list like any other, and what is wrong with one is told with its place.
 #[test]
 fn scopes_of_leadership_are_read_and_judged() {

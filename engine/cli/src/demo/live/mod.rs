@@ -25,7 +25,7 @@ use super::follow::{CONVERGE_LIMIT, Follower};
 use super::mesh::{self, FirstPorts, SEEDS};
 use super::options::Mint;
 use super::report::{CONVERGE_BUDGET, whole_ms};
-use super::voice::{Notice, Voice};
+use super::voice::{Notice, Voice, rows};
 use super::{DemoArgs, DemoError};
 use crate::signals::Stop;
 
@@ -38,8 +38,10 @@ const CALM: Duration = Duration::from_millis(30);
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 /// A goodbye that nobody confirms is over after this.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// Lines below the members: a blank one, the control URL, who is selected, the keys.
+/// Lines below the members: a blank one, the control URL, who is selected, the keys; and the cursor's.
 const AROUND: usize = 5;
+/// And above and among them: their header, how many are not shown, a story.
+const BESIDE: usize = 3;
 
 /// Whether somebody is there to press keys, and so many agents can be played with.
 pub(super) fn is_possible(nodes: u16) -> bool {
@@ -152,7 +154,7 @@ impl Troupe {
             stale |= scene.see(started.elapsed(), |node, goal| self.reached(node, goal));
             stale |= follower.refresh(&self.agents);
             if stale || (was_waiting && drawn.elapsed() >= DRAW_EVERY) {
-                let lines = self.frame(&follower, &scene, started.elapsed(), terminal.rows());
+                let lines = self.frame(&follower, &scene, started.elapsed(), rows());
                 voice.draw(&lines)?;
                 (stale, drawn) = (false, Instant::now());
             }
@@ -266,7 +268,8 @@ impl Troupe {
 
     fn frame(&self, follower: &Follower, scene: &Scene, now: Duration, rows: usize) -> Vec<String> {
         let selected = scene.selected();
-        let mut lines: Vec<String> = follower.board().lines();
+        let members = rows.saturating_sub(AROUND + BESIDE).max(1);
+        let mut lines: Vec<String> = follower.board().lines_of(members);
         for line in &mut lines {
             if line.split_whitespace().next() == Some(selected) {
                 // Swapped foreground and background: seen where colours are not.

@@ -1,4 +1,4 @@
-//! The terminal: keys one by one, without an echo, and its size.
+//! The terminal: keys one by one, without an echo.
 //!
 //! Invariant: the terminal is as it was when this value goes, whatever ended the demo.
 
@@ -6,10 +6,7 @@ use std::io::{self, IsTerminal, Read};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
-
-/// Rows of a terminal that does not tell.
-const ROWS: usize = 24;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 /// A terminal whose keys come as they are pressed.
 #[derive(Debug)]
@@ -46,12 +43,6 @@ impl Terminal {
     /// The next byte that was typed, if any.
     pub(super) fn key(&self) -> Option<u8> {
         self.keys.try_recv().ok()
-    }
-
-    /// Its height.
-    pub(super) fn rows(&self) -> usize {
-        let told = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
-        if told == 0 { ROWS } else { told }
     }
 }
 
