@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Settling;
 use crate::ledger::Purposes;
@@ -184,12 +184,12 @@ impl Run {
         let checks = criteria::judge(self);
         let batches = found.batches.iter().map(|count| f64::from(*count)).collect();
         Outcome {
-            scenario: plan.scenario.name(),
+            scenario: plan.scenario.name().into(),
             nodes: plan.nodes,
             seed: plan.seed,
             seeds: self.seeds.len(),
-            detector: plan.detector.name(),
-            table: if plan.shares_table() { "shared" } else { "dense" },
+            detector: plan.detector.name().into(),
+            table: if plan.shares_table() { "shared" } else { "dense" }.into(),
             loss: plan.loss,
             crash: plan.crashes(),
             duration_s: plan.duration.as_secs_f64(),
@@ -313,7 +313,7 @@ impl Findings {
 }
 
 /// Sessions that nodes hold at the end of a run.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sessions {
     /// The median node's.
     pub p50: usize,
@@ -322,7 +322,7 @@ pub struct Sessions {
 }
 
 /// Broadcasts of hosts.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Words {
     /// So many a second.
     pub per_s: u32,
@@ -364,15 +364,15 @@ impl Words {
 }
 
 /// What is printed of a run, as one JSON object.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are described in docs/testing.md")]
 pub struct Outcome {
-    pub scenario: &'static str,
+    pub scenario: String,
     pub nodes: usize,
     pub seed: u64,
     pub seeds: usize,
-    pub detector: &'static str,
-    pub table: &'static str,
+    pub detector: String,
+    pub table: String,
     pub loss: f64,
     pub crash: usize,
     pub duration_s: f64,

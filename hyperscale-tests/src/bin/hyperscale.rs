@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use clap::{Parser, Subcommand};
 use hyperscale_tests::outcome::{Outcome, Run};
 use hyperscale_tests::progress::Progress;
-use hyperscale_tests::report::machine;
+use hyperscale_tests::report::{self, machine};
 use hyperscale_tests::scenario::criteria;
 use hyperscale_tests::suite::sweep;
 use hyperscale_tests::{flags, likeness, mix, real, scenario, suite};
@@ -30,6 +30,8 @@ enum Verb {
     Real(Box<real::Flags>),
     /// Runs the table of scenarios and writes report.json, report.md and plots.
     Suite(suite::Flags),
+    /// Puts reports of the suite together and writes suite.md, suite.json and plots.
+    Report(report::results::Flags),
     /// Compares the simulator with sockets: the same crashes on both; exits with 1 where they differ.
     Likeness(likeness::Flags),
     /// Runs a mix of all faults under many seeds, until a checker finds a violation.
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Real(flags) => on_sockets(&flags),
         Verb::Likeness(flags) => alike(&flags),
         Verb::Suite(flags) => whole_suite(&flags),
+        Verb::Report(flags) => together(&flags),
         Verb::Sweep(flags) => Ok(seeds(&flags)),
     };
     match passed {
@@ -176,6 +179,13 @@ fn whole_suite(flags: &suite::Flags) -> Result<bool, Box<dyn std::error::Error>>
     println!("{}", report.markdown());
     println!("report.json, report.md and plots are in {}", flags.out.display());
     Ok(report.pass)
+}
+
+fn together(flags: &report::results::Flags) -> Result<bool, Box<dyn std::error::Error>> {
+    report::results::run(flags)?;
+    println!("suite.md, suite.json and plots are in {}", flags.out.display());
+    // What the runs showed is said in their verdicts; writing it down has worked.
+    Ok(true)
 }
 
 fn seeds(flags: &sweep::Flags) -> bool {

@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A 99.9th percentile of fewer samples is an anecdote.
 pub const P999_FROM: usize = 4_000;
 
 /// Percentiles of a sample, in the unit of the field that holds it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Median.
     pub p50: Option<f64>,

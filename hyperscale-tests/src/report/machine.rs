@@ -1,12 +1,13 @@
 //! Where and of what a report was made.
 
+use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The machine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Name of the processor.
     pub processor: String,
@@ -16,6 +17,14 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// Kernel.
     pub kernel: String,
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gib = self.memory_bytes as f64 / f64::from(1 << 30);
+        let Self { processor, cores, kernel, .. } = self;
+        write!(f, "{processor}, {cores} threads, {gib:.1} GiB, Linux {kernel}")
+    }
 }
 
 impl Machine {

@@ -1,6 +1,5 @@
 //! Curves as SVG: detection, convergence after a partition, load against N and against loss.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use plotters::prelude::{
@@ -8,9 +7,10 @@ use plotters::prelude::{
     SVGBackend, WHITE,
 };
 
-use crate::measure::Curve;
+use crate::outcome::rounded;
 use crate::plan::Contender;
-use crate::suite::cell::{Row, Shown};
+use crate::report::Entry;
+use crate::suite::cell::Row;
 
 const SIZE: (u32, u32) = (800, 480);
 /// Told apart by people who see colours differently (Okabe and Ito 2008).
@@ -36,95 +36,91 @@ struct Plot {
     lines: Vec<Line>,
 }
 
-/// Every plot for which there is something to draw, with its file's name.
-pub(super) fn all(shown: &[Shown]) -> Vec<(&'static str, String)> {
-    let plots = [
-        ("detection.svg", detection(shown)),
-        ("convergence.svg", convergence(shown)),
-        ("load.svg", load(shown)),
-        ("loss.svg", loss(shown)),
-    ];
-    // A report without a row has no line of it; the file stands all the same, and is empty.
-    plots.into_iter().map(|(name, plot)| (name, plot.draw())).collect()
+/// The files of all plots.
+pub(super) const NAMES: [&str; 4] = ["detection.svg", "convergence.svg", "load.svg", "loss.svg"];
+
+/// Every plot with its file's name. A report without a row has no line of it; the file stands all the
+/// same, and is empty.
+pub(super) fn all(entries: &[&Entry]) -> Vec<(&'static str, String)> {
+    let plots = [detection(entries), convergence(entries), load(entries), loss(entries)];
+    NAMES.into_iter().zip(plots).map(|(name, plot)| (name, plot.draw())).collect()
+}
+
+/// The same line with fewer points: those are left out that stand between two of the same height.
+pub(super) fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let same = |other: Option<&(f64, f64)>, height: f64| other.is_some_and(|it| it.1 == height);
+    let needless = |at: usize, height: f64| {
+        at > 0 && same(points.get(at - 1), height) && same(points.get(at + 1), height)
+    };
+    let kept = points.iter().enumerate().filter(|(at, point)| !needless(*at, point.1));
+    kept.map(|(_, point)| (rounded(point.0), rounded(point.1))).collect()
+}
+
+/// A line for each cell of a row: the largest cells say most; seven lines can be told apart.
+fn by_cell(entries: &[&Entry], row: Row) -> Vec<Line> {
+    let cells = entries.iter().rev().filter(|entry| entry.row == row.name());
+    let named =
+        |entry: &&Entry| (format!("{}, {}", entry.detector, entry.cell), entry.curve.clone());
+    cells.map(named).take(COLOURS.len()).collect()
 }
 
 /// Share of the pairs (killed member, live observer) that were informed.
-fn detection(shown: &[Shown]) -> Plot {
-    let mut lines = Vec::new();
-    for shown in shown.iter().filter(|shown| shown.cell.row == Row::H2) {
-        let curve: &Curve = &shown.run.found.curve;
-        let name = format!("{}, {}", shown.run.plan.detector.name(), shown.cell.label);
-        lines.push((name, curve.points()));
-    }
-    // The largest cells say most; seven lines can be told apart.
-    lines.reverse();
-    lines.truncate(COLOURS.len());
+fn detection(entries: &[&Entry]) -> Plot {
     Plot {
         title: "Detection: who knows of a crash",
         x: "seconds after the crash",
         y: "share of (crash, observer) pairs",
         log: false,
-        lines,
+        lines: by_cell(entries, Row::H2),
     }
 }
 
 /// Share of the nodes that hold one view of all, from the heal on.
-fn convergence(shown: &[Shown]) -> Plot {
-    let cells = shown.iter().filter(|shown| shown.cell.row == Row::H11);
-    let named = |shown: &Shown| {
-        let name = format!("{}, {}", shown.run.plan.detector.name(), shown.cell.label);
-        (name, shown.run.agreement.clone())
-    };
-    let mut lines: Vec<Line> = cells.map(named).collect();
-    lines.reverse();
-    lines.truncate(COLOURS.len());
+fn convergence(entries: &[&Entry]) -> Plot {
     Plot {
         title: "Convergence after a partition",
         x: "seconds after the heal",
         y: "share of nodes that agree on all",
         log: false,
-        lines,
+        lines: by_cell(entries, Row::H11),
     }
 }
 
-fn by_detector(shown: &[Shown], row: Row, x: impl Fn(&Shown) -> Option<f64>) -> Vec<Line> {
-    let mut lines: BTreeMap<Contender, Vec<(f64, f64)>> = BTreeMap::new();
-    for shown in shown.iter().filter(|shown| shown.cell.row == row) {
-        if let Some(x) = x(shown) {
-            let load = shown.run.per_node_s(shown.run.load.bytes);
-            lines.entry(shown.run.plan.detector).or_default().push((x, load));
-        }
-    }
-    lines
-        .into_iter()
-        .map(|(contender, mut points)| {
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            (contender.name().to_string(), points)
-        })
-        .collect()
+fn by_detector(entries: &[&Entry], row: Row, x: impl Fn(&Entry) -> Option<f64>) -> Vec<Line> {
+    let of = |contender: Contender| {
+        let name = contender.name();
+        let cells =
+            entries.iter().filter(|entry| (&*entry.row, &*entry.detector) == (row.name(), name));
+        let point = |entry: &&Entry| Some((x(entry)?, entry.outcome.bytes_per_node_s));
+        let mut points: Vec<(f64, f64)> = cells.filter_map(point).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        (name.to_string(), points)
+    };
+    let lines = Contender::ALL.into_iter().map(of);
+    lines.filter(|(_, points)| !points.is_empty()).collect()
 }
 
-fn load(shown: &[Shown]) -> Plot {
+fn load(entries: &[&Entry]) -> Plot {
     Plot {
         title: "Load against the number of nodes, no faults",
         x: "nodes",
         y: "bytes a node and second",
         log: true,
-        lines: by_detector(shown, Row::H1, |shown| Some(shown.run.plan.nodes as f64)),
+        lines: by_detector(entries, Row::H1, |entry| Some(entry.outcome.nodes as f64)),
     }
 }
 
-fn loss(shown: &[Shown]) -> Plot {
-    let at_a_thousand = |shown: &Shown| {
-        let plan = &shown.run.plan;
-        (plan.nodes == 1_000 && plan.crashes() == 0).then_some(plan.loss * 100.0)
+fn loss(entries: &[&Entry]) -> Plot {
+    let at_a_thousand = |entry: &Entry| {
+        let outcome = &entry.outcome;
+        (outcome.nodes == 1_000 && outcome.crash == 0).then_some(outcome.loss * 100.0)
     };
     Plot {
         title: "Load against loss, 1,000 nodes",
         x: "loss in %",
         y: "bytes a node and second",
         log: false,
-        lines: by_detector(shown, Row::H6, at_a_thousand),
+        lines: by_detector(entries, Row::H6, at_a_thousand),
     }
 }
 
@@ -195,5 +191,18 @@ impl Plot {
         legend.background_style(WHITE).border_style(BLACK);
         legend.draw().map_err(|error| error.to_string())?;
         root.present().map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thinned_line_keeps_its_ends_and_its_steps() {
+        let line = [(0.0, 0.0), (1.0, 0.0), (2.0, 0.0), (3.0, 1.0), (4.0, 1.0), (5.0, 1.0)];
+        assert_eq!(thinned(&line), [line[0], line[2], line[3], line[5]]);
+        assert_eq!(thinned(&line[..2]), line[..2]);
+        assert_eq!(thinned(&[]), []);
     }
 }

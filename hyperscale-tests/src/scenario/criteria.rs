@@ -6,14 +6,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::{P999_FROM, Spread, ms};
 use crate::outcome::{Run, rounded};
 use crate::plan::{Plan, Scenario, Variant};
 
 /// What a check is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weight {
     /// It is a claim of the table of scenarios.
@@ -25,7 +25,7 @@ pub enum Weight {
 }
 
 /// One figure against one threshold.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// What was measured.
     pub name: String,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::Spread;
 use crate::plan::{Contender, Scenario};
@@ -36,10 +36,10 @@ const SLOWED: f64 = 1.10;
 const CHURN: f64 = 2.0;
 
 /// A statement about several cells.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Comparison {
     /// Its row.
-    pub row: &'static str,
+    pub row: String,
     /// What is compared.
     pub label: String,
     /// Figures against thresholds.
@@ -106,7 +106,7 @@ pub fn compare(all: &[Shown]) -> Vec<Comparison> {
 impl Comparison {
     pub(super) fn of(row: Row, label: String, checks: Vec<Check>, note: String) -> Self {
         let pass = checks.iter().all(|check| check.pass);
-        Self { row: row.name(), label, checks, note, pass, counts: true }
+        Self { row: row.name().into(), label, checks, note, pass, counts: true }
     }
 }
 

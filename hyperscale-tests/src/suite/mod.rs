@@ -54,6 +54,9 @@ pub struct Flags {
     /// Only these rows: H2,H7.
     #[arg(long, value_delimiter = ',', value_parser = Row::parse)]
     only: Vec<Row>,
+    /// Only cells in whose name this stands: ", 5 % loss". What compares cells sees no others.
+    #[arg(long, value_name = "TEXT")]
+    cells: Option<String>,
     /// Where the report goes.
     #[arg(long, default_value = "target/hyperscale")]
     pub out: PathBuf,
@@ -68,17 +71,17 @@ pub struct Flags {
 /// Why there is no report.
 #[derive(Debug)]
 pub enum SuiteError {
-    /// The rows asked for have no cell in the tier.
+    /// The tier has no cell that was asked for.
     NothingToRun(Tier),
     /// The report cannot be written.
-    Unwritable(report::WriteError),
+    Unwritable(report::FileError),
 }
 
 impl fmt::Display for SuiteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NothingToRun(tier) => {
-                write!(f, "--only: none of these rows has a cell in tier {}", tier.name())
+                write!(f, "--only, --cells: tier {} has no such cell", tier.name())
             }
             Self::Unwritable(error) => error.fmt(f),
         }
@@ -92,7 +95,8 @@ pub fn run(flags: &Flags) -> Result<Report, SuiteError> {
     let started = Clock::now();
     let wanted = |row: &Row| flags.only.is_empty() || flags.only.contains(row);
     let mut cells = rows::cells(flags.tier);
-    cells.retain(|cell| wanted(&cell.row));
+    let named = |label: &str| flags.cells.as_ref().is_none_or(|text| label.contains(text));
+    cells.retain(|cell| wanted(&cell.row) && named(&cell.label));
     for cell in &mut cells {
         cell.plan.seed = flags.seed;
     }
@@ -101,6 +105,6 @@ pub fn run(flags: &Flags) -> Result<Report, SuiteError> {
     }
     let results = pool::run(&cells, usize::from(flags.jobs));
     let report = Report::of(flags.tier.name(), &results, started.elapsed());
-    report.write(&flags.out, &results).map_err(SuiteError::Unwritable)?;
+    report.write(&flags.out).map_err(SuiteError::Unwritable)?;
     Ok(report)
 }
