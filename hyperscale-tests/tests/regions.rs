@@ -19,8 +19,7 @@ fn ms(milliseconds: u64) -> Duration {
 /// Indices of those who are asked about `MEMBER`, in the order of the rings: observers first.
 fn asked(world: &World) -> Vec<usize> {
     let (table, rings) = (world.node(0).table(), world.config().rings);
-    let mut walks: Vec<_> =
-        (0..rings).map(|ring| table.before(ring, world.id(MEMBER))).collect();
+    let mut walks: Vec<_> = (0..rings).map(|ring| table.before(ring, world.id(MEMBER))).collect();
     let mut found: Vec<MemberId> = Vec::new();
     for turn in 0..16 {
         let next = walks[turn % usize::from(rings)].find(|id| !found.contains(id));
@@ -47,8 +46,7 @@ fn a_cut_between_regions_evicts_nobody_whom_others_hear() {
     };
     let (here, far) = ((ms(1), ms(2)), (ms(140), ms(180)));
     let between = |a: usize, b: usize| if a == b { here } else { far };
-    let latency: Vec<Vec<_>> =
-        (0..3).map(|a| (0..3).map(|b| between(a, b)).collect()).collect();
+    let latency: Vec<Vec<_>> = (0..3).map(|a| (0..3).map(|b| between(a, b)).collect()).collect();
     for seed in 1..=4 {
         let mut world: World = World::seeded(seed);
         world.network.set_regions((0..NODES).map(region).collect(), &latency);

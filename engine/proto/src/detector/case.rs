@@ -153,7 +153,12 @@ impl Case {
 
     /// Puts members on the list who do not stand there, in the order of the rings; `local` is
     /// ourselves, who are not asked.
-    pub fn include(&mut self, now: Instant, order: impl IntoIterator<Item = MemberId>, local: MemberId) {
+    pub fn include(
+        &mut self,
+        now: Instant,
+        order: impl IntoIterator<Item = MemberId>,
+        local: MemberId,
+    ) {
         for id in order {
             if id == local {
                 self.before_us.get_or_insert(self.voters.len());
@@ -236,7 +241,8 @@ impl Case {
     ) -> Standing {
         // Death needs our own finding too: a leader announces nothing that it has not seen.
         let enough = own == Ballot::Dead && self.count(Ballot::Dead) + 1 >= court.quorum;
-        if enough && (self.observers_agree(court, &present) || !self.may_fail(now, court, &present)) {
+        if enough && (self.observers_agree(court, &present) || !self.may_fail(now, court, &present))
+        {
             Standing::Condemned
         } else if self.count(Ballot::Alive) > court.outvoted() {
             Standing::Acquitted
@@ -250,7 +256,8 @@ impl Case {
     fn observers_agree(&self, court: Court, present: impl Fn(MemberId) -> bool) -> bool {
         let (before, behind) = self.voters.split_at(self.before_us.unwrap_or(self.voters.len()));
         let seat = |voter: &Voter| present(voter.id).then(|| voter.found(Ballot::Dead));
-        let seats = before.iter().filter_map(seat).chain([true]).chain(behind.iter().filter_map(seat));
+        let seats =
+            before.iter().filter_map(seat).chain([true]).chain(behind.iter().filter_map(seat));
         seats.take(court.observers).filter(|dead| *dead).count() >= court.quorum
     }
 
@@ -276,10 +283,15 @@ impl Case {
         self.age(now) >= LEFT_ALONE && answering > 0 && answering + 1 < quorum
     }
 
+    /// Whether fewer than K answer. We are one of them where we are one of those asked: a stand-in does
+    /// not answer for an observer that is silent.
+    fn few_answer(&self, observers: usize) -> bool {
+        self.answering() + usize::from(self.before_us.is_some()) < observers
+    }
+
     /// Widens the circle when it is time and too few answer.
     pub fn widen(&mut self, now: Instant, observers: usize) {
-        let few = self.answering() + 1 < observers;
-        if few && now.since(self.widened) >= WIDEN && self.circle < WIDEST {
+        if self.few_answer(observers) && now.since(self.widened) >= WIDEN && self.circle < WIDEST {
             self.widened = now;
             self.circle = (self.circle * 2).min(WIDEST);
         }
@@ -315,12 +327,13 @@ impl Case {
         let ask = self.voters.iter().filter_map(|voter| voter.due(over)).min();
         let allowed = |at: Instant| at.max(self.held_back);
         let grace_ends = (!over).then_some(self.opened + grace);
-        let few = self.answering() + 1 < observers && self.circle < WIDEST;
+        let few = self.few_answer(observers) && self.circle < WIDEST;
         let widen = few.then_some(self.widened + WIDEN);
         let alone = (self.age(now) < ALONE).then_some(self.opened + ALONE);
         // Where the dead are many, one silence more may decide.
         let silences = self.voters.iter().filter_map(|voter| Some(voter.owes? + grace));
-        let silent = silences.filter(|at| *at > now && self.count(Ballot::Dead) + 1 >= quorum).min();
+        let silent =
+            silences.filter(|at| *at > now && self.count(Ballot::Dead) + 1 >= quorum).min();
         let next = [ask.map(allowed), grace_ends, widen.map(allowed), alone, silent];
         let next = next.into_iter().flatten().min();
         next.unwrap_or(now + REMIND).max(now)
@@ -500,6 +513,7 @@ mod tests {
     #[test]
     fn the_circle_widens_while_few_answer() {
         let mut case = opened(7);
+        case.include(at(0), [id(99)], id(99));
         let mut circles = Vec::new();
         for ms in (0..6_000).step_by(500) {
             let before = case.circle();
@@ -510,11 +524,19 @@ mod tests {
         }
         assert_eq!(circles, [(1_000, 16), (2_000, 32), (3_000, 64)]);
         let mut answered = opened(7);
+        answered.include(at(0), [id(99)], id(99));
         assert_eq!(answered.ask(at(4_500), GRACE, 9).len(), 7);
         (1..=7).for_each(|n| assert!(answered.vote(id(n), 9, Cast::Pending)));
         answered.widen(at(5_000), 8);
         assert_eq!(answered.circle(), 8);
         assert!(answered.due(at(5_000), COURT) > at(5_000));
+        // A stand-in needs eight answers beside its own.
+        let mut led = led_by_a_stand_in(7);
+        led.widen(at(1_000), 8);
+        assert_eq!(led.circle(), 16);
+        let mut led = led_by_a_stand_in(8);
+        led.widen(at(1_000), 8);
+        assert_eq!(led.circle(), 8);
     }
 
     /// Rule D-6: who may ask nobody looks again when it may, and not a thousand times a second.
