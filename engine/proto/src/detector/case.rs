@@ -3,7 +3,11 @@
 //! The leader of a case asks the subject's other observers to look for themselves, repeats to the
 //! silent, and asks ever more members while too few answer. It ends with a quorum either way.
 //! Who observes whom may look different elsewhere, so votes count by voter, never by place (rule
-//! D-3).
+//! D-3): whoever is on the list has a voice.
+//!
+//! Those who find death have less far to go than those who find life: whoever has looked already
+//! answers at once, and whoever sits behind the same cut as we do answers first. So the quorum has to be
+//! one of the observers; where it is not, everybody asked is heard before it counts.
 //!
 //! Invariants: a voter has one ballot, its newest; only who is on the list has one; a ballot of
 //! death has a seal, which was verified (rule S-13); the list only grows.
@@ -59,6 +63,8 @@ struct Voter {
     cast: Option<Cast>,
     asked: u32,
     last: Instant,
+    /// Since when it owes us an answer.
+    owes: Option<Instant>,
 }
 
 /// A case.
@@ -71,10 +77,31 @@ pub struct Case {
     asked_since: Option<Instant>,
     /// Nobody may be asked before.
     held_back: Instant,
+    /// In the order of the rings: observers first.
     voters: Vec<Voter>,
+    /// How many of them stand before us; behind all where we are not among those asked.
+    before_us: Option<usize>,
     /// How many members the circle should hold, ourselves included.
     circle: usize,
     widened: Instant,
+}
+
+/// Who decides, and how patiently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Court {
+    /// K: members that observe one.
+    pub observers: usize,
+    /// H: of them must agree on a death.
+    pub quorum: usize,
+    /// G: a silence of so long is forgiven.
+    pub grace: Duration,
+}
+
+impl Court {
+    /// So many votes of life leave a quorum of the observers standing.
+    fn outvoted(self) -> usize {
+        self.observers.saturating_sub(self.quorum)
+    }
 }
 
 /// How a case stands.
@@ -98,6 +125,7 @@ impl Case {
             asked_since: None,
             held_back: now,
             voters: Vec::new(),
+            before_us: None,
             circle: observers,
             widened: now,
         }
@@ -123,10 +151,21 @@ impl Case {
         self.circle
     }
 
-    /// Puts a member on the list, unless it stands there.
-    pub fn include(&mut self, id: MemberId) {
-        if !self.voters.iter().any(|voter| voter.id == id) {
-            self.voters.push(Voter { id, cast: None, asked: 0, last: self.opened });
+    /// Puts members on the list who do not stand there, in the order of the rings; `local` is
+    /// ourselves, who are not asked.
+    pub fn include(
+        &mut self,
+        now: Instant,
+        order: impl IntoIterator<Item = MemberId>,
+        local: MemberId,
+    ) {
+        for id in order {
+            if id == local {
+                self.before_us.get_or_insert(self.voters.len());
+            } else if !self.voters.iter().any(|voter| voter.id == id) {
+                let (last, owes) = (self.opened, Some(now));
+                self.voters.push(Voter { id, cast: None, asked: 0, last, owes });
+            }
         }
     }
 
@@ -149,6 +188,7 @@ impl Case {
         match self.voters.iter_mut().find(|known| known.id == voter) {
             Some(known) => {
                 known.cast = Some(cast);
+                known.owes = None;
                 true
             }
             None => false,
@@ -191,17 +231,45 @@ impl Case {
         })
     }
 
-    /// How the case stands with our own ballot, `observers` = K and `quorum` = H.
-    pub fn standing(&self, own: Ballot, observers: usize, quorum: usize) -> Standing {
-        let ours = usize::from(own == Ballot::Dead);
+    /// How the case stands with our own ballot. `present` tells whom we hold present.
+    pub fn standing(
+        &self,
+        now: Instant,
+        own: Ballot,
+        court: Court,
+        present: impl Fn(MemberId) -> bool,
+    ) -> Standing {
         // Death needs our own finding too: a leader announces nothing that it has not seen.
-        if ours == 1 && self.count(Ballot::Dead) + ours >= quorum {
+        let enough = own == Ballot::Dead && self.count(Ballot::Dead) + 1 >= court.quorum;
+        if enough && (self.observers_agree(court, &present) || !self.may_fail(now, court, &present))
+        {
             Standing::Condemned
-        } else if self.count(Ballot::Alive) > observers.saturating_sub(quorum) {
+        } else if self.count(Ballot::Alive) > court.outvoted() {
             Standing::Acquitted
         } else {
             Standing::Open
         }
+    }
+
+    /// Whether a quorum of the observers themselves found death, ourselves included: however far
+    /// the others live, they cannot outvote it.
+    fn observers_agree(&self, court: Court, present: impl Fn(MemberId) -> bool) -> bool {
+        let (before, behind) = self.voters.split_at(self.before_us.unwrap_or(self.voters.len()));
+        let seat = |voter: &Voter| present(voter.id).then(|| voter.found(Ballot::Dead));
+        let seats =
+            before.iter().filter_map(seat).chain([true]).chain(behind.iter().filter_map(seat));
+        seats.take(court.observers).filter(|dead| *dead).count() >= court.quorum
+    }
+
+    /// Whether those who found life, and those who may still find it, are enough to acquit: whoever
+    /// says that it looks, and whoever has not had a grace's time to say anything.
+    fn may_fail(&self, now: Instant, court: Court, present: impl Fn(MemberId) -> bool) -> bool {
+        let objects = |voter: &&Voter| match voter.cast {
+            Some(Cast::Alive) => true,
+            Some(Cast::Dead(_)) => false,
+            Some(Cast::Pending) | None => !voter.is_silent(now, court.grace) && present(voter.id),
+        };
+        self.voters.iter().filter(objects).count() > court.outvoted()
     }
 
     /// Whether we are alone with our finding (rule D-9).
@@ -215,10 +283,15 @@ impl Case {
         self.age(now) >= LEFT_ALONE && answering > 0 && answering + 1 < quorum
     }
 
+    /// Whether fewer than K answer. We are one of them where we are one of those asked: a stand-in does
+    /// not answer for an observer that is silent.
+    fn few_answer(&self, observers: usize) -> bool {
+        self.answering() + usize::from(self.before_us.is_some()) < observers
+    }
+
     /// Widens the circle when it is time and too few answer.
     pub fn widen(&mut self, now: Instant, observers: usize) {
-        let few = self.answering() + 1 < observers;
-        if few && now.since(self.widened) >= WIDEN && self.circle < WIDEST {
+        if self.few_answer(observers) && now.since(self.widened) >= WIDEN && self.circle < WIDEST {
             self.widened = now;
             self.circle = (self.circle * 2).min(WIDEST);
         }
@@ -234,6 +307,10 @@ impl Case {
             }
             if voter.due(over).is_some_and(|due| due <= now) {
                 self.asked_since.get_or_insert(now);
+                if voter.asked == 0 {
+                    voter.owes = Some(now);
+                }
+                voter.owes.get_or_insert(now);
                 voter.asked += 1;
                 voter.last = now;
                 limit -= 1;
@@ -244,21 +321,35 @@ impl Case {
     }
 
     /// When to look at the case again.
-    pub fn due(&self, now: Instant, grace: Duration, observers: usize) -> Instant {
+    pub fn due(&self, now: Instant, court: Court) -> Instant {
+        let Court { observers, quorum, grace } = court;
         let over = self.age(now) >= grace;
         let ask = self.voters.iter().filter_map(|voter| voter.due(over)).min();
         let allowed = |at: Instant| at.max(self.held_back);
         let grace_ends = (!over).then_some(self.opened + grace);
-        let few = self.answering() + 1 < observers && self.circle < WIDEST;
+        let few = self.few_answer(observers) && self.circle < WIDEST;
         let widen = few.then_some(self.widened + WIDEN);
         let alone = (self.age(now) < ALONE).then_some(self.opened + ALONE);
-        let next =
-            [ask.map(allowed), grace_ends, widen.map(allowed), alone].into_iter().flatten().min();
+        // Where the dead are many, one silence more may decide.
+        let silences = self.voters.iter().filter_map(|voter| Some(voter.owes? + grace));
+        let silent =
+            silences.filter(|at| *at > now && self.count(Ballot::Dead) + 1 >= quorum).min();
+        let next = [ask.map(allowed), grace_ends, widen.map(allowed), alone, silent];
+        let next = next.into_iter().flatten().min();
         next.unwrap_or(now + REMIND).max(now)
     }
 }
 
 impl Voter {
+    fn found(&self, ballot: Ballot) -> bool {
+        self.cast.as_ref().is_some_and(|cast| cast.ballot() == ballot)
+    }
+
+    /// Whether it has owed an answer for as long as it takes to find death: it has had its say.
+    fn is_silent(&self, now: Instant, grace: Duration) -> bool {
+        self.owes.is_some_and(|since| now.since(since) >= grace)
+    }
+
     fn due(&self, grace_is_over: bool) -> Option<Instant> {
         let wait = match self.cast {
             None if self.asked == 0 => Duration::ZERO,
@@ -292,9 +383,16 @@ mod tests {
         Cast::Dead(Seal { signer: 1, signature })
     }
 
+    const COURT: Court = Court { observers: 8, quorum: 5, grace: GRACE };
+
+    /// How a case stands, all of whose voters are present.
+    fn standing(case: &Case, ms: u64, own: Ballot) -> Standing {
+        case.standing(at(ms), own, COURT, |_| true)
+    }
+
     fn opened(voters: u8) -> Case {
         let mut case = Case::open(at(0), INCARNATION, 9, 8);
-        (1..=voters).for_each(|n| case.include(id(n)));
+        case.include(at(0), (1..=voters).map(id), id(99));
         case
     }
 
@@ -305,20 +403,92 @@ mod tests {
         for n in 1..=3 {
             assert!(case.vote(id(n), 9, dead()));
         }
-        assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Open);
+        assert_eq!(standing(&case, 100, Ballot::Dead), Standing::Open);
         assert!(!case.vote(id(4), 8, dead()), "another round");
         assert!(!case.expects(id(4), 8) && !case.expects(id(99), 9) && case.expects(id(4), 9));
         assert!(!case.vote(id(99), 9, dead()), "nobody asked it");
         case.vote(id(3), 9, dead());
-        assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Open, "a voter counts once");
+        assert_eq!(standing(&case, 100, Ballot::Dead), Standing::Open, "a voter counts once");
         case.vote(id(4), 9, dead());
-        assert_eq!(case.standing(Ballot::Pending, 8, 5), Standing::Open, "our own is needed");
-        assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Condemned);
+        assert_eq!(standing(&case, 100, Ballot::Pending), Standing::Open, "our own is needed");
+        assert_eq!(standing(&case, 100, Ballot::Dead), Standing::Condemned);
         for n in 1..=4 {
             case.vote(id(n), 9, Cast::Alive);
         }
-        assert_eq!(case.standing(Ballot::Dead, 8, 5), Standing::Acquitted);
+        assert_eq!(standing(&case, 100, Ballot::Dead), Standing::Acquitted);
         assert_eq!(case.condemning().count(), 0);
+    }
+
+    /// A case of which we are no observer, asked by all eight; `dead` of them found death.
+    fn led_by_a_stand_in(dead: u8) -> Case {
+        let mut case = opened(8);
+        assert_eq!(case.ask(at(0), GRACE, 99).len(), 8);
+        (1..=dead).for_each(|n| assert!(case.vote(id(n), 9, super::tests::dead())));
+        case
+    }
+
+    /// Rule D-8: whoever is no observer makes no quorum out of four observers while the other four may
+    /// find life, however late they answer.
+    #[test]
+    fn a_stand_in_waits_for_those_who_look() {
+        let mut case = led_by_a_stand_in(4);
+        assert_eq!(standing(&case, 1, Ballot::Dead), Standing::Open);
+        (5..=8).for_each(|n| assert!(case.vote(id(n), 9, Cast::Pending)));
+        assert_eq!(standing(&case, 9_000, Ballot::Dead), Standing::Open, "four look");
+        (5..=7).for_each(|n| assert!(case.vote(id(n), 9, Cast::Alive)));
+        assert_eq!(standing(&case, 9_000, Ballot::Dead), Standing::Open, "the last may say so too");
+        assert!(case.vote(id(8), 9, Cast::Alive));
+        assert_eq!(standing(&case, 9_000, Ballot::Dead), Standing::Acquitted);
+        // A quorum of observers needs nobody else.
+        assert_eq!(standing(&led_by_a_stand_in(5), 1, Ballot::Dead), Standing::Condemned);
+    }
+
+    /// Rule D-8: observers that are gone do not hold up a verdict for longer than a grace.
+    #[test]
+    fn silence_is_no_objection_for_ever() {
+        let mut case = led_by_a_stand_in(4);
+        assert_eq!(case.due(at(1), COURT), at(500));
+        assert_eq!(standing(&case, 2_049, Ballot::Dead), Standing::Open);
+        assert_eq!(standing(&case, 2_050, Ballot::Dead), Standing::Condemned);
+        // Who looked and fell silent is reminded, and owes an answer from then on.
+        (5..=8).for_each(|n| assert!(case.vote(id(n), 9, Cast::Pending)));
+        assert_eq!(case.ask(at(2_100), GRACE, 99), [5, 6, 7, 8].map(id));
+        assert_eq!(standing(&case, 4_149, Ballot::Dead), Standing::Open);
+        assert_eq!(standing(&case, 4_150, Ballot::Dead), Standing::Condemned);
+    }
+
+    /// Rule D-8: where observers are silent others speak, and four of them that find life weigh more than
+    /// those who answered first.
+    #[test]
+    fn those_beyond_the_observers_are_heard_before_they_count() {
+        let mut case = Case::open(at(0), INCARNATION, 9, 8);
+        // We are the third of the observers; four of the others agree, one is silent.
+        case.include(at(0), [1, 2, 99, 3, 4, 5, 6, 7].map(id), id(99));
+        case.ask(at(0), GRACE, 99);
+        (1..=3).for_each(|n| assert!(case.vote(id(n), 9, dead())));
+        case.include(at(1_000), (1..=14).map(id), id(99));
+        assert_eq!(case.ask(at(1_000), GRACE, 99).len(), 4 + 7);
+        assert!(case.vote(id(8), 9, dead()), "it looks already, so it answers at once");
+        assert_eq!(standing(&case, 1_001, Ballot::Dead), Standing::Open);
+        (9..=12).for_each(|n| assert!(case.vote(id(n), 9, Cast::Pending)));
+        assert_eq!(standing(&case, 3_900, Ballot::Dead), Standing::Open);
+        let mut other = case.clone();
+        (9..=12).for_each(|n| assert!(case.vote(id(n), 9, Cast::Alive)));
+        assert_eq!(standing(&case, 3_900, Ballot::Dead), Standing::Acquitted);
+        assert!(other.vote(id(9), 9, dead()));
+        assert_eq!(standing(&other, 3_900, Ballot::Dead), Standing::Condemned, "three look");
+    }
+
+    /// Rule D-8: whom we hold departed has no seat: the next in the order of the rings has it.
+    #[test]
+    fn the_seat_of_a_departed_observer_is_another_ones() {
+        let mut case = opened(8);
+        case.ask(at(0), GRACE, 99);
+        [1, 2, 3, 4, 8].into_iter().for_each(|n| assert!(case.vote(id(n), 9, dead())));
+        let six = Court { observers: 7, quorum: 5, grace: GRACE };
+        let of = |gone: u8| case.standing(at(1), Ballot::Dead, six, |voter| voter != id(gone));
+        assert_eq!(of(99), Standing::Open);
+        assert_eq!(of(5), Standing::Condemned);
     }
 
     /// Rule D-6: the silent every 500 ms and then every 2 s, the pending once the grace is over.
@@ -343,6 +513,7 @@ mod tests {
     #[test]
     fn the_circle_widens_while_few_answer() {
         let mut case = opened(7);
+        case.include(at(0), [id(99)], id(99));
         let mut circles = Vec::new();
         for ms in (0..6_000).step_by(500) {
             let before = case.circle();
@@ -353,23 +524,31 @@ mod tests {
         }
         assert_eq!(circles, [(1_000, 16), (2_000, 32), (3_000, 64)]);
         let mut answered = opened(7);
+        answered.include(at(0), [id(99)], id(99));
         assert_eq!(answered.ask(at(4_500), GRACE, 9).len(), 7);
         (1..=7).for_each(|n| assert!(answered.vote(id(n), 9, Cast::Pending)));
         answered.widen(at(5_000), 8);
         assert_eq!(answered.circle(), 8);
-        assert!(answered.due(at(5_000), GRACE, 8) > at(5_000));
+        assert!(answered.due(at(5_000), COURT) > at(5_000));
+        // A stand-in needs eight answers beside its own.
+        let mut led = led_by_a_stand_in(7);
+        led.widen(at(1_000), 8);
+        assert_eq!(led.circle(), 16);
+        let mut led = led_by_a_stand_in(8);
+        led.widen(at(1_000), 8);
+        assert_eq!(led.circle(), 8);
     }
 
     /// Rule D-6: who may ask nobody looks again when it may, and not a thousand times a second.
     #[test]
     fn what_is_overdue_waits_until_asking_is_allowed() {
         let mut case = opened(7);
-        assert_eq!(case.due(at(100), GRACE, 8), at(100));
+        assert_eq!(case.due(at(100), COURT), at(100));
         case.hold_back(at(600));
-        assert_eq!(case.due(at(100), GRACE, 8), at(600));
+        assert_eq!(case.due(at(100), COURT), at(600));
         case.hold_back(at(1_700));
-        assert_eq!(case.due(at(1_200), GRACE, 8), at(1_700), "nor is the circle widened");
-        assert_eq!(case.due(at(1_700), GRACE, 8), at(1_700));
+        assert_eq!(case.due(at(1_200), COURT), at(1_700), "nor is the circle widened");
+        assert_eq!(case.due(at(1_700), COURT), at(1_700));
     }
 
     /// Rule D-9.

@@ -5,6 +5,7 @@ mod stage;
 
 mod exile;
 mod hearsay;
+mod verdicts;
 
 use std::collections::BTreeSet;
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use zerocopy::byteorder::little_endian::{U32, U64};
 
-use crate::detector::case::{AGAIN, Case, Cast, Standing};
+use crate::detector::case::{AGAIN, Case, Cast, Court, Standing};
 use crate::detector::proof::Proof;
 use crate::detector::test::Ballot;
 use crate::detector::vote::{Finding, Seal, SignedVote};
@@ -41,7 +41,8 @@ impl<T: MemberTable> Node<T> {
             self.count_failure(id);
         }
         let Some(case) = self.observing.cases.get(&id) else { return };
-        match case.standing(opinion, observers, quorum) {
+        let present = |voter| self.table.get(voter).is_some_and(|held| held.state.is_present());
+        match case.standing(now, opinion, self.court(), present) {
             Standing::Condemned if !self.hears_nobody(now) || observers == 1 => {
                 self.announce_death(now, id);
             }
@@ -58,6 +59,12 @@ impl<T: MemberTable> Node<T> {
                 }
             }
         }
+    }
+
+    /// Who decides a case in our view.
+    pub(super) fn court(&self) -> Court {
+        let (observers, quorum) = self.quorum();
+        Court { observers, quorum, grace: self.pace().grace }
     }
 
     /// What kept all cases from asking is over: none waits for its next look.
@@ -88,9 +95,7 @@ impl<T: MemberTable> Node<T> {
             let voters = self.ring_order(id, circle);
             let local = self.local;
             if let Some(case) = self.observing.cases.get_mut(&id) {
-                voters.into_iter().filter(|voter| *voter != local).for_each(|voter| {
-                    case.include(voter);
-                });
+                case.include(now, voters, local);
             }
         }
         self.send_verifies(now, id);

@@ -362,7 +362,6 @@ impl<T: MemberTable> Node<T> {
 
     fn plan_test(&mut self, now: Instant, id: MemberId) {
         let pace = self.pace();
-        let (observers, _) = self.quorum();
         let Some(test) = self.observing.tests.get(&id) else { return };
         let mut due = test.due(now, pace);
         if let Some(since) = test.condemned_since()
@@ -371,7 +370,7 @@ impl<T: MemberTable> Node<T> {
             due = due.min(since + NO_OUTCOME);
         }
         if let Some(case) = self.observing.cases.get(&id) {
-            due = due.min(case.due(now, pace.grace, observers));
+            due = due.min(case.due(now, self.court()));
         }
         // Never at once again: a test moves in steps of a millisecond at least.
         self.timers.set(Timer::Test(id), due.max(now + Duration::from_millis(1)));
