@@ -59,11 +59,8 @@ pub unsafe extern "C" fn mesh_gossip_agent_reload_certificates(
             certificate,
             key,
             password,
-            ca: ca.unwrap_or(tls.ca),
-            trust_domain: tls.trust_domain,
-            allowed_thumbprints: tls.allowed_thumbprints,
-            revocation: tls.revocation,
-            reload_interval: tls.reload_interval,
+            ca: ca.unwrap_or_else(|| tls.ca.clone()),
+            ..tls
         };
         agent.rotate(change).and_then(in_force)
     };
