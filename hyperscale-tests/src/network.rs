@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn partitions_add_up_and_the_middle_reaches_both() {
-        let mut network = Network::default();
+        let mut network = Network { loss: 0.01, ..Network::default() };
         network.part(&[1], &[2]);
         assert!(network.is_cut(1, 2) && network.is_cut(2, 1));
         assert!(!network.is_cut(0, 1) && !network.is_cut(0, 2) && !network.is_cut(2, 9));
@@ -238,6 +238,7 @@ mod tests {
         assert!(network.is_cut(2, 3) && !network.is_cut(3, 2));
         network.heal();
         assert!(!network.is_cut(1, 2) && !network.is_cut(2, 3));
+        assert!((network.loss - 0.01).abs() < 1e-12, "what is lost by chance is no cut");
     }
 
     #[test]
