@@ -38,7 +38,7 @@ fn a_lost_part_of_an_answer_is_asked_for_soon() {
     for lost in 0..2 {
         let mut net = Net::of(&["a", "b"]);
         let mut part = 0;
-        net.fault = Box::new(move |_, bytes| {
+        net.fault = Box::new(move |_, bytes: &mut Vec<u8>| {
             let is_part = bytes[0] == RESP;
             part += usize::from(is_part);
             !is_part || part != lost + 1

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use mesh_gossip_proto::{Duration, Instant};
 
-use super::handshakes::CONFIRMATION;
 use super::{What, World, name};
 use crate::authority::ModelAuthority;
 use crate::sessions::{AT_ONCE, FIRST_REST, LONGEST_REST, Made, Place, Retirement, STEP, Target};
@@ -236,9 +235,7 @@ impl<T: SimTable> World<T> {
         if self.hosts[from].paused.is_some() {
             return;
         }
-        self.books.datagram(self.now, from, &CONFIRMATION);
-        let carried = self.network.carry(&mut self.rng, &mut self.fired, from, to as usize);
-        if let Some(delay) = carried.delay {
+        if let Some(delay) = self.carry_confirmation(from, to as usize) {
             let (from, life) = (from as u32, session.life);
             self.wheel.push(self.now + delay, What::Word { to, from, life, serial });
         }

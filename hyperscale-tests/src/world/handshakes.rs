@@ -17,7 +17,7 @@ use crate::table::SimTable;
 use crate::trace::Kind;
 
 /// What confirms a session: an empty message under its seal.
-pub(super) const CONFIRMATION: [u8; FRAME] = [kind::CONFIRM, 0, 0];
+const CONFIRMATION: [u8; FRAME] = [kind::CONFIRM, 0, 0];
 /// The datagrams of a server's flight.
 const RESP: [(Parts, u64); 2] = [(Parts::FIRST, RESP_BYTES[0]), (Parts::SECOND, RESP_BYTES[1])];
 /// The datagrams of a client's last flight.
@@ -310,12 +310,19 @@ impl<T: SimTable> World<T> {
     /// The server's sealed confirmation leaves, again for whatever of the handshake comes again.
     fn confirm(&mut self, client: u32, target: Target, serial: u32) {
         let (from, to) = (target.node as usize, client as usize);
-        self.books.datagram(self.now, from, &CONFIRMATION);
-        let carried = self.network.carry(&mut self.rng, &mut self.fired, from, to);
-        if let Some(delay) = carried.delay {
+        if let Some(delay) = self.carry_confirmation(from, to) {
             let what = What::Handshake { client, target, serial, step: Step::Confirm };
             self.wheel.push(self.now + delay, what);
         }
+    }
+
+    /// A sealed confirmation leaves; returns when it arrives, if it does.
+    pub(super) fn carry_confirmation(&mut self, from: usize, to: usize) -> Option<Duration> {
+        self.books.datagram(self.now, from, &CONFIRMATION);
+        if let Some(regions) = self.network.regions(from, to) {
+            self.books.between(regions, CONFIRMATION.len());
+        }
+        self.network.carry(&mut self.rng, &mut self.fired, from, to).delay
     }
 
     /// The pings that came with the last flight reach the server.
