@@ -23,8 +23,10 @@ pub struct Spent {
     pub body_bytes: u64,
     /// Handshakes started.
     pub handshakes: u64,
-    /// Bytes of handshake datagrams, headers included, whoever started it.
+    /// Bytes of handshake datagrams, headers included, whoever started it,
     pub handshake_bytes: u64,
+    /// and those datagrams.
+    pub handshake_datagrams: u64,
     /// Stream exchanges started.
     pub streams: u64,
     /// Bytes sent over streams, whoever started them.
@@ -38,6 +40,7 @@ impl Spent {
         self.body_bytes += other.body_bytes;
         self.handshakes += other.handshakes;
         self.handshake_bytes += other.handshake_bytes;
+        self.handshake_datagrams += other.handshake_datagrams;
         self.streams += other.streams;
         self.stream_bytes += other.stream_bytes;
     }
@@ -48,6 +51,7 @@ impl Spent {
         self.body_bytes = self.body_bytes.max(other.body_bytes);
         self.handshakes = self.handshakes.max(other.handshakes);
         self.handshake_bytes = self.handshake_bytes.max(other.handshake_bytes);
+        self.handshake_datagrams = self.handshake_datagrams.max(other.handshake_datagrams);
         self.streams = self.streams.max(other.streams);
         self.stream_bytes = self.stream_bytes.max(other.stream_bytes);
     }
@@ -167,6 +171,7 @@ impl Purposes {
 
 fn name(kind: u8) -> String {
     let name = match kind {
+        kind::CONFIRM => "confirm",
         kind::PING => "ping",
         kind::ACK => "ack",
         kind::UPDATE => "update",
@@ -290,7 +295,9 @@ impl Books {
 
     /// A handshake datagram of `payload` bytes of UDP leaves.
     pub(crate) fn handshake(&mut self, from: usize, payload: u64) {
-        self.by_node[from].handshake_bytes += payload + UDP_IP;
+        let spent = &mut self.by_node[from];
+        spent.handshake_bytes += payload + UDP_IP;
+        spent.handshake_datagrams += 1;
     }
 
     pub(crate) fn ledger(&self, now: Instant) -> Ledger {

@@ -12,15 +12,17 @@ use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
 use mesh_gossip_proto::batch::{Batches, Delivery};
-use mesh_gossip_proto::{Event, Instant, LeftReason, MemberId, SignedRecord};
+use mesh_gossip_proto::{Event, Instant, MemberId};
 
 use crate::hash::IdHasher;
 use crate::watch::{Roll, Watch};
 
 use crate::measure::bits::Bits;
+pub use crate::measure::seen::{How, Seen};
 pub use crate::measure::spread::{Curve, P999_FROM, Spread, ms};
 
 mod bits;
+mod seen;
 mod spread;
 
 /// A restarted member may still be buried by who has not yet heard of its new life.
@@ -254,39 +256,31 @@ impl Measure {
 
     /// Takes one event of one node; `own` says that a departure is its own verdict.
     pub fn told(&mut self, now: Instant, by: usize, event: &Event, own: bool) {
-        match event {
-            Event::Joined(record) => {
-                self.changed(now, by, record, true);
-                self.returned(now, by, record);
+        if let Some(seen) = Seen::of(event) {
+            self.seen(now, by, seen, own);
+        }
+    }
+
+    /// One node saw another so.
+    pub fn seen(&mut self, now: Instant, by: usize, seen: Seen, own: bool) {
+        let Seen { subject, how } = seen;
+        let subject = self.index.get(&subject).copied();
+        match how {
+            How::Joined | How::Returned => {
+                self.changed(now, by, subject, true);
+                self.returned(now, by, subject);
             }
-            Event::Recovered { record, previous } => {
-                self.changed(now, by, record, !previous.is_present());
-                self.returned(now, by, record);
+            How::Cleared => {
+                self.changed(now, by, subject, false);
+                self.returned(now, by, subject);
             }
-            Event::Suspected { record, .. } => self.changed(now, by, record, false),
-            Event::Left { record, reason } => {
-                self.changed(now, by, record, true);
-                match reason {
-                    LeftReason::Failed => self.buried(now, by, record, own),
-                    LeftReason::Left | LeftReason::Revoked => {}
-                }
+            How::Suspected => self.changed(now, by, subject, false),
+            How::Failed => {
+                self.changed(now, by, subject, true);
+                self.buried(now, by, subject, own);
             }
-            Event::Unreachable(record) => self.unreachable(now, record, by),
-            Event::Updated(_)
-            | Event::Forgotten(_)
-            | Event::Refuted(_)
-            | Event::Conflict(_)
-            | Event::LeaderChanged { .. }
-            | Event::Alarm(_)
-            | Event::RecordRejected { .. }
-            | Event::RoundTrip { .. }
-            | Event::ProbeFailed(_)
-            | Event::JoinComplete
-            | Event::LeaveComplete { .. }
-            | Event::Broadcast { .. }
-            | Event::Message { .. }
-            | Event::Missed(_)
-            | Event::Overflow(_) => {}
+            How::Left => self.changed(now, by, subject, true),
+            How::Unreachable => self.unreachable(now, subject, by),
         }
     }
 
@@ -403,11 +397,7 @@ impl Measure {
         self.victims.push(victim);
     }
 
-    fn subject(&self, record: &SignedRecord) -> Option<usize> {
-        self.index.get(&record.record().id).copied()
-    }
-
-    fn changed(&mut self, now: Instant, by: usize, record: &SignedRecord, membership: bool) {
+    fn changed(&mut self, now: Instant, by: usize, subject: Option<usize>, membership: bool) {
         let host = &mut self.hosts[by];
         host.status_changes += 1;
         host.membership_changes += u32::from(membership);
@@ -415,7 +405,7 @@ impl Measure {
         host.batches += u32::from(host.batch.due().is_none());
         host.batch.add(now, ());
         if membership
-            && let Some(subject) = self.subject(record)
+            && let Some(subject) = subject
             && let Some(pairs) = &mut self.pairs
         {
             *pairs.entry((by, subject)).or_default() += 1;
@@ -424,17 +414,17 @@ impl Measure {
 
     /// Whoever is left alone has nobody to ask for a verdict: a mark of its own is all there can be
     /// (rule D-9). To others it says no more than the doubt that was told before.
-    fn unreachable(&mut self, now: Instant, record: &SignedRecord, by: usize) {
+    fn unreachable(&mut self, now: Instant, subject: Option<usize>, by: usize) {
         let alone = self.hosts.iter().filter(|host| host.live).count() == 1;
-        let Some(subject) = self.subject(record).filter(|_| alone) else { return };
+        let Some(subject) = subject.filter(|_| alone) else { return };
         let Some(victim) = self.hosts[subject].victim else { return };
         if let Some(after) = self.victims[victim].hold(now, by) {
             self.curve.inform(after);
         }
     }
 
-    fn buried(&mut self, now: Instant, by: usize, record: &SignedRecord, own: bool) {
-        let Some(subject) = self.subject(record) else { return };
+    fn buried(&mut self, now: Instant, by: usize, subject: Option<usize>, own: bool) {
+        let Some(subject) = subject else { return };
         if let Some(victim) = self.hosts[subject].victim {
             let victim = &mut self.victims[victim];
             if let Some(after) = victim.hold(now, by) {
@@ -465,8 +455,8 @@ impl Measure {
         self.false_dead.insert(subject);
     }
 
-    fn returned(&mut self, now: Instant, by: usize, record: &SignedRecord) {
-        let Some(subject) = self.subject(record) else { return };
+    fn returned(&mut self, now: Instant, by: usize, subject: Option<usize>) {
+        let Some(subject) = subject else { return };
         let Some(victim) = self.hosts[subject].victim else { return };
         let victim = &mut self.victims[victim];
         victim.unhold(by);

@@ -20,7 +20,7 @@ use crate::fault::{Fault, Fired};
 use crate::ledger::{Books, Ledger, Sessions};
 use crate::network::Network;
 use crate::pool::{Buffer, Pool};
-use crate::sessions::{Links, Target};
+use crate::sessions::{Links, Parts, Target};
 use crate::table::SimTable;
 use crate::trace::{Kind, Trace};
 use crate::watch::{Roll, Told, Watch};
@@ -101,13 +101,20 @@ enum What {
     Fold,
 }
 
-/// A step of a handshake: which datagrams of a flight arrive, or a client's deadline.
+/// A step of a handshake: what arrives, or a client's deadline.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Init,
-    Resp { parts: u8 },
-    Last { parts: u8 },
+    /// A ClientHello, or a question for the rest of the answer: so many parts of that have come.
+    Init { acknowledges: u8 },
+    /// Parts of the server's flight.
+    Resp { parts: Parts },
+    /// Parts of the client's last flight.
+    Last { parts: Parts },
+    /// The server has the first part of that.
+    Acked,
+    /// The server's sealed confirmation.
     Confirm,
+    /// The client's deadline.
     Retry,
 }
 

@@ -32,10 +32,12 @@ fn a_cold_probe_fails_no_more_often_than_a_warm_one() {
     };
     let (warm, cold) = (of(true), of(false));
     println!("[probes, failed, handshakes]: warm {warm:?}, cold {cold:?}");
-    assert_eq!(warm[2], 0, "warm means that there are sessions");
+    // Where there are sessions, handshakes are looks beside pings that were lost, or their acks.
+    let (lost, looks) = (1.0 - 0.95_f64.powi(2), warm[2] as f64 / warm[0] as f64);
+    assert!((looks - lost).abs() < lost / 5.0, "{looks} looks a probe, {lost} lost: {warm:?}");
     assert!(cold[2] * 2 > cold[0], "handshakes are in the way: {cold:?}");
     let share = |[probes, failed, _]: [u64; 3]| failed as f64 / probes as f64;
-    assert!(share(warm) > 0.05, "a lost ping or ack fails a probe: {warm:?}");
+    assert!(share(warm) < lost / 10.0, "the look answers in place of what was lost: {warm:?}");
     // Three standard deviations of the difference.
     let noise = 3.0 * (share(warm) * (1.0 / warm[0] as f64 + 1.0 / cold[0] as f64)).sqrt();
     assert!(share(cold) <= share(warm) + noise, "cold {cold:?}, warm {warm:?}");

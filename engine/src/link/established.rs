@@ -31,7 +31,7 @@ impl Tunnel {
         Self { out: Sender::default(), input: Receiver::default(), ready: Vec::new() }
     }
 
-    /// Feeds one fragment; says whether it brought anything new.
+    /// Feeds one fragment; says whether it brought anything new, in order or ahead of it.
     pub(super) fn feed<D>(
         &mut self,
         tls: &mut ConnectionCommon<D>,
@@ -40,8 +40,8 @@ impl Tunnel {
         fragment: &[u8],
     ) -> Result<bool, Failure> {
         self.out.acknowledge(ack);
-        self.input.take(offset, fragment, &mut self.ready).map_err(|_| Failure::Stream)?;
-        let news = !self.ready.is_empty();
+        let news =
+            self.input.take(offset, fragment, &mut self.ready).map_err(|_| Failure::Stream)?;
         let mut unread = self.ready.as_slice();
         while !unread.is_empty() {
             let taken = tls.read_tls(&mut unread.by_ref()).map_err(|_| Failure::Stream)?;

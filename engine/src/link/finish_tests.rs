@@ -31,6 +31,27 @@ fn a_last_flight_that_comes_again_is_confirmed_again() {
     assert_eq!(net.ends[1].stats().sessions, 1);
 }
 
+/// Rule S-6: whichever part of the server's flight is lost, the client asks for it soon: the other
+/// part tells that there is a server.
+#[test]
+fn a_lost_part_of_an_answer_is_asked_for_soon() {
+    for lost in 0..2 {
+        let mut net = Net::of(&["a", "b"]);
+        let mut part = 0;
+        net.fault = Box::new(move |_, bytes: &mut Vec<u8>| {
+            let is_part = bytes[0] == RESP;
+            part += usize::from(is_part);
+            !is_part || part != lost + 1
+        });
+        net.send(0, 1, &message(b"x"));
+        net.settle();
+        assert_eq!(net.ends[0].stats().sessions, 0, "part {lost} is lost");
+        net.run_for(Duration::from_millis(50));
+        let [client, server] = [0, 1].map(|end| net.ends[end].stats());
+        assert_eq!((client.sessions, server.sessions), (1, 1), "part {lost} is lost");
+    }
+}
+
 /// Rule S-1: rustls completes a handshake with a client that names no protocol; we do not, on
 /// either side.
 #[test]

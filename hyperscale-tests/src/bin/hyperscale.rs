@@ -28,6 +28,12 @@ enum Verb {
     Sim(Box<flags::Flags>),
     /// Runs one scenario with real agents on loopback; exits with 1 when it misses its thresholds.
     Real(Box<real::Flags>),
+    /// Writes what many processes play together, and the papers of their members.
+    Plan(Box<real::ranks::PlanFlags>),
+    /// Plays one process's part of a plan; an engine such as Kubernetes, SLURM, Open MPI or Ray starts it.
+    Agent(real::ranks::AgentFlags),
+    /// Puts the journals of all processes together; exits with 1 when they miss their thresholds.
+    Ranks(real::ranks::MergeFlags),
     /// Runs the table of scenarios and writes report.json, report.md and plots.
     Suite(suite::Flags),
     /// Puts reports of the suite together and writes suite.md, suite.json and plots.
@@ -46,7 +52,10 @@ fn with_huge_pages() {
     let (Some(name), None) = (args.next(), std::env::var_os(TUNABLES)) else { return };
     let args: Vec<_> = args.collect();
     // What real agents hold is measured, as any host holds it.
-    if args.first().is_some_and(|verb| verb == "real" || verb == "likeness") {
+    if args
+        .first()
+        .is_some_and(|verb| ["real", "likeness", "agent"].iter().any(|known| verb == known))
+    {
         return;
     }
     let mut again = Command::new("/proc/self/exe");
@@ -61,6 +70,9 @@ fn main() -> ExitCode {
     let passed = match Line::parse().verb {
         Verb::Sim(flags) => sim(&flags),
         Verb::Real(flags) => on_sockets(&flags),
+        Verb::Plan(flags) => plan(&flags),
+        Verb::Agent(flags) => agent(&flags),
+        Verb::Ranks(flags) => ranks(&flags),
         Verb::Likeness(flags) => alike(&flags),
         Verb::Suite(flags) => whole_suite(&flags),
         Verb::Report(flags) => together(&flags),
@@ -90,6 +102,10 @@ fn sim(flags: &flags::Flags) -> Result<bool, Box<dyn std::error::Error>> {
 
 fn on_sockets(flags: &real::Flags) -> Result<bool, Box<dyn std::error::Error>> {
     let plan = flags.plan()?;
+    if let Some(world) = flags.processes {
+        let merged = real::ranks::play_here(&flags.plan, flags.sockets, world)?;
+        return show(&merged, flags.plan.json);
+    }
     let seconds = (plan.warmup + plan.duration).as_secs();
     let report = real::run(&plan, flags.sockets, &Progress::bar(seconds, "s"))?;
     print_sockets(&report.figures);
@@ -106,6 +122,29 @@ fn alike(flags: &likeness::Flags) -> Result<bool, Box<dyn std::error::Error>> {
         println!("{}", serde_json::to_string(&compared)?);
     }
     Ok(compared.pass)
+}
+
+fn plan(flags: &real::ranks::PlanFlags) -> Result<bool, Box<dyn std::error::Error>> {
+    println!("{}", real::ranks::make_plan(flags)?.display());
+    Ok(true)
+}
+
+fn agent(flags: &real::ranks::AgentFlags) -> Result<bool, Box<dyn std::error::Error>> {
+    let journal = real::ranks::play(flags, &Progress::silent())?;
+    println!("{}", journal.display());
+    Ok(true)
+}
+
+fn ranks(flags: &real::ranks::MergeFlags) -> Result<bool, Box<dyn std::error::Error>> {
+    show(&real::ranks::merge(flags)?, flags.json)
+}
+
+fn show(merged: &real::ranks::Merged, json: bool) -> Result<bool, Box<dyn std::error::Error>> {
+    print!("{}", merged.markdown());
+    if json {
+        println!("{}", merged.json()?);
+    }
+    Ok(merged.pass())
 }
 
 fn print_sockets(figures: &real::Figures) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mesh_gossip::{Agent, AgentError, Inspection};
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::UDP_IP;
 
@@ -10,7 +11,7 @@ use crate::ledger::UDP_IP;
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// Counts of one agent or of many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Counters {
     /// Datagrams of the protocol sent.
     pub(super) datagrams: u64,
@@ -38,7 +39,7 @@ pub(super) struct Counters {
 }
 
 /// Gauges of one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Gauges {
     pub(super) sessions: usize,
     pub(super) hot: usize,

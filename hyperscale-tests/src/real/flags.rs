@@ -22,6 +22,9 @@ pub struct Flags {
     /// What the sockets stand on.
     #[command(flatten)]
     pub sockets: Sockets,
+    /// Processes that share the members; this one holds all of them where none are given.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub processes: Option<u16>,
 }
 
 /// What the sockets stand on.

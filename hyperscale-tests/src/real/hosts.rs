@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use mesh_gossip::options::{
-    Advertise, AgentOptions, Delivery, EngineOptions, PeerLabels, UpkeepOptions,
+    Advertise, AgentOptions, Delivery, EngineOptions, PeerLabels, TlsOptions, UpkeepOptions,
 };
 use mesh_gossip::proto::{Instant, MemberId};
 use mesh_gossip::{Agent, Engine, HostEvent, StartError};
@@ -43,26 +43,31 @@ impl Identities {
     /// Mints all of them.
     pub(super) fn mint(plan: &Plan) -> Result<Self, RealError> {
         let papers = Papers::mint(plan)?;
-        let options = |node: usize| AgentOptions {
-            protocol: plan.config(CLUSTER),
-            node_id: papers::name(node),
-            role: "worker".into(),
-            region: format!("region-{}", node % usize::from(plan.regions.max(1))),
-            mesh_version: env!("CARGO_PKG_VERSION").into(),
-            http3_support: false,
-            labels: [("rack".to_owned(), "r1".to_owned())].into(),
-            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            advertise: Advertise::default(),
-            seeds: Vec::new(),
-            seed_file: None,
-            metadata_refresh: Duration::from_secs(30),
-            events: Delivery::Immediate,
-            tls: papers.tls_options(node),
-            control: None,
-            peer_labels: PeerLabels::Auto,
-            upkeep: UpkeepOptions::default(),
-        };
+        let options = |node| options(plan, node, papers.tls_options(node));
         Ok(Self((0..plan.nodes).map(options).collect(), papers))
+    }
+}
+
+/// How a node is, wherever it runs: on any port of loopback, without seeds.
+pub(super) fn options(plan: &Plan, node: usize, tls: TlsOptions) -> AgentOptions {
+    AgentOptions {
+        protocol: plan.config(CLUSTER),
+        node_id: papers::name(node),
+        role: "worker".into(),
+        region: format!("region-{}", node % usize::from(plan.regions.max(1))),
+        mesh_version: env!("CARGO_PKG_VERSION").into(),
+        http3_support: false,
+        labels: [("rack".to_owned(), "r1".to_owned())].into(),
+        bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        advertise: Advertise::default(),
+        seeds: Vec::new(),
+        seed_file: None,
+        metadata_refresh: Duration::from_secs(30),
+        events: Delivery::Immediate,
+        tls,
+        control: None,
+        peer_labels: PeerLabels::Auto,
+        upkeep: UpkeepOptions::default(),
     }
 }
 

@@ -24,6 +24,7 @@ mod hosts;
 mod judge;
 mod papers;
 pub mod process;
+pub mod ranks;
 mod stage;
 mod timeline;
 mod weather;

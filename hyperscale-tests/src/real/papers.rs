@@ -12,9 +12,9 @@ use crate::plan::{Plan, Scenario};
 
 /// Name of the mesh.
 pub(super) const CLUSTER: &str = "hyperscale";
-const TRUST_DOMAIN: &str = "hyperscale.local";
+pub(super) const TRUST_DOMAIN: &str = "hyperscale.local";
 /// Longer than any run.
-const VALIDITY: Duration = Duration::from_secs(30 * 86_400);
+pub(super) const VALIDITY: Duration = Duration::from_secs(30 * 86_400);
 
 /// What every agent has at the moment.
 pub(super) struct Papers {

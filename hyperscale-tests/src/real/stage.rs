@@ -19,6 +19,7 @@ use super::weather::Sky;
 use super::{CONVERGE_LIMIT, CONVERGE_LOOK, RealError};
 use crate::Network;
 use crate::ledger::peak_bytes;
+use crate::measure::Seen;
 use crate::outcome::{Load, Run};
 use crate::plan::{Plan, Scenario};
 use crate::progress::Progress;
@@ -250,7 +251,10 @@ impl<'a> Stage<'a> {
     fn listen(&mut self) {
         let timeline = &mut self.timeline;
         self.hosts.told(|by, told| {
-            timeline.enter(timeline::at_ms(told.at.0), Entry::Told { by, event: told.event });
+            timeline.count(1);
+            if let Some(seen) = Seen::of(&told.event) {
+                timeline.enter(timeline::at_ms(told.at.0), Entry::Told { by, seen });
+            }
         });
         timeline.settle(timeline::now());
     }

@@ -9,9 +9,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mesh_gossip::proto::{Event, Instant, MemberId};
+use mesh_gossip::proto::{Instant, MemberId};
 
-use crate::measure::{Findings, Measure};
+use crate::measure::{Findings, Measure, Seen};
 
 /// Nothing takes longer from a shard to its host; what does is taken as of the latest moment seen.
 const LAG: Duration = Duration::from_secs(1);
@@ -30,8 +30,8 @@ pub(super) fn at_ms(wall_ms: u64) -> Instant {
 /// Something that the measure has to know.
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
-    /// A host was told.
-    Told { by: usize, event: Event },
+    /// A host was told that a member is so.
+    Told { by: usize, seen: Seen },
     /// The measured window opens; changes are counted for each pair, if wished.
     Opened { pairs: bool },
     /// These were killed at one instant.
@@ -101,8 +101,12 @@ impl Timeline {
     /// This happened then.
     pub(super) fn enter(&mut self, at: Instant, entry: Entry) {
         self.entered += 1;
-        self.told += u64::from(matches!(entry, Entry::Told { .. }));
         self.waiting.push(Reverse(Placed { at, number: self.entered, entry }));
+    }
+
+    /// Hosts were told so many events, whatever they were.
+    pub(super) fn count(&mut self, events: u64) {
+        self.told += events;
     }
 
     /// Hands on what is old enough.
@@ -134,7 +138,7 @@ impl Timeline {
         let measure = &mut self.measure;
         match entry {
             // Whose verdict it is, a host is not told.
-            Entry::Told { by, event } => measure.told(at, by, &event, false),
+            Entry::Told { by, seen } => measure.seen(at, by, seen, false),
             Entry::Opened { pairs } => {
                 self.warmup_false_deaths += measure.reopen(at);
                 if pairs {
@@ -154,7 +158,11 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mesh_gossip::proto::Event;
+    use crate::measure::How;
+
+    fn joined(by: usize, subject: u8) -> Entry {
+        Entry::Told { by, seen: Seen { subject: MemberId([subject; 16]), how: How::Joined } }
+    }
 
     fn timeline(nodes: u8) -> Timeline {
         Timeline::new(at_ms(1_000), (0..nodes).map(|node| MemberId([node; 16])))
@@ -166,7 +174,7 @@ mod tests {
         line.enter(at_ms(2_000), Entry::Opened { pairs: false });
         line.enter(at_ms(9_000), Entry::Restarted(1));
         line.enter(at_ms(3_000), Entry::Killed(vec![1]));
-        line.enter(at_ms(9_000), Entry::Told { by: 0, event: Event::JoinComplete });
+        line.enter(at_ms(9_000), joined(0, 2));
         let (found, _) = line.close(at_ms(10_000));
         assert_eq!(found.lived, Duration::from_secs(3 * 8 + 1 + 1), "killed before it came back");
     }
@@ -174,10 +182,10 @@ mod tests {
     #[test]
     fn what_may_still_be_preceded_waits() {
         let mut line = timeline(2);
-        line.enter(at_ms(5_000), Entry::Told { by: 1, event: Event::JoinComplete });
+        line.enter(at_ms(5_000), joined(1, 0));
         line.settle(at_ms(5_999));
         assert_eq!(line.waiting.len(), 1);
         line.settle(at_ms(6_000));
-        assert_eq!((line.waiting.len(), line.told()), (0, 1));
+        assert_eq!(line.waiting.len(), 0);
     }
 }

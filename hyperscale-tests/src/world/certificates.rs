@@ -14,9 +14,7 @@ use mesh_gossip_proto::{Duration, Instant};
 
 use super::{What, World, name};
 use crate::authority::ModelAuthority;
-use crate::sessions::{
-    AT_ONCE, CONFIRM_BYTES, FIRST_REST, LONGEST_REST, Made, Place, Retirement, STEP, Target,
-};
+use crate::sessions::{AT_ONCE, FIRST_REST, LONGEST_REST, Made, Place, Retirement, STEP, Target};
 use crate::table::SimTable;
 use crate::trace::Kind;
 
@@ -63,12 +61,14 @@ impl<T: SimTable> World<T> {
     }
 
     /// Whether a datagram of `from` on this session is opened at `to`. The first one that comes on a
-    /// session whose handshake `to` began confirms it (rule S-5): it may overtake the confirmation.
+    /// session whose handshake `to` began confirms it (rule S-5): it may overtake the confirmation, or
+    /// come where that was lost.
     pub(super) fn opens(&mut self, to: usize, from: u32, serial: u32) -> bool {
         let now = self.now;
-        if !self.hosts[to].links.opens(now, from, serial) {
-            let Some(target) = self.hosts[to].links.finishing(from, serial) else { return false };
+        if let Some(target) = self.hosts[to].links.finishing(from, serial) {
             self.confirmed(to as u32, target, serial);
+        } else if !self.hosts[to].links.opens(now, from, serial) {
+            return false;
         }
         self.accepts(to, from as usize)
     }
@@ -197,6 +197,8 @@ impl<T: SimTable> World<T> {
                 }
             }
         }
+        let linger = self.linger();
+        self.hosts[at].links.postpone(now, peer, linger);
     }
 
     fn linger(&self) -> Duration {
@@ -214,14 +216,16 @@ impl<T: SimTable> World<T> {
         let links = &mut self.hosts[node as usize].links;
         let (after, told) = match links.retire(now, peer, serial, told, linger) {
             Retirement::Over => return,
-            Retirement::Later { after } => (after, 0),
-            Retirement::Told { after, tell } => {
-                if let Some(serial) = tell {
-                    self.say(node as usize, peer, serial);
-                }
-                (after, told + 1)
+            Retirement::Postponed { after } => {
+                return self.wheel.push(now + after, What::Retire { node, peer, serial, told });
             }
+            // The peer still sends on it: perhaps it never heard what is sent on.
+            Retirement::Later { after } => (after, 0),
+            Retirement::Told { after } => (after, told + 1),
         };
+        if let Some(best) = links.announce(now, peer) {
+            self.say(node as usize, peer, best);
+        }
         self.wheel.push(now + after, What::Retire { node, peer, serial, told });
     }
 
@@ -231,9 +235,7 @@ impl<T: SimTable> World<T> {
         if self.hosts[from].paused.is_some() {
             return;
         }
-        self.books.handshake(from, CONFIRM_BYTES[1]);
-        let carried = self.network.carry(&mut self.rng, &mut self.fired, from, to as usize);
-        if let Some(delay) = carried.delay {
+        if let Some(delay) = self.carry_confirmation(from, to as usize) {
             let (from, life) = (from as u32, session.life);
             self.wheel.push(self.now + delay, What::Word { to, from, life, serial });
         }

@@ -262,6 +262,10 @@ impl<T: SimTable> World<T> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut datagrams = 0;
         while let Some(node) = &mut self.hosts[index].node {
+            let Some((_, address)) = node.poll_silent() else { break };
+            self.look_afresh(index, address);
+        }
+        while let Some(node) = &mut self.hosts[index].node {
             let Some(transmit) = node.poll_transmit(now, &mut buffer) else { break };
             self.send(index, transmit, &buffer);
             datagrams += 1;

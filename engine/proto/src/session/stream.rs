@@ -71,7 +71,8 @@ impl Receiver {
         self.next as u16
     }
 
-    /// Takes a fragment; appends to `ready` whatever is in order from here on.
+    /// Takes a fragment; appends to `ready` whatever is in order from here on. Says whether it was
+    /// kept: one that was there already, or has no room to wait, is not.
     ///
     /// # Errors
     /// [`DecodeError::Oversized`] when the stream would exceed its limit.
@@ -80,24 +81,26 @@ impl Receiver {
         offset: u16,
         fragment: &[u8],
         ready: &mut Vec<u8>,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<bool, DecodeError> {
         let offset = usize::from(offset);
         if offset + fragment.len() > LIMIT {
             return Err(DecodeError::Oversized("handshake stream"));
         }
         if offset > self.next {
             let known = self.waiting.iter().any(|(waits_at, _)| *waits_at == offset);
-            if !known && !fragment.is_empty() && !self.waiting.is_full() {
+            let kept = !known && !fragment.is_empty() && !self.waiting.is_full();
+            if kept {
                 self.waiting.push((offset, fragment.to_vec()));
             }
-            return Ok(());
+            return Ok(kept);
         }
+        let before = self.next;
         self.append(offset, fragment, ready);
         while let Some(at) = self.waiting.iter().position(|(offset, _)| *offset <= self.next) {
             let (offset, fragment) = self.waiting.remove(at);
             self.append(offset, &fragment, ready);
         }
-        Ok(())
+        Ok(self.next > before)
     }
 
     fn append(&mut self, offset: usize, fragment: &[u8], ready: &mut Vec<u8>) {
@@ -147,9 +150,13 @@ mod tests {
     #[test]
     fn the_first_bytes_win_and_the_limit_holds() {
         let (mut receiver, mut ready) = (Receiver::default(), Vec::new());
-        receiver.take(0, b"abc", &mut ready).unwrap();
-        receiver.take(1, b"XYZd", &mut ready).unwrap();
+        assert!(receiver.take(0, b"abc", &mut ready).unwrap());
+        assert!(!receiver.take(0, b"abc", &mut ready).unwrap());
+        assert!(receiver.take(1, b"XYZd", &mut ready).unwrap());
         assert_eq!(ready, b"abcZd", "bytes 1 and 2 were there already");
+        // A later part is news once, though it waits.
+        assert!(receiver.take(9, b"later", &mut ready).unwrap());
+        assert!(!receiver.take(9, b"later", &mut ready).unwrap());
         assert!(receiver.take(16_000, &[0; 400], &mut ready).is_err());
         assert!(!Sender::default().push(&[0; LIMIT + 1]));
         let mut sender = Sender::default();
