@@ -1,8 +1,11 @@
 //! What hosts say: filling a datagram with updates and broadcasts, and what a signature costs.
 //!
 //! Comparable: one datagram filled from queues that hold more than fits, by foca's `gossip` to one
-//! member with as many updates waiting (foca has no broadcasts of the host here). Its datagram is of
-//! 1,168 bytes as well. memberlist's queue cannot be reached without its runtime.
+//! member with as many updates waiting (foca has no broadcasts of the host here), and by memberlist's
+//! queue and encoder without the tasks around them. All datagrams are of 1,168 bytes at most; how
+//! many updates each holds is printed. An update is put into a queue by ours and memberlist's, in
+//! place of an older one of the same member; foca queues none that it does not apply (`table`).
+//! Not comparable: memberlist's updates name a member and where it listens, ours its record.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -13,7 +16,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Subject};
 use mesh_gossip::tls::authority::{Intermediates, MeshAuthority};
 use mesh_gossip::tls::credentials::Credentials;
-use mesh_gossip_benches::peers::swim_foca;
+use mesh_gossip_benches::peers::{memberlist_queue, swim_foca};
 use mesh_gossip_benches::population::metadata;
 use mesh_gossip_proto::dissemination::balance::Balance;
 use mesh_gossip_proto::dissemination::broadcasts::{Broadcasts, Target, Waiting};
@@ -32,6 +35,14 @@ const CONTENT: usize = 64;
 /// More than fits, of both.
 const WAITING: u64 = 64;
 
+/// Queues an update of a member.
+fn queue_update(queue: &mut Queue, number: u64, counter: u32) {
+    let id = MemberId([number as u8; 16]);
+    let incarnation = Incarnation { generation: 1_700_000_000_000, counter };
+    let update = Update::new(id, incarnation, State::Alive, RecordHash(number));
+    queue.push(Instant::ORIGIN, id, Claim::Update(update), 1_000);
+}
+
 /// Two queues that never run dry.
 struct Queues {
     updates: Queue,
@@ -46,9 +57,7 @@ impl Queues {
         let now = Instant::ORIGIN;
         for number in 0..WAITING {
             let id = MemberId([number as u8; 16]);
-            let incarnation = Incarnation { generation: 1_700_000_000_000, counter: 0 };
-            let update = Update::new(id, incarnation, State::Alive, RecordHash(number));
-            updates.push(now, id, Claim::Update(update), 1_000);
+            queue_update(&mut updates, number, 0);
             let id = BroadcastId { origin: id, generation: 1_700_000_000_000, sequence: number };
             let body = vec![0; 54 + CONTENT + 12 + 72].into();
             let waiting = Waiting { id, key: None, from: id.origin, body };
@@ -112,6 +121,33 @@ fn encode(criterion: &mut Criterion) {
             sum
         });
     });
+    let theirs = memberlist_queue::Queue::filled(WAITING as u32);
+    let (updates, bytes) = theirs.fill(LIMIT);
+    println!("memberlist: a datagram of {updates} updates, {bytes} bytes");
+    assert!(bytes <= LIMIT && updates < WAITING as usize);
+    group.throughput(Throughput::Elements(updates as u64));
+    group.bench_function("memberlist: queue and encoder", |bencher| {
+        bencher.iter(|| black_box(theirs.fill(LIMIT)));
+    });
+    group.finish();
+}
+
+fn queueing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("queue an update in place of an older one");
+    let (mut ours, mut turn) = (Queues::filled().updates, 0);
+    group.bench_function("ours", |bencher| {
+        bencher.iter(|| {
+            turn += 1;
+            queue_update(&mut ours, u64::from(turn) % WAITING, turn);
+        });
+    });
+    let (theirs, mut turn) = (memberlist_queue::Queue::filled(WAITING as u32), 0);
+    group.bench_function("memberlist", |bencher| {
+        bencher.iter(|| {
+            turn += 1;
+            theirs.push(turn % WAITING as u32, turn);
+        });
+    });
     group.finish();
 }
 
@@ -156,5 +192,5 @@ fn signatures(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, encode, signatures);
+criterion_group!(benches, encode, queueing, signatures);
 criterion_main!(benches);

@@ -1,5 +1,6 @@
 //! Other implementations of SWIM, driven for the same operations as ours.
 
+pub mod memberlist_queue;
 pub mod ours;
 pub mod scuttlebutt;
 pub mod swim_foca;

@@ -33,7 +33,7 @@ pub fn who(number: u32) -> NodeId {
     NodeId::new(format!("node-{number:06}")).expect("the name is short")
 }
 
-fn node(number: u32) -> Node<NodeId, SocketAddr> {
+pub(super) fn node(number: u32) -> Node<NodeId, SocketAddr> {
     Node::new(who(number), address(number))
 }
 
