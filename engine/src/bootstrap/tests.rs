@@ -101,11 +101,11 @@ fn what_cannot_be_written_whole_leaves_nothing() {
     let too_long = "x".repeat(300);
     let files = [("a.key", "k", Readers::Owner), (too_long.as_str(), "c", Readers::All)];
     assert!(write_all(home.path(), &files, Existing::Refuse).is_err());
-    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     // What was there before stays.
-    std::fs::write(home.path().join("a.key"), "kept").unwrap();
+    fs::write(home.path().join("a.key"), "kept").unwrap();
     assert!(write_all(home.path(), &files[..1], Existing::Refuse).is_err());
-    assert_eq!(std::fs::read(home.path().join("a.key")).unwrap(), b"kept");
+    assert_eq!(fs::read(home.path().join("a.key")).unwrap(), b"kept");
 }
 
 #[test]
