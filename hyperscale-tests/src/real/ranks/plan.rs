@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use clap::{Args, Parser};
 use mesh_gossip::bootstrap::{CaValidity, CertificateAuthority, Existing, Subject};
 use mesh_gossip::options::{Material, RevocationOptions, TlsOptions};
+use mesh_gossip::tls::identity::NameRule;
 
 use super::{RankError, file};
 use crate::flags;
@@ -210,6 +211,7 @@ impl Shared {
             password: None,
             ca: Material::Path(papers.join(ANCHOR)),
             trust_domain: TRUST_DOMAIN.into(),
+            identity: NameRule::Spiffe,
             allowed_thumbprints: Vec::new(),
             revocation: RevocationOptions::default(),
             reload_interval: TlsOptions::RELOAD_INTERVAL,
