@@ -184,7 +184,7 @@ impl Shared {
                 "world" => world = Some(number()?),
                 "seeds" => seeds = Some(quoted()?),
                 "bind" => {
-                    bind = Some(quoted()?.parse().map_err(|_| format!("no address in: {line}"))?)
+                    bind = Some(quoted()?.parse().map_err(|_| format!("no address in: {line}"))?);
                 }
                 "port" => port = number()?,
                 other => return Err(format!("unknown key: {other}")),
