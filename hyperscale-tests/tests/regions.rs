@@ -34,7 +34,8 @@ fn asked(world: &World) -> Vec<usize> {
 /// cases, however often they ask and however long the answers of all others take.
 #[test]
 fn a_cut_between_regions_evicts_nobody_whom_others_hear() {
-    let plain: World = World::seeded(1).warm(NODES);
+    let mut plain: World = World::seeded(1).warm(NODES);
+    plain.run_for(Duration::from_secs(5));
     let asked = asked(&plain);
     let [near, across] = [&NEAR[..], &ACROSS[..]]
         .map(|turns| turns.iter().map(|turn| asked[*turn]).collect::<Vec<usize>>());

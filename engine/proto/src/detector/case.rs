@@ -419,11 +419,11 @@ mod tests {
         assert_eq!(case.condemning().count(), 0);
     }
 
-    /// A case of which we are no observer, asked by all eight; `condemning` of them found death.
-    fn led_by_a_stand_in(condemning: u8) -> Case {
+    /// A case whose eight observers are all asked, and we are none of them; `against` of them found death.
+    fn led_by_a_stand_in(against: u8) -> Case {
         let mut case = opened(8);
         assert_eq!(case.ask(at(0), GRACE, 99).len(), 8);
-        (1..=condemning).for_each(|n| assert!(case.vote(id(n), 9, dead())));
+        (1..=against).for_each(|n| assert!(case.vote(id(n), 9, dead())));
         case
     }
 
