@@ -37,6 +37,7 @@ const LEAST: usize = 2;
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     sequence: u32,
+    target: MemberId,
     /// b of the acker, once it acked.
     acked: Option<f64>,
 }
@@ -71,17 +72,19 @@ impl Exile {
         self.pings.back().map_or(core::ptr::null(), |last| (&raw const *last).cast())
     }
 
-    /// A regular ping left.
-    pub fn pinged(&mut self, sequence: u32) {
+    /// A regular ping to `target` left.
+    pub fn pinged(&mut self, sequence: u32, target: MemberId) {
         if self.pings.len() == SAMPLE {
             self.pings.pop_front();
         }
-        self.pings.push_back(Sample { sequence, acked: None });
+        self.pings.push_back(Sample { sequence, target, acked: None });
     }
 
-    /// It was acked by a member whose baseline is `b`.
-    pub fn acked(&mut self, sequence: u32, b: f64) {
-        let found = self.pings.iter_mut().rev().find(|sample| sample.sequence == sequence);
+    /// `from`, whose baseline is `b`, acked the ping itself. A handshake that answers the probe is
+    /// repeated until it comes through, and says nothing of how our pings fare.
+    pub fn acked(&mut self, sequence: u32, from: MemberId, b: f64) {
+        let mut pings = self.pings.iter_mut().rev();
+        let found = pings.find(|sample| sample.sequence == sequence && sample.target == from);
         if let Some(sample) = found {
             sample.acked = Some(b);
         }
@@ -221,9 +224,9 @@ mod tests {
         let mut exile = Exile::default();
         assert!(!exile.evicted(at(1), INCARNATION, false, 1_000));
         for sequence in 0..of {
-            exile.pinged(sequence as u32);
+            exile.pinged(sequence as u32, id(9));
             if sequence < acked {
-                exile.acked(sequence as u32, b);
+                exile.acked(sequence as u32, id(9), b);
             }
         }
         exile

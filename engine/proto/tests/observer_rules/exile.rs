@@ -1,10 +1,13 @@
 //! Being held dead while alive (rules D-12 and D-13).
 
 use mesh_gossip_proto::detector::proof::Proof;
-use mesh_gossip_proto::wire::message::{Death, Notice, kind};
-use mesh_gossip_proto::{Command, CommandError, Event, Incarnation, Lifecycle, Metadata, State};
+use mesh_gossip_proto::wire::message::{Ack, Death, Notice, Ping, kind};
+use mesh_gossip_proto::{
+    Command, CommandError, Destination, Event, Incarnation, Lifecycle, MemberId, Metadata, State,
+};
+use zerocopy::FromBytes;
 
-use crate::stage::{self, Stage, death, doubt, entry, id, incarnation, proof_of, signed};
+use crate::stage::{self, Stage, address, death, doubt, entry, id, incarnation, proof_of, signed};
 use crate::{
     accuse, ballots, condemn, config, knowing, names, round_of, settled, silence, to, verify,
 };
@@ -307,6 +310,49 @@ fn whoever_was_evicted_alone_earns_its_return() {
     assert!(ill.sent_of(kind::VOTE).is_empty(), "it does not vote meanwhile");
     ill.until(180_000);
     assert_eq!(ill.node.local().record().incarnation.counter, 1, "it has recovered");
+}
+
+/// A time in which each ping is lost and a handshake shows that its target lives; with
+/// `late`, the ping's own ack comes after all.
+fn pings_are_answered_by_handshakes(stage: &mut Stage, from_ms: u64, until_ms: u64, late: bool) {
+    for ms in (from_ms..until_ms).step_by(100) {
+        stage.until(ms);
+        let pings: Vec<(MemberId, Ping)> = (stage.sent_of(kind::PING).into_iter())
+            .filter_map(|sent| match sent.to {
+                Destination::Member(to) => Some((to, Ping::read_from_bytes(&sent.body).unwrap())),
+                _ => None,
+            })
+            .collect();
+        stage.sent.clear();
+        for (to, ping) in pings {
+            let name = names(20).into_iter().find(|name| id(name) == to).expect("we know whom");
+            stage.node.handle_peer_proven(stage.now, to, address(&name), false);
+            let ack = Ack {
+                sequence: ping.sequence,
+                incarnation: stage.node.member(to).unwrap().incarnation().into(),
+                digest: 0.into(),
+                baseline: stage.fares.into(),
+                phase_error: 0.into(),
+            };
+            if late {
+                stage.say(&name, &ack);
+            }
+        }
+    }
+}
+
+/// Rule D-13 (b): a handshake is repeated until it comes through, where a ping is not. Whoever loses four
+/// in five of its datagrams would come back by it, and be evicted again, for ever.
+#[test]
+fn a_handshake_earns_no_return() {
+    let mut stage = settled(20);
+    buried_by(&mut stage, "d");
+    stage.answering.clear();
+    stage.sent.clear();
+    pings_are_answered_by_handshakes(&mut stage, 102_000, 200_000, false);
+    assert_eq!(own(&stage), 0, "none of its pings came back");
+    pings_are_answered_by_handshakes(&mut stage, 200_000, 260_000, true);
+    assert_eq!(own(&stage), 1, "they did, after the handshakes");
 }
 
 /// Rule D-13: evicted by a member that we hold dead ourselves, we were cut off: back at once.

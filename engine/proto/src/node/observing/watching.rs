@@ -52,14 +52,14 @@ impl<T: MemberTable> Node<T> {
         // soon tests all its subjects, and would else lose no more pings.
         if let Some(test) = self.observing.tests.get(&subject) {
             if let Some(sequence) = test.unanswered() {
-                self.observing.exile.pinged(sequence);
+                self.observing.exile.pinged(sequence, subject);
             }
             return;
         }
         let Some((peer, _)) = self.testable(subject) else { return };
         self.stats.probes += 1;
         let (sequence, _) = self.ping_for(now, peer, Purpose::Watch);
-        self.observing.exile.pinged(sequence);
+        self.observing.exile.pinged(sequence, subject);
     }
 
     /// Sends a ping for `purpose`; returns its number and when it counts as lost, which a timer
@@ -114,8 +114,15 @@ impl<T: MemberTable> Node<T> {
     /// An ack arrived.
     pub(in crate::node) fn observed_ack(&mut self, now: Instant, from: Peer, ack: &Ack) {
         let sequence = ack.sequence.get();
-        let Some(ping) = self.observing.pings.acked(sequence, from.id) else { return };
-        self.observing.exile.acked(sequence, Baseline::from_wire(ack.baseline.get()));
+        let theirs = Baseline::from_wire(ack.baseline.get());
+        self.observing.exile.acked(sequence, from.id, theirs);
+        let Some(ping) = self.observing.pings.acked(sequence, from.id) else {
+            // Answered by a handshake already; the return may have waited for this ack.
+            if self.observing.exile.may_return() {
+                self.return_from_exile(now);
+            }
+            return;
+        };
         let rtt = now.since(ping.sent);
         // A later one tells of a pause, not of the path.
         if rtt <= self.config.ping_timeout {
@@ -132,11 +139,11 @@ impl<T: MemberTable> Node<T> {
         self.answered(now, from.id, sequence, ping);
     }
 
-    /// A handshake that we began proved that `peer` lives (rule S-9).
+    /// A handshake that we began proved that `peer` lives (rule S-9). It is repeated where a ping is
+    /// not, so that it earns no return (rule D-13).
     pub(in crate::node) fn observed_proof_of_life(&mut self, now: Instant, peer: MemberId) {
         let Some(sequence) = self.observing.pings.oldest_to(peer) else { return };
         let Some(ping) = self.observing.pings.acked(sequence, peer) else { return };
-        self.observing.exile.acked(sequence, self.observing.baseline.used());
         self.answered(now, peer, sequence, ping);
     }
 
