@@ -6,7 +6,7 @@
 
 use alloc::sync::Arc;
 
-use super::order::{Claim, Poll};
+use super::order::{Claim, Poll, SUCCESSORS, distance};
 use crate::config::Scope;
 use crate::member::MemberId;
 use crate::membership::view::Leader;
@@ -228,17 +228,21 @@ impl Office {
     }
 
     /// The highest term is on record with nobody, or with one who does not know that it was taken
-    /// before: its holder is gone, or back as a new life. Unless the one that comes first claims the next in time, those behind it
-    /// put the term on record, one after the other (rule E-4).
+    /// before: its holder is gone, or back as a new life. Unless the one that comes first claims the
+    /// next in time, those behind it put the term on record, one after the other; those that may not
+    /// lead as well, after them, for they may be the last to remember (rule E-4).
     fn keep_on_record(&mut self, poll: &Poll, s: &Situation<'_>) -> (Act, Option<Instant>) {
-        let rank = poll.succession.iter().position(|id| *id == s.local);
         let taken = if self.contested { poll.witnessed } else { poll.recorded };
         let lost = taken < self.highest && s.may_claim;
         self.unrecorded_since = lost.then(|| self.unrecorded_since.unwrap_or(s.now));
-        let (Some(since), Some(rank @ 1..)) = (self.unrecorded_since, rank) else {
+        let rank = match poll.succession.iter().position(|id| *id == s.local) {
+            Some(rank) => rank as u32,
+            None => SUCCESSORS as u32 + distance(self.definition, s.local, poll.present),
+        };
+        let (Some(since), 1..) = (self.unrecorded_since, rank) else {
             return (Act::Keep, None);
         };
-        let at = since + s.settle + s.settle / 2 * (rank as u32);
+        let at = since + s.settle + s.settle / 2 * rank;
         if at <= s.now { (Act::Witness(self.highest), None) } else { (Act::Keep, Some(at)) }
     }
 }

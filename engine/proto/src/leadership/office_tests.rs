@@ -128,6 +128,7 @@ impl Mesh {
         let mut poll = Poll::default();
         for of in &self.peers[by].present {
             let (record, id) = (&self.peers[by].known[of], self.peers[*of].id);
+            poll.present += 1;
             if let Some(term) = &record.term {
                 poll.recorded = poll.recorded.max(term.number);
                 if !term.held {
@@ -203,6 +204,11 @@ impl Mesh {
         for _ in 0..ticks {
             self.tick();
         }
+    }
+
+    fn part(&mut self, islands: Vec<usize>) {
+        self.island = islands;
+        self.changed = self.ticks;
     }
 
     fn crash(&mut self, index: usize) {
@@ -333,12 +339,10 @@ fn after_a_partition_one_leads_for_a_higher_term() {
     let mut mesh = Mesh::new(6);
     mesh.run(30);
     let (first, _) = mesh.leader().unwrap();
-    mesh.island = (0..6).map(|index| usize::from(index == first)).collect();
-    mesh.changed = mesh.ticks;
+    mesh.part((0..6).map(|index| usize::from(index == first)).collect());
     mesh.run(60);
     assert_eq!(mesh.claims().len(), 2, "either side has one");
-    mesh.island = std::vec![0; 6];
-    mesh.changed = mesh.ticks;
+    mesh.part(std::vec![0; 6]);
     mesh.run(60);
     assert_eq!(mesh.leader(), Some((first, 3)));
     assert_eq!(mesh.claims(), [(first, 3)]);
@@ -351,8 +355,7 @@ fn after_a_partition_one_leads_for_a_higher_term() {
     mesh.run(60);
     let claims = mesh.claims();
     assert!(claims.len() == 2 && claims.iter().all(|(_, term)| *term == 4), "{claims:?}");
-    mesh.island = std::vec![0; 6];
-    mesh.changed = mesh.ticks;
+    mesh.part(std::vec![0; 6]);
     mesh.run(60);
     let (leader, term) = mesh.leader().unwrap();
     assert_eq!(mesh.claims(), [(leader, term)]);
@@ -455,7 +458,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
     /// Rules E-4 to E-7: whatever befalls them, once views agree and have done so for a while exactly
     /// one member claims the office, with the highest term; and no node ever told of a lower term
     /// than before.
@@ -471,21 +474,14 @@ proptest! {
                 Step::Restart(index) => mesh.restart(index),
                 Step::Drain(index) => mesh.drain(index, false),
                 Step::Resume(index) => mesh.drain(index, true),
-                Step::Part(islands) => {
-                    mesh.island = islands;
-                    mesh.changed = mesh.ticks;
-                }
-                Step::Heal => {
-                    mesh.island = std::vec![0; 6];
-                    mesh.changed = mesh.ticks;
-                }
+                Step::Part(islands) => mesh.part(islands),
+                Step::Heal => mesh.part(std::vec![0; 6]),
                 Step::Wait(ticks) => mesh.run(ticks),
             }
             let claimed = mesh.claims().into_iter().map(|(_, term)| term).max();
             highest = highest.max(claimed.unwrap_or(0));
         }
-        mesh.island = std::vec![0; 6];
-        mesh.changed = mesh.ticks;
+        mesh.part(std::vec![0; 6]);
         mesh.run(LONG);
         for peer in &mesh.peers {
             prop_assert!(peer.told.is_sorted(), "{:?}", peer.told);
@@ -500,6 +496,30 @@ proptest! {
             prop_assert_eq!(mesh.claims(), Vec::new());
         }
     }
+}
+
+/// Rule E-4: whoever may not lead is the last to remember a term, and puts it on record.
+#[test]
+fn a_drained_member_that_alone_remembers_keeps_the_term_from_being_lost() {
+    let mut mesh = Mesh::new(6);
+    mesh.drain(0, false);
+    mesh.drain(3, false);
+    mesh.run(12);
+    // Apart from the others the one leads for term 1, and among them another for term 2.
+    mesh.part(Vec::from([0, 1, 0, 0, 0, 0]));
+    mesh.crash(2);
+    mesh.run(26);
+    let claims = mesh.claims();
+    let [(1, 1), (second, 2)] = claims[..] else { panic!("{claims:?}") };
+    // It loses its memory with its life, and all that heard of it are gone but one.
+    mesh.crash(second);
+    mesh.part(std::vec![0; 6]);
+    mesh.restart(second);
+    for gone in [0, 2, 4].into_iter().filter(|gone| *gone != second) {
+        mesh.crash(gone);
+    }
+    mesh.run(LONG);
+    assert_eq!(mesh.leader().map(|(_, term)| term), Some(3), "a term that neither side had");
 }
 
 #[test]

@@ -67,11 +67,14 @@ pub struct Poll {
     pub recorded: u64,
     /// The highest that somebody keeps on record without claiming it.
     pub witnessed: u64,
+    /// So many are present, whether they may lead or not.
+    pub present: u64,
 }
 
 impl Poll {
     /// Counts a present member.
     pub fn count(&mut self, scope: &Scope, definition: u64, member: &Member) {
+        self.present += 1;
         let term = standing(member).and_then(|standing| standing.term(&scope.name));
         if let Some(term) = term {
             self.recorded = self.recorded.max(term.number);
@@ -102,6 +105,13 @@ impl Poll {
             Some(_) | None => (self.best, self.rivals) = (Some(claim), false),
         }
     }
+}
+
+/// How far down a member stands among all that are present, as the bits of its place, which its score
+/// foretells: of a thousand each second one has ten, and a single one none.
+pub(super) fn distance(definition: u64, id: MemberId, present: u64) -> u32 {
+    let before = u128::from(u64::MAX - score(definition, id).0) * u128::from(present) >> 64;
+    u128::BITS - before.leading_zeros()
 }
 
 /// Keeps the first `most` of an order.
