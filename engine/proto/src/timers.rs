@@ -8,7 +8,7 @@
 //!
 //! Invariants: a key has at most one deadline; the list is in order, latest first; in the heap's
 //! map stands what lives, each in the heap as well, whose first is a live one; the dead are at most
-//! as many as the living and [`SPARE`].
+//! as many as the living and `SPARE`.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;

@@ -7,7 +7,7 @@
 //! Any set of the latest few is found; of many, as a storm brings them, any one or two. A new record
 //! for an old one is two, since the other side may have held neither.
 //!
-//! Invariant: at most [`MOST`] shares, the oldest first.
+//! Invariant: at most `MOST` shares, the oldest first.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

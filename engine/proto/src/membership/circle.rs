@@ -6,7 +6,7 @@
 //! positions are computed anew.
 //!
 //! Invariants: a bucket holds the members of its arc, in order of (position, id); with the load
-//! kept, buckets hold [`LOAD`] members on average, and at most twice as many where hashes are fair.
+//! kept, buckets hold `LOAD` members on average, and at most twice as many where hashes are fair.
 
 use alloc::vec::Vec;
 

@@ -4,8 +4,8 @@
 //! everybody who applies it: one sender's words cost the whole mesh. So a subject gets one a
 //! second, five at once. What comes sooner waits, verified, and only the latest of it.
 //!
-//! Invariants: of one subject at most [`BURST`] + elapsed / [`EVERY`] records are let through; at
-//! most one waits, and at most [`WAITING`] in all; only subjects in debt are remembered when the
+//! Invariants: of one subject at most `BURST` + elapsed / `EVERY` records are let through; at
+//! most one waits, and at most `WAITING` in all; only subjects in debt are remembered when the
 //! book is tidied.
 
 use alloc::sync::Arc;

@@ -7,8 +7,8 @@
 //! at every member. Nobody keeps an index for that; what needs a look waits for the next walk
 //! through the members, which serves everything that waits.
 //!
-//! Invariants: a walk comes at most every [`WALK_PAUSE`] and makes no more tables than
-//! [`FULL_TABLES`] of all members would be; what waits is bounded, and a peer's part of it as well;
+//! Invariants: a walk comes at most every `WALK_PAUSE` and makes no more tables than
+//! `FULL_TABLES` of all members would be; what waits is bounded, and a peer's part of it as well;
 //! one round of our own is under way.
 
 use alloc::boxed::Box;

@@ -5,7 +5,7 @@
 //! of a member and a change must still come about within seconds.
 //!
 //! Invariants: what is older than two windows counts for nothing; between two long calms it rages for
-//! [`LONGEST`] at most.
+//! `LONGEST` at most.
 
 use crate::time::{Duration, Instant};
 
