@@ -73,7 +73,7 @@ impl Agent {
         let published = self.view();
         let is_revoked = |envelope: &[u8]| Site::is_revoked(&*self.shared, envelope);
         let everybody = (&Selection::default(), &Page::default());
-        json(&peers_document(&published.view, &inspection, everybody, is_revoked))
+        json(&peers_document(&published.view, &inspection, everybody, &is_revoked))
     }
 
     /// What `GET /control/leaders` answers, of one scope or of all.

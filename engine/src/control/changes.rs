@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mesh_gossip_proto::{Member, MemberId, View};
 use serde::Serialize;
 
-use super::peers::{Peer, peers, place};
+use super::peers::{Peers, place};
 use super::selection::Selection;
 use crate::orders::Inspection;
 use crate::snapshot::Published;
@@ -20,43 +20,43 @@ use crate::wall::rfc3339;
 const REMEMBERED: usize = 16;
 
 /// What a watcher is told after its first answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ChangesDocument {
+pub(super) struct ChangesDocument<'a> {
     /// When it was made, RFC 3339.
     generated_at: String,
     /// Members that are new or changed, each as it is at present.
-    peers: Vec<Peer>,
+    peers: Peers<'a>,
     /// Node ids of those that are no longer listed, or no longer selected.
-    removed: Vec<String>,
+    removed: Vec<&'a str>,
 }
 
 /// What a watcher of `selection` has to be told after `old`; `None` when nothing.
-pub(super) fn changes(
-    old: &View,
-    new: &View,
+pub(super) fn changes<'a>(
+    old: &'a View,
+    new: &'a View,
     selection: &Selection,
     inspection: &Inspection,
-    is_revoked: impl Fn(&[u8]) -> bool,
-) -> Option<ChangesDocument> {
+    is_revoked: &'a dyn Fn(&[u8]) -> bool,
+) -> Option<ChangesDocument<'a>> {
     let shown = |member: &&Member| selection.admits(member);
-    let mut before: HashMap<MemberId, &Member> =
+    let mut before: HashMap<MemberId, &'a Member> =
         old.listed().filter(shown).map(|member| (member.id(), member)).collect();
-    let mut changed: Vec<&Member> = new
+    let mut changed: Vec<&'a Member> = new
         .listed()
         .filter(shown)
         .filter(|member| !before.remove(&member.id()).is_some_and(|old| is_same(old, member)))
         .collect();
     changed.sort_unstable_by_key(|member| place(new, member));
-    let node_id = |member: &&Member| member.record.record().metadata.node_id.clone();
-    let mut removed: Vec<String> = before.values().map(node_id).collect();
+    let node_id = |member: &&'a Member| member.record.record().metadata.node_id.as_str();
+    let mut removed: Vec<&str> = before.values().map(node_id).collect();
     removed.sort_unstable();
     if changed.is_empty() && removed.is_empty() {
         return None;
     }
     Some(ChangesDocument {
         generated_at: rfc3339(inspection.wall),
-        peers: peers(changed.into_iter(), inspection, is_revoked),
+        peers: Peers::new(changed, inspection, is_revoked),
         removed,
     })
 }
@@ -107,7 +107,7 @@ mod tests {
         let query: Vec<_> =
             query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let (wanted, _) = selection(&query, false).unwrap();
-        let document = changes(old, new, &wanted, &inspection(), |_| false)?;
+        let document = changes(old, new, &wanted, &inspection(), &|_| false)?;
         let changed: Vec<_> =
             document.peers.iter().map(|peer| format!("{}:{}", peer.node_id, peer.status)).collect();
         Some((changed.join(" "), document.removed.join(" ")))

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use mesh_gossip_proto::detector::contacts::Contact;
-use mesh_gossip_proto::{LeftReason, Member, MemberId, State, View};
-use serde::Serialize;
+use mesh_gossip_proto::{Incarnation, LeftReason, Member, MemberId, State, View, WallTime};
+use serde::{Serialize, Serializer};
 
 use super::selection::{Page, Selection};
 use crate::orders::Inspection;
@@ -17,90 +17,145 @@ use crate::wall::{Moment, rfc3339};
 const SCHEMA_VERSION: &str = "v1";
 
 /// The whole answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct PeersDocument {
+pub(crate) struct PeersDocument<'a> {
     /// Version of the document's schema.
     pub(crate) schema_version: &'static str,
     /// When the answer was made, RFC 3339.
-    pub(crate) generated_at: String,
+    #[serde(serialize_with = "stamp")]
+    pub(crate) generated_at: WallTime,
     /// Who answers.
-    pub(crate) local_node_id: String,
+    pub(crate) local_node_id: &'a str,
     /// Every listed member that was asked for, the local one first.
-    pub(crate) peers: Vec<Peer>,
+    pub(crate) peers: Peers<'a>,
     /// Where the next page begins: after this node id. There is none without it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next: Option<String>,
+    pub(crate) next: Option<&'a str>,
+}
+
+/// Members as readers are told of them. Each is made when it is written: ten thousand beside each
+/// other would be as much memory again as the answer.
+pub(crate) struct Peers<'a> {
+    members: Vec<&'a Member>,
+    contacts: HashMap<MemberId, Contact>,
+    now: Moment,
+    is_revoked: &'a dyn Fn(&[u8]) -> bool,
+}
+
+impl<'a> Peers<'a> {
+    /// With the contacts of `inspection`. `is_revoked` judges a record's envelope: a member that is
+    /// gone by a revocation list bears that reason.
+    pub(crate) fn new(
+        members: Vec<&'a Member>,
+        inspection: &Inspection,
+        is_revoked: &'a dyn Fn(&[u8]) -> bool,
+    ) -> Self {
+        Self {
+            members,
+            contacts: inspection.contacts.iter().copied().collect(),
+            now: Moment { instant: inspection.now, wall: inspection.wall },
+            is_revoked,
+        }
+    }
+
+    /// In the order of the members.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Peer<'a>> {
+        self.members.iter().map(|member| {
+            let contact = self.contacts.get(&member.id()).copied();
+            let reason = reason(member.state, || (self.is_revoked)(member.record.envelope()));
+            peer(member, contact, self.now, reason)
+        })
+    }
+}
+
+impl Serialize for Peers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
 }
 
 /// One member.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Peer {
+pub(crate) struct Peer<'a> {
     /// Name within the cluster.
-    pub(crate) node_id: String,
+    pub(crate) node_id: &'a str,
     /// `Alive`, `Suspect` or `Left`.
     pub(crate) status: &'static str,
     /// The view's time for an alive member, else our own last contact.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) last_seen: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "stamps")]
+    pub(crate) last_seen: Option<WallTime>,
     /// Smoothed round-trip time, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rtt_ms: Option<f64>,
     /// What the member says of itself.
-    pub(crate) metadata: PeerMetadata,
+    pub(crate) metadata: PeerMetadata<'a>,
     /// Readiness.
     pub(crate) lifecycle: &'static str,
     /// Life and version: generation and counter.
-    pub(crate) incarnation: String,
+    #[serde(serialize_with = "text")]
+    pub(crate) incarnation: Incarnation,
     /// Why it is no longer a member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<&'static str>,
     /// When we last heard from it ourselves.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) last_contact: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "stamps")]
+    pub(crate) last_contact: Option<WallTime>,
 }
 
 /// A member's metadata document.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct PeerMetadata {
+pub(crate) struct PeerMetadata<'a> {
     /// Role within the mesh.
-    pub(crate) role: String,
+    pub(crate) role: &'a str,
     /// Cluster.
-    pub(crate) cluster_id: String,
+    pub(crate) cluster_id: &'a str,
     /// Region.
-    pub(crate) region: String,
+    pub(crate) region: &'a str,
     /// Version of the mesh software.
-    pub(crate) mesh_version: String,
+    pub(crate) mesh_version: &'a str,
     /// Whether the host serves HTTP/3.
     pub(crate) http3_support: bool,
     /// Address that the host advertises.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) endpoint: Option<String>,
+    pub(crate) endpoint: Option<&'a str>,
     /// Rises with every change.
     pub(crate) metadata_version: u64,
     /// Free labels.
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: &'a BTreeMap<String, String>,
+}
+
+fn text<S: Serializer>(incarnation: &Incarnation, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(incarnation)
+}
+
+fn stamp<S: Serializer>(wall: &WallTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*wall))
+}
+
+#[expect(clippy::ref_option, reason = "the form that serde asks for")]
+fn stamps<S: Serializer>(wall: &Option<WallTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    wall.map(rfc3339).serialize(serializer)
 }
 
 /// The document for `view`, with the contacts of `inspection`, of the members and the page that are
-/// asked for. `is_revoked` judges a record's envelope: a member that is gone by a revocation list
-/// bears that reason.
-pub(crate) fn peers_document(
-    view: &View,
+/// asked for. `is_revoked` as in [`Peers::new`].
+pub(crate) fn peers_document<'a>(
+    view: &'a View,
     inspection: &Inspection,
     asked: (&Selection, &Page),
-    is_revoked: impl Fn(&[u8]) -> bool,
-) -> PeersDocument {
+    is_revoked: &'a dyn Fn(&[u8]) -> bool,
+) -> PeersDocument<'a> {
     let (selection, page) = asked;
-    let node_id = |member: &Member| member.record.record().metadata.node_id.clone();
     let mut members: Vec<&Member> =
         view.listed().filter(|member| selection.admits(member)).collect();
-    members.sort_unstable_by_key(|member| place(view, member));
+    // Each key is fetched once: the members lie all over the memory.
+    members.sort_by_cached_key(|member| place(view, member));
     let local = view.member(view.local());
     if let Some(after) = &page.after {
-        let is_local = |local: &Member| local.record.record().metadata.node_id == *after;
+        let is_local = |local: &Member| node_id(local) == *after;
         let place_before = (!local.is_some_and(is_local), after.as_str());
         members.retain(|member| place(view, member) > place_before);
     }
@@ -109,49 +164,37 @@ pub(crate) fn peers_document(
     let next = if rest > 0 { members.last().copied().map(node_id) } else { None };
     PeersDocument {
         schema_version: SCHEMA_VERSION,
-        generated_at: rfc3339(inspection.wall),
+        generated_at: inspection.wall,
         local_node_id: local.map(node_id).unwrap_or_default(),
-        peers: peers(members.into_iter(), inspection, is_revoked),
+        peers: Peers::new(members, inspection, is_revoked),
         next,
     }
 }
 
-/// These members as readers are told of them.
-pub(crate) fn peers<'a>(
-    members: impl Iterator<Item = &'a Member>,
-    inspection: &Inspection,
-    is_revoked: impl Fn(&[u8]) -> bool,
-) -> Vec<Peer> {
-    let moment = Moment { instant: inspection.now, wall: inspection.wall };
-    let contacts: HashMap<MemberId, Contact> = inspection.contacts.iter().copied().collect();
-    members
-        .map(|member| {
-            let reason = reason(member.state, || is_revoked(member.record.envelope()));
-            peer(member, contacts.get(&member.id()).copied(), moment, reason)
-        })
-        .collect()
+fn node_id(member: &Member) -> &str {
+    &member.record.record().metadata.node_id
 }
 
 /// Where a member stands in the document: ourselves first, then ordinal by node id.
 pub(crate) fn place<'a>(view: &View, member: &'a Member) -> (bool, &'a str) {
-    (member.id() != view.local(), &member.record.record().metadata.node_id)
+    (member.id() != view.local(), node_id(member))
 }
 
-fn peer(
-    member: &Member,
+fn peer<'a>(
+    member: &'a Member,
     contact: Option<Contact>,
     now: Moment,
     reason: Option<&'static str>,
-) -> Peer {
+) -> Peer<'a> {
     let record = member.record.record();
-    let last_contact = contact.map(|contact| rfc3339(now.wall_of(contact.last)));
+    let last_contact = contact.map(|contact| now.wall_of(contact.last));
     let last_seen = match member.state {
-        State::Alive => Some(rfc3339(now.wall)),
-        State::Suspect | State::Dead | State::Left => last_contact.clone(),
+        State::Alive => Some(now.wall),
+        State::Suspect | State::Dead | State::Left => last_contact,
     };
     let metadata = &record.metadata;
     Peer {
-        node_id: metadata.node_id.clone(),
+        node_id: &metadata.node_id,
         status: status(member.state),
         last_seen,
         rtt_ms: contact.and_then(|contact| contact.rtt()).map(|(smoothed, _)| {
@@ -159,17 +202,17 @@ fn peer(
             smoothed.as_micros() as f64 / 1_000.0
         }),
         metadata: PeerMetadata {
-            role: metadata.role.clone(),
-            cluster_id: metadata.cluster_id.clone(),
-            region: metadata.region.clone(),
-            mesh_version: metadata.mesh_version.clone(),
+            role: &metadata.role,
+            cluster_id: &metadata.cluster_id,
+            region: &metadata.region,
+            mesh_version: &metadata.mesh_version,
             http3_support: metadata.http3_support,
-            endpoint: Some(metadata.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),
+            endpoint: Some(&*metadata.endpoint).filter(|endpoint| !endpoint.is_empty()),
             metadata_version: metadata.metadata_version,
-            labels: metadata.labels.clone(),
+            labels: &metadata.labels,
         },
         lifecycle: record.lifecycle.as_str(),
-        incarnation: record.incarnation.to_string(),
+        incarnation: record.incarnation,
         reason,
         last_contact,
     }
@@ -202,11 +245,11 @@ mod tests {
     use crate::control::selection::selection;
     use crate::control::stage_tests::{Person, inspection, view};
 
-    fn all(
-        view: &View,
+    fn all<'a>(
+        view: &'a View,
         inspection: &Inspection,
-        is_revoked: impl Fn(&[u8]) -> bool,
-    ) -> PeersDocument {
+        is_revoked: &'a dyn Fn(&[u8]) -> bool,
+    ) -> PeersDocument<'a> {
         peers_document(view, inspection, (&Selection::default(), &Page::default()), is_revoked)
     }
 
@@ -214,9 +257,10 @@ mod tests {
         let query: Vec<_> =
             query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let (wanted, page) = selection(&query, true).unwrap();
-        let document = peers_document(view, &inspection(), (&wanted, &page), |_| false);
+        let document = peers_document(view, &inspection(), (&wanted, &page), &|_| false);
         assert_eq!(document.local_node_id, "m", "whoever is selected");
-        (document.peers.into_iter().map(|peer| peer.node_id).collect(), document.next)
+        let names = document.peers.iter().map(|peer| peer.node_id.to_owned());
+        (names.collect(), document.next.map(str::to_owned))
     }
 
     fn literal() -> &'static str {
@@ -250,7 +294,7 @@ mod tests {
         let mut contact = Contact::new(inspection.now - Duration::from_secs(2));
         contact.measured(Duration::from_micros(420));
         inspection.contacts.push((MemberId::derive("test", "B"), contact));
-        let document = all(&view, &inspection, |_| false);
+        let document = all(&view, &inspection, &|_| false);
         assert_eq!(serde_json::to_string(&document).unwrap(), literal());
     }
 
@@ -271,9 +315,9 @@ mod tests {
         let revoked = |name| crate::control::stage_tests::record(name).envelope().to_vec();
         let revoked = ["m", "a", "c"].map(revoked);
         let is_revoked = |envelope: &[u8]| revoked.iter().any(|revoked| revoked == envelope);
-        let document = all(&view, &inspection(), is_revoked);
+        let document = all(&view, &inspection(), &is_revoked);
         let reasons: Vec<_> =
-            document.peers.iter().map(|peer| (peer.node_id.as_str(), peer.reason)).collect();
+            document.peers.iter().map(|peer| (peer.node_id, peer.reason)).collect();
         let expected =
             [("m", None), ("a", Some("revoked")), ("b", Some("failed")), ("c", Some("left"))];
         assert_eq!(reasons, expected);

@@ -110,7 +110,7 @@ impl Poll {
 /// How far down a member stands among all that are present, as the bits of its place, which its score
 /// foretells: of a thousand each second one has ten, and a single one none.
 pub(super) fn distance(definition: u64, id: MemberId, present: u64) -> u32 {
-    let before = u128::from(u64::MAX - score(definition, id).0) * u128::from(present) >> 64;
+    let before = (u128::from(u64::MAX - score(definition, id).0) * u128::from(present)) >> 64;
     u128::BITS - before.leading_zeros()
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn peers(
     let site = Arc::clone(&front.desk.site);
     let body = front.aside(move || {
         let is_revoked = |envelope: &[u8]| site.is_revoked(envelope);
-        let document = peers_document(&published.view, &inspection, (&wanted, &page), is_revoked);
+        let document = peers_document(&published.view, &inspection, (&wanted, &page), &is_revoked);
         serde_json::to_vec(&document)
     });
     match body.await {

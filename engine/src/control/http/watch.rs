@@ -119,12 +119,12 @@ impl Watcher {
             let text = match told {
                 Some(told) => {
                     let (old, new) = (&told.view, &newer.view);
-                    let document = changes(old, new, &wanted, &inspection, is_revoked);
+                    let document = changes(old, new, &wanted, &inspection, &is_revoked);
                     ("changes", document.map(|document| serde_json::to_string(&document)))
                 }
                 None => {
                     let asked = (&wanted, &Page::default());
-                    let document = peers_document(&newer.view, &inspection, asked, is_revoked);
+                    let document = peers_document(&newer.view, &inspection, asked, &is_revoked);
                     ("snapshot", Some(serde_json::to_string(&document)))
                 }
             };
