@@ -71,6 +71,11 @@ impl Default for Network {
 }
 
 impl Network {
+    /// A network without faults, of this latency.
+    pub fn of_latency(latency: Latency) -> Self {
+        Self { latency, ..Self::default() }
+    }
+
     /// Puts nodes into regions: `of[node]` is a node's region, 0 where the list ends, and
     /// `latency[from][to]` the one-way latency between two.
     ///

@@ -392,7 +392,7 @@ mod tests {
     }
 
     fn still() -> Network {
-        Network { latency: (Duration::ZERO, Duration::ZERO), ..Network::default() }
+        Network::of_latency((Duration::ZERO, Duration::ZERO))
     }
 
     fn hear(member: &UdpSocket) -> (Vec<u8>, SocketAddr) {
@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn a_cut_is_one_way_and_what_is_late_arrives() {
         let slow = (Duration::from_millis(5), Duration::from_millis(9));
-        let (proxy, sky, [a, b]) = proxy(Network { latency: slow, ..Network::default() }, 0.0);
+        let (proxy, sky, [a, b]) = proxy(Network::of_latency(slow), 0.0);
         sky.change(|network| network.cut_one_way(0, 1));
         a.send_to(b"lost", proxy.front(1)).expect("sent");
         b.send_to(b"heard", proxy.front(0)).expect("sent");

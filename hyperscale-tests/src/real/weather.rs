@@ -65,9 +65,8 @@ impl Sky {
         if calm && plan.loss == 0.0 && plan.regions <= 1 && hazards == Hazards::default() {
             return None;
         }
-        let mut network = Network::default();
         // Loopback has a latency of its own.
-        network.latency = (Duration::ZERO, hazards.jitter());
+        let mut network = Network::of_latency((Duration::ZERO, hazards.jitter()));
         (network.loss, network.reordering) = (plan.loss, hazards.reordering);
         if plan.regions > 1 {
             let of = (0..plan.nodes).map(|node| regions::of(node, plan.regions)).collect();
