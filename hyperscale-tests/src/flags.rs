@@ -175,7 +175,7 @@ fn unreadable(flag: &'static str, given: &str, example: &'static str) -> PlanErr
     PlanError::Unreadable { flag, given: given.into(), example }
 }
 
-fn probability(text: &str) -> Result<f64, PlanError> {
+pub(crate) fn probability(text: &str) -> Result<f64, PlanError> {
     let (number, scale) = match text.strip_suffix('%') {
         Some(number) => (number, 100.0),
         None => (text, 1.0),

@@ -18,7 +18,7 @@ use crate::measure::Spread;
 use crate::outcome::{Run, rounded};
 use crate::plan::{Crash, Plan, PlanError, Scenario};
 use crate::progress::Progress;
-use crate::real::{self, RealError, Sockets};
+use crate::real::{self, Ground, RealError, Sockets};
 use crate::scenario;
 
 /// Crashes of a cell on sockets, at least.
@@ -260,7 +260,7 @@ fn on_sockets(flags: &Flags, plan: &Plan) -> Result<Run, LikenessError> {
     let runs: Vec<_> = thread::scope(|scope| {
         let play = |number| {
             let plan = seeded(plan, number);
-            scope.spawn(move || real::run(&plan, flags.sockets, &Progress::silent()))
+            scope.spawn(move || real::run(&plan, Ground::of(flags.sockets), &Progress::silent()))
         };
         let meshes: Vec<_> = (0..u64::from(flags.meshes)).map(play).collect();
         meshes.into_iter().map(|mesh| mesh.join()).collect()

@@ -71,6 +71,11 @@ impl Default for Network {
 }
 
 impl Network {
+    /// A network without faults, of this latency.
+    pub fn of_latency(latency: Latency) -> Self {
+        Self { latency, ..Self::default() }
+    }
+
     /// Puts nodes into regions: `of[node]` is a node's region, 0 where the list ends, and
     /// `latency[from][to]` the one-way latency between two.
     ///
@@ -142,12 +147,16 @@ impl Network {
         self.partitions.iter().any(parted) || (!self.cuts.is_empty() && self.cuts.contains(&(a, b)))
     }
 
+    /// Whether any partition or cut stands.
+    pub fn is_parted(&self) -> bool {
+        !(self.partitions.is_empty() && self.cuts.is_empty())
+    }
+
     /// Whether everything arrives, as it was sent: duplicates and disorder may be.
     pub fn is_calm(&self) -> bool {
         let losses = [self.loss, self.corruption, self.garbling];
         let some = |losses: &[f64]| losses.iter().any(|loss| *loss > 0.0);
-        let stopped = !self.partitions.is_empty() || !self.cuts.is_empty();
-        !(stopped || some(&losses) || some(&self.egress) || some(&self.ingress))
+        !(self.is_parted() || some(&losses) || some(&self.egress) || some(&self.ingress))
     }
 
     /// Ends every fault; latency and regions stay.

@@ -30,6 +30,9 @@ enum Verb {
     Real(Box<real::Flags>),
     /// Writes what many processes play together, and the papers of their members.
     Plan(Box<real::ranks::PlanFlags>),
+    /// One agent, for a run with --processes, which speaks to it.
+    #[command(hide = true)]
+    Member,
     /// Plays one process's part of a plan; an engine such as Kubernetes, SLURM, Open MPI or Ray starts it.
     Agent(real::ranks::AgentFlags),
     /// Puts the journals of all processes together; exits with 1 when they miss their thresholds.
@@ -52,10 +55,9 @@ fn with_huge_pages() {
     let (Some(name), None) = (args.next(), std::env::var_os(TUNABLES)) else { return };
     let args: Vec<_> = args.collect();
     // What real agents hold is measured, as any host holds it.
-    if args
-        .first()
-        .is_some_and(|verb| ["real", "likeness", "agent"].iter().any(|known| verb == known))
-    {
+    if args.first().is_some_and(|verb| {
+        ["real", "likeness", "agent", "member"].iter().any(|known| verb == known)
+    }) {
         return;
     }
     let mut again = Command::new("/proc/self/exe");
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
     let passed = match Line::parse().verb {
         Verb::Sim(flags) => sim(&flags),
         Verb::Real(flags) => on_sockets(&flags),
+        Verb::Member => real::be_a_member().map(|()| true),
         Verb::Plan(flags) => plan(&flags),
         Verb::Agent(flags) => agent(&flags),
         Verb::Ranks(flags) => ranks(&flags),
@@ -102,12 +105,8 @@ fn sim(flags: &flags::Flags) -> Result<bool, Box<dyn std::error::Error>> {
 
 fn on_sockets(flags: &real::Flags) -> Result<bool, Box<dyn std::error::Error>> {
     let plan = flags.plan()?;
-    if let Some(world) = flags.processes {
-        let merged = real::ranks::play_here(&flags.plan, flags.sockets, world)?;
-        return show(&merged, flags.plan.json);
-    }
     let seconds = (plan.warmup + plan.duration).as_secs();
-    let report = real::run(&plan, flags.sockets, &Progress::bar(seconds, "s"))?;
+    let report = real::run(&plan, flags.ground(), &Progress::bar(seconds, "s"))?;
     print_sockets(&report.figures);
     print(&report.run, &report.outcome());
     if flags.plan.json {

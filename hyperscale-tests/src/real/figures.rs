@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::cast::Cost;
 use super::counters::Gauges;
 use super::process::{Memory, Threads};
+use super::proxy::Carried;
 use crate::measure::ms;
 use crate::outcome::{Outcome, Run, rounded};
 use crate::scenario::criteria::Check;
@@ -42,8 +44,10 @@ pub struct Joined {
     pub receive_drops: u64,
     /// suspicions, of members who all live,
     pub suspicions: u64,
-    /// and processor time by thread.
+    /// processor time by thread,
     pub threads: Threads,
+    /// and resident bytes.
+    pub resident: u64,
 }
 
 /// Resident memory of the process after each step, in bytes.
@@ -57,6 +61,77 @@ pub struct Grown {
     pub engine: u64,
     /// Every agent holds every other.
     pub joined: u64,
+}
+
+/// What one of many processes costs: the least, the median and the most of all.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Among {
+    /// The least,
+    pub least: f64,
+    /// the median
+    pub p50: f64,
+    /// and the most.
+    pub most: f64,
+}
+
+impl Among {
+    /// Of figures; none of none.
+    pub fn of(mut figures: Vec<f64>) -> Option<Self> {
+        figures.sort_by(f64::total_cmp);
+        let (least, most) = (*figures.first()?, *figures.last()?);
+        Some(Self { least, p50: figures[figures.len() / 2], most })
+    }
+
+    /// As JSON.
+    pub fn json(self) -> Value {
+        json!({ "least": rounded(self.least), "p50": rounded(self.p50), "most": rounded(self.most) })
+    }
+}
+
+/// Hosts that have a process each, as they were at the end of the window.
+#[derive(Clone, Copy, Debug)]
+pub struct Each {
+    /// How many were measured from its beginning to its end.
+    pub processes: usize,
+    /// Percent of a core in the window.
+    pub cpu_percent: Among,
+    /// Resident bytes,
+    pub resident: Among,
+    /// those that were allocated,
+    pub anonymous: Among,
+    /// and the resident ones, pages that processes share being divided among them.
+    pub proportional: Among,
+}
+
+impl Each {
+    /// Of those that lived through the whole window.
+    pub(super) fn between(before: &[Cost], after: &[Cost], window: Duration) -> Option<Self> {
+        let lived = after.iter().filter_map(|cost| {
+            let earlier = before.iter().find(|earlier| earlier.node == cost.node)?;
+            let used = cost.processor_ns.checked_sub(earlier.processor_ns)?;
+            Some((*cost, 100.0 * used as f64 / window.as_nanos().max(1) as f64))
+        });
+        let lived: Vec<(Cost, f64)> = lived.collect();
+        let bytes =
+            |of: fn(&Cost) -> u64| Among::of(lived.iter().map(|(c, _)| of(c) as f64).collect());
+        Some(Self {
+            processes: lived.len(),
+            cpu_percent: Among::of(lived.iter().map(|(_, percent)| *percent).collect())?,
+            resident: bytes(|cost| cost.resident)?,
+            anonymous: bytes(|cost| cost.anonymous)?,
+            proportional: bytes(|cost| cost.proportional)?,
+        })
+    }
+
+    fn json(self) -> Value {
+        json!({
+            "count": self.processes,
+            "cpu_percent_of_core": self.cpu_percent.json(),
+            "resident_bytes": self.resident.json(),
+            "anonymous_bytes": self.anonymous.json(),
+            "proportional_bytes": self.proportional.json(),
+        })
+    }
 }
 
 /// Sessions at the end.
@@ -100,6 +175,12 @@ pub struct Figures {
     pub memory: Memory,
     /// Memory before.
     pub grown: Grown,
+    /// Each process by itself, where every agent has one.
+    pub each: Option<Each>,
+    /// What the proxy between processes carried in the window.
+    pub carried: Option<Carried>,
+    /// Faults that have to show, by their names: a run without them shows nothing.
+    pub promised: Vec<&'static str>,
     /// Sessions at its end.
     pub sessions: Sessions,
     /// Open descriptors at its end.
@@ -165,6 +246,8 @@ impl Figures {
                 "per_node": more(total, engine) / nodes.max(1) as u64,
             },
             "sessions": { "all": self.sessions.all, "with_expanded_keys": self.sessions.hot },
+            "processes": self.each.map(Each::json),
+            "proxy": self.carried,
             "members_held": nodes * nodes,
             "descriptors": self.descriptors,
             "suspicions": self.suspicions,
@@ -226,6 +309,16 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_not_there_all_the_time_is_not_compared() {
+        let cost = |node, processor_ns| Cost { node, processor_ns, resident: 5, ..Cost::default() };
+        let before = [cost(0, 100), cost(1, 100), cost(2, 900)];
+        let after = [cost(0, 1_100), cost(2, 100), cost(3, 100)];
+        let each = Each::between(&before, &after, Duration::from_micros(100)).expect("one");
+        assert_eq!((each.processes, each.cpu_percent.p50, each.resident.most), (1, 1.0, 5.0));
+        assert!(Each::between(&[], &after, Duration::from_secs(1)).is_none());
+    }
 
     #[test]
     fn the_median_agent_has_so_many_sessions_and_all_together_more() {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a plan that sockets cannot play is refused before anything starts, with the reason.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use mesh_gossip::options::{BackendChoice, EngineOptions};
 
@@ -22,9 +24,48 @@ pub struct Flags {
     /// What the sockets stand on.
     #[command(flatten)]
     pub sockets: Sockets,
-    /// Processes that share the members; this one holds all of them where none are given.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// What the network between them does beside what the plan asks for.
+    #[command(flatten)]
+    pub hazards: Hazards,
+    /// Gives every agent a process of its own, as many as there are --nodes; this one holds all of them
+    /// where none are given.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=512))]
     pub processes: Option<u16>,
+}
+
+/// What a network does to datagrams.
+#[derive(Args, Clone, Copy, Debug, Default, PartialEq)]
+pub struct Hazards {
+    /// Probability that a datagram arrives twice: 0.05 or 5%; with --processes alone.
+    #[arg(long, value_parser = flags::probability, default_value_t = 0.0)]
+    pub duplication: f64,
+    /// Probability that a datagram is held back, so that later ones overtake it.
+    #[arg(long, value_parser = flags::probability, default_value_t = 0.0)]
+    pub reordering: f64,
+    /// Each datagram takes up to so many milliseconds.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(..=5_000), default_value_t = 0)]
+    pub jitter_ms: u16,
+}
+
+impl Hazards {
+    /// The longest way.
+    pub fn jitter(self) -> Duration {
+        Duration::from_millis(self.jitter_ms.into())
+    }
+
+    /// The flags that ask for the same.
+    pub fn replay(self) -> String {
+        let mut line = String::new();
+        let mut add = |asked: bool, flag: &str, value: String| {
+            if asked {
+                line += &format!(" --{flag} {value}");
+            }
+        };
+        add(self.duplication > 0.0, "duplication", self.duplication.to_string());
+        add(self.reordering > 0.0, "reordering", self.reordering.to_string());
+        add(self.jitter_ms > 0, "jitter-ms", self.jitter_ms.to_string());
+        line
+    }
 }
 
 /// What the sockets stand on.
@@ -36,6 +77,30 @@ pub struct Sockets {
     /// Shard threads; as many as cores where none are given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub shards: Option<u16>,
+}
+
+/// All that agents stand on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ground {
+    /// The sockets.
+    pub sockets: Sockets,
+    /// The network between them.
+    pub hazards: Hazards,
+    /// How many processes, where every agent has one.
+    pub processes: Option<u16>,
+}
+
+impl Ground {
+    /// Sockets of one process on loopback as it is.
+    pub fn of(sockets: Sockets) -> Self {
+        Self { sockets, hazards: Hazards::default(), processes: None }
+    }
+
+    /// The flags that ask for the same.
+    pub fn replay(self) -> String {
+        let processes = self.processes.map(|processes| format!(" --processes {processes}"));
+        self.sockets.replay() + &self.hazards.replay() + &processes.unwrap_or_default()
+    }
 }
 
 /// A datagram backend.
@@ -50,12 +115,34 @@ pub enum Io {
 }
 
 impl Flags {
+    /// All that agents stand on.
+    pub fn ground(&self) -> Ground {
+        Ground { sockets: self.sockets, hazards: self.hazards, processes: self.processes }
+    }
+
     /// The plan that the flags describe.
     ///
     /// # Errors
     /// [`PlanError`] where the flags contradict each other, or ask for what sockets do not have.
     pub fn plan(&self) -> Result<Plan, PlanError> {
-        playable(self.plan.plan()?)
+        let plan = playable(self.plan.plan()?)?;
+        let refuse = |flag, given: String, allowed: &str| {
+            Err(PlanError::OutOfRange { flag, given, allowed: allowed.into() })
+        };
+        match self.processes {
+            None if self.hazards.duplication > 0.0 => {
+                let given = self.hazards.duplication.to_string();
+                refuse("--duplication", given, "with --processes: one process carries no bytes")
+            }
+            Some(processes) if usize::from(processes) != plan.nodes => {
+                let allowed = format!(
+                    "{}, one for each of --nodes; plan, agent and ranks let many share one",
+                    plan.nodes
+                );
+                refuse("--processes", processes.to_string(), &allowed)
+            }
+            Some(_) | None => Ok(plan),
+        }
     }
 }
 
@@ -143,6 +230,8 @@ mod tests {
             ("--scenario churn --words 3", "--words"),
             ("--scenario anti-entropy", "agents begin with nobody"),
             ("--io carrier-pigeon", "uring"),
+            ("--nodes 8 --processes 4", "one for each"),
+            ("--nodes 8 --duplication 5%", "--processes"),
             ("--scenario crash --crash 128", "at most 127"),
         ] {
             let error = read(arguments).expect_err(arguments);

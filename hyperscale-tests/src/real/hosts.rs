@@ -17,10 +17,14 @@ use mesh_gossip::proto::{Instant, MemberId};
 use mesh_gossip::{Agent, Engine, HostEvent, StartError};
 
 use super::RealError;
+use super::cast::{Cast, Costs};
 use super::counters::{Counters, Gauges};
 use super::papers::{self, CLUSTER, Papers};
+use super::process::{self, Memory};
 use super::timeline;
 use super::weather::Sky;
+use crate::ledger::peak_bytes;
+use crate::measure::Seen;
 use crate::plan::Plan;
 
 /// Members to be and members that run.
@@ -87,34 +91,41 @@ impl Hosts {
         Ok(Self { options: all, agents, papers, sky, gone: Counters::default(), engine })
     }
 
-    /// The network, where it is not loopback's own.
-    pub(super) fn sky(&self) -> Option<&Sky> {
-        self.sky.as_deref()
-    }
-
-    /// The engine.
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    /// How many there are, running or not.
-    pub(super) fn len(&self) -> usize {
-        self.agents.len()
-    }
-
-    /// Who is who.
-    pub(super) fn ids(&self) -> impl Iterator<Item = MemberId> {
-        self.options.iter().map(|options| MemberId::derive(CLUSTER, &options.node_id))
-    }
-
     /// Those that run, by their number.
-    pub(super) fn running(&self) -> impl Iterator<Item = (usize, &Agent)> {
+    fn those_running(&self) -> impl Iterator<Item = (usize, &Agent)> {
         let agents = self.agents.iter().enumerate();
         agents.filter_map(|(node, agent)| Some((node, agent.as_ref()?)))
     }
 
-    /// Starts a host that does not run; everybody's seed is the first.
-    pub(super) fn start(&mut self, node: usize) -> Result<(), StartError> {
+    fn renew(&mut self, node: usize) -> Result<(), RealError> {
+        let tls = self.papers.tls_options(node);
+        self.options[node].tls = tls.clone();
+        if let Some(agent) = &self.agents[node] {
+            agent.rotate(tls)?;
+        }
+        Ok(())
+    }
+}
+
+impl Cast for Hosts {
+    fn len(&self) -> usize {
+        self.agents.len()
+    }
+
+    fn ids(&self) -> Vec<MemberId> {
+        let names = self.options.iter().map(|options| &options.node_id);
+        names.map(|name| MemberId::derive(CLUSTER, name)).collect()
+    }
+
+    fn backend(&self) -> &'static str {
+        self.engine.backend().as_str()
+    }
+
+    fn sky(&self) -> Option<&Sky> {
+        self.sky.as_deref()
+    }
+
+    fn start(&mut self, node: usize) -> Result<(), RealError> {
         assert!(self.agents[node].is_none(), "node {node} is started once");
         let mut options = self.options[node].clone();
         if node > 0 {
@@ -137,8 +148,7 @@ impl Hosts {
         Ok(())
     }
 
-    /// Drops these without a goodbye, all at the same time; returns when.
-    pub(super) fn kill(&mut self, nodes: &[usize]) -> Result<Instant, RealError> {
+    fn kill(&mut self, nodes: &[usize]) -> Result<Instant, RealError> {
         let mut dying = Vec::with_capacity(nodes.len());
         for node in nodes {
             let agent = self.agents[*node].take();
@@ -155,51 +165,47 @@ impl Hosts {
         Ok(at)
     }
 
-    /// A node has a new certificate of the CA with this number.
-    pub(super) fn certify(&mut self, node: usize, by: u8) -> Result<(), RealError> {
+    fn certify(&mut self, node: usize, by: u8) -> Result<(), RealError> {
         self.papers.certify(node, by)?;
         self.renew(node)
     }
 
-    /// A node trusts these CAs alone, a bit for each.
-    pub(super) fn trust(&mut self, node: usize, roots: u8) -> Result<(), RealError> {
+    fn trust(&mut self, node: usize, roots: u8) -> Result<(), RealError> {
         if self.papers.trust(node, roots) { self.renew(node) } else { Ok(()) }
     }
 
-    fn renew(&mut self, node: usize) -> Result<(), RealError> {
-        let tls = self.papers.tls_options(node);
-        self.options[node].tls = tls.clone();
-        if let Some(agent) = &self.agents[node] {
-            agent.rotate(tls)?;
+    fn told(
+        &mut self,
+        take: &mut dyn FnMut(usize, Instant, Option<Seen>),
+    ) -> Result<(), RealError> {
+        for (node, agent) in self.those_running() {
+            while let Some(batch) = agent.next_events(Duration::ZERO) {
+                for HostEvent { at, event } in batch {
+                    take(node, timeline::at_ms(at.0), Seen::of(&event));
+                }
+            }
         }
         Ok(())
     }
 
-    /// What hosts were told since they were last asked.
-    pub(super) fn told(&self, mut take: impl FnMut(usize, HostEvent)) {
-        for (node, agent) in self.running() {
-            while let Some(batch) = agent.next_events(Duration::ZERO) {
-                batch.into_iter().for_each(|event| take(node, event));
-            }
-        }
+    fn running(&self) -> usize {
+        self.those_running().count()
     }
 
-    /// Running hosts that hold exactly the running ones present, and nobody in doubt if that counts.
-    pub(super) fn complete(&self, doubted_too: bool) -> usize {
-        let running = self.running().count();
+    fn complete(&self, doubted_too: bool) -> usize {
+        let running = self.running();
         let whole = |agent: &Agent| {
             let counts = agent.with_view(|published| published.view.counts());
             counts.present() == running && (doubted_too || counts.suspect == 0)
         };
-        self.running().filter(|(_, agent)| whole(agent)).count()
+        self.those_running().filter(|(_, agent)| whole(agent)).count()
     }
 
-    /// Share of wrong entries in the views of running hosts.
-    pub(super) fn view_error(&self) -> f64 {
+    fn view_error(&mut self) -> Result<f64, RealError> {
         let up: Vec<(MemberId, bool)> =
-            self.ids().zip(self.agents.iter().map(Option::is_some)).collect();
+            self.ids().into_iter().zip(self.agents.iter().map(Option::is_some)).collect();
         let (mut wrong, mut looks) = (0, 0);
-        for (_, agent) in self.running() {
+        for (_, agent) in self.those_running() {
             let published = agent.view();
             looks += up.len();
             for (id, up) in &up {
@@ -207,18 +213,27 @@ impl Hosts {
                 wrong += usize::from(present != *up);
             }
         }
-        wrong as f64 / looks.max(1) as f64
+        Ok(wrong as f64 / looks.max(1) as f64)
     }
 
-    /// Everything counted so far, and the gauges of those that run.
-    pub(super) fn counters(&self) -> Result<(Counters, Vec<Gauges>), RealError> {
+    fn counters(&mut self) -> Result<(Counters, Vec<Gauges>), RealError> {
         let mut total = self.gone;
         let mut gauges = Vec::new();
-        for (_, agent) in self.running() {
+        for (_, agent) in self.those_running() {
             let (counters, gauge) = Counters::of(agent).map_err(RealError::Agent)?;
             total.add(&counters);
             gauges.push(gauge);
         }
         Ok((total, gauges))
+    }
+
+    fn costs(&self) -> Costs {
+        Costs {
+            threads: process::threads(),
+            memory: Memory::now(),
+            peak: peak_bytes(),
+            descriptors: process::descriptors(),
+            each: Vec::new(),
+        }
     }
 }

@@ -56,6 +56,11 @@ pub(super) fn judged(mut report: Report) -> Report {
         let slowest = Spread::of_ms(&report.run.found.full).max;
         checks.push(Check::at_most("gone from every view, max (ms)", slowest, GONE_MS));
     }
+    for name in &report.figures.promised {
+        let times = report.run.fired.get(*name).copied().unwrap_or_default();
+        let name = format!("faults that fired: {name}");
+        checks.push(Check::at_least(&name, Some(times as f64), 1.0).condition());
+    }
     report.checks = checks;
     report
 }
@@ -66,6 +71,15 @@ fn cost(report: &Report, checks: &mut Vec<Check>) {
     if plan.scenario != Scenario::JoinStorm {
         let took = Some(ms(figures.joined.converged));
         checks.push(Check::at_most("all see all from one seed (ms)", took, ms(budget.converge)));
+    }
+    if figures.each.is_some() {
+        let why = "the limit is that of one process for all; what each takes is printed";
+        for (name, limit) in
+            [("percent of a core", budget.cpu_percent), ("resident bytes", budget.memory_bytes)]
+        {
+            checks.push(Check::not_judged(name, limit, why.into()));
+        }
+        return;
     }
     let (before, after) = figures.load_average;
     if plan.scenario == Scenario::Steady && plan.crashes() == 0 {

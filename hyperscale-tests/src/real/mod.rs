@@ -1,6 +1,7 @@
 //! Real agents on real sockets: the scenarios of the simulator, played on loopback.
 //!
-//! One process, one engine, N agents, each with a certificate, a port and a view of its own. The
+//! One process, one engine, N agents, each with a certificate, a port and a view of its own; or a
+//! process for each of them. The
 //! script is the simulator's, the measure is the simulator's, the thresholds are the simulator's; what
 //! differs is the world between them. Three phases: everybody starts and finds everybody else; the
 //! warm-up; the measured window.
@@ -9,6 +10,7 @@
 //! seed; when they strike to the millisecond, and what comes of it, does not.
 
 use std::fmt;
+use std::io;
 use std::time::{Duration, Instant as Clock};
 
 use mesh_gossip::bootstrap::BootstrapError;
@@ -17,24 +19,34 @@ use mesh_gossip::{AgentError, RenewError, StartError};
 use crate::plan::Plan;
 use crate::progress::Progress;
 
+mod cast;
+mod child;
 mod counters;
 mod figures;
 pub mod flags;
 mod hosts;
 mod judge;
+mod member;
 mod papers;
+mod pipe;
 pub mod process;
+mod processes;
+mod proxy;
 pub mod ranks;
 mod stage;
 mod timeline;
 mod weather;
 
-pub use figures::{Figures, Report};
-pub use flags::{Flags, Io, Sockets};
+pub use cast::Cost;
+pub use figures::{Figures, Joined, Report};
+pub use flags::{Flags, Ground, Hazards, Io, Sockets};
+pub use member::run as be_a_member;
 
+use cast::Cast;
 use figures::Grown;
 use hosts::{Hosts, Identities};
 use process::Memory;
+use processes::Processes;
 use stage::Stage;
 use weather::Sky;
 
@@ -53,6 +65,15 @@ pub enum RealError {
     Agent(AgentError),
     /// An agent does not take a certificate.
     Renew(RenewError),
+    /// The machine does not give what processes need: pipes, ports, threads.
+    Machine(io::Error),
+    /// A member's process does not do what it should.
+    Process {
+        /// Whose,
+        node: usize,
+        /// and why.
+        what: String,
+    },
     /// The agents never found each other.
     NotConverged {
         /// Views that were complete in the end,
@@ -69,6 +90,8 @@ impl fmt::Display for RealError {
             Self::Start(error) => error.fmt(f),
             Self::Agent(error) => write!(f, "an agent does not answer: {error}"),
             Self::Renew(error) => write!(f, "an agent does not take its certificate: {error}"),
+            Self::Machine(error) => write!(f, "the machine refuses: {error}"),
+            Self::Process { node, what } => write!(f, "the process of node {node}: {what}"),
             Self::NotConverged { complete, nodes } => write!(
                 f,
                 "after {CONVERGE_LIMIT:?} {complete} of {nodes} views are complete; try fewer --nodes"
@@ -101,20 +124,40 @@ impl From<RenewError> for RealError {
 ///
 /// # Errors
 /// [`RealError`] says why there is nothing to report.
-pub fn run(plan: &Plan, sockets: Sockets, progress: &Progress) -> Result<Report, RealError> {
+pub fn run(plan: &Plan, ground: Ground, progress: &Progress) -> Result<Report, RealError> {
     let begun = Clock::now();
+    let sky = Sky::of(plan, ground.hazards);
+    if ground.processes.is_some() {
+        let processes = Processes::asleep(plan, ground.sockets, sky)?;
+        let mut stage = Stage::new(plan, processes);
+        let joined = stage.start(progress)?;
+        let [process, engine] = stage.hosts().grown.map(|memory| memory.resident);
+        // Certificates are made by this process, which is none of those that are measured.
+        let (certificates, joined_at) = (process, joined.resident);
+        let grown = Grown { process, certificates, engine, joined: joined_at };
+        return play(stage, ground, joined, grown, begun, progress);
+    }
     let mut grown = Grown { process: Memory::now().resident, ..Grown::default() };
     let identities = Identities::mint(plan)?;
     grown.certificates = Memory::now().resident;
-    let hosts = Hosts::asleep(identities, sockets.engine(), Sky::of(plan))?;
+    let hosts = Hosts::asleep(identities, ground.sockets.engine(), sky)?;
     grown.engine = Memory::now().resident;
-
     let mut stage = Stage::new(plan, hosts);
     let joined = stage.start(progress)?;
-    grown.joined = Memory::now().resident;
+    grown.joined = joined.resident;
+    play(stage, ground, joined, grown, begun, progress)
+}
+
+fn play<C: Cast>(
+    mut stage: Stage<'_, C>,
+    ground: Ground,
+    joined: Joined,
+    grown: Grown,
+    begun: Clock,
+    progress: &Progress,
+) -> Result<Report, RealError> {
     stage.warm(progress)?;
     stage.play(progress)?;
     progress.end();
-    let report = stage.close(sockets, joined, grown, begun);
-    report.map(judge::judged)
+    stage.close(ground, joined, grown, begun).map(judge::judged)
 }

@@ -3,7 +3,9 @@
 //! Invariant: the thread that asks is left out of every processor time; it measures and is not measured.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +24,19 @@ pub struct Memory {
 impl Memory {
     /// As of this moment.
     pub fn now() -> Self {
-        Self::read(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+        Self::of("self")
+    }
+
+    /// Of another process, by its id; nothing where there is none.
+    pub fn of(process: &str) -> Self {
+        Self::read(&fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default())
+    }
+
+    /// Takes in the memory of another process.
+    pub fn add(&mut self, other: Self) {
+        self.resident += other.resident;
+        self.anonymous += other.anonymous;
+        self.file += other.file;
     }
 
     fn read(status: &str) -> Self {
@@ -45,10 +59,25 @@ pub type Threads = BTreeMap<String, Duration>;
 /// Time on a core of every thread but the one that asks. Threads that have ended are not among them.
 pub fn threads() -> Threads {
     let own = fs::read_link("/proc/thread-self").ok();
-    let own = own.as_deref().and_then(|path| path.file_name()).map(ToOwned::to_owned);
+    let own = own.as_deref().and_then(|path| path.file_name());
+    threads_but("self", own)
+}
+
+/// Likewise of another process, whose first thread asks and whose others work.
+pub fn threads_of(process: &str) -> Threads {
+    threads_but(process, Some(OsStr::new(process)))
+}
+
+/// Likewise with all of its threads.
+pub fn all_threads_of(process: &str) -> Threads {
+    threads_but(process, None)
+}
+
+fn threads_but(process: &str, left_out: Option<&OsStr>) -> Threads {
     let mut threads = Threads::new();
-    for entry in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-        if Some(entry.file_name()) == own {
+    let tasks = fs::read_dir(format!("/proc/{process}/task"));
+    for entry in tasks.into_iter().flatten().flatten() {
+        if Some(entry.file_name().as_os_str()) == left_out {
             continue;
         }
         // A thread may end between the listing and the look.
@@ -61,11 +90,41 @@ pub fn threads() -> Threads {
 
 /// What each kind of thread has used since `before`.
 pub fn used_since(before: &Threads) -> Threads {
+    used_between(before, threads())
+}
+
+/// What each kind of thread used from one look to the next.
+pub fn used_between(before: &Threads, after: Threads) -> Threads {
     let since = |(name, after): (String, Duration)| {
         let used = after.saturating_sub(before.get(&name).copied().unwrap_or_default());
         (name, used)
     };
-    threads().into_iter().map(since).collect()
+    after.into_iter().map(since).collect()
+}
+
+/// Adds the times of other threads to those of the same names.
+pub fn add_threads(sum: &mut Threads, other: &Threads) {
+    for (name, used) in other {
+        *sum.entry(name.clone()).or_default() += *used;
+    }
+}
+
+/// Bytes of one line of a process's files below `/proc`.
+fn bytes_of(path: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1_024
+}
+
+/// The most that was ever resident in a process.
+pub fn peak_of(process: &str) -> u64 {
+    bytes_of(&format!("/proc/{process}/status"), "VmHWM:")
+}
+
+/// Resident memory of a process, pages that several share being divided among them.
+pub fn proportional_of(process: &str) -> u64 {
+    bytes_of(&format!("/proc/{process}/smaps_rollup"), "Pss:")
 }
 
 fn kind_of(name: &str) -> String {
@@ -87,7 +146,34 @@ pub fn load_average() -> f64 {
 /// Open descriptors of the process.
 pub fn descriptors() -> usize {
     // The listing itself is one of them.
-    fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1))
+    descriptors_of("self").saturating_sub(1)
+}
+
+/// Open descriptors of another process.
+pub fn descriptors_of(process: &str) -> usize {
+    fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
+}
+
+/// Whether a process holds the stream whose own end is this address.
+pub fn holds_stream(process: &str, end: SocketAddr) -> bool {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let Some(inode) = stream_at(&table, end) else { return false };
+    let wanted = format!("socket:[{inode}]");
+    let held = fs::read_dir(format!("/proc/{process}/fd"));
+    held.into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == wanted.as_str()))
+}
+
+/// The inode of the socket at an address, in a table as `/proc/net/tcp` is.
+fn stream_at(table: &str, end: SocketAddr) -> Option<u64> {
+    let SocketAddr::V4(end) = end else { return None };
+    let number = u32::from_ne_bytes(end.ip().octets());
+    let wanted = format!("{number:08X}:{:04X}", end.port());
+    let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut ours = lines.filter(|words| words.get(1) == Some(&wanted.as_str()));
+    ours.find_map(|words| words.get(9)?.parse().ok())
 }
 
 #[cfg(test)]
@@ -101,6 +187,22 @@ mod tests {
         let memory = Memory::read(status);
         assert_eq!(memory.resident, 800 * 1_024);
         assert_eq!(memory.anonymous + memory.file, memory.resident);
+    }
+
+    #[test]
+    fn a_stream_is_found_at_its_own_end_and_not_at_the_other() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let near = std::net::TcpStream::connect(listener.local_addr().expect("bound"));
+        let near = near.expect("a stream").local_addr();
+        let own = std::process::id().to_string();
+        // The stream above is closed, so nobody's; the listener is this process's.
+        assert!(holds_stream(&own, listener.local_addr().expect("bound")));
+        assert!(!holds_stream("1", listener.local_addr().expect("bound")));
+        let table =
+            "sl local rem st q t r uid t inode\n 0: 0100007F:1F90 0A00007F:1F91 01 0 0 0 0 0 77 1";
+        assert_eq!(stream_at(table, "127.0.0.1:8080".parse().expect("an address")), Some(77));
+        assert_eq!(stream_at(table, "127.0.0.10:8081".parse().expect("an address")), None);
+        assert!(near.is_ok());
     }
 
     #[test]

@@ -9,17 +9,16 @@ use std::time::{Duration, Instant as Clock};
 
 use mesh_gossip::proto::Instant;
 
+use super::cast::{Cast, Costs};
 use super::counters::Counters;
-use super::figures::{Figures, Grown, Joined, Report, Sessions};
-use super::flags::Sockets;
-use super::hosts::Hosts;
-use super::process::{self, Memory, Threads};
+use super::figures::{Each, Figures, Grown, Joined, Report, Sessions};
+use super::flags::Ground;
+use super::process;
+use super::proxy::Carried;
 use super::timeline::{self, Entry, Timeline};
 use super::weather::Sky;
 use super::{CONVERGE_LIMIT, CONVERGE_LOOK, RealError};
 use crate::Network;
-use crate::ledger::peak_bytes;
-use crate::measure::Seen;
 use crate::outcome::{Load, Run};
 use crate::plan::{Plan, Scenario};
 use crate::progress::Progress;
@@ -37,10 +36,10 @@ const VIEWS: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A mesh on sockets.
-pub(super) struct Stage<'a> {
+pub(super) struct Stage<'a, C> {
     plan: &'a Plan,
     script: Script,
-    hosts: Hosts,
+    hosts: C,
     timeline: Timeline,
     opening: Opening,
     fired: BTreeMap<String, u64>,
@@ -54,17 +53,19 @@ pub(super) struct Stage<'a> {
 struct Opening {
     at: Instant,
     counters: Counters,
-    threads: Threads,
+    costs: Costs,
+    carried: Carried,
     load_average: f64,
 }
 
-impl<'a> Stage<'a> {
-    pub(super) fn new(plan: &'a Plan, hosts: Hosts) -> Self {
+impl<'a, C: Cast> Stage<'a, C> {
+    pub(super) fn new(plan: &'a Plan, hosts: C) -> Self {
         let now = timeline::now();
         let opening = Opening {
             at: now,
             counters: Counters::default(),
-            threads: Threads::new(),
+            costs: Costs::default(),
+            carried: Carried::default(),
             load_average: 0.0,
         };
         Self {
@@ -81,6 +82,11 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Everybody who plays.
+    pub(super) fn hosts(&self) -> &C {
+        &self.hosts
+    }
+
     /// Starts everybody, or the seed alone before a storm; all find all.
     pub(super) fn start(&mut self, progress: &Progress) -> Result<Joined, RealError> {
         let begun = Clock::now();
@@ -93,7 +99,7 @@ impl<'a> Stage<'a> {
         loop {
             let (complete, took) = (self.hosts.complete(false), begun.elapsed());
             progress.say(&format!("{complete} of {first} views complete"));
-            self.listen();
+            self.listen()?;
             if complete == first {
                 let (counters, _) = self.hosts.counters()?;
                 return Ok(Joined {
@@ -102,7 +108,8 @@ impl<'a> Stage<'a> {
                     handshakes: counters.handshakes,
                     receive_drops: counters.receive_drops,
                     suspicions: counters.suspicions,
-                    threads: process::threads(),
+                    threads: self.hosts.costs().threads,
+                    resident: self.hosts.costs().memory.resident,
                 });
             }
             if took >= CONVERGE_LIMIT {
@@ -117,13 +124,14 @@ impl<'a> Stage<'a> {
         progress.say("warming up");
         let begun = Clock::now();
         while begun.elapsed() < self.plan.warmup {
-            self.listen();
+            self.listen()?;
             progress.reach(begun.elapsed().as_secs());
             thread::sleep(TICK.min(self.plan.warmup.saturating_sub(begun.elapsed())));
         }
         self.opening = Opening {
             counters: self.hosts.counters()?.0,
-            threads: process::threads(),
+            costs: self.hosts.costs(),
+            carried: self.hosts.carried().unwrap_or_default(),
             load_average: process::load_average(),
             at: timeline::now(),
         };
@@ -141,7 +149,7 @@ impl<'a> Stage<'a> {
         let (mut agreed, mut viewed) = (Duration::ZERO, VIEWS);
         loop {
             let now = begun.elapsed();
-            self.listen();
+            self.listen()?;
             progress.reach((self.plan.warmup + now).as_secs());
             while let Some(at) = acts.peek().map(|(at, _)| *at).filter(|at| *at <= now) {
                 let mut due = Vec::new();
@@ -159,7 +167,7 @@ impl<'a> Stage<'a> {
                 agreed = now + AGREEMENT;
             }
             if self.plan.scenario == Scenario::Churn && now >= viewed {
-                self.errors.0 += self.hosts.view_error();
+                self.errors.0 += self.hosts.view_error()?;
                 self.errors.1 += 1;
                 viewed += VIEWS;
             }
@@ -175,19 +183,20 @@ impl<'a> Stage<'a> {
     /// Ends the window and says what it showed.
     pub(super) fn close(
         mut self,
-        sockets: Sockets,
+        ground: Ground,
         joined: Joined,
         grown: Grown,
         begun: Clock,
     ) -> Result<Report, RealError> {
         let end = timeline::now();
-        let threads = process::used_since(&self.opening.threads);
-        let memory = Memory::now();
-        let descriptors = process::descriptors();
+        let costs = self.hosts.costs();
+        let threads = process::used_between(&self.opening.costs.threads, costs.threads);
+        let window = end.since(self.opening.at);
+        let each = Each::between(&self.opening.costs.each, &costs.each, window);
         let (counters, gauges) = self.hosts.counters()?;
         let spent = counters.since(&self.opening.counters);
         thread::sleep(LAST_WORDS);
-        self.listen();
+        self.listen()?;
         let mut fired = self.fired;
         for (name, times) in [
             ("rekeyed", spent.rekeys),
@@ -203,18 +212,21 @@ impl<'a> Stage<'a> {
         let sessions = Sessions::of(&gauges);
         let converged = converged(self.healed, self.disagreed, self.plan.duration);
         let figures = Figures {
-            backend: self.hosts.engine().backend().as_str(),
+            backend: self.hosts.backend(),
             joined,
-            window: end.since(self.opening.at),
+            window,
             threads,
-            memory,
+            memory: costs.memory,
             grown,
+            each,
             sessions,
-            descriptors,
+            descriptors: costs.descriptors,
             suspicions: spent.suspicions,
             receive_drops: spent.receive_drops,
             load_average: (self.opening.load_average, process::load_average()),
-            replay: self.plan.replay().replace(" sim ", " real ") + &sockets.replay(),
+            carried: self.hosts.carried().map(|all| all.since(self.opening.carried)),
+            promised: Sky::promised(self.plan, ground.hazards),
+            replay: self.plan.replay().replace(" sim ", " real ") + &ground.replay(),
         };
         let events = self.timeline.told();
         let (found, warmup_false_deaths) = self.timeline.close(end);
@@ -242,21 +254,22 @@ impl<'a> Stage<'a> {
             events,
             wall: begun.elapsed(),
             processor: figures.processor(),
-            rss_bytes: peak_bytes(),
+            rss_bytes: costs.peak,
             trace_hash: 0,
         };
         Ok(Report::new(run, figures))
     }
 
-    fn listen(&mut self) {
+    fn listen(&mut self) -> Result<(), RealError> {
         let timeline = &mut self.timeline;
-        self.hosts.told(|by, told| {
+        self.hosts.told(&mut |by, at, seen| {
             timeline.count(1);
-            if let Some(seen) = Seen::of(&told.event) {
-                timeline.enter(timeline::at_ms(told.at.0), Entry::Told { by, seen });
+            if let Some(seen) = seen {
+                timeline.enter(at, Entry::Told { by, seen });
             }
-        });
+        })?;
         timeline.settle(timeline::now());
+        Ok(())
     }
 
     /// Does what is due, all at one instant.
@@ -331,7 +344,7 @@ impl<'a> Stage<'a> {
 
     fn watch_agreement(&mut self, begun: Clock, healed: Duration) {
         let storm = self.plan.scenario == Scenario::JoinStorm;
-        let running = self.hosts.running().count().max(1);
+        let running = self.hosts.running().max(1);
         let share = self.hosts.complete(storm) as f64 / running as f64;
         let now = begun.elapsed();
         self.agreement.push((now.saturating_sub(healed).as_secs_f64(), share));

@@ -234,6 +234,7 @@ fn figures(
         receive_drops: sum(|rank| rank.found.counters.receive_drops),
         suspicions: sum(|rank| rank.found.counters.suspicions),
         threads: all_of(ranks.iter().map(|rank| &rank.found.threads)),
+        resident: sum(|rank| rank.found.resident[3]),
     };
     let load = |of: fn(&Rank) -> f64| ranks.iter().map(of).fold(0.0, f64::max);
     Figures {
@@ -252,6 +253,9 @@ fn figures(
             engine: sum(|rank| rank.found.resident[2]),
             joined: sum(|rank| rank.found.resident[3]),
         },
+        each: None,
+        carried: None,
+        promised: Vec::new(),
         sessions,
         descriptors: ranks.iter().map(|rank| rank.end.descriptors).sum(),
         suspicions: spent.suspicions,

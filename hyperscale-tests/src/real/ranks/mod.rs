@@ -9,7 +9,6 @@
 
 mod act;
 mod journal;
-mod local;
 mod merge;
 mod place;
 mod plan;
@@ -23,7 +22,6 @@ use mesh_gossip::AgentError;
 use super::RealError;
 
 pub use act::{Flags as AgentFlags, run as play};
-pub use local::run as play_here;
 pub use merge::{Flags as MergeFlags, Merged, run as merge};
 pub use plan::{Flags as PlanFlags, run as make_plan};
 
