@@ -122,6 +122,8 @@ pub struct Reconciler {
     unanswered: u32,
     /// What was asked for did not come in time.
     missing: bool,
+    /// What the last round named is waited for until then.
+    rests: Option<Instant>,
     walked: Option<Instant>,
 }
 
@@ -134,10 +136,19 @@ impl Reconciler {
         self.round = Some(Round { peer, salt, parts: 1, next: 0, open: 0, moved, ends, starts });
     }
 
-    /// Whether a round in parts is making progress.
+    /// Whether a round in parts is making progress, or so much of what the last one named is still on
+    /// its way that another sketch would tell of nothing else.
     pub fn is_busy(&self, now: Instant) -> bool {
         let moves = |round: Round| now.since(round.moved) < STALLED && now < round.ends;
-        self.round.is_some_and(|round| round.parts > 1 && moves(round))
+        let rests = self.rests.is_some_and(|until| now < until) && self.owed(now) > A_PART as usize;
+        rests || self.round.is_some_and(|round| round.parts > 1 && moves(round))
+    }
+
+    /// Records that are offered or asked for, and not here.
+    fn owed(&self, now: Instant) -> usize {
+        let offered = self.lookups.iter().filter(|lookup| lookup.why == Why::Offered);
+        let asked = self.asked.values().filter(|at| now.since(**at) < ASKED);
+        offered.count() + asked.count()
     }
 
     /// Whether nobody answers; asking that again starts afresh.
@@ -168,6 +179,7 @@ impl Reconciler {
         round.moved = now;
         if round.open == 0 && round.next == round.parts {
             self.round = None;
+            self.rests = Some(now + ASKED);
             return Answered::Ends;
         }
         Answered::Goes
