@@ -93,7 +93,7 @@ impl Sky {
         let mut promised = Vec::new();
         let mut add = |asked: bool, name| {
             if asked {
-                promised.push(name)
+                promised.push(name);
             }
         };
         add(plan.loss > 0.0, "lost");
