@@ -11,7 +11,10 @@
 //! - how long the answers took, first byte asked to last byte read;
 //! - the round trips of the agent's own probes, from the decision to send until the ack was read,
 //!   by the buckets of its `/metrics`: whatever delays the shard is in them;
-//! - how long the shard took to get to an order that came at any moment: how late it is.
+//! - how long the shard took to get to an order that came at any moment: how late it is;
+//! - how long it took to read so much plain memory as the list has records, a byte a page, that nobody
+//!   had read since the turn before. Where that is slow, the machine's memory is lent to others
+//!   meanwhile, and the first answer of a turn pays for it.
 //!
 //! The run fails, with exit code 1, where a probe failed; and at full size where an answer took longer
 //! than 200 ms, or the probes beside it were late.
@@ -19,6 +22,7 @@
 //! Invariant: the list is complete in every answer, and an unchanged view is answered 304.
 
 use std::error::Error;
+use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -58,6 +62,9 @@ const MOST_ROUND_TRIP_MS: f64 = 10.0;
 const ORDER_EVERY: Duration = Duration::from_millis(2);
 /// Body of one frame of a bulk exchange: half of what a frame may hold.
 const PIECE: usize = 16 * 1_024;
+/// What a member takes in the agent's memory, record and certificate, about.
+const A_RECORD: usize = 1_024;
+const PAGE: usize = 4_096;
 const PATH: &str = "/control/peers";
 
 /// How much is done.
@@ -122,10 +129,15 @@ fn main() -> Outcome {
     println!("made in {:.1} ms without HTTP (median of 20)", ms(quantile(&mut made, 0.5)));
 
     let (mut quiet, mut loaded) = (Turns::default(), Turns::default());
+    let idle = vec![1_u8; extent.members * A_RECORD];
     for number in 0..extent.turns {
         // Whichever comes first has no advantage in the long run.
         let under_load = number % 4 == 1 || number % 4 == 2;
         let turns = if under_load { &mut loaded } else { &mut quiet };
+        let begun = Instant::now();
+        let read: usize = idle.iter().step_by(PAGE).map(|byte| usize::from(black_box(*byte))).sum();
+        assert_eq!(read, idle.len().div_ceil(PAGE));
+        turns.machine.push(begun.elapsed());
         turns.take(&agent, extent.turn, under_load.then_some((at, extent.members)))?;
     }
     quiet.tell("quiet");
@@ -268,6 +280,8 @@ fn listed(body: &[u8]) -> usize {
 struct Turns {
     answers: Vec<Duration>,
     orders: Vec<Duration>,
+    /// To read again what had not been read since the last turn.
+    machine: Vec<Duration>,
     /// Upper bounds of the buckets in milliseconds, and round trips in each.
     round_trips: Vec<(f64, u64)>,
     failed: u64,
@@ -358,10 +372,14 @@ impl Turns {
             "{name}: shard late by {half:.3} ms (50 %), {most:.3} ms (99 %), {nearly:.3} ms (99.9 %), {all:.3} ms (most), {} orders",
             self.orders.len()
         );
+        let [half, most] = [0.5, 1.0].map(|share| ms(quantile(&mut self.machine, share)));
+        println!("{name}: idle memory read again in {half:.1} ms (median), {most:.1} ms (most)");
         if !self.answers.is_empty() {
-            let [half, most] = [0.5, 1.0].map(|share| ms(quantile(&mut self.answers, share)));
+            let [half, most_of, most] =
+                [0.5, 0.99, 1.0].map(|share| ms(quantile(&mut self.answers, share)));
             println!(
-                "{name}: {} answers in {:.0} s, 50 % within {half:.1} ms, all {most:.1} ms",
+                "{name}: {} answers in {:.0} s, 50 % within {half:.1} ms, 99 % {most_of:.1} ms, all \
+                 {most:.1} ms",
                 self.answers.len(),
                 self.seconds
             );
