@@ -13,8 +13,8 @@
 //!   by the buckets of its `/metrics`: whatever delays the shard is in them;
 //! - how long the shard took to get to an order that came at any moment: how late it is;
 //! - how long it took to read so much plain memory as the list has records, a byte a page, that nobody
-//!   had read since the turn before. Where that is slow, the machine's memory is lent to others
-//!   meanwhile, and the first answer of a turn pays for it.
+//!   had read since the turn before. Where that is slow the kernel watches who uses which page, and
+//!   the first answer of a turn pays for it; large pages help (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`).
 //!
 //! The run fails, with exit code 1, where a probe failed; and at full size where an answer took longer
 //! than 200 ms, or the probes beside it were late.
