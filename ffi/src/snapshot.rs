@@ -6,8 +6,9 @@
 //! Invariant: a snapshot never changes, and lives until it is released, whatever becomes of the
 //! agent.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
 use engine::ViewReader;
@@ -53,8 +54,25 @@ unsafe impl Sync for Chunk {}
 /// Generations of chunks: no two chunks of a process have the same.
 static CHUNKS: AtomicU64 = AtomicU64::new(0);
 
+/// Numbers of galleries: no two of a process have the same, and none has 0.
+static GALLERIES: AtomicU64 = AtomicU64::new(1);
+
+/// What a thread was handed last.
+struct Handed {
+    gallery: u64,
+    publication: u64,
+    /// Weak, so that no thread keeps alive what everybody has given back.
+    snapshot: Weak<MeshGossipSnapshot>,
+}
+
+thread_local! {
+    static LAST: RefCell<Handed> =
+        const { RefCell::new(Handed { gallery: 0, publication: 0, snapshot: Weak::new() }) };
+}
+
 /// The newest snapshot of an agent.
 pub(crate) struct Gallery {
+    number: u64,
     reader: ViewReader,
     newest: ArcSwap<MeshGossipSnapshot>,
     /// Held by whoever translates.
@@ -66,10 +84,32 @@ impl Gallery {
         let publication = reader.publications();
         let first = translate(&reader.view(), publication, &[]);
         let newest = ArcSwap::from_pointee(first);
-        Self { reader, newest, turn: Mutex::new(()) }
+        let number = GALLERIES.fetch_add(1, Ordering::Relaxed);
+        Self { number, reader, newest, turn: Mutex::new(()) }
     }
 
     pub(crate) fn newest(&self) -> Arc<MeshGossipSnapshot> {
+        let publication = self.reader.publications();
+        // Whoever asks again and again pays for one count instead of three locked operations. A
+        // thread that is ending has no memory of its own any more, and goes the long way.
+        let again = LAST.try_with(|last| {
+            let last = last.try_borrow().ok()?;
+            let same = last.gallery == self.number && last.publication == publication;
+            if same { last.snapshot.upgrade() } else { None }
+        });
+        if let Ok(Some(again)) = again {
+            return again;
+        }
+        let newest = self.shared();
+        let _ending = LAST.try_with(|last| {
+            let Ok(mut last) = last.try_borrow_mut() else { return };
+            let (publication, snapshot) = (newest.publication, Arc::downgrade(&newest));
+            *last = Handed { gallery: self.number, publication, snapshot };
+        });
+        newest
+    }
+
+    fn shared(&self) -> Arc<MeshGossipSnapshot> {
         // A snapshot carries its publication, so that both are read at once.
         let newest = self.newest.load();
         if newest.publication == self.reader.publications() {

@@ -39,6 +39,29 @@ static void arena(const mesh_gossip_agent *agent) {
   mesh_gossip_snapshot_release(view);
 }
 
+/* What a thread was handed last is no answer about another agent, nor about this one after a change. */
+static void each_tells_of_itself(const mesh_gossip_agent *one, const mesh_gossip_agent *other) {
+  char value[16];
+  int turn;
+  for (turn = 0; turn < 20; turn++) {
+    const mesh_gossip_snapshot *first = mesh_gossip_snapshot_acquire(one), *second, *again;
+    const mesh_gossip_member *own;
+    sprintf(value, "v%d", turn);
+    CHECK(mesh_gossip_agent_set_label(other, "turn", value, NULL) == MESH_GOSSIP_OK);
+    second = mesh_gossip_snapshot_acquire(other);
+    again = mesh_gossip_snapshot_acquire(one);
+    own = mesh_gossip_snapshot_local(second);
+    CHECK(memcmp(mesh_gossip_snapshot_local_id(first), mesh_gossip_snapshot_local_id(second), 16) != 0);
+    CHECK(memcmp(mesh_gossip_snapshot_local_id(first), mesh_gossip_snapshot_local_id(again), 16) == 0);
+    CHECK(own->labels_len == 1 && is(own->labels[0].value, value));
+    mesh_gossip_snapshot_release(again);
+    mesh_gossip_snapshot_release(first);
+    mesh_gossip_snapshot_release(second);
+    mesh_gossip_snapshot_release(mesh_gossip_snapshot_acquire(other));
+  }
+  CHECK(mesh_gossip_agent_set_label(other, "turn", NULL, NULL) == MESH_GOSSIP_OK);
+}
+
 static void why_there_is_no_view(const mesh_gossip_agent *agent) {
   const mesh_gossip_snapshot *view = NULL, *same = mesh_gossip_snapshot_acquire(agent);
   int status = 1;
@@ -131,6 +154,7 @@ int main(int argc, char **argv) {
   why_there_is_no_view(a);
   contacts(a, "b");
   a_loss_is_told(a, b);
+  each_tells_of_itself(a, b);
   CHECK(mesh_gossip_agent_stop(a, NULL) == MESH_GOSSIP_OK);
   do event = take(a);
   while (event.kind != MESH_GOSSIP_EVENT_ENDED);
