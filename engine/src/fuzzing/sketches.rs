@@ -155,7 +155,7 @@ impl Scene {
         let (lacks, has) = (usize::from(input.byte()), u64::from(input.byte()));
         let more = (0..has).map(|n| share(self.shares.len() as u64 + n));
         let theirs = self.shares.iter().skip(lacks).copied().chain(more);
-        let of_part = theirs.filter(|share| part_of(*share, parts) == part);
+        let of_part = theirs.filter(|share| part_of(salt, *share, parts) == part);
         let mut bytes = Sketch::of(salt, of_part).to_bytes();
         for _ in 0..input.below(8) {
             bytes[usize::from(input.word()) % SKETCH_BYTES] ^= input.byte();

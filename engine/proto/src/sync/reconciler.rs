@@ -31,8 +31,13 @@ const QUESTIONS_OF_ONE: usize = WINDOW as usize;
 const MOST_LOOKUPS: usize = 8_192;
 /// Parts under way.
 const WINDOW: u16 = 32;
-/// Differences that a part is meant to have: a third more are nearly always told.
-const A_PART: u32 = 30;
+/// Differences that a part is meant to have: what the estimate is wrong by still fits most tables, and
+/// another round for the parts that do not decode costs less than smaller parts would (decision 117).
+const A_PART: u32 = 48;
+/// More than a sketch of so many parts tells anybody is streamed.
+const MOST_TOLD: u32 = 15_360;
+/// While more records than this are on their way no other round begins.
+const FEW_OWED: usize = 30;
 /// A round whose next answer takes longer has lost it.
 const STALLED: Duration = Duration::from_secs(1);
 /// So many sketches in a row without an answer: the peers do not know them, or they get lost.
@@ -51,6 +56,11 @@ const MOST_YOUNG: usize = 1_024;
 /// The cost of a table of so many parts, in parts of a table of all members.
 pub fn cost(parts: u16) -> u32 {
     u32::from(MOST_PARTS / parts.clamp(1, MOST_PARTS))
+}
+
+/// Into how many parts so many differences are divided.
+fn parts_of(size: u32, a_part: u32) -> u16 {
+    size.div_ceil(a_part).clamp(2, MOST_PARTS.into()) as u16
 }
 
 /// A sketch that came.
@@ -140,7 +150,7 @@ impl Reconciler {
     /// its way that another sketch would tell of nothing else.
     pub fn is_busy(&self, now: Instant) -> bool {
         let moves = |round: Round| now.since(round.moved) < STALLED && now < round.ends;
-        let rests = self.rests.is_some_and(|until| now < until) && self.owed(now) > A_PART as usize;
+        let rests = self.rests.is_some_and(|until| now < until) && self.owed(now) > FEW_OWED;
         rests || self.round.is_some_and(|round| round.parts > 1 && moves(round))
     }
 
@@ -187,7 +197,7 @@ impl Reconciler {
 
     /// The first sketch said that there are so many differences: goes on in parts.
     pub fn divide(&mut self, now: Instant, peer: MemberId, salt: u64, size: u32) {
-        let parts = size.div_ceil(A_PART).clamp(2, MOST_PARTS.into()) as u16;
+        let parts = parts_of(size, A_PART);
         let (moved, ends, starts) = (now, now + LONGEST, now);
         self.round = Some(Round { peer, salt, parts, next: 0, open: 0, moved, ends, starts });
     }
@@ -198,7 +208,7 @@ impl Reconciler {
     pub fn worthwhile(members: usize) -> u32 {
         let quarter = members / 4;
         let told = u32::try_from(quarter + quarter / 2).unwrap_or(u32::MAX);
-        (u32::from(MOST_PARTS) * A_PART).min(told)
+        MOST_TOLD.min(told)
     }
 
     /// A sketch came; says whether there is room for it.
@@ -336,7 +346,7 @@ impl Walk {
     /// A present member's share, and whether it is young.
     pub fn see(&mut self, share: u64, young: bool) {
         for group in &mut self.groups {
-            if let Some(table) = group.tables.get_mut(&part_of(share, group.parts)) {
+            if let Some(table) = group.tables.get_mut(&part_of(group.salt, share, group.parts)) {
                 table.add(share);
             }
         }

@@ -1,6 +1,7 @@
 //! Rounds, walks and their limits.
 
 use super::*;
+use crate::wire::message::{FRAME, SKETCH_BYTES};
 use alloc::collections::BTreeSet;
 
 fn at(ms: u64) -> Instant {
@@ -134,14 +135,14 @@ fn silence_is_noticed() {
     assert!(!reconciler.is_unheard());
 }
 
-/// Rule A-5: a thousand differences make some thirty parts, no more of which are under way than a
-/// window holds; answers move it on.
+/// Rule A-5: as many parts as the estimate says, no more of which are under way than a window holds;
+/// answers move it on.
 #[test]
 fn parts_follow_the_estimate_and_the_answers() {
     let mut reconciler = Reconciler::default();
     reconciler.begin(at(0), id(1), 7, at(0));
     reconciler.begin_walk(at(0));
-    reconciler.divide(at(10), id(1), 7, 1_000);
+    reconciler.divide(at(10), id(1), 7, 34 * A_PART);
     assert!(reconciler.is_busy(at(1_009)) && !reconciler.is_busy(at(1_010)));
     assert_eq!(reconciler.due(at(10)), Some(at(200)), "a walk has its pause");
     let mut walk = reconciler.begin_walk(at(200));
@@ -150,7 +151,7 @@ fn parts_follow_the_estimate_and_the_answers() {
     let all = shares(5_000);
     all.iter().for_each(|share| walk.see(*share, false));
     for (_, header) in &walk.sends {
-        let of = all.iter().copied().filter(|share| part_of(*share, 34) == header.part.get());
+        let of = all.iter().copied().filter(|share| part_of(7, *share, 34) == header.part.get());
         assert_eq!(walk.table(header), Some(&Sketch::of(7, of)));
     }
     assert_eq!(reconciler.due(at(200)), None, "the window is full");
@@ -262,4 +263,67 @@ fn a_walk_answers_sketches() {
     assert!(walk.is_young(all[4]) && !walk.is_young(all[5]));
     let seem = walk.answer(&many).expect_err("two hundred and ten");
     assert!((140..300).contains(&seem), "{seem}");
+}
+
+/// Bytes of sketches and of their answers until `left` differences are settled, with parts that are
+/// meant to have `a_part` of them.
+fn settled(rng: &mut fastrand::Rng, mut left: Vec<u64>, a_part: u32) -> usize {
+    let head = FRAME + size_of::<SketchHeader>() + SKETCH_BYTES;
+    let answer = FRAME + size_of::<DifferenceHeader>();
+    let mut bytes = 0;
+    for round in 0.. {
+        assert!(round < 8, "{} differences are never settled", left.len());
+        if left.is_empty() {
+            break;
+        }
+        let salt = rng.u64(..);
+        let whole = Sketch::of(salt, left.iter().copied());
+        let (size, tells) = (whole.estimate(), whole.decode().is_some());
+        let parts = if tells { 1 } else { parts_of(size, a_part) };
+        bytes += if tells { 0 } else { head + answer };
+        let mut hidden = Vec::new();
+        for part in 0..parts {
+            let of_part = left.iter().copied().filter(|share| part_of(salt, *share, parts) == part);
+            let of_part: Vec<u64> = of_part.collect();
+            bytes += head + answer;
+            match Sketch::of(salt, of_part.iter().copied()).decode() {
+                Some(found) => bytes += 8 * found.ours.len(),
+                None => hidden.extend(of_part),
+            }
+        }
+        left = hidden;
+    }
+    bytes
+}
+
+/// Rule A-5: a thousand differences cost less than 64 KB, whatever the first sketch made of them,
+/// and no other size of a part would cost much less.
+#[test]
+fn parts_have_the_size_that_costs_least() {
+    const RUNS: usize = 300;
+    for count in [100, 1_000, 3_000] {
+        let mut rng = fastrand::Rng::with_seed(8);
+        let mut costs = |a_part| {
+            let differences = |rng: &mut fastrand::Rng| (0..count).map(|_| rng.u64(..)).collect();
+            let cost = |_| {
+                let left = differences(&mut rng);
+                settled(&mut rng, left, a_part)
+            };
+            let mut costs: Vec<usize> = (0..RUNS).map(cost).collect();
+            costs.sort_unstable();
+            let mean = costs.iter().sum::<usize>() / RUNS;
+            std::println!(
+                "{count} differences, parts of {a_part}: mean {mean} B, 99 % {} B, most {} B",
+                costs[RUNS * 99 / 100],
+                costs[RUNS - 1]
+            );
+            (mean, costs[RUNS * 99 / 100])
+        };
+        let (mean, rare) = costs(A_PART);
+        for a_part in [24, 30, 36, 40, 44, 48, 54, 60] {
+            let (other, _) = costs(a_part);
+            assert!(mean <= other + other / 12, "{count}: {mean} B, parts of {a_part} {other} B");
+        }
+        assert!(count != 1_000 || rare < 65_536, "{rare} B of a thousand differences");
+    }
 }

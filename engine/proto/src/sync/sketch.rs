@@ -81,10 +81,13 @@ fn places(mixed: u64) -> [usize; QUARTERS] {
     })
 }
 
-/// Which of so many parts an element belongs to.
-pub fn part_of(element: u64, parts: u16) -> u16 {
-    // Elements are well mixed; the high bits are as good as any.
-    (((element >> 32) * u64::from(parts)) >> 32) as u16
+/// Which of so many parts an element belongs to under this salt: what one salt leaves together in a
+/// part that does not decode, the next one parts.
+pub fn part_of(salt: u64, element: u64, parts: u16) -> u16 {
+    // Multiply-shift (Dietzfelbinger et al. 1997). Not `mix`, whose bits choose cells and checks:
+    // those of one part would share some of them.
+    let mixed = element.wrapping_mul(salt | 1);
+    (((mixed >> 32) * u64::from(parts)) >> 32) as u16
 }
 
 impl Sketch {
@@ -344,11 +347,24 @@ mod tests {
     fn parts_cover_everything_once() {
         let mut rng = fastrand::Rng::with_seed(3);
         for _ in 0..1_000 {
-            let element = rng.u64(..);
-            assert_eq!(part_of(element, 1), 0);
-            assert!(part_of(element, 33) < 33);
-            assert_eq!(part_of(element, 32) >> 1, part_of(element, 16));
+            let (salt, element) = (rng.u64(..), rng.u64(..));
+            assert_eq!(part_of(salt, element, 1), 0);
+            assert!(part_of(salt, element, 33) < 33);
+            assert_eq!(part_of(salt, element, 32) >> 1, part_of(salt, element, 16));
         }
-        assert_eq!((part_of(0, 500), part_of(u64::MAX, 500)), (0, 499));
+        assert_eq!((part_of(1, 0, 500), part_of(1, u64::MAX, 500)), (0, 499));
+    }
+
+    /// Rule A-5: elements that one salt has put into one part are spread over all parts by another.
+    #[test]
+    fn the_next_salt_parts_what_one_left_together() {
+        let mut rng = fastrand::Rng::with_seed(12);
+        let (before, after) = (rng.u64(..), rng.u64(..));
+        let elements = core::iter::repeat_with(|| rng.u64(..));
+        let together: Vec<u64> =
+            elements.filter(|element| part_of(before, *element, 40) == 7).take(120).collect();
+        let of = |part: u16| together.iter().filter(|e| part_of(after, **e, 4) == part).count();
+        let parts: Vec<usize> = (0..4).map(of).collect();
+        assert!(parts.iter().all(|count| (15..50).contains(count)), "{parts:?}");
     }
 }
