@@ -222,7 +222,12 @@ impl Agent {
             Ok(Err(error)) => {
                 return Err(StartError::Bind { key: "mesh:gossip:port", address: local, error });
             }
-            Err(_) => return Err(StartError::Refused(Refused::Stopped)),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                return Err(StartError::Refused(Refused::Busy));
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(StartError::Refused(Refused::Stopped));
+            }
         }
         Ok(agent)
     }

@@ -159,7 +159,7 @@ pub struct Inspection {
 /// The order was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The queue is full: the shard is overloaded.
+    /// The queue is full, or no answer came in time: the shard is overloaded.
     Busy,
     /// The shard has ended.
     Stopped,
@@ -168,7 +168,7 @@ pub enum Refused {
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Busy => "the shard's order queue is full",
+            Self::Busy => "the shard is overloaded",
             Self::Stopped => "the shard has ended",
         })
     }
@@ -176,40 +176,47 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Orders that wait for one shard.
+/// Orders that wait for one shard, those of hosts apart from what streams bring: a host does not wait
+/// until the states of hundreds of agents are merged, a piece a turn.
 ///
-/// Invariant: after `close` every order is refused, and the replies of those that waited are
+/// Invariants: pieces of states and the ends of their exchanges keep their order; after `close` every order is refused, and the replies of those that waited are
 /// dropped, so that nobody waits for a shard that is gone.
 pub(crate) struct Orders {
-    queue: ArrayQueue<Order>,
+    hosts: ArrayQueue<Order>,
+    streams: ArrayQueue<Order>,
     closed: AtomicBool,
 }
 
 impl Orders {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { queue: ArrayQueue::new(capacity), closed: AtomicBool::new(false) }
+        let queue = || ArrayQueue::new(capacity);
+        Self { hosts: queue(), streams: queue(), closed: AtomicBool::new(false) }
     }
 
-    /// The oldest order.
+    /// The oldest order of a host, or else of a stream.
     pub(crate) fn pop(&self) -> Option<Order> {
-        self.queue.pop()
+        self.hosts.pop().or_else(|| self.streams.pop())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.hosts.is_empty() && self.streams.is_empty()
     }
 
     /// Takes no more orders.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        while self.queue.pop().is_some() {}
+        while self.pop().is_some() {}
     }
 
     pub(crate) fn push(&self, order: Order) -> Result<(), Refused> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Refused::Stopped);
         }
-        self.queue.push(order).map_err(|_| Refused::Busy)?;
+        let queue = match &order {
+            Order::Sync { .. } | Order::StreamClosed { .. } => &self.streams,
+            _ => &self.hosts,
+        };
+        queue.push(order).map_err(|_| Refused::Busy)?;
         // Closed in between: either the closer saw the order, or we see that it closed.
         if self.closed.load(Ordering::SeqCst) {
             self.close();
@@ -250,6 +257,25 @@ mod tests {
 
     fn inspect(reply: Reply<Inspection>) -> Order {
         Order::Inspect { agent: AgentId(0), reply }
+    }
+
+    /// A host is answered before the states that streams bring, whose order stays.
+    #[test]
+    fn hosts_do_not_wait_for_streams() {
+        let orders = Orders::new(4);
+        let closed = |n: u8| {
+            let (agent, from) = (AgentId(0), MemberId([n; 16]));
+            Order::StreamClosed { agent, from, extent: Extent::Whole, complete: true }
+        };
+        for order in [closed(1), closed(2), inspect(Box::new(drop)), closed(3)] {
+            assert_eq!(orders.push(order), Ok(()));
+        }
+        assert!(matches!(orders.pop(), Some(Order::Inspect { .. })));
+        for n in 1..=3 {
+            let order = orders.pop();
+            assert!(matches!(order, Some(Order::StreamClosed { from, .. }) if from.0[0] == n));
+        }
+        assert!(orders.pop().is_none() && orders.is_empty());
     }
 
     #[test]

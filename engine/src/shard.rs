@@ -307,6 +307,7 @@ impl Shard {
     }
 
     fn take_orders(&mut self) -> Next {
+        let mut merging = None;
         for _ in 0..ORDERS_A_TURN {
             let Some(order) = self.orders.pop() else { break };
             match order {
@@ -340,8 +341,12 @@ impl Shard {
                         let forged = self.with(agent, |seat| seat.sync(now, from, &entries));
                         ticket.forged(forged.unwrap_or(0));
                     }
-                    // Its records may have cost milliseconds: datagrams get their turn.
-                    break;
+                    // New records may have cost milliseconds: datagrams get their turn. Known ones cost
+                    // next to nothing, and hundreds of agents may have some to merge.
+                    let since = *merging.get_or_insert(now);
+                    if self.clock.now().since(since) >= A_TURN {
+                        break;
+                    }
                 }
                 Order::StreamClosed { agent, from, extent, complete } => {
                     self.with(agent, |seat| seat.stream_closed(from, extent, complete));

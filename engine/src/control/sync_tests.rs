@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use mesh_gossip_proto::sync::snapshot::Entries;
-use mesh_gossip_proto::{MemberId, StreamRequest};
+use mesh_gossip_proto::{Extent, MemberId, StreamRequest};
 
 use super::frames::{Frame, MAX_BODY};
 use super::stage_tests::{AGENT, Certified, Setting, Stage, TestMesh, id, stranger};
@@ -317,7 +317,9 @@ fn a_busy_shard_fails_the_exchange() {
     let limits = SyncLimits { offers: 3, retry: Duration::from_millis(1), ..SyncLimits::default() };
     let a = stage(&mesh, Setting { limits, orders: 1, ..Setting::new(Backend::Mmsg, &["a"]) });
     let b = stage(&mesh, Setting::new(Backend::Mmsg, &["b"]));
-    assert!(a.orders.push(Order::Shutdown).is_ok(), "the queue was empty");
+    let (agent, from, extent) = (AGENT, id("b"), Extent::Whole);
+    let another = Order::StreamClosed { agent, from, extent, complete: true };
+    assert!(a.orders.push(another).is_ok(), "the queue was empty");
     a.work(ask(id("b"), b.sync, &[]));
     a.sync_ended("requester", "shard");
 }

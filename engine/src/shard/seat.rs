@@ -59,6 +59,8 @@ pub(super) struct Seat {
     published: u64,
     /// Whose sessions the links keep warm.
     neighbours: Vec<MemberId>,
+    /// As of which look at the rings.
+    rings: u64,
     round_trips: RoundTrips,
     touched: bool,
     plain: Vec<u8>,
@@ -94,6 +96,7 @@ impl Seat {
             awaits_seeds: has_seeds,
             published,
             neighbours: Vec::new(),
+            rings: 0,
             round_trips,
             touched: false,
             plain: Vec::new(),
@@ -377,11 +380,15 @@ impl Seat {
 
     /// Tells the links whose sessions to keep warm, when that has changed.
     fn tell_neighbours(&mut self) {
-        let Self { node, links, neighbours, .. } = self;
-        if !node.neighbours().eq(neighbours.iter().copied()) {
-            neighbours.clear();
-            neighbours.extend(node.neighbours());
-            links.keep_warm(neighbours.iter().copied());
+        let looks = self.node.looks_at_rings();
+        if looks == self.rings {
+            return;
+        }
+        self.rings = looks;
+        let neighbours: Vec<MemberId> = self.node.neighbours().collect();
+        if neighbours != self.neighbours {
+            self.links.keep_warm(neighbours.iter().copied());
+            self.neighbours = neighbours;
         }
     }
 

@@ -14,6 +14,7 @@ use std::io;
 use std::time::{Duration, Instant as Clock};
 
 use mesh_gossip::bootstrap::BootstrapError;
+use mesh_gossip::options::EngineOptions;
 use mesh_gossip::{AgentError, RenewError, StartError};
 
 use crate::plan::Plan;
@@ -140,7 +141,9 @@ pub fn run(plan: &Plan, ground: Ground, progress: &Progress) -> Result<Report, R
     let mut grown = Grown { process: Memory::now().resident, ..Grown::default() };
     let identities = Identities::mint(plan)?;
     grown.certificates = Memory::now().resident;
-    let hosts = Hosts::asleep(identities, ground.sockets.engine(), sky)?;
+    // A scheduler that sees threads which sleep often may leave them all on one core.
+    let options = EngineOptions { pin: true, ..ground.sockets.engine() };
+    let hosts = Hosts::asleep(identities, options, sky)?;
     grown.engine = Memory::now().resident;
     let mut stage = Stage::new(plan, hosts);
     let joined = stage.start(progress)?;

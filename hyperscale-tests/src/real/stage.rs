@@ -25,8 +25,10 @@ use crate::progress::Progress;
 use crate::scenario::regions;
 use crate::scenario::script::{Act, AtFault, Script};
 
-/// Hosts are asked so often what they were told.
+/// Hosts are asked so often what they were told (and when): of many less often, or asking them would
+/// be a part of what they cost.
 const TICK: Duration = Duration::from_millis(20);
+const HOSTS_A_TICK: usize = 250;
 /// After a heal, agreement is looked at so often, and closely until it has lasted for so long.
 const AGREEMENT: Duration = Duration::from_millis(100);
 const LASTS: Duration = Duration::from_secs(15);
@@ -87,6 +89,10 @@ impl<'a, C: Cast> Stage<'a, C> {
         &self.hosts
     }
 
+    fn tick(&self) -> Duration {
+        TICK * self.plan.nodes.div_ceil(HOSTS_A_TICK) as u32
+    }
+
     /// Starts everybody, or the seed alone before a storm; all find all.
     pub(super) fn start(&mut self, progress: &Progress) -> Result<Joined, RealError> {
         let begun = Clock::now();
@@ -126,7 +132,7 @@ impl<'a, C: Cast> Stage<'a, C> {
         while begun.elapsed() < self.plan.warmup {
             self.listen()?;
             progress.reach(begun.elapsed().as_secs());
-            thread::sleep(TICK.min(self.plan.warmup.saturating_sub(begun.elapsed())));
+            thread::sleep(self.tick().min(self.plan.warmup.saturating_sub(begun.elapsed())));
         }
         self.opening = Opening {
             counters: self.hosts.counters()?.0,
@@ -176,7 +182,7 @@ impl<'a, C: Cast> Stage<'a, C> {
             }
             let next = acts.peek().map_or(self.plan.duration, |(at, _)| *at);
             let next = next.min(self.plan.duration).saturating_sub(begun.elapsed());
-            thread::sleep(TICK.min(next));
+            thread::sleep(self.tick().min(next));
         }
     }
 

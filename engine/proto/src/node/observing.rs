@@ -101,6 +101,8 @@ pub(super) struct Observing {
     exile: Exile,
     /// When the ring changed first since we looked at it.
     changed: Option<Instant>,
+    /// How often we have looked.
+    looks: u64,
     cases: BTreeMap<MemberId, Case>,
     acquitted: Acquittals,
     proofs: Proofs,
@@ -129,6 +131,7 @@ impl Default for Observing {
             anchor: Duration::ZERO,
             settling: None,
             changed: None,
+            looks: 0,
             pings: Pings::default(),
             baseline: Baseline::default(),
             tests: BTreeMap::new(),
@@ -186,6 +189,11 @@ impl<T: MemberTable> Node<T> {
     /// all the time. Nobody under another detector.
     pub fn neighbours(&self) -> impl Iterator<Item = MemberId> {
         self.observing().chain(self.observed_by().iter().copied())
+    }
+
+    /// Changes whenever [`Self::neighbours`] may have changed.
+    pub fn looks_at_rings(&self) -> u64 {
+        self.observing.looks
     }
 
     /// Whether this detector runs.
@@ -311,6 +319,7 @@ impl<T: MemberTable> Node<T> {
     /// Looks at the rings again: whom we observe, who observes us (rule D-1).
     pub(super) fn look_at_rings(&mut self, now: Instant) {
         self.observing.changed = None;
+        self.observing.looks += 1;
         let (observers, _) = self.quorum();
         let subjects = self.subjects();
         let watch = &self.observing.watch;

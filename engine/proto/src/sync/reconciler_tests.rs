@@ -177,7 +177,7 @@ fn parts_follow_the_estimate_and_the_answers() {
 fn slow_answers_do_not_keep_others_waiting_for_ever() {
     let mut reconciler = Reconciler::default();
     reconciler.begin(at(0), id(1), 7, at(0));
-    reconciler.divide(at(0), id(1), 7, 15_000);
+    reconciler.divide(at(0), id(1), 7, 500 * A_PART);
     let busy = (0..400).take_while(|turn| {
         let now = at(turn * 990);
         let part = reconciler.begin_walk(now).sends.first().map(|(_, header)| header.part);
@@ -296,8 +296,9 @@ fn settled(rng: &mut fastrand::Rng, mut left: Vec<u64>, a_part: u32) -> usize {
     bytes
 }
 
-/// Rule A-5: a thousand differences cost less than 64 KB, whatever the first sketch made of them,
-/// and no other size of a part would cost much less.
+/// Rule A-5: a thousand differences cost less than 64 KB, whatever the first sketch made of them; for
+/// a thousand and more no other size of a part costs much less. (Of a hundred larger ones take a
+/// sixth less, but then what goes wrong with a thousand costs a third more.)
 #[test]
 fn parts_have_the_size_that_costs_least() {
     const RUNS: usize = 300;
@@ -322,7 +323,10 @@ fn parts_have_the_size_that_costs_least() {
         let (mean, rare) = costs(A_PART);
         for a_part in [24, 30, 36, 40, 44, 48, 54, 60] {
             let (other, _) = costs(a_part);
-            assert!(mean <= other + other / 12, "{count}: {mean} B, parts of {a_part} {other} B");
+            assert!(
+                count < 1_000 || mean <= other + other / 12,
+                "{count}: {mean} B, parts of {a_part} {other} B"
+            );
         }
         assert!(count != 1_000 || rare < 65_536, "{rare} B of a thousand differences");
     }
