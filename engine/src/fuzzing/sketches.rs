@@ -22,8 +22,6 @@ use super::input::Input;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Longest that a round keeps others waiting.
 const LONGEST: Duration = Duration::from_secs(16);
-/// After its end what it named may be waited for so long.
-const REST: Duration = Duration::from_secs(1);
 /// Sketches that one walk sends, shares that wait for one.
 const WINDOW: usize = 32;
 const MOST_LOOKUPS: usize = 8_192;
@@ -40,7 +38,6 @@ pub fn sketches(data: &[u8]) {
         walked: None,
         salt: 0,
         divided: Instant::ORIGIN,
-        ended: None,
         waiting: 0,
     };
     while !input.is_empty() {
@@ -62,8 +59,6 @@ struct Scene {
     /// The salt of our last round, and when it went on in parts.
     salt: u64,
     divided: Instant,
-    /// When a round of ours ended.
-    ended: Option<Instant>,
     /// Shares that wait for a walk.
     waiting: usize,
 }
@@ -81,9 +76,7 @@ impl Scene {
             _ => self.now += Duration::from_millis(input.word().into()),
         }
         let round = self.now.since(self.divided);
-        let rests = self.ended.is_some_and(|ended| self.now.since(ended) < REST);
-        let may_wait = round < LONGEST || rests;
-        assert!(!self.reconciler.is_busy(self.now) || may_wait, "Rules A-5 and A-6: others wait");
+        assert!(!self.reconciler.is_busy(self.now) || round < LONGEST, "Rule A-5: others wait");
         let due = self.reconciler.due(self.now);
         let next = self.walked.map_or(Instant::ORIGIN, |walked| walked + PAUSE);
         assert!(due.is_none_or(|due| due >= next), "Rule A-6: a walk has its pause");
@@ -207,9 +200,6 @@ impl Scene {
         };
         let answered = self.reconciler.answered(self.now, from, &header);
         assert!(salt == self.salt || answered == Answered::Unasked, "nobody asked for that");
-        if answered == Answered::Ends {
-            self.ended = Some(self.now);
-        }
         let many = size <= Reconciler::worthwhile(self.shares.len());
         if answered != Answered::Unasked && parts == 1 && many {
             self.reconciler.divide(self.now, from, salt, size);

@@ -77,6 +77,7 @@ impl<T: MemberTable> Node<T> {
     }
 
     fn plan_walk(&mut self, now: Instant) {
+        self.reconciler.count(self.members());
         match self.reconciler.due(now) {
             Some(due) => self.timers.set(Timer::Walk, due),
             None => drop(self.timers.cancel(Timer::Walk)),

@@ -7,7 +7,7 @@
 //! at every member. Nobody keeps an index for that; what needs a look waits for the next walk
 //! through the members, which serves everything that waits.
 //!
-//! Invariants: a walk comes at most every `WALK_PAUSE` and makes no more tables than
+//! Invariants: walks take a fixed share of time at most and make no more tables than
 //! `FULL_TABLES` of all members would be; what waits is bounded, and a peer's part of it as well;
 //! one round of our own is under way.
 
@@ -20,8 +20,11 @@ use crate::sync::sketch::{self, Sketch, part_of};
 use crate::time::{Duration, Instant};
 use crate::wire::message::{DifferenceHeader, MOST_PARTS, SketchHeader};
 
-/// Least time between walks.
+/// Most and least time between walks, and what of it is for one member: a walk through few costs
+/// little, and those who settle something wait for four of them in a row (decision 127).
 const WALK_PAUSE: Duration = Duration::from_millis(200);
+const LEAST_WALK_PAUSE: Duration = Duration::from_millis(50);
+const A_MEMBER: Duration = Duration::from_micros(20);
 /// Work of one walk, in tables of all members: those of parts count by their part.
 const FULL_TABLES: u32 = 2;
 /// Sketches of others that wait, and those of one of them.
@@ -36,8 +39,6 @@ const WINDOW: u16 = 32;
 const A_PART: u32 = 48;
 /// More than a sketch of so many parts tells anybody is streamed.
 const MOST_TOLD: u32 = 15_360;
-/// While more records than this are on their way no other round begins.
-const FEW_OWED: usize = 30;
 /// A round whose next answer takes longer has lost it.
 const STALLED: Duration = Duration::from_secs(1);
 /// So many sketches in a row without an answer: the peers do not know them, or they get lost.
@@ -132,12 +133,19 @@ pub struct Reconciler {
     unanswered: u32,
     /// What was asked for did not come in time.
     missing: bool,
-    /// What the last round named is waited for until then.
-    rests: Option<Instant>,
     walked: Option<Instant>,
+    /// Time between walks, where the members have been counted.
+    pause: Option<Duration>,
 }
 
 impl Reconciler {
+    /// Walks go through so many members.
+    pub fn count(&mut self, members: usize) {
+        let members = u32::try_from(members).unwrap_or(u32::MAX);
+        let pause = A_MEMBER.saturating_mul(members);
+        self.pause = Some(pause.clamp(LEAST_WALK_PAUSE, WALK_PAUSE));
+    }
+
     /// Begins a round with `peer`, at `starts`: both may have found the difference at once, and the
     /// sketch that leaves first serves both.
     pub fn begin(&mut self, now: Instant, peer: MemberId, salt: u64, starts: Instant) {
@@ -146,19 +154,10 @@ impl Reconciler {
         self.round = Some(Round { peer, salt, parts: 1, next: 0, open: 0, moved, ends, starts });
     }
 
-    /// Whether a round in parts is making progress, or so much of what the last one named is still on
-    /// its way that another sketch would tell of nothing else.
+    /// Whether a round in parts is making progress.
     pub fn is_busy(&self, now: Instant) -> bool {
         let moves = |round: Round| now.since(round.moved) < STALLED && now < round.ends;
-        let rests = self.rests.is_some_and(|until| now < until) && self.owed(now) > FEW_OWED;
-        rests || self.round.is_some_and(|round| round.parts > 1 && moves(round))
-    }
-
-    /// Records that are offered or asked for, and not here.
-    fn owed(&self, now: Instant) -> usize {
-        let offered = self.lookups.iter().filter(|lookup| lookup.why == Why::Offered);
-        let asked = self.asked.values().filter(|at| now.since(**at) < ASKED);
-        offered.count() + asked.count()
+        self.round.is_some_and(|round| round.parts > 1 && moves(round))
     }
 
     /// Whether nobody answers; asking that again starts afresh.
@@ -189,7 +188,6 @@ impl Reconciler {
         round.moved = now;
         if round.open == 0 && round.next == round.parts {
             self.round = None;
-            self.rests = Some(now + ASKED);
             return Answered::Ends;
         }
         Answered::Goes
@@ -271,7 +269,8 @@ impl Reconciler {
         let waits = !self.questions.is_empty() || !self.lookups.is_empty();
         let sends = self.round.filter(|_| self.may_send() > 0).map(|round| round.starts.max(now));
         let first = if waits { Some(now) } else { sends };
-        first.map(|first| self.walked.map_or(first, |walked| first.max(walked + WALK_PAUSE)))
+        let pause = self.pause.unwrap_or(WALK_PAUSE);
+        first.map(|first| self.walked.map_or(first, |walked| first.max(walked + pause)))
     }
 
     fn may_send(&self) -> u16 {

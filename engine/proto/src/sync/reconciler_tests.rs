@@ -73,37 +73,18 @@ fn an_answer_or_a_record_that_never_came_was_lost() {
     assert!(!reconciler.lost(at(2_300)), "told once");
 }
 
-/// Rule A-6: many records that a round has named are waited for, a second at most; a few are not, nor
-/// what others made us ask for since.
+/// Rule A-6: walks take the same share of the time of whoever has few members or many.
 #[test]
-fn what_a_round_has_named_is_waited_for() {
-    let ended = |named: &[u64]| {
+fn walks_through_few_members_are_frequent() {
+    for (members, pause) in [(0, 50), (2_500, 50), (5_000, 100), (10_000, 200), (1_000_000, 200)] {
         let mut reconciler = Reconciler::default();
-        reconciler.begin(at(0), id(1), 7, at(0));
+        reconciler.count(members);
+        assert!(reconciler.ask(question(1, sketch(1, 0, 1))));
+        assert_eq!(reconciler.due(at(0)), Some(at(0)));
         reconciler.begin_walk(at(0));
-        assert_eq!(reconciler.answered(at(100), id(1), &answer(7, 0, 1)), Answered::Ends);
-        for share in named {
-            assert!(reconciler.look_up(Lookup { share: *share, from: id(1), why: Why::Offered }));
-        }
-        reconciler
-    };
-    let named = shares(31);
-    let mut reconciler = ended(&named);
-    assert!(reconciler.is_busy(at(101)), "to be asked for");
-    let walk = reconciler.begin_walk(at(200));
-    assert!(walk.lookups().iter().all(|lookup| reconciler.wants(at(200), lookup.share)));
-    assert!(reconciler.is_busy(at(300)) && reconciler.is_busy(at(1_099)), "asked for");
-    assert!(!reconciler.is_busy(at(1_100)), "no longer");
-    reconciler.came(named[0]);
-    assert!(!reconciler.is_busy(at(300)), "a sketch can tell of more than these");
-    assert!(!ended(&named[1..]).is_busy(at(101)));
-
-    // What others ask us for in their sketches holds up no round beyond that second.
-    let mut reconciler = ended(&[]);
-    (0..2_000).for_each(|share| assert!(reconciler.wants(at(1_000), share)));
-    assert!(reconciler.is_busy(at(1_099)) && !reconciler.is_busy(at(1_100)));
-    reconciler.begin(at(1_200), id(2), 8, at(1_200));
-    assert!(!reconciler.is_busy(at(1_200)), "nobody is in the way");
+        assert!(reconciler.ask(question(1, sketch(2, 0, 1))));
+        assert_eq!(reconciler.due(at(1)), Some(at(pause)), "{members} members");
+    }
 }
 
 /// Rule A-4: of two that find a difference at once the one that is asked first asks no more.

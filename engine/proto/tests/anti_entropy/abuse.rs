@@ -75,7 +75,9 @@ fn no_peer_has_all_the_room_of_what_waits() {
     let long = "x".repeat(700);
     let large = |n| signed(&format!("n{n}"), incarnation(0), Lifecycle::Active, &long);
     let many: Vec<SignedRecord> = (0..1_150).map(large).collect();
-    let mut pair = Pair::differing(&[record("c", 0)], &many, &[]);
+    // Among so many there are five walks a second.
+    let crowd = [records("m", 9_000), vec![record("c", 0)]].concat();
+    let mut pair = Pair::differing(&crowd, &many, &[]);
     pair.deaf = true;
     pair.quiet(1_000);
     let shares = many.iter().map(|record| share(record.record().id, record.hash()));
