@@ -69,7 +69,12 @@ fn with_huge_pages() {
 
 fn main() -> ExitCode {
     with_huge_pages();
-    let passed = match Line::parse().verb {
+    let verb = Line::parse().verb;
+    if !matches!(verb, Verb::Member | Verb::Agent(_)) {
+        // Reports name the commit that the run began with.
+        machine::commit();
+    }
+    let passed = match verb {
         Verb::Sim(flags) => sim(&flags),
         Verb::Real(flags) => on_sockets(&flags),
         Verb::Member => real::be_a_member().map(|()| true),

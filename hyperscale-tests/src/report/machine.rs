@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,8 +47,15 @@ impl Machine {
     }
 }
 
-/// The commit of the sources, with `+` when files differ from it; `unknown` without git.
+/// The commit of the sources when it was first asked for, with `+` when files differed from it;
+/// `unknown` without git. A run of an hour asks at its start, lest it bears the name of what was
+/// committed meanwhile.
 pub fn commit() -> String {
+    static COMMIT: OnceLock<String> = OnceLock::new();
+    COMMIT.get_or_init(sources).clone()
+}
+
+fn sources() -> String {
     let git = |arguments: &[&str]| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().ok()?;

@@ -1,7 +1,8 @@
 //! Finding the mesh: seeds are dialled until one answers, then asked for a ticket to the whole
 //! state; seeds absent from the view are dialled for ever (rules J-1, J-2 and J-5).
 //!
-//! Invariant: at most one full exchange for the sake of joining is under way.
+//! Invariants: at most one full exchange for the sake of joining is waited for, and at most one of
+//! each member is under way.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -15,8 +16,11 @@ use crate::membership::table::MemberTable;
 use crate::time::{Duration, Instant};
 use crate::wire::message::{TicketPull, kind};
 
-/// An exchange that has not ended by then is given up.
+/// Without a piece for so long somebody else is asked for the state; each time twice as long, at
+/// most the last. Where processors are scarce everything takes longer, and asking others for what
+/// is on its way makes them scarcer (decision 128).
 const PATIENCE: Duration = Duration::from_secs(5);
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// An ask for a ticket that was not answered is repeated after so long ...
 const AGAIN: Duration = Duration::from_millis(300);
@@ -78,13 +82,24 @@ enum Step {
     Take(Peer),
 }
 
+/// What a join has come through, apart from what every datagram reads.
+#[derive(Clone, Debug, Default)]
+struct Past {
+    /// Whose tickets led nowhere, and when that was seen.
+    misled: Option<(MemberId, Instant)>,
+    /// States on their way that were not waited for any longer.
+    given_up: u32,
+    /// Whose states are on their way for the sake of joining, waited for or not; hosts say how each
+    /// of them ends.
+    givers: Vec<MemberId>,
+}
+
 /// Seeds and how far the join has come.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Joining {
     seeds: Vec<Seed>,
     progress: Progress,
-    /// Whose tickets led nowhere, and when that was seen.
-    misled: Option<(MemberId, Instant)>,
+    past: Box<Past>,
 }
 
 impl Joining {
@@ -152,7 +167,7 @@ impl Joining {
 
     /// Whether `from` is giving us its state for the sake of joining.
     pub(super) fn takes_from(&self, from: MemberId) -> bool {
-        matches!(self.progress, Progress::Taking { from: giver, .. } if giver == from)
+        self.past.givers.contains(&from)
     }
 
     /// Whether we wait for a ticket of this member.
@@ -167,13 +182,14 @@ impl Joining {
         extent: Extent,
         complete: bool,
     ) -> bool {
+        if extent == Extent::Whole {
+            self.past.givers.retain(|giver| *giver != with);
+        }
         let failed = match (&self.progress, extent) {
-            // Records that were fetched alone are no state, and their failure is none of a state;
-            // while we ask for a state none is on its way.
-            (_, Extent::Part) | (Progress::Done | Progress::Asking(_), Extent::Whole) => {
-                return false;
-            }
-            (Progress::Alone, Extent::Whole) => false,
+            // Records that were fetched alone are no state, and their failure is none of a state.
+            (_, Extent::Part) | (Progress::Done, Extent::Whole) => return false,
+            // One that we no longer waited for came after all, or failed after all.
+            (Progress::Alone | Progress::Asking(_), Extent::Whole) => false,
             (Progress::Taking { from, .. }, Extent::Whole) => *from == with,
         };
         if complete {
@@ -188,12 +204,15 @@ impl Joining {
     fn begin(&mut self, now: Instant, peer: Peer) -> bool {
         let idle = match self.progress {
             Progress::Alone => true,
-            Progress::Taking { since, .. } => now.since(since) >= PATIENCE,
+            Progress::Taking { since, .. } => now.since(since) >= self.patience(),
             Progress::Asking(_) | Progress::Done => false,
         };
         let misled = |(id, at): (MemberId, Instant)| id == peer.id && now.since(at) < LONGEST;
-        let begins = idle && !self.misled.is_some_and(misled);
+        let begins = idle && !self.past.misled.is_some_and(misled);
         if begins {
+            if matches!(self.progress, Progress::Taking { .. }) {
+                self.past.given_up += 1;
+            }
             self.progress = Progress::Asking(Box::new(Asking {
                 of: peer,
                 asked: now,
@@ -208,6 +227,11 @@ impl Joining {
         begins
     }
 
+    fn patience(&self) -> Duration {
+        let doubled = PATIENCE.saturating_mul(1 << self.past.given_up.min(4));
+        doubled.min(MOST_PATIENCE)
+    }
+
     /// A piece of a state came.
     pub(super) fn piece_came(&mut self, now: Instant, of: MemberId) {
         if let Progress::Taking { since, from } = &mut self.progress
@@ -217,8 +241,14 @@ impl Joining {
         }
     }
 
-    fn take(&mut self, now: Instant, from: Peer) {
+    /// Waits for the state of `from`; says whether it is not on its way yet.
+    fn take(&mut self, now: Instant, from: Peer) -> bool {
         self.progress = Progress::Taking { since: now, from: from.id };
+        let comes = self.past.givers.contains(&from.id);
+        if !comes {
+            self.past.givers.push(from.id);
+        }
+        !comes
     }
 
     /// When to look again.
@@ -256,7 +286,7 @@ impl Joining {
             return None;
         }
         if now >= asking.began + LONGEST {
-            self.misled = Some((asking.first.id, now));
+            self.past.misled = Some((asking.first.id, now));
             self.progress = Progress::Alone;
             return None;
         }
@@ -384,8 +414,9 @@ impl<T: MemberTable> Node<T> {
                 self.send(of, &TicketPull { pointed: u8::from(pointed), reserved: [0; 3] });
             }
             Step::Take(from) => {
-                self.joining.take(now, from);
-                self.wish_stream(from, Vec::new());
+                if self.joining.take(now, from) {
+                    self.wish_stream(from, Vec::new());
+                }
             }
         }
         self.plan_tickets();

@@ -122,6 +122,42 @@ fn fetched_records_complete_no_join() {
     assert!(node.is_joined());
 }
 
+/// Rule J-5: a state that is late is waited for twice as long the next time, is not asked for twice,
+/// and completes the join whenever it comes.
+#[test]
+fn a_state_that_is_late_is_no_reason_to_ask_for_many() {
+    let mut node = joiner();
+    let meets = |node: &mut Node, now: u64, other: &str| {
+        tell_body(node, at(now), other, &Nack { sequence: 0.into() });
+        let asks = asked(node, at(now)) == [(Destination::Member(id(other)), 0)];
+        tell_body(node, at(now), other, &granted());
+        (asks, node.poll_stream().map(|wish| wish.peer))
+    };
+    tell_body(&mut node, at(2), "s", &granted());
+    assert_eq!(node.poll_stream().map(|wish| wish.peer), Some(id("s")));
+    assert_eq!(meets(&mut node, 5_001, "b"), (false, None), "it is waited for");
+    assert_eq!(meets(&mut node, 5_002, "b"), (true, Some(id("b"))));
+    assert_eq!(meets(&mut node, 15_001, "c"), (false, None), "twice as long");
+    assert_eq!(meets(&mut node, 15_002, "s"), (true, None), "its state is on its way already");
+    assert_eq!(meets(&mut node, 35_001, "c"), (false, None), "four times as long");
+
+    // What none of them is waited for brings is no news either (rule J-6), and counts.
+    let news = record("d", 0, "r");
+    node.handle_sync(at(35_001), id("b"), &entry(State::Alive, &news));
+    node.handle_stream_closed(id("b"), Extent::Whole, true);
+    assert!(node.is_joined() && node.member(id("d")).is_some());
+    let told = |bytes: &[u8]| {
+        Messages::new(bytes)
+            .any(|message| matches!(message, Ok(Message::Update(update)) if update.id == id("d").0))
+    };
+    let mut sent = drain(&mut node, at(35_001));
+    while let Some((due, _)) = node.poll_timeout().filter(|(due, _)| *due < at(38_000)) {
+        node.handle_timeout(due);
+        sent.extend(drain(&mut node, due));
+    }
+    assert!(!sent.is_empty() && !sent.iter().any(|(_, bytes)| told(bytes)));
+}
+
 /// Rule J-5: a build that knows no tickets is asked for its state.
 #[test]
 fn whoever_knows_no_tickets_is_asked_for_its_state() {
