@@ -16,7 +16,7 @@ use crate::bare::Bare;
 use crate::crowd::{Crowd, Shape};
 use crate::ours::{Ours, Party};
 use crate::quic::Quic;
-use crate::raw::Raw;
+use crate::raw::{self, Raw};
 use crate::report::{Goal, Picture, Table, number, spread_json};
 use crate::tokio_ring::TokioRing;
 use crate::tokio_udp::Tokio;
@@ -28,8 +28,12 @@ const SIZES: [usize; 3] = [64, 256, 1_200];
 pub(crate) const DIFFERENT: Shape = Shape { peers: 64, depth: 1 };
 /// As many datagrams under way, eight to each.
 const BURSTS: Shape = Shape { peers: 8, depth: 8 };
-/// Shares of the raw calls that a change may not fall below, by size.
+/// Shares of the raw calls that a change may not fall below, by size ...
 const NEVER_BELOW: [f64; 3] = [0.82, 0.80, 0.75];
+/// ... and what these are of raw calls with the same AEAD where they were set: there raw calls took 3.4,
+/// 3.5 and 3.7 us and the AEAD 0.25, 0.31 and 0.55. Where the kernel is three times as fast, the AEAD
+/// alone takes the shares away (decision 129).
+const NEVER_BELOW_SEALED: [f64; 3] = [0.88, 0.87, 0.86];
 
 const FULL: Plan = Plan { runs: 5, run: Duration::from_millis(4_500) };
 const FULL_BURSTS: Plan = Plan { runs: 5, run: Duration::from_millis(2_000) };
@@ -58,7 +62,7 @@ impl Cast {
 pub(crate) enum Trouble {
     Io(io::Error),
     Mistake(&'static str),
-    Below { size: usize, best: f64, least: f64 },
+    Below { size: usize, raw: (f64, f64), sealed: (f64, f64) },
 }
 
 impl std::fmt::Display for Trouble {
@@ -66,11 +70,13 @@ impl std::fmt::Display for Trouble {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Mistake(what) => f.write_str(what),
-            Self::Below { size, best, least } => write!(
-                f,
-                "at {size} bytes the best of three runs reaches {best:.2} of the raw calls, and \
-                 {least:.2} is the least"
-            ),
+            Self::Below { size, raw: (best, least), sealed: (best_sealed, least_sealed) } => {
+                write!(
+                    f,
+                    "at {size} bytes the best of three runs reaches {best:.2} of the raw calls and \
+                 {best_sealed:.2} of sealed ones; {least:.2} or {least_sealed:.2} is the least"
+                )
+            }
         }
     }
 }
@@ -109,7 +115,8 @@ fn alternatives<'a>(
     quick: bool,
 ) -> Result<Vec<Box<dyn Alternative + 'a>>, Trouble> {
     let (party, payload) = (cast.party(), Ours::payload_of(size));
-    let mut all: Vec<Box<dyn Alternative + 'a>> = vec![Box::new(Raw::new(crowd, shape, size)?)];
+    let mut all: Vec<Box<dyn Alternative + 'a>> =
+        vec![Box::new(Raw::open(crowd, shape, size)?), Box::new(Raw::sealed(crowd, shape, size)?)];
     let own = |choice| Ours::new(crowd, shape, &party, choice, payload.clone());
     if quick {
         all.push(Box::new(own(BackendChoice::Auto)?));
@@ -145,19 +152,35 @@ fn measure(shape: Shape, plan: Plan, quick: bool) -> Result<BTreeMap<usize, Foun
     Ok(found)
 }
 
-/// The smallest check: below its least share of the raw calls nothing may fall.
+/// The smallest check: below its least share nothing may fall.
 pub(crate) fn quick() -> Result<Value, Trouble> {
     let (own, found) = (default_name()?, measure(DIFFERENT, QUICK, true)?);
     let mut shares = serde_json::Map::new();
-    for (found, (size, least)) in found.values().zip(SIZES.into_iter().zip(NEVER_BELOW)) {
-        let share = found.ratio(own, "raw");
-        println!("{size:>5} bytes: {} of the raw calls, least {least:.2}", number(share, 2));
-        if share.max < least {
-            return Err(Trouble::Below { size, best: share.max, least });
+    let mut below = None;
+    for (place, (size, found)) in found.iter().enumerate() {
+        let (least, least_sealed) = (NEVER_BELOW[place], NEVER_BELOW_SEALED[place]);
+        let (share, sealed) = (found.ratio(own, raw::OPEN), found.ratio(own, raw::SEALED));
+        let all = found.ratio(raw::SEALED, raw::OPEN);
+        println!(
+            "{size:>5} bytes: {} of the raw calls, least {least:.2}; {} of sealed ones, least \
+             {least_sealed:.2}; these themselves {}",
+            number(share, 3),
+            number(sealed, 3),
+            number(all, 3)
+        );
+        if share.max < least && sealed.max < least_sealed {
+            let (raw, sealed) = ((share.max, least), (sealed.max, least_sealed));
+            below.get_or_insert(Trouble::Below { size: *size, raw, sealed });
         }
-        shares.insert(size.to_string(), json!({ "vs_raw": spread_json(share) }));
+        shares.insert(
+            size.to_string(),
+            json!({ "vs_raw": spread_json(share), "vs_raw_sealed": spread_json(sealed) }),
+        );
     }
-    Ok(json!({ "datagram_quick": shares }))
+    match below {
+        Some(trouble) => Err(trouble),
+        None => Ok(json!({ "datagram_quick": shares })),
+    }
 }
 
 /// The whole comparison.
@@ -179,7 +202,8 @@ pub(crate) fn full(plot: Option<&std::path::Path>) -> Result<Value, Trouble> {
         sizes.insert(
             size.to_string(),
             json!({
-                "vs_raw": against("raw"),
+                "vs_raw": against(raw::OPEN),
+                "vs_raw_sealed": against(raw::SEALED),
                 "vs_tokio_sealed": against("tokio, sealed"),
                 "vs_tokio": against("tokio"),
             }),
@@ -191,7 +215,7 @@ pub(crate) fn full(plot: Option<&std::path::Path>) -> Result<Value, Trouble> {
 fn tables(shape: &str, found: &BTreeMap<usize, Found>) {
     for (size, found) in found {
         let title = format!("{shape}, {size} bytes");
-        println!("{}", Table::new(&title, "datagrams/s", found, ["raw", "tokio, sealed"]));
+        println!("{}", Table::new(&title, "datagrams/s", found, [raw::OPEN, "tokio, sealed"]));
     }
 }
 
@@ -204,8 +228,8 @@ fn parts(own: &str, different: &BTreeMap<usize, Found>) {
     println!("ns of one datagram by part, medians of {own}");
     for (size, found) in different {
         let ns = |name| found.ns(name).median;
-        let (kernel, loops) = (ns("raw"), ns(bare) - ns("raw"));
-        let aead = ns("tokio, sealed") - ns("tokio");
+        let (kernel, loops) = (ns(raw::OPEN), ns(bare) - ns(raw::OPEN));
+        let aead = ns(raw::SEALED) - ns(raw::OPEN);
         let session = ns(own) - ns(bare) - aead;
         println!(
             "  {size:>5} bytes: raw calls {kernel:.0}, loop and copies {loops:+.0}, \
@@ -214,17 +238,23 @@ fn parts(own: &str, different: &BTreeMap<usize, Found>) {
     }
 }
 
+const BURST_GOAL: &str = "times tokio, sealed, in bursts";
+
 /// What was aimed at, and what came of it.
 fn goals(own: &str, different: &BTreeMap<usize, Found>, bursts: &BTreeMap<usize, Found>) {
     let goals = [
-        ("share of the raw calls", different, "raw", [0.88, 0.87, 0.82]),
+        ("share of the raw calls", different, raw::OPEN, [0.88, 0.87, 0.82]),
         ("times tokio, sealed", different, "tokio, sealed", [1.30, 1.28, 1.25]),
-        ("times tokio, sealed, in bursts", bursts, "tokio, sealed", [5.0, 5.0, 3.5]),
+        (BURST_GOAL, bursts, "tokio, sealed", [5.0, 5.0, 3.5]),
     ];
     for (what, found, reference, wanted) in goals {
         for ((size, found), wanted) in found.iter().zip(wanted) {
             let reached = found.ratio(own, reference);
-            println!("{}", Goal { what, size: *size, wanted, reached });
+            // What raw calls with the AEAD alone do not reach is out of reach here; bursts gain by
+            // what raw calls do not do.
+            let alone = what != BURST_GOAL;
+            let most = alone.then(|| found.ratio(raw::SEALED, reference));
+            println!("{}", Goal { what, size: *size, wanted, reached, most });
         }
     }
 }

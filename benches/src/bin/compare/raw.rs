@@ -1,5 +1,6 @@
 //! recvmmsg and sendmmsg with batches of 32, straight on a socket: the least that the kernel asks
-//! for a datagram when nobody seals anything. No call waits and nothing polls.
+//! for a datagram when nobody seals anything. No call waits and nothing polls. With the AEAD of a
+//! session and nothing else of one it is what nobody who seals can do without.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
@@ -13,6 +14,10 @@ use crate::plain::{Keys, Way};
 use crate::turns::{Alternative, Mistake};
 
 const BATCH: usize = 32;
+
+/// The alternatives' names.
+pub(crate) const OPEN: &str = "raw";
+pub(crate) const SEALED: &str = "raw, sealed";
 
 /// A socket that is read and written a batch at a time.
 pub(crate) struct Batches {
@@ -105,24 +110,45 @@ pub(crate) struct Raw<'a> {
     shape: Shape,
     batches: Batches,
     address: SocketAddr,
+    keys: Option<Keys>,
     chatter: Chatter,
 }
 
 impl<'a> Raw<'a> {
-    pub(crate) fn new(
+    /// In the clear.
+    pub(crate) fn open(
         crowd: &'a std::cell::RefCell<Crowd>,
         shape: Shape,
         size: usize,
     ) -> io::Result<Self> {
+        Self::new(crowd, shape, None, Chatter::open(size))
+    }
+
+    /// With the AEAD of our sessions, in the place where the datagram came.
+    pub(crate) fn sealed(
+        crowd: &'a std::cell::RefCell<Crowd>,
+        shape: Shape,
+        size: usize,
+    ) -> io::Result<Self> {
+        let keys = Some(Keys::of(shape.peers));
+        Self::new(crowd, shape, keys, Chatter::sealed(size, shape.peers))
+    }
+
+    fn new(
+        crowd: &'a std::cell::RefCell<Crowd>,
+        shape: Shape,
+        keys: Option<Keys>,
+        chatter: Chatter,
+    ) -> io::Result<Self> {
         let batches = Batches::new()?;
         let address = batches.socket.local_addr()?;
-        Ok(Self { crowd, shape, batches, address, chatter: Chatter::open(size) })
+        Ok(Self { crowd, shape, batches, address, keys, chatter })
     }
 }
 
 impl Alternative for Raw<'_> {
     fn name(&self) -> &'static str {
-        "raw"
+        if self.keys.is_some() { SEALED } else { OPEN }
     }
 
     fn prepare(&mut self) -> usize {
@@ -130,13 +156,20 @@ impl Alternative for Raw<'_> {
     }
 
     fn serve(&mut self) -> usize {
-        let Self { batches, .. } = self;
-        until_served(
-            self.shape.batch(),
-            || {
-                if batches.receive() == 0 { 0 } else { batches.answer() }
-            },
-        )
+        let Self { batches, keys, .. } = self;
+        until_served(self.shape.batch(), || {
+            let came = batches.receive();
+            if let Some(keys) = keys {
+                for place in 0..came {
+                    let (datagram, _) = batches.arrival(place);
+                    // What does not open goes back as it came, and ends the comparison.
+                    if let Some(peer) = keys.open(Way::In, datagram) {
+                        keys.seal(Way::Out, peer, datagram);
+                    }
+                }
+            }
+            if came == 0 { 0 } else { batches.answer() }
+        })
     }
 
     fn collect(&mut self) -> Result<(), Mistake> {

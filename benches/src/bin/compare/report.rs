@@ -13,8 +13,9 @@ use crate::turns::{Found, Spread};
 
 const SIZE: (u32, u32) = (900, 480);
 /// Told apart by people who see colours differently (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 9] = [
+const COLOURS: [RGBColor; 10] = [
     RGBColor(0, 0, 0),
+    RGBColor(102, 102, 102),
     RGBColor(213, 94, 0),
     RGBColor(230, 159, 0),
     RGBColor(0, 114, 178),
@@ -83,13 +84,20 @@ pub(crate) struct Goal {
     pub(crate) size: usize,
     pub(crate) wanted: f64,
     pub(crate) reached: Spread,
+    /// What raw calls reach that seal and do nothing else of ours, where they are what is aimed at.
+    pub(crate) most: Option<Spread>,
 }
 
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, size, wanted, reached } = self;
+        let Self { what, size, wanted, reached, most } = self;
         let met = if reached.median >= *wanted { "met" } else { "NOT met" };
-        write!(f, "goal {met}: {what} at {size} bytes: {}, wanted {wanted}", number(*reached, 2))
+        let reached = number(*reached, 2);
+        write!(f, "goal {met}: {what} at {size} bytes: {reached}, wanted {wanted}")?;
+        match most {
+            Some(most) => write!(f, "; raw calls that seal: {}", number(*most, 2)),
+            None => Ok(()),
+        }
     }
 }
 
