@@ -241,7 +241,11 @@ impl Agent {
         while self.wishes.try_join_next().is_some() {}
         let desk = Arc::clone(&self.desk);
         if self.wishes.len() >= desk.limits.outbound + desk.limits.wishes {
-            self.wishes_refused(&request);
+            request_ended::<()>(&desk, &request, &Err(SyncError::Crowded));
+            // A shard that takes no orders wishes for nothing meanwhile either, so these are few.
+            self.wishes.spawn_local(async move {
+                sync::insist(&desk, || closed(&desk, &request, false)).await;
+            });
             return;
         }
         let (outbound, fetcher) = (Arc::clone(&self.outbound), self.fetcher.clone());
@@ -253,8 +257,7 @@ impl Agent {
             if let (Some(fetcher), Ok(lists)) = (&fetcher, outcome) {
                 fetcher.take(&desk, request.peer, lists).await;
             }
-            // A shard that takes no orders for seconds has other troubles; its node asks again.
-            let _ = sync::offer(&desk, || closed(&desk, &request, complete)).await;
+            sync::insist(&desk, || closed(&desk, &request, complete)).await;
         });
     }
 
@@ -267,12 +270,6 @@ impl Agent {
         }
         let desk = Arc::clone(&self.desk);
         self.fetches.spawn_local(async move { fetcher.fetch(&desk, &wish).await });
-    }
-
-    fn wishes_refused(&self, request: &StreamRequest) {
-        request_ended::<()>(&self.desk, request, &Err(SyncError::Crowded));
-        // Nothing may wait here; a node that is not told asks again.
-        let _ = self.desk.shard.order(closed(&self.desk, request, false));
     }
 
     /// Logs an event at once and posts it to the host.

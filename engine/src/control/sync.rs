@@ -23,7 +23,7 @@
 //! record as if it had come by gossip.
 //!
 //! Invariant: an exchange that we wished for ends in exactly one `StreamClosed`, unless the agent
-//! is removed or its shard takes no orders for seconds.
+//! is removed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -486,6 +486,11 @@ pub(super) async fn offer(desk: &Desk, order: impl Fn() -> Order) -> Result<(), 
         }
         offers += 1;
     }
+}
+
+/// Offers an order until the shard takes it or has ended: for what must not be lost.
+pub(super) async fn insist(desk: &Desk, order: impl Fn() -> Order) {
+    while let Err(SyncError::Shard(Refused::Busy)) = offer(desk, &order).await {}
 }
 
 async fn in_time<T>(

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use mesh_gossip_proto::node::Birth;
-use mesh_gossip_proto::{
-    Command, Destination, Instant, MemberId, Node, StreamRequest, Transmit, WallTime,
-};
+use mesh_gossip_proto::{Command, Destination, Instant, MemberId, Node, Transmit, WallTime};
 
 use super::{EPOCH_MS, Host, What, World, address, index_of, metadata, name};
 use crate::authority::ModelAuthority;
@@ -277,9 +275,11 @@ impl<T: SimTable> World<T> {
             self.tell(index, event);
         }
         while let Some(node) = &mut self.hosts[index].node {
-            let Some(StreamRequest { address, members, .. }) = node.poll_stream() else { break };
-            if let Some(to) = index_of(address).filter(|to| *to < self.hosts.len()) {
-                self.wish(index, to, members);
+            let Some(request) = node.poll_stream() else { break };
+            match index_of(request.address).filter(|to| *to < self.hosts.len()) {
+                Some(to) => self.wish(index, to, request.members),
+                // Nobody is reached there.
+                None => node.handle_stream_closed(request.peer, request.extent(), false),
             }
         }
         self.set_due(index);

@@ -1,8 +1,8 @@
 //! Finding the mesh: seeds are dialled until one answers, then asked for a ticket to the whole
 //! state; seeds absent from the view are dialled for ever (rules J-1, J-2 and J-5).
 //!
-//! Invariants: at most one full exchange for the sake of joining is waited for, and at most one of
-//! each member is under way.
+//! Invariants: at most one full exchange for the sake of joining is waited for; a member whose state
+//! is on its way is neither asked nor dialled for it again.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -20,7 +20,12 @@ use crate::wire::message::{TicketPull, kind};
 /// most the last. Where processors are scarce everything takes longer, and asking others for what
 /// is on its way makes them scarcer (decision 128).
 const PATIENCE: Duration = Duration::from_secs(5);
-const MOST_PATIENCE: Duration = Duration::from_secs(60);
+const MOST_PATIENCE: Duration = Duration::from_secs(20);
+/// Hosts end each exchange sooner than that; one of which nothing was told is forgotten.
+const LOST_AFTER: Duration = Duration::from_secs(150);
+/// States on their way that are remembered, the latest: with these patiences no more come together
+/// before the first is forgotten.
+const MOST_GIVERS: usize = 10;
 
 /// An ask for a ticket that was not answered is repeated after so long ...
 const AGAIN: Duration = Duration::from_millis(300);
@@ -89,9 +94,9 @@ struct Past {
     misled: Option<(MemberId, Instant)>,
     /// States on their way that were not waited for any longer.
     given_up: u32,
-    /// Whose states are on their way for the sake of joining, waited for or not; hosts say how each
-    /// of them ends.
-    givers: Vec<MemberId>,
+    /// Whose states are on their way for the sake of joining, waited for or not, since when; hosts
+    /// say how each of them ends.
+    givers: Vec<(MemberId, Instant)>,
 }
 
 /// Seeds and how far the join has come.
@@ -165,9 +170,11 @@ impl Joining {
         }
     }
 
-    /// Whether `from` is giving us its state for the sake of joining.
-    pub(super) fn takes_from(&self, from: MemberId) -> bool {
-        self.past.givers.contains(&from)
+    /// Whether `id` is giving us its state for the sake of joining.
+    pub(super) fn takes_from(&self, now: Instant, id: MemberId) -> bool {
+        let gives =
+            |(giver, since): &(MemberId, Instant)| *giver == id && now.since(*since) < LOST_AFTER;
+        self.past.givers.iter().any(gives)
     }
 
     /// Whether we wait for a ticket of this member.
@@ -183,7 +190,7 @@ impl Joining {
         complete: bool,
     ) -> bool {
         if extent == Extent::Whole {
-            self.past.givers.retain(|giver| *giver != with);
+            self.past.givers.retain(|(giver, _)| *giver != with);
         }
         let failed = match (&self.progress, extent) {
             // Records that were fetched alone are no state, and their failure is none of a state.
@@ -208,7 +215,8 @@ impl Joining {
             Progress::Asking(_) | Progress::Done => false,
         };
         let misled = |(id, at): (MemberId, Instant)| id == peer.id && now.since(at) < LONGEST;
-        let begins = idle && !self.past.misled.is_some_and(misled);
+        let misled = self.past.misled.is_some_and(misled);
+        let begins = idle && !misled && !self.takes_from(now, peer.id);
         if begins {
             if matches!(self.progress, Progress::Taking { .. }) {
                 self.past.given_up += 1;
@@ -228,11 +236,11 @@ impl Joining {
     }
 
     fn patience(&self) -> Duration {
-        let doubled = PATIENCE.saturating_mul(1 << self.past.given_up.min(4));
-        doubled.min(MOST_PATIENCE)
+        PATIENCE.saturating_mul(1 << self.past.given_up.min(4)).min(MOST_PATIENCE)
     }
 
-    /// A piece of a state came.
+    /// A piece of a state came. One that we no longer wait for moves nothing: whoever trickles would
+    /// hold us up beside another.
     pub(super) fn piece_came(&mut self, now: Instant, of: MemberId) {
         if let Progress::Taking { since, from } = &mut self.progress
             && *from == of
@@ -241,14 +249,14 @@ impl Joining {
         }
     }
 
-    /// Waits for the state of `from`; says whether it is not on its way yet.
-    fn take(&mut self, now: Instant, from: Peer) -> bool {
-        self.progress = Progress::Taking { since: now, from: from.id };
-        let comes = self.past.givers.contains(&from.id);
-        if !comes {
-            self.past.givers.push(from.id);
-        }
-        !comes
+    /// Waits for the state of `from`.
+    fn take(&mut self, now: Instant, from: MemberId) {
+        self.progress = Progress::Taking { since: now, from };
+        let givers = &mut self.past.givers;
+        givers.retain(|(giver, since)| *giver != from && now.since(*since) < LOST_AFTER);
+        let excess = (givers.len() + 1).saturating_sub(MOST_GIVERS);
+        givers.drain(..excess);
+        givers.push((from, now));
     }
 
     /// When to look again.
@@ -401,7 +409,10 @@ impl<T: MemberTable> Node<T> {
         let step = match others {
             None if self.joining.asks(from.id) => Some(Step::Take(from)),
             None => None,
-            Some(others) => self.joining.pointed(now, from.id, others),
+            Some(mut others) => {
+                others.retain(|other| !self.joining.takes_from(now, other.id));
+                self.joining.pointed(now, from.id, others)
+            }
         };
         if let Some(step) = step {
             self.join_step(now, step);
@@ -414,8 +425,11 @@ impl<T: MemberTable> Node<T> {
                 self.send(of, &TicketPull { pointed: u8::from(pointed), reserved: [0; 3] });
             }
             Step::Take(from) => {
-                if self.joining.take(now, from) {
-                    self.wish_stream(from, Vec::new());
+                // A wish for which there is no room is none: whoever is in touch next is asked.
+                if self.wish_stream(from, Vec::new()) {
+                    self.joining.take(now, from.id);
+                } else {
+                    self.joining.progress = Progress::Alone;
                 }
             }
         }

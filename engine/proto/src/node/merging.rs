@@ -19,7 +19,7 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn merge(&mut self, now: Instant, from: MemberId, entries: &[u8]) -> u64 {
         let before = self.refused_by_signature();
         // What a joiner is given is no news to those who give it (rule J-6).
-        self.mute = self.joining.takes_from(from) && self.config.parts().extras;
+        self.mute = self.joining.takes_from(now, from) && self.config.parts().extras;
         for entry in Entries::new(entries) {
             match entry {
                 Ok(entry) => self.merge_entry(now, from, entry),

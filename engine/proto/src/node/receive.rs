@@ -350,8 +350,9 @@ impl<T: MemberTable> Node<T> {
     }
 
     /// Wishes for an exchange with `peer`, at the address that it advertises: what it sends from
-    /// may be a translated port that nobody listens on. Only of a stranger no other is known.
-    pub(super) fn wish_stream(&mut self, peer: Peer, members: alloc::vec::Vec<MemberId>) {
+    /// may be a translated port that nobody listens on. Only of a stranger no other is known. Says
+    /// whether the wish stands.
+    pub(super) fn wish_stream(&mut self, peer: Peer, members: alloc::vec::Vec<MemberId>) -> bool {
         let Peer { id, address } = self.peer(peer.id).unwrap_or(peer);
         // Records of one member are fetched together.
         let open = self.streams.iter_mut().find(|open| {
@@ -365,14 +366,17 @@ impl<T: MemberTable> Node<T> {
                     open.members.push(member);
                 }
             }
-            return;
+            return true;
         }
         let request = StreamRequest { peer: id, address, members };
         // A wish that was not taken up is repeated by its cause; a queue of them serves nobody.
-        if self.streams.len() < 16 && !self.streams.contains(&request) {
+        let stands = self.streams.contains(&request);
+        let begins = !stands && self.streams.len() < 16;
+        if begins {
             self.stats.syncs += 1;
             self.streams.push_back(request);
         }
+        stands || begins
     }
 }
 

@@ -52,7 +52,8 @@ impl Gone {
 impl<T: MemberTable> Node<T> {
     /// A difference to `peer` lasts: a sketch tells it, or the state of all where no sketch can.
     pub(super) fn reconcile(&mut self, now: Instant, peer: Peer) {
-        if self.reconciler.is_busy(now) {
+        // The state of a giver that a joiner waits for no longer is on its way still.
+        if self.reconciler.is_busy(now) || self.joining.takes_from(now, peer.id) {
             return;
         }
         self.stats.rounds += 1;
@@ -64,7 +65,8 @@ impl<T: MemberTable> Node<T> {
         if !speaks || self.reconciler.is_unheard() {
             if self.agreement.streams(now, self.members()) {
                 self.reconciler.forget_silence();
-                return self.wish_stream(peer, Vec::new());
+                self.wish_stream(peer, Vec::new());
+                return;
             }
             if !speaks {
                 return;

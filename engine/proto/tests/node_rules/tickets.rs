@@ -1,6 +1,7 @@
 //! Tickets: who may have the whole state from whom, and where a joiner goes with one.
 
 use super::*;
+use mesh_gossip_proto::MemberId;
 use zerocopy::IntoBytes;
 
 const ASK: TicketPull = TicketPull { pointed: 0, reserved: [0; 3] };
@@ -122,40 +123,98 @@ fn fetched_records_complete_no_join() {
     assert!(node.is_joined());
 }
 
-/// Rule J-5: a state that is late is waited for twice as long the next time, is not asked for twice,
-/// and completes the join whenever it comes.
-#[test]
-fn a_state_that_is_late_is_no_reason_to_ask_for_many() {
+/// Speaks to a joiner, and grants it what it asks for; says whether it asked, and of whom it then
+/// wishes for the state.
+fn meets(node: &mut Node, now: u64, other: &str) -> (bool, Option<MemberId>) {
+    tell_body(node, at(now), other, &Nack { sequence: 0.into() });
+    let asks = asked(node, at(now)) == [(Destination::Member(id(other)), 0)];
+    tell_body(node, at(now), other, &granted());
+    (asks, node.poll_stream().map(|wish| wish.peer))
+}
+
+/// A joiner to which `s` has granted its state, which is on its way.
+fn taker() -> Node {
     let mut node = joiner();
-    let meets = |node: &mut Node, now: u64, other: &str| {
-        tell_body(node, at(now), other, &Nack { sequence: 0.into() });
-        let asks = asked(node, at(now)) == [(Destination::Member(id(other)), 0)];
-        tell_body(node, at(now), other, &granted());
-        (asks, node.poll_stream().map(|wish| wish.peer))
-    };
     tell_body(&mut node, at(2), "s", &granted());
     assert_eq!(node.poll_stream().map(|wish| wish.peer), Some(id("s")));
-    assert_eq!(meets(&mut node, 5_001, "b"), (false, None), "it is waited for");
-    assert_eq!(meets(&mut node, 5_002, "b"), (true, Some(id("b"))));
-    assert_eq!(meets(&mut node, 15_001, "c"), (false, None), "twice as long");
-    assert_eq!(meets(&mut node, 15_002, "s"), (true, None), "its state is on its way already");
-    assert_eq!(meets(&mut node, 35_001, "c"), (false, None), "four times as long");
+    node
+}
 
-    // What none of them is waited for brings is no news either (rule J-6), and counts.
-    let news = record("d", 0, "r");
-    node.handle_sync(at(35_001), id("b"), &entry(State::Alive, &news));
+/// Rule J-1: a state that is late is waited for longer each time, a member whose state is on its way
+/// is not asked for it again, and whichever comes first counts.
+#[test]
+fn a_state_that_is_late_is_no_reason_to_ask_for_many() {
+    let mut node = taker();
+    assert_eq!(meets(&mut node, 5_001, "b"), (false, None), "it is waited for");
+    assert_eq!(meets(&mut node, 5_002, "s"), (false, None), "its state is on its way");
+    assert_eq!(meets(&mut node, 5_003, "b"), (true, Some(id("b"))));
+    assert_eq!(meets(&mut node, 15_002, "c"), (false, None), "twice as long");
+    assert_eq!(meets(&mut node, 15_003, "c"), (true, Some(id("c"))));
+    assert_eq!(meets(&mut node, 35_002, "d"), (false, None), "four times as long");
+    assert_eq!(meets(&mut node, 35_003, "d"), (true, Some(id("d"))));
+    assert_eq!(meets(&mut node, 55_002, "e"), (false, None), "and no longer than that");
+    tell_body(&mut node, at(55_003), "e", &Nack { sequence: 0.into() });
+    assert_eq!(asked(&mut node, at(55_003)), [(Destination::Member(id("e")), 0)]);
+    assert!(!node.is_joined());
     node.handle_stream_closed(id("b"), Extent::Whole, true);
-    assert!(node.is_joined() && node.member(id("d")).is_some());
-    let told = |bytes: &[u8]| {
-        Messages::new(bytes)
-            .any(|message| matches!(message, Ok(Message::Update(update)) if update.id == id("d").0))
-    };
-    let mut sent = drain(&mut node, at(35_001));
-    while let Some((due, _)) = node.poll_timeout().filter(|(due, _)| *due < at(38_000)) {
+    assert!(node.is_joined(), "a late state counts while another is asked for");
+    tell_body(&mut node, at(55_004), "e", &granted());
+    assert_eq!(node.poll_stream(), None, "nobody needs another");
+}
+
+/// Rule J-1: one that fails after all changes nothing, and then its member may be asked again; so may
+/// one of whose end nothing is told for longer than an exchange can last.
+#[test]
+fn whoever_failed_may_be_asked_again() {
+    let mut node = taker();
+    assert_eq!(meets(&mut node, 5_002, "b"), (true, Some(id("b"))));
+    node.handle_stream_closed(id("s"), Extent::Whole, false);
+    assert_eq!(meets(&mut node, 5_003, "c"), (false, None), "another is waited for");
+    node.handle_stream_closed(id("b"), Extent::Whole, false);
+    assert_eq!(meets(&mut node, 5_004, "s"), (true, Some(id("s"))));
+    assert_eq!(meets(&mut node, 155_003, "s"), (false, None), "its end may still be told");
+    assert_eq!(meets(&mut node, 155_004, "s"), (true, Some(id("s"))));
+}
+
+/// Rule J-1: a wish for which there is no room is none.
+#[test]
+fn a_wish_without_room_is_not_waited_for() {
+    let mut node = joiner();
+    for number in 0..16 {
+        let member = RecordByStream { id: id("x").0 };
+        tell_body(&mut node, at(2), &format!("m{number}"), &member);
+    }
+    tell_body(&mut node, at(2), "s", &granted());
+    while let Some(wish) = node.poll_stream() {
+        assert_eq!(wish.extent(), Extent::Part);
+    }
+    assert_eq!(meets(&mut node, 3, "s"), (true, Some(id("s"))), "not after five seconds");
+}
+
+/// Rule J-6: what a state brings that is waited for no longer is no news either.
+#[test]
+fn a_late_state_is_no_news() {
+    let mut node = taker();
+    assert_eq!(meets(&mut node, 5_002, "b"), (true, Some(id("b"))));
+    let (given, new) = (record("d", 0, "r"), record("e", 0, "r"));
+    node.handle_sync(at(5_003), id("s"), &entry(State::Alive, &given));
+    tell(&mut node, at(5_003), "c", kind::RECORD, new.envelope());
+    node.handle_stream_closed(id("b"), Extent::Whole, true);
+    assert!(node.member(id("d")).is_some() && node.member(id("e")).is_some());
+    let mut sent = drain(&mut node, at(5_003));
+    while let Some((due, _)) = node.poll_timeout().filter(|(due, _)| *due < at(8_000)) {
         node.handle_timeout(due);
         sent.extend(drain(&mut node, due));
     }
-    assert!(!sent.is_empty() && !sent.iter().any(|(_, bytes)| told(bytes)));
+    let told = |other: &str| {
+        sent.iter().any(|(_, bytes)| {
+            Messages::new(bytes).any(|message| {
+                matches!(message, Ok(Message::Update(update)) if update.id == id(other).0)
+            })
+        })
+    };
+    assert!(told("e"), "what comes from others is");
+    assert!(!told("d"));
 }
 
 /// Rule J-5: a build that knows no tickets is asked for its state.
