@@ -274,13 +274,15 @@ impl<T: SimTable> World<T> {
             let Some(event) = node.poll_event() else { break };
             self.tell(index, event);
         }
+        let all = self.hosts.len();
         while let Some(node) = &mut self.hosts[index].node {
             let Some(request) = node.poll_stream() else { break };
-            match index_of(request.address).filter(|to| *to < self.hosts.len()) {
-                Some(to) => self.wish(index, to, request.members),
+            let Some(to) = index_of(request.address).filter(|to| *to < all) else {
                 // Nobody is reached there.
-                None => node.handle_stream_closed(request.peer, request.extent(), false),
-            }
+                node.handle_stream_closed(request.peer, request.extent(), false);
+                continue;
+            };
+            self.wish(index, to, request.members);
         }
         self.set_due(index);
     }
