@@ -7,7 +7,6 @@
 //! Invariant: only ratios of one run are compared; with `--json` the last line is one object.
 
 mod bare;
-mod calm;
 mod crowd;
 mod datagram;
 mod ours;
