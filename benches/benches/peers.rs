@@ -208,7 +208,7 @@ fn tell_of_the_departed(office: &CertificateAuthority, agent: &Agent, count: usi
     };
     stream.write_all(&frame(1, b""))?;
     for piece in snapshot::pieces(&view, view.taken(), &[], PIECE) {
-        stream.write_all(&frame(2, &piece))?;
+        stream.write_all(&frame(2, &piece.bytes))?;
     }
     stream.write_all(&frame(3, b""))?;
     stream.flush()?;

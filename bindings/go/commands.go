@@ -152,8 +152,8 @@ func (a *Agent) Resume() error {
 	return a.SetLifecycle(LifecycleActive)
 }
 
-// Join replaces the seeds, host:port, that the mesh is found through. Names are looked up here,
-// which may take a while.
+// Join replaces the seeds, host:port, that the host named before; those of the settings stay. Names
+// are looked up here, which may take a while.
 func (a *Agent) Join(ctx context.Context, seeds ...string) error {
 	_, err := within(ctx, func(time.Duration) (struct{}, error) { return struct{}{}, a.join(seeds) })
 	return err

@@ -192,7 +192,7 @@ export class Agent implements AsyncIterable<Event> {
   cordon(): Promise<void>;
   drain(): Promise<void>;
   resume(): Promise<void>;
-  /** Replaces the seeds, `host:port`, that the mesh is found through. */
+  /** Replaces the seeds, `host:port`, that the host named before; those of the settings stay. */
   join(seeds: Iterable<string>): Promise<void>;
   /** Obeys an operator's signed order that a member's life is over. */
   forceLeave(order: Uint8Array): Promise<void>;

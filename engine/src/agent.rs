@@ -6,6 +6,7 @@
 //!
 //! Invariant: whatever way an agent goes, its ports are free again when its drop returns.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -23,6 +24,7 @@ use crate::control::leases::Leases;
 use crate::control::logging::Logging;
 use crate::control::post::{Mailbox, letter_box};
 use crate::control::runtime;
+use crate::control::seeds::SeedList;
 use crate::control::upgrade::Upgrade;
 use crate::control::{AgentPort, ControlMessage, Gate, HostEvent, HttpPort};
 use crate::engine::Engine;
@@ -48,6 +50,7 @@ mod bound;
 mod building;
 mod documents;
 mod hosting;
+mod joining;
 mod reading;
 mod reconfiguring;
 mod speaking;
@@ -70,6 +73,7 @@ pub struct Agent {
     upgrade: Arc<Upgrade>,
     leases: Arc<Leases>,
     logging: Arc<Logging>,
+    seeds: Arc<SeedList>,
     local: SocketAddr,
     control: Option<SocketAddr>,
     events: Mailbox,
@@ -179,6 +183,7 @@ impl Agent {
         let keeper = Arc::new(keeper.with_gate(gate));
         let upgrade = Arc::new(Upgrade::new(id, &shared.node_id, shard.clone()));
         let (leases, logging) = (Arc::<Leases>::default(), Arc::<Logging>::default());
+        let seeds = Arc::new(SeedList::new(id, &shared.node_id, shard.clone()));
         let port = AgentPort {
             agent: id,
             shard: shard.clone(),
@@ -194,6 +199,7 @@ impl Agent {
             logging: logging.clone(),
             seeds: options.seeds,
             seed_file: options.seed_file,
+            seed_list: seeds.clone(),
             events: outbox,
             #[cfg(feature = "weather")]
             weather: engine.weather(),
@@ -209,6 +215,7 @@ impl Agent {
             upgrade,
             leases,
             logging,
+            seeds,
             local,
             control,
             events,
@@ -217,18 +224,7 @@ impl Agent {
             engine,
         };
         agent.shard.order(Order::Start(Box::new(hosted))).map_err(StartError::Refused)?;
-        match opened.recv_timeout(PATIENCE) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                return Err(StartError::Bind { key: "mesh:gossip:port", address: local, error });
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                return Err(StartError::Refused(Refused::Busy));
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(StartError::Refused(Refused::Stopped));
-            }
-        }
+        is_open(&opened, local)?;
         Ok(agent)
     }
 
@@ -407,14 +403,6 @@ impl Agent {
         self.command(Command::ForceLeave(order))
     }
 
-    /// Dials more members to find the mesh through.
-    ///
-    /// # Errors
-    /// [`AgentError`] says why nothing changed.
-    pub fn join(&self, addresses: Vec<SocketAddr>) -> Result<(), AgentError> {
-        self.command(Command::Join(addresses))
-    }
-
     /// Says goodbye and waits until enough members know; returns how many acknowledged.
     ///
     /// # Errors
@@ -449,10 +437,7 @@ impl Agent {
     ) -> Result<T, AgentError> {
         let (reply, answered) = answer();
         self.shard.order(order(reply))?;
-        answered.recv_timeout(timeout).map_err(|error| match error {
-            mpsc::RecvTimeoutError::Timeout => AgentError::Timeout,
-            mpsc::RecvTimeoutError::Disconnected => AgentError::Stopped,
-        })
+        wait(&answered, timeout)
     }
 }
 
@@ -503,6 +488,23 @@ fn answer<T: Send + 'static>() -> (Reply<T>, mpsc::Receiver<T>) {
         let _ = sender.try_send(answer);
     });
     (reply, receiver)
+}
+
+/// Waits until the shard has taken an agent in.
+fn is_open(opened: &mpsc::Receiver<io::Result<()>>, local: SocketAddr) -> Result<(), StartError> {
+    match opened.recv_timeout(PATIENCE) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(StartError::Bind { key: "mesh:gossip:port", address: local, error }),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(StartError::Refused(Refused::Busy)),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(StartError::Refused(Refused::Stopped)),
+    }
+}
+
+fn wait<T>(answered: &mpsc::Receiver<T>, timeout: Duration) -> Result<T, AgentError> {
+    answered.recv_timeout(timeout).map_err(|error| match error {
+        mpsc::RecvTimeoutError::Timeout => AgentError::Timeout,
+        mpsc::RecvTimeoutError::Disconnected => AgentError::Stopped,
+    })
 }
 
 /// Whoever wants the agent to renew its certificate needs a build that can.
@@ -566,9 +568,9 @@ fn advertised(advertise: &Advertise, local: SocketAddr) -> Result<SocketAddr, St
     };
     let failed = |error| StartError::Advertise { host: host.clone(), error };
     let mut addresses = (host.as_str(), port).to_socket_addrs().map_err(failed)?;
-    addresses.next().ok_or_else(|| {
-        failed(std::io::Error::new(std::io::ErrorKind::NotFound, "no address to dial"))
-    })
+    addresses
+        .next()
+        .ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "no address to dial")))
 }
 
 /// The address that this machine would send from; nothing is sent to find out. Loopback where it

@@ -896,8 +896,8 @@ mesh_gossip_result mesh_gossip_agent_set_lifecycle(const struct mesh_gossip_agen
                                                    struct mesh_gossip_error **err);
 
 /*
- Replaces the seeds, `count` strings `host:port`, that the mesh is found through. Names are
- looked up here, which may take a while.
+ Replaces the seeds, `count` strings `host:port`, that the host named before; those of the
+ settings stay beside them. Names are looked up here, which may take a while.
  */
 mesh_gossip_result mesh_gossip_agent_join(const struct mesh_gossip_agent *agent,
                                           const char *const *seeds,

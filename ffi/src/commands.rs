@@ -64,8 +64,8 @@ pub unsafe extern "C" fn mesh_gossip_agent_set_lifecycle(
     unsafe { run_on(agent, err, body) }
 }
 
-/// Replaces the seeds, `count` strings `host:port`, that the mesh is found through. Names are
-/// looked up here, which may take a while.
+/// Replaces the seeds, `count` strings `host:port`, that the host named before; those of the
+/// settings stay beside them. Names are looked up here, which may take a while.
 // SAFETY: the prefix makes the name ours alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mesh_gossip_agent_join(

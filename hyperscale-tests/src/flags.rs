@@ -50,7 +50,7 @@ pub struct Flags {
     /// Direction of an asymmetric loss: egress or ingress.
     #[arg(long, value_parser = variant)]
     variant: Option<Variant>,
-    /// Member table: dense, shared, or auto (dense up to 2,000 nodes).
+    /// Member table: dense, shared, or auto (dense up to 200 nodes).
     #[arg(long, value_parser = table)]
     table: Option<Table>,
     /// Rings of the detector observers: 1 to 8.

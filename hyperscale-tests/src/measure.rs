@@ -123,6 +123,9 @@ pub struct Findings {
     pub detected: usize,
     /// Faulty members that some healthy view kept.
     pub missed: usize,
+    /// Killed members that were back before every healthy view had lost them: neither detected nor
+    /// missed, and without a time in `full`.
+    pub unresolved: usize,
     /// Members that were to be expelled, were, and are in some healthy view again at the end.
     pub returned: usize,
     /// Deaths told of members without fault.
@@ -322,7 +325,9 @@ impl Measure {
                     victim.full.is_some()
                 }
             };
-            if victim.back.is_none() || victim.full.is_some() {
+            let resolved = victim.back.is_none() || victim.full.is_some();
+            found.unresolved += usize::from(!resolved);
+            if resolved {
                 found.detected += usize::from(gone || victim.back.is_some());
                 found.missed += usize::from(!gone && victim.back.is_none());
             }

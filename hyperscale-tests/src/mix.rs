@@ -241,9 +241,9 @@ impl<T: SimTable> Mix<T> {
                 Act::Lie => self.lie(),
                 Act::OpenLie => self.lie_openly()?,
             }
+            self.check()?;
             self.look_for_calm();
         }
-        self.check()?;
         self.end_all_faults();
         self.look_for_calm();
         let pace = Duration::from_millis(500);

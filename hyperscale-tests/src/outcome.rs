@@ -199,6 +199,7 @@ impl Run {
             t_pair_ms: found.curve.spread_ms(),
             detected: found.detected,
             missed: found.missed,
+            unresolved: Some(found.unresolved),
             returned: found.returned,
             false_deaths: found.false_deaths,
             false_deaths_healthy: found.false_deaths_healthy,
@@ -294,6 +295,7 @@ impl Findings {
         self.not_rejoined += other.not_rejoined;
         self.detected += other.detected;
         self.missed += other.missed;
+        self.unresolved += other.unresolved;
         self.returned += other.returned;
         self.false_deaths += other.false_deaths;
         self.false_deaths_healthy += other.false_deaths_healthy;
@@ -382,6 +384,9 @@ pub struct Outcome {
     pub t_pair_ms: Spread,
     pub detected: usize,
     pub missed: usize,
+    /// Killed, and back before all had lost them; reports older than this figure lack it.
+    #[serde(default)]
+    pub unresolved: Option<usize>,
     pub returned: usize,
     pub false_deaths: u64,
     pub false_deaths_healthy: u64,

@@ -22,6 +22,8 @@ pub const WAVE_EVERY: Duration = Duration::from_secs(20);
 /// A dense table in every node costs O(N²), and leaves the processor's cache from a few hundred
 /// nodes on; above this size the nodes share one. The trace is the same.
 pub const DENSE_UP_TO: usize = 200;
+/// A member that is blocked and runs in turn does each at most a thousand times a second.
+const SHORTEST_CYCLE: Duration = Duration::from_millis(1);
 
 /// What is wrong with a command line.
 #[derive(Clone, Debug, PartialEq)]
@@ -490,6 +492,15 @@ impl Plan {
         if self.differ + self.impaired >= self.nodes {
             let allowed = format!("fewer than the other {} members", self.nodes - self.impaired);
             return refuse("--differ", self.differ.to_string(), allowed);
+        }
+        let cycle = self.block + self.run;
+        if self.scenario == Scenario::LifeguardInterval && cycle < SHORTEST_CYCLE {
+            let allowed = format!("blocked and running for {SHORTEST_CYCLE:?} at least");
+            return refuse("--block, --run", format!("{cycle:?}"), allowed);
+        }
+        if self.scenario == Scenario::Wan && self.regions < 2 {
+            let allowed = "2 regions at least: the link between two of them is cut".into();
+            return refuse("--regions", self.regions.to_string(), allowed);
         }
         let healed = FAULT_AT + self.partition;
         if self.scenario == Scenario::Partition && self.duration <= healed {

@@ -63,6 +63,24 @@ fn a_partition_of_six_hours_heals_by_itself() {
     assert!(took <= secs(10), "{}: {took:?}", world.replay());
 }
 
+/// Rules H-1, H-2 and L-2: however long it lasted. Both sides have forgotten each other, down to the
+/// stones of lives that are over; the seeds are known by their addresses.
+#[test]
+fn who_has_forgotten_each_other_finds_each_other() {
+    for seed in SEEDS {
+        let forgetful = |config: &mut Config| {
+            (config.left_retention, config.dead_retention) = (secs(30), secs(30));
+        };
+        let mut world = settled(seed, 10, forgetful);
+        halves(&mut world);
+        world.run_for(secs(300));
+        assert_eq!((world.sees(0, 9), world.sees(9, 0)), (None, None), "{}", world.replay());
+        world.network.heal();
+        let took = heals(&mut world, secs(900));
+        assert!(took <= secs(600), "{}: {took:?}", world.replay());
+    }
+}
+
 /// Rules H-2 and D-14: a seed list in which everybody has moved away does not matter to a mesh that has
 /// found itself; its dead are its seeds.
 #[test]

@@ -145,6 +145,15 @@ fn a_sweep_runs_its_seeds() {
     assert!(output.status.success() && text.contains("1 from 3, 1 clean"), "{text}");
 }
 
+/// Two seeds are no replay, and too few for every kind of fault.
+#[test]
+fn a_sweep_in_which_a_fault_never_fired_fails() {
+    let output = hyperscale("sweep --seeds 2 --first 3");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("2 clean") && text.contains("FAIL: never fired: "), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
 #[test]
 fn what_cannot_be_is_refused_in_words() {
     for (arguments, hint) in [
@@ -152,6 +161,8 @@ fn what_cannot_be_is_refused_in_words() {
         ("sim --nodes 3 --crash 3", "at most 2 of 3"),
         ("sim --loss 2", "below 1"),
         ("sim --interval 1", "500ms"),
+        ("sim --scenario wan --regions 1", "2 regions"),
+        ("sim --scenario lifeguard-interval --block 0ms --run 0ms", "1ms"),
         ("suite --tier t9", "t0"),
         ("suite --only H99", "H17"),
         ("suite --tier t2 --only H7", "no"),

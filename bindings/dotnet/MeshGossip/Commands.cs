@@ -62,7 +62,7 @@ namespace MeshGossip
             Call.Check(Native.agent_set_lifecycle(handle, (uint)lifecycle, out error), error);
         }
 
-        /// <summary>Replaces the seeds, host:port, that the mesh is found through.</summary>
+        /// <summary>Replaces the seeds, host:port, that the host named before; those of the settings stay.</summary>
         public void Join(params string[] seeds)
         {
             if (seeds == null) throw new ArgumentNullException("seeds");

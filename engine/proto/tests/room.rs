@@ -5,7 +5,7 @@ mod stage;
 
 use mesh_gossip_proto::wire::message::{Death, Notice, PingRequest, Update, kind};
 use mesh_gossip_proto::{
-    Command, CommandError, Config, Detector, Duration, Event, Extent, Lifecycle, Limits,
+    Broadcast, Command, CommandError, Config, Detector, Duration, Event, Extent, Lifecycle, Limits,
     MemberTable, Metadata, RecordHash, SignedRecord, State,
 };
 use stage::observers::verify;
@@ -225,6 +225,32 @@ fn a_proof_without_room_is_counted() {
     let stats = stage.node.stats();
     assert_eq!((stats.proofs_pulled, stats.proofs_dropped), (1, 1));
     assert_eq!(stats.tests, 1, "we look ourselves");
+}
+
+/// What became of five broadcasts of 1,000 bytes: how many wait, and how many were dropped.
+fn five_words(limits: Limits) -> (u64, u64) {
+    let mut stage = Stage::knowing(limited(limits), &["b", "c"]);
+    for word in 0..5 {
+        let broadcast = Broadcast { topic: 7, key: None, bytes: vec![word; 1_000] };
+        stage.node.handle_command(stage.now, Command::Broadcast(broadcast)).unwrap();
+    }
+    let stats = stage.node.stats();
+    (stats.broadcasts_waiting, stats.broadcasts_dropped)
+}
+
+/// Rules U-2 and B-1, `limits.broadcasts`: the most often sent makes room.
+#[test]
+fn broadcasts_without_a_place_are_counted() {
+    assert_eq!(five_words(Limits::default()), (5, 0));
+    assert_eq!(five_words(Limits { broadcasts: 3, ..Limits::default() }), (3, 2));
+}
+
+/// Rules U-2 and B-1, `limits.broadcast_bytes`: likewise, signatures included.
+#[test]
+fn broadcasts_without_room_for_their_bytes_are_counted() {
+    let bytes = |broadcast_bytes| five_words(Limits { broadcast_bytes, ..Limits::default() });
+    assert_eq!(bytes(2_500), (2, 3));
+    assert_eq!(bytes(2_048), (1, 4), "the least that may be set holds the largest broadcast");
 }
 
 /// Rule B-1, `limits.events`: the oldest go, and the host is told how many.

@@ -21,7 +21,7 @@ use super::post::Post;
 use super::refresh::{self, MetadataSource};
 #[cfg(feature = "bootstrap")]
 use super::renewals;
-use super::seeds::Seeds;
+use super::seeds::{SeedList, Seeds};
 use super::stream::Driver;
 use super::sync::{self, SyncError, SyncLimits};
 use super::{AgentPort, ControlMessage, Desk, HostEvent, http, watch};
@@ -133,6 +133,8 @@ struct Agent {
     tasks: JoinSet<()>,
     /// Reads the host's metadata source.
     description: Option<AbortHandle>,
+    /// Whom it finds the mesh through.
+    seed_list: Arc<SeedList>,
     /// Resolves seeds.
     seeds: AbortHandle,
     /// Exchanges that we wished for.
@@ -176,7 +178,8 @@ impl Agent {
         let listener = listen(port.sync_listener)?;
         tasks.spawn_local(serve_sync(Arc::clone(&desk), listener));
         let seeds = Seeds::new(port.seeds, port.seed_file);
-        let joining = seeds.keep_joining(Arc::clone(&desk), Arc::clone(&shared.resolvers));
+        let seed_list = port.seed_list;
+        let joining = seeds.keep_joining(Arc::clone(&seed_list), Arc::clone(&shared.resolvers));
         let seeds = tasks.spawn_local(joining);
         let fetcher = port.keeper.clone().map(|keeper| Arc::new(Fetcher::new(keeper)));
         #[cfg(feature = "bootstrap")]
@@ -203,6 +206,7 @@ impl Agent {
             post,
             tasks,
             description,
+            seed_list,
             seeds,
             wishes,
             fetches,
@@ -229,11 +233,12 @@ impl Agent {
         }
     }
 
-    /// Finds the mesh through `seeds`, and through no earlier ones any more.
+    /// Finds the mesh through `seeds` and what the host named, and through no earlier settings'
+    /// any more.
     fn follow_seeds(&mut self, seeds: Seeds, resolvers: Arc<Semaphore>) {
         self.seeds.abort();
-        let desk = Arc::clone(&self.desk);
-        self.seeds = self.tasks.spawn_local(seeds.replace(desk, resolvers));
+        let joining = seeds.keep_joining(Arc::clone(&self.seed_list), resolvers);
+        self.seeds = self.tasks.spawn_local(joining);
     }
 
     /// Exchanges state with a peer, when its turn comes.

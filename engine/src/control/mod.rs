@@ -21,7 +21,7 @@ pub(crate) mod refresh;
 #[cfg(feature = "bootstrap")]
 mod renewals;
 pub(crate) mod runtime;
-mod seeds;
+pub(crate) mod seeds;
 pub(crate) mod selection;
 mod stream;
 pub(crate) mod sync;
@@ -71,6 +71,7 @@ use leases::Leases;
 use logging::Logging;
 use post::Outbox;
 use refresh::MetadataSource;
+use seeds::SeedList;
 use stream::Driver;
 use sync::{Judge, SyncLimits, Terms};
 use upgrade::Upgrade;
@@ -93,7 +94,7 @@ pub(crate) enum ControlMessage {
     AddAgent { port: Box<AgentPort>, done: Reply<io::Result<()>> },
     /// Read this host's description of itself from here, every so often.
     FollowMetadata { agent: AgentId, period: Duration, source: MetadataSource },
-    /// Look for the mesh through these seeds, and no others.
+    /// Look for the mesh through these seeds of the settings, and what the host named.
     Seeds { agent: AgentId, seeds: Vec<String>, file: Option<PathBuf> },
     /// Serve it no longer; `done` is called once its listeners are closed.
     RemoveAgent { agent: AgentId, done: Reply<()> },
@@ -130,6 +131,8 @@ pub(crate) struct AgentPort {
     pub(crate) seeds: Vec<String>,
     /// A file of more seeds.
     pub(crate) seed_file: Option<PathBuf>,
+    /// All of them as its node is told, with what the host named.
+    pub(crate) seed_list: Arc<SeedList>,
     /// What the host takes its events from.
     pub(crate) events: Outbox,
     /// The network that it stands on, where it is a made one.

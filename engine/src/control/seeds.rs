@@ -5,6 +5,11 @@
 //!
 //! Invariant: seeds once found are never taken back by a resolver that fails.
 
+mod list;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,29 +18,35 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use mesh_gossip_proto::Command;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::sleep;
 
-use super::Desk;
-use super::sync::offer;
-use crate::orders::Order;
+use crate::orders::Refused;
+use list::MOST_SEEDS;
+pub(crate) use list::SeedList;
 
-/// How often names and file are read again.
-const RENEW_EVERY: Duration = Duration::from_secs(30);
-/// The same while nothing was found: a mesh that starts together with its names must not wait.
-const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// Most addresses dialled. Each costs a datagram an interval until it answers; one seed is enough
-/// to find a mesh, and nobody lists so many by hand.
-const MOST_SEEDS: usize = 256;
 /// Longest file read, in bytes: far above [`MOST_SEEDS`] lines of any length a name may have.
 const LONGEST_FILE: u64 = 1_024 * 1_024;
+
+/// How often is looked.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Names and file are read again, and seeds that wait have their turn.
+    renew: Duration,
+    /// The same while nothing was found: a mesh that starts together with its names must not wait.
+    retry: Duration,
+}
+
+impl Pace {
+    const USUAL: Self = Self { renew: Duration::from_secs(30), retry: Duration::from_secs(1) };
+}
 
 /// Where an agent's seeds come from.
 #[derive(Clone, Debug)]
 pub(super) struct Seeds {
     names: Vec<String>,
     file: Option<PathBuf>,
+    pace: Pace,
 }
 
 /// What one look found.
@@ -72,38 +83,52 @@ impl Memory {
 
 impl Seeds {
     pub(super) fn new(names: Vec<String>, file: Option<PathBuf>) -> Self {
-        Self { names, file }
+        Self { names, file, pace: Pace::USUAL }
     }
 
-    /// Tells the node its seeds, at once those that need no resolver, and every change.
-    pub(super) async fn keep_joining(self, desk: Arc<Desk>, resolvers: Arc<Semaphore>) {
-        let literal = self.literal();
-        let mut told = Vec::new();
-        join(&desk, literal.clone(), &mut told).await;
-        if self.file.is_none() && self.names.len() == literal.len() && told == normal(literal) {
-            return;
-        }
-        let mut failing = HashSet::new();
-        let mut memory = Memory::default();
+    /// Tells the node its seeds, at once those that need no resolver, and every change. What other
+    /// settings led to is forgotten; what the host named stays.
+    pub(super) async fn keep_joining(self, list: Arc<SeedList>, resolvers: Arc<Semaphore>) {
+        list.configure(self.literal());
+        // Refused, it is told with what the first look finds.
+        let _ = list.tell();
+        let (mut failing, mut memory) = (HashSet::new(), Memory::default());
+        let mut crowded = false;
         loop {
-            let found = self.look(&resolvers, memory.listed.clone()).await;
-            report(&desk, &found, &mut failing);
-            join(&desk, memory.take(&self.names, found), &mut told).await;
-            sleep(if told.is_empty() { RETRY_EVERY } else { RENEW_EVERY }).await;
+            if self.need_looks() {
+                let found = self.look(&resolvers, memory.listed.clone()).await;
+                report(&list, &found, &mut failing);
+                let known = memory.take(&self.names, found);
+                if !known.is_empty() {
+                    list.configure(known);
+                }
+            }
+            let told = list.tell();
+            report_length(&list, &mut crowded);
+            match told {
+                Ok(()) => self.wait(&list).await,
+                Err(Refused::Busy) => sleep(self.pace.retry).await,
+                Err(Refused::Stopped) => return,
+            }
         }
     }
 
-    /// The same for an agent that has had other seeds: those are forgotten first.
-    pub(super) async fn replace(self, desk: Arc<Desk>, resolvers: Arc<Semaphore>) {
-        let nobody = || Order::Command {
-            agent: desk.agent,
-            command: Command::Join(Vec::new()),
-            // A node that has left needs no seeds.
-            reply: Box::new(drop),
-        };
-        // A shard that takes no orders for seconds has other troubles, and then keeps its seeds.
-        let _ = offer(&desk, nobody).await;
-        self.keep_joining(desk, resolvers).await;
+    /// Waits until there may be something to tell.
+    async fn wait(&self, list: &SeedList) {
+        if self.need_looks() && !list.is_configured() {
+            sleep(self.pace.retry).await;
+        } else if self.need_looks() || list.waiting() > 0 {
+            sleep(self.pace.renew).await;
+        } else {
+            // They fit and cannot change but by the host, who has told the node itself.
+            return list.named().await;
+        }
+        list.next_turn();
+    }
+
+    /// Whether anything here may change its addresses.
+    fn need_looks(&self) -> bool {
+        self.file.is_some() || self.literal().len() < self.names.len()
     }
 
     /// The seeds that are addresses already.
@@ -178,33 +203,9 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
         .filter(|seed| !seed.is_empty())
 }
 
-/// The same addresses in the same order, whatever order a resolver rotates them into.
-fn normal(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses.truncate(MOST_SEEDS);
-    addresses
-}
-
-async fn join(desk: &Desk, addresses: Vec<SocketAddr>, told: &mut Vec<SocketAddr>) {
-    let addresses = normal(addresses);
-    if addresses.is_empty() || addresses == *told {
-        return;
-    }
-    let order = || Order::Command {
-        agent: desk.agent,
-        command: Command::Join(addresses.clone()),
-        // A node that has left needs no seeds.
-        reply: Box::new(drop),
-    };
-    if offer(desk, order).await.is_ok() {
-        *told = addresses;
-    }
-}
-
 /// One line when a name begins to fail, one when it works again.
-fn report(desk: &Desk, found: &Found, failing: &mut HashSet<String>) {
-    let node_id = desk.site.node_id();
+fn report(list: &SeedList, found: &Found, failing: &mut HashSet<String>) {
+    let node_id = list.node_id();
     for (name, reason) in &found.failed {
         if failing.insert(name.clone()) {
             tracing::warn!(
@@ -230,60 +231,17 @@ fn report(desk: &Desk, found: &Found, failing: &mut HashSet<String>) {
     });
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_hold_one_seed_a_line_and_comments() {
-        let text = "# the first rack\n10.0.0.1:17421\n\n  seed.mesh:17421  # two addresses\n#x:1\n";
-        assert_eq!(lines(text).collect::<Vec<_>>(), ["10.0.0.1:17421", "seed.mesh:17421"]);
-    }
-
-    #[test]
-    fn names_literals_and_files_are_looked_up_and_failures_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("seeds");
-        std::fs::write(&file, "[::1]:3 # six\n").unwrap();
-        let names = ["127.0.0.1:1", "localhost:2", "nothing", "no.invalid:9"];
-        let seeds = Seeds::new(names.map(str::to_owned).to_vec(), Some(file));
-        let found = seeds.look_blocking(Vec::new());
-        let failed: Vec<_> = found.failed.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(failed, ["nothing", "no.invalid:9"]);
-        let gone = Seeds::new(Vec::new(), Some(directory.path().join("absent")));
-        assert_eq!(gone.look_blocking(Vec::new()).failed.len(), 1);
-        let known = Memory::default().take(&seeds.names, found);
-        for address in ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"] {
-            assert!(known.contains(&address.parse().unwrap()), "{address}: {known:?}");
-        }
-    }
-
-    /// What was found stays while its name fails, and goes when nobody names it any more.
-    #[test]
-    fn a_resolver_that_fails_takes_nothing_back() {
-        let names = ["a:1".to_owned(), "b:1".to_owned()];
-        let address = |n: u8| SocketAddr::from(([10, 0, 0, n], 1));
-        let resolved = |name: &str, n| (name.to_owned(), vec![address(n)]);
-        let mut memory = Memory::default();
-        let listed = Some(vec!["c:1".to_owned()]);
-        let all = vec![resolved("a:1", 1), resolved("b:1", 2), resolved("c:1", 3)];
-        memory.take(&names, Found { listed, resolved: all, failed: Vec::new() });
-        let moved = Found { resolved: vec![resolved("a:1", 9)], ..Found::default() };
-        let known = normal(memory.take(&names, moved));
-        assert_eq!(known, normal(vec![address(9), address(2), address(3)]));
-        let emptied = Found { listed: Some(Vec::new()), ..Found::default() };
-        let known = normal(memory.take(&names, emptied));
-        assert_eq!(known, normal(vec![address(9), address(2)]));
-    }
-
-    #[test]
-    fn rotated_answers_are_no_change() {
-        let parse = |text: &str| -> Vec<SocketAddr> {
-            text.split(' ').map(|address| address.parse().unwrap()).collect()
-        };
-        assert_eq!(
-            normal(parse("10.0.0.2:1 10.0.0.1:1 10.0.0.2:1")),
-            normal(parse("10.0.0.1:1 10.0.0.2:1"))
+/// One line when the list outgrows what is dialled at a time.
+fn report_length(list: &SeedList, crowded: &mut bool) {
+    let waiting = list.waiting();
+    if waiting > 0 && !*crowded {
+        tracing::warn!(
+            target: "mesh_gossip",
+            NodeId = list.node_id(),
+            Seeds = waiting + MOST_SEEDS,
+            Dialled = MOST_SEEDS,
+            "more mesh seeds than are dialled at a time, they take turns"
         );
     }
+    *crowded = waiting > 0;
 }

@@ -27,6 +27,7 @@ use super::leases::Leases;
 use super::logging::Logging;
 use super::post::{Mailbox, letter_box};
 use super::runtime::{Control, is_control_thread};
+use super::seeds::SeedList;
 use super::sync::{Judge, PROTOCOL, Side, SyncLimits, Terms};
 use super::upgrade::Upgrade;
 use super::{AgentPort, ControlMessage, HttpPort, OwnerSocket, Site};
@@ -373,6 +374,7 @@ impl Stage {
             logging: Arc::clone(&logging),
             seeds,
             seed_file: None,
+            seed_list: Arc::new(SeedList::new(AGENT, "me", shard(&orders))),
             events: outbox,
             #[cfg(feature = "weather")]
             weather: None,
@@ -417,6 +419,7 @@ impl Stage {
             logging: Arc::default(),
             seeds: Vec::new(),
             seed_file: None,
+            seed_list: Arc::new(SeedList::new(AGENT, "me", shard(&self.orders))),
             events: letter_box(1, Delivery::Immediate).0,
             #[cfg(feature = "weather")]
             weather: None,

@@ -139,16 +139,17 @@ impl Vouched {
 /// Bounds of one agent's exchanges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SyncLimits {
-    /// Bytes of entries in one direction; beyond it the exchange fails. 64 MiB are some 60,000
-    /// members with P-256 leaves: larger meshes agree by differences, not by whole states.
+    /// Bytes of entries in one direction; beyond it the exchange fails, but for departed members,
+    /// of whom those that fit are sent. 256 MiB are the 200,000 members that `limits:members`
+    /// allows, with P-256 leaves and metadata of a hundred bytes.
     pub(crate) most_bytes: usize,
     /// A peer that neither sends nor takes a byte for so long is gone, or wishes us ill. Ten
     /// seconds outlast any retransmission that a usable path needs.
     pub(crate) idle: Duration,
     /// Until the peer has proved who it is. Strangers hold a place no longer than this.
     pub(crate) handshake: Duration,
-    /// The whole exchange, so that a peer that trickles gives its place back: 64 MiB in this
-    /// time are half a megabyte a second.
+    /// The whole exchange, so that a peer that trickles gives its place back: 256 MiB in this
+    /// time are two megabytes a second.
     pub(crate) longest: Duration,
     /// Exchanges served at a time: each holds a few hundred kilobytes of buffers.
     pub(crate) inbound: usize,
@@ -171,7 +172,7 @@ pub(crate) struct SyncLimits {
 impl Default for SyncLimits {
     fn default() -> Self {
         Self {
-            most_bytes: 64 * 1_024 * 1_024,
+            most_bytes: 256 * 1_024 * 1_024,
             idle: Duration::from_secs(10),
             handshake: Duration::from_secs(5),
             longest: Duration::from_secs(120),
@@ -410,7 +411,7 @@ async fn dial(desk: &Desk, terms: Terms, address: SocketAddr) -> Result<SecureSt
     .await
 }
 
-/// Sends our state, or the wanted part of it, to the end.
+/// Sends our state, or the wanted part of it, to the end; of departed members as many as fit.
 async fn send(
     desk: &Desk,
     stream: &mut SecureStream,
@@ -420,11 +421,14 @@ async fn send(
     let view = &published.view;
     let mut total_bytes = 0;
     for piece in snapshot::pieces(view, view.taken(), wanted, SYNC_PIECE) {
-        total_bytes += piece.len();
+        total_bytes += piece.bytes.len();
         if total_bytes > desk.limits.most_bytes {
-            return Err(SyncError::TooLarge);
+            if piece.present {
+                return Err(SyncError::TooLarge);
+            }
+            break;
         }
-        stream.write_all(&Frame::Entries(piece).encode()).await?;
+        stream.write_all(&Frame::Entries(piece.bytes).encode()).await?;
     }
     stream.write_all(&Frame::End.encode()).await
 }

@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use mesh_gossip_proto::sync::snapshot::Entries;
-use mesh_gossip_proto::{Extent, MemberId, StreamRequest};
+use mesh_gossip_proto::{Extent, MemberId, State, StreamRequest};
 
 use super::frames::{Frame, MAX_BODY};
-use super::stage_tests::{AGENT, Certified, Setting, Stage, TestMesh, id, stranger};
+use super::stage_tests::{AGENT, Certified, Person, Setting, Stage, TestMesh, id, stranger};
 use super::stream::Driver;
 use super::sync::SyncLimits;
 use crate::io::Backend;
@@ -202,6 +202,27 @@ fn more_bytes_than_allowed_end_the_exchange() {
         a.work(ask(id("b"), b.sync, &[]));
         assert_eq!(received(&a, id("b")), (0, false));
         a.sync_ended("requester", "too-large");
+    }
+}
+
+/// Rules A-3 and B-1: the departed of a long day fail no exchange; as many as fit are told.
+#[test]
+fn departed_members_are_told_as_far_as_they_fit() {
+    let mesh = TestMesh::new();
+    for backend in BACKENDS {
+        let mut crowded = Setting::new(backend, &["b", "c"]);
+        for number in 0..300 {
+            let name = Box::leak(format!("gone-{number}").into_boxed_str());
+            crowded.people.push(Person { name, state: State::Dead });
+        }
+        crowded.limits = SyncLimits { most_bytes: 40_000, ..SyncLimits::default() };
+        let b = stage(&mesh, crowded);
+        let a = stage(&mesh, Setting::new(backend, &["a"]));
+        a.work(ask(id("b"), b.sync, &[]));
+        let (members, complete) = received(&a, id("b"));
+        assert!(complete && (2..302).contains(&members), "{members}");
+        b.sync_ended("responder", "complete");
+        a.sync_ended("requester", "complete");
     }
 }
 

@@ -154,6 +154,32 @@ fn other_seeds_are_dialled() {
     });
 }
 
+/// Rule J-2: what a host names and what its settings name are both dialled for as long as they are
+/// absent, whichever came last.
+#[test]
+fn seeds_of_the_host_and_of_the_settings_are_both_dialled() {
+    on_both_backends(|stage| {
+        let network = stage.network();
+        let authority = Authority::of("both-seeds");
+        let nobody = network.door("nobody").address();
+        let spec = |name| Spec::new(authority.options(name, "worker"));
+
+        let configured = network.door("configured");
+        let early = spec("early").seed(configured.address()).start(stage.backend);
+        early.agent.join(vec![nobody]).unwrap();
+        let late = spec("configured").start_behind(&configured, stage.backend);
+        until("the settings' seed is found", || early.sees(late.name()) == Some(State::Alive));
+
+        let named = network.door("named");
+        let other = spec("other").start(stage.backend);
+        other.agent.join(vec![named.address()]).unwrap();
+        let options = changed(&other, |options| options.seeds = vec![nobody.to_string()]);
+        assert_eq!(other.agent.reconfigure(options).unwrap().changed, ["seedPeers"]);
+        let late = spec("named").start_behind(&named, stage.backend);
+        until("the host's seed is found", || other.sees(late.name()) == Some(State::Alive));
+    });
+}
+
 /// Rule L-4: another retention counts at once, for those too that are gone already.
 #[test]
 fn another_retention_counts_for_who_has_left() {

@@ -125,6 +125,7 @@ fn a_restart_is_back_when_the_last_has_taken_its_verdict_back() {
     let found = measure.findings(at(6_000));
     assert_eq!((found.rejoin, found.not_rejoined), (vec![span(400)], 0));
     assert_eq!((found.false_deaths, found.missed), (0, 0));
+    assert_eq!(found.unresolved, 1, "one had not heard of the death when it was over");
     measure.told(at(9_000), 1, &left(&records[2]), false);
     assert_eq!(measure.findings(at(9_000)).false_deaths, 1, "it has been back for long");
 }

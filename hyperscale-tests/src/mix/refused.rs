@@ -49,9 +49,7 @@ type Held = Option<(Incarnation, RecordHash, bool)>;
 fn refusals(stats: &Stats, reason: Option<&'static str>) -> u64 {
     match reason {
         Some(reason) => stats.rejected.get(reason).copied().unwrap_or(0),
-        None => {
-            stats.rejected.values().sum::<u64>() + stats.members_refused + stats.proofs_dropped
-        }
+        None => stats.rejected.values().sum::<u64>() + stats.members_refused + stats.proofs_dropped,
     }
 }
 

@@ -17,8 +17,9 @@ use clap::{Args, ValueEnum as _};
 
 use super::markdown::{FIGURES, LEGEND, NATURE, comparison, curves, figures};
 use super::{Entry, FileError, Report, plots, put};
-use crate::suite::Tier;
-use crate::suite::cell::Row;
+use crate::suite::cell::{Cell, Row};
+use crate::suite::judge::Comparison;
+use crate::suite::{Tier, interval};
 
 /// Flags of `hyperscale report`.
 #[derive(Args, Clone, Debug)]
@@ -131,6 +132,11 @@ impl Results {
         let failed = counted.iter().filter(|entry| !entry.pass).count();
         let of = counted.len();
         let _ = writeln!(text, "\n## Tier {}: {failed} of {of} cells fail\n", tier.name());
+        let absent = absent(tier, &cells);
+        if !absent.is_empty() {
+            let absent = absent.join("; ");
+            let _ = writeln!(text, "Cells of this tier that were not run: {absent}.\n");
+        }
         for (number, report) in self.of_tier(tier) {
             let Report { command, commit, machine, wall_s, .. } = report;
             let _ = writeln!(
@@ -160,9 +166,10 @@ impl Results {
             }
         }
         let compared = self.of_tier(tier).flat_map(|(_, report)| &report.comparisons);
-        let mut compared: Vec<_> = compared.collect();
+        let mut compared: Vec<_> = compared.cloned().collect();
         compared.sort_by_key(|one| Row::parse(&one.row).ok());
-        for one in compared {
+        beside_calibration(&mut compared);
+        for one in &compared {
             comparison(one, text);
         }
     }
@@ -181,6 +188,25 @@ impl Results {
             put(folder, name, svg)?;
         }
         Ok(())
+    }
+}
+
+/// Cells of a tier of which no run is at hand.
+fn absent(tier: Tier, shown: &[(usize, &Entry)]) -> Vec<String> {
+    let is_shown = |cell: &Cell| {
+        shown.iter().any(|(_, entry)| entry.row == cell.row.name() && entry.cell == cell.label)
+    };
+    let all = tier.cells().into_iter().filter(|cell| !is_shown(cell));
+    all.map(|cell| format!("{} {}", cell.row.name(), cell.label)).collect()
+}
+
+/// What was compared with a baseline says whether the tier's own H3 found the baselines to behave as
+/// published, whenever each of the two was run.
+fn beside_calibration(compared: &mut [Comparison]) {
+    let calibrations = compared.iter().filter(|one| interval::is_calibration(one));
+    let Some(fit) = calibrations.map(|one| one.pass).reduce(|all, one| all && one) else { return };
+    for one in compared {
+        one.note = one.note.replace(interval::NOT_RUN, interval::in_short(fit));
     }
 }
 

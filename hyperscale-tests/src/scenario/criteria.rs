@@ -126,6 +126,10 @@ const FEW_DIFFERENCES: usize = 30;
 const SETTLED_BYTES: f64 = 65_536.0;
 /// H10: what the seed sends in a join storm, in whole states.
 const SEED_SNAPSHOTS: f64 = 50.0;
+/// H10: from so many nodes on real time and memory count too.
+const STORM_OF_NOTE: usize = 10_000;
+const STORM_WALL_S: f64 = 15.0 * 60.0;
+const STORM_BYTES: f64 = 12.0 * 1024.0 * 1024.0 * 1024.0;
 /// H19: share of wrong entries in a view.
 const VIEW_ERROR: f64 = 0.001;
 
@@ -235,7 +239,7 @@ pub fn in_node_hours(hours: f64) -> String {
 }
 
 /// Nobody without fault is buried; above 20 % loss, hardly anybody.
-fn nobody_buried_alive(run: &Run, checks: &mut Vec<Check>) {
+pub fn nobody_buried_alive(run: &Run, checks: &mut Vec<Check>) {
     let found = &run.found;
     let hours = run.node_hours().max(1e-9);
     let none = |name: &str, times| Check::none(name, times).beside(in_node_hours(hours));
@@ -279,9 +283,16 @@ pub fn judge(run: &Run) -> Vec<Check> {
     let found = &run.found;
     let mut checks = Vec::new();
     let missed = Check::none("missed", found.missed as u64);
+    let missed = match found.unresolved {
+        0 => missed,
+        some => missed.beside(format!("{some} were back before all had lost them, and not judged")),
+    };
     checks.push(if found.detected + found.missed > 0 { missed } else { missed.condition() });
     nobody_buried_alive(run, &mut checks);
     checks.extend(fired(run));
+    if plan.scenario != Scenario::Partition && run.violations.is_some() {
+        checks.push(no_rule_broken(run));
+    }
     if plan.detector.is_ours() {
         promises(run, &mut checks);
     }
@@ -435,6 +446,11 @@ fn joined(run: &Run, checks: &mut Vec<Check>) {
     });
     let egress = Check::at_most("egress of the seed, in snapshots", snapshots, SEED_SNAPSHOTS);
     checks.push(egress.beside(figures));
+    if run.plan.nodes >= STORM_OF_NOTE {
+        let wall = Some(run.wall.as_secs_f64());
+        checks.push(Check::at_most("real time of the whole run (s)", wall, STORM_WALL_S));
+        checks.push(Check::at_most("most memory (bytes)", Some(run.rss_bytes as f64), STORM_BYTES));
+    }
 }
 
 fn promises(run: &Run, checks: &mut Vec<Check>) {

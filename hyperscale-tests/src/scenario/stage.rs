@@ -24,6 +24,8 @@ use crate::{Behind, Fault, Settling, SimTable, World};
 const SAMPLED: usize = 20;
 /// Checkers remember every pair of members: with more it would be gigabytes.
 const MOST_CHECKED: usize = 2_000;
+/// They look at every member of every view, which is what a run of this size takes anyway.
+const USUALLY_CHECKED: usize = 300;
 
 /// A mesh in virtual time.
 pub(super) struct Stage<T: SimTable> {
@@ -71,7 +73,10 @@ impl<T: SimTable> Stage<T> {
         if plan.scenario == Scenario::Churn {
             world = world.watched(Words::default());
         }
-        let checked = plan.scenario == Scenario::Partition && plan.nodes <= MOST_CHECKED;
+        // Where views part and meet again, resurrection is the question: larger meshes are checked.
+        let most =
+            if plan.scenario == Scenario::Partition { MOST_CHECKED } else { USUALLY_CHECKED };
+        let checked = plan.nodes <= most;
         if checked {
             world = world.checked();
         }

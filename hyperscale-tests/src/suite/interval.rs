@@ -28,6 +28,10 @@ const PUBLISHED: [(Contender, f64, f64); 4] = [
 /// Messages and bytes of Lifeguard in percent of SWIM's.
 const PUBLISHED_LOAD: (f64, f64) = (110.59, 97.97);
 const FACTOR: f64 = 3.0;
+/// What is compared with SWIM here, beside the baselines.
+const OBSERVERS: &str = "observers against SWIM";
+/// What a comparison with a baseline says in a run without this experiment.
+pub const NOT_RUN: &str = "calibration (H3) not run beside it";
 
 #[derive(Clone, Copy, Default)]
 struct Sum {
@@ -67,7 +71,7 @@ fn off_by(name: &str, ours: f64, published: f64) -> Check {
 /// H3: calibration first, then the claim; and how far a comparison with a baseline can be trusted.
 pub(super) fn compare(all: &[Shown]) -> (Vec<Comparison>, String) {
     let Some(swim) = sum(Contender::Swim, all) else {
-        return (Vec::new(), "calibration (H3) not run beside it".into());
+        return (Vec::new(), NOT_RUN.into());
     };
     let percent = |part: f64, whole: f64| 100.0 * part / whole.max(1.0);
     let mut compared = Vec::new();
@@ -94,11 +98,8 @@ pub(super) fn compare(all: &[Shown]) -> (Vec<Comparison>, String) {
         let one = Comparison::of(Row::H3, label, checks, note);
         compared.push(Comparison { counts: false, ..one });
     }
-    let calibration = if fits {
-        "baselines calibrated (H3)".to_string()
-    } else {
-        format!("baselines NOT CALIBRATED (H3); {DIFFERENCES}")
-    };
+    let short = in_short(fits).to_string();
+    let calibration = if fits { short.clone() } else { format!("{short}; {DIFFERENCES}") };
     if let Some(ours) = sum(Contender::Observers, all) {
         let checks = vec![
             Check::at_most("FP in % of SWIM", Some(percent(ours.deaths, swim.deaths)), 0.1),
@@ -111,8 +112,17 @@ pub(super) fn compare(all: &[Shown]) -> (Vec<Comparison>, String) {
                 )),
         ];
         let note = format!("FP / FP- {} / {}; {calibration}", ours.deaths, ours.healthy);
-        compared.push(Comparison::of(Row::H3, "observers against SWIM".into(), checks, note));
+        compared.push(Comparison::of(Row::H3, OBSERVERS.into(), checks, note));
     }
-    let short = if fits { calibration } else { "baselines NOT CALIBRATED (H3)".into() };
     (compared, short)
+}
+
+/// Whether baselines behave as published, in words.
+pub fn in_short(fits: bool) -> &'static str {
+    if fits { "baselines calibrated (H3)" } else { "baselines NOT CALIBRATED (H3)" }
+}
+
+/// Whether a comparison of the interval experiment is one of a baseline with what was published.
+pub fn is_calibration(one: &Comparison) -> bool {
+    one.row == Row::H3.name() && one.label != OBSERVERS
 }

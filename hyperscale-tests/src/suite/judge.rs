@@ -63,6 +63,7 @@ pub fn checks(shown: &Shown) -> Vec<Check> {
                 Check::none("missed", run.found.missed as u64),
                 Check::at_most("batches of events a member", batches, MOST_BATCHES),
             ];
+            criteria::nobody_buried_alive(run, &mut checks);
             checks.extend(criteria::fired(run));
             checks
         }
@@ -198,12 +199,13 @@ fn long_enough(all: &[Shown]) -> Vec<Comparison> {
     }
     let judge = |(permille, (hours, deaths)): (u32, (f64, u64))| {
         let name = format!("false deaths over {NODE_HOURS} node-hours");
-        let check = if permille > 200 || deaths > 0 || hours >= NODE_HOURS {
-            let most = if permille > 200 { hours * 0.01 } else { 0.0 };
+        let most = if permille > 200 { hours * 0.01 } else { 0.0 };
+        let check = if deaths as f64 > most || hours >= NODE_HOURS {
             Check::at_most("false deaths", Some(deaths as f64), most)
         } else {
-            let why = format!("none in {hours:.1} node-hours, below the {NODE_HOURS} of the claim");
-            Check::not_judged(&name, 0.0, why)
+            let why =
+                format!("{deaths} in {hours:.1} node-hours, below the {NODE_HOURS} of the claim");
+            Check::not_judged(&name, most, why)
         };
         let label = format!("all cells at {} % loss", f64::from(permille) / 10.0);
         Comparison::of(Row::H6, label, vec![check], criteria::in_node_hours(hours))

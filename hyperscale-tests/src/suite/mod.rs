@@ -14,7 +14,7 @@ use crate::report::{self, Report};
 use crate::suite::cell::Row;
 
 pub mod cell;
-mod interval;
+pub mod interval;
 pub mod judge;
 pub mod pool;
 mod rows;
@@ -42,6 +42,11 @@ impl Tier {
             Self::T2 => "t2",
             Self::T3 => "t3",
         }
+    }
+
+    /// All that it holds.
+    pub fn cells(self) -> Vec<cell::Cell> {
+        rows::cells(self)
     }
 }
 
@@ -94,7 +99,7 @@ impl std::error::Error for SuiteError {}
 pub fn run(flags: &Flags) -> Result<Report, SuiteError> {
     let started = Clock::now();
     let wanted = |row: &Row| flags.only.is_empty() || flags.only.contains(row);
-    let mut cells = rows::cells(flags.tier);
+    let mut cells = flags.tier.cells();
     let named = |label: &str| flags.cells.as_ref().is_none_or(|text| label.contains(text));
     cells.retain(|cell| wanted(&cell.row) && named(&cell.label));
     for cell in &mut cells {

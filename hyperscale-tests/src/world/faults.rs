@@ -11,12 +11,13 @@ impl<T: SimTable> World<T> {
     /// The scheduled fault with this number comes.
     pub(super) fn befall(&mut self, number: usize) {
         let fault = self.faults[number].clone();
-        self.trace.add(self.now.as_nanos(), Kind::Fault, number, b"scheduled");
         self.apply(&fault);
     }
 
     /// Applies a fault at once.
     pub fn apply(&mut self, fault: &Fault) {
+        let told = format!("{fault:?}");
+        self.trace.add(self.now.as_nanos(), Kind::Fault, told.len(), told.as_bytes());
         match fault {
             Fault::Crash(nodes) => self.each(nodes, true, Self::crash),
             Fault::Restart(nodes) => self.each(nodes, false, Self::restart),

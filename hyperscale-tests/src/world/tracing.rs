@@ -41,6 +41,10 @@ impl Line {
         self.put(&id.0)
     }
 
+    fn perhaps(&mut self, id: Option<MemberId>) -> &mut Self {
+        self.id(id.unwrap_or(MemberId([0; 16])))
+    }
+
     fn record(&mut self, record: &SignedRecord) -> &mut Self {
         let content = record.record();
         self.id(content.id)
@@ -114,9 +118,9 @@ fn line(event: &Event) -> Line {
             line = Line::of(11);
             line.id(*id);
         }
-        Event::LeaderChanged { scope, leader, term, previous: _ } => {
-            line = Line::of(16);
-            line.number(scope.definition()).number(*term).id(leader.unwrap_or(MemberId([0; 16])));
+        Event::LeaderChanged { scope, leader, term, previous } => {
+            line = Line::of(20);
+            line.number(scope.definition()).number(*term).perhaps(*leader).perhaps(*previous);
         }
         Event::JoinComplete => line = Line::of(12),
         Event::LeaveComplete { acknowledged } => {
@@ -128,7 +132,7 @@ fn line(event: &Event) -> Line {
         Event::Message { from, topic, bytes } => line = said(17, *from, *topic, bytes),
         Event::Missed(lost) => line = lost_some(18, *lost),
         Event::Alarm(alarm) => {
-            line = Line::of(15);
+            line = Line::of(19);
             line.put(alarm.as_str().as_bytes());
         }
     }

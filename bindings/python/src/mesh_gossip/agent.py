@@ -186,8 +186,8 @@ class Agent:
         self.set_lifecycle(Lifecycle.ACTIVE)
 
     def join(self, seeds: Iterable[str]) -> None:
-        """Replaces the seeds, `host:port`, that the mesh is found through. Names are looked up
-        here, which may take a while."""
+        """Replaces the seeds, `host:port`, that the host named before; those of the settings
+        stay beside them. Names are looked up here, which may take a while."""
         if isinstance(seeds, str):
             raise TypeError("seeds: strings are expected, and this is one, not of them")
         # The strings have to live until the call is over.

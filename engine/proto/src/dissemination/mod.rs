@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod broadcasts;
+pub mod former;
 mod knowing;
 pub mod lists;
 pub mod origins;

@@ -166,7 +166,7 @@ impl Office {
         let due = ready.is_some_and(|ready| ready <= s.now);
         match s.own {
             Some(own) if own.held && own.number < self.highest => {
-                self.overtaken(s, self.leader(poll).is_some());
+                self.overtaken(s);
                 (Act::Drop, self.ready_at(s))
             }
             Some(own) if own.held => match poll.best {
@@ -176,7 +176,10 @@ impl Office {
                     let shared = poll.rivals || poll.witnessed == own.number;
                     let until = self.stirred_until(s);
                     match shared && own.number < MAX_TERM {
-                        true if until <= s.now => self.claim(s),
+                        true if until <= s.now => {
+                            self.disputed(s, true);
+                            self.claim(s)
+                        }
                         true => (Act::Keep, Some(until)),
                         false => (Act::Keep, None),
                     }
@@ -216,15 +219,22 @@ impl Office {
         (Act::Claim((self.highest + 1).min(MAX_TERM)), Some(s.now + s.settle))
     }
 
-    /// There is a higher term than ours. Claimed by another once, it is the end of a partition; soon
-    /// after our claim it means that we disagree about who comes first, and that must not become a
-    /// race.
-    fn overtaken(&mut self, s: &Situation<'_>, claimed: bool) {
+    /// There is a higher term than ours, and perhaps another one has claimed it, by whatever
+    /// definition: terms belong to the name of the scope.
+    fn overtaken(&mut self, s: &Situation<'_>) {
+        let claimed = self.holder().is_some_and(|holder| holder != s.local);
+        self.disputed(s, claimed);
+        self.stirred = Some(s.now);
+    }
+
+    /// Our claim does not last. Lost to another once, or shared, it is the end of a partition; soon
+    /// after we made it this means that we disagree about who comes first, and that must not become
+    /// a race.
+    fn disputed(&mut self, s: &Situation<'_>, by_another: bool) {
         let window = s.settle * (2 << MOST_DOUBLINGS);
         let fresh = self.claimed.is_some_and(|claimed| s.now.since(claimed) < window);
         self.doublings =
-            if fresh && claimed { (self.doublings + 1).min(MOST_DOUBLINGS) } else { 0 };
-        self.stirred = Some(s.now);
+            if fresh && by_another { (self.doublings + 1).min(MOST_DOUBLINGS) } else { 0 };
     }
 
     /// The highest term is on record with nobody, or with one who does not know that it was taken

@@ -34,7 +34,8 @@ const TIMES: u8 = 4;
 /// From ticket to ticket at most so many members, then back to the first.
 const HOPS: u8 = 8;
 /// Tickets that lead nowhere for so long are not followed any more: somebody else is asked, and
-/// whoever was asked first is left alone for as long.
+/// whoever was asked first is left alone for as long. Where nobody gives any for so long, the
+/// members in touch know no tickets; sooner they may merely be too busy, with many such as us.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// A seed that seemed to be ourselves is asked again after so long: an address changes hands, and
@@ -64,7 +65,7 @@ struct Asking {
     /// The first member in touch.
     first: Peer,
     began: Instant,
-    /// Whether anybody gave a ticket: builds before them do not.
+    /// Whether anybody gave a ticket.
     heard: bool,
 }
 
@@ -92,6 +93,8 @@ enum Step {
 struct Past {
     /// Whose tickets led nowhere, and when that was seen.
     misled: Option<(MemberId, Instant)>,
+    /// Since when members in touch were asked and none gave a ticket.
+    silent: Option<Instant>,
     /// States on their way that were not waited for any longer.
     given_up: u32,
     /// Whose states are on their way for the sake of joining, waited for or not, since when; hosts
@@ -274,6 +277,7 @@ impl Joining {
             return None;
         }
         asking.heard = true;
+        self.past.silent = None;
         asking.hops += 1;
         if others.is_empty() || asking.hops > HOPS {
             // The time for a repetition is time enough for the next state to be granted.
@@ -303,21 +307,21 @@ impl Joining {
             asking.asked = now;
             return Some(Step::Ask { of: asking.of, pointed: asking.of.id != asking.first.id });
         }
-        let step = asking.next(now);
-        if step.is_none() {
-            self.progress = Progress::Alone;
+        if let Some(step) = asking.next(now) {
+            return Some(step);
         }
-        step
+        let (heard, began, first) = (asking.heard, asking.began, asking.first);
+        self.progress = Progress::Alone;
+        let since = *self.past.silent.get_or_insert(began);
+        let know_none = !heard && now >= since + LONGEST;
+        know_none.then_some(Step::Take(first))
     }
 }
 
 impl Asking {
     fn next(&mut self, now: Instant) -> Option<Step> {
         let pointed = self.of.id != self.first.id;
-        let next = self.rest.pop().or(pointed.then_some(self.first));
-        let Some(of) = next else {
-            return (!self.heard).then_some(Step::Take(self.first));
-        };
+        let of = self.rest.pop().or(pointed.then_some(self.first))?;
         (self.of, self.asked, self.times) = (of, now, 1);
         Some(Step::Ask { of, pointed: of.id != self.first.id })
     }

@@ -16,13 +16,15 @@ use crate::config::SOON;
 use crate::detector::budget::{Bucket, Budgets};
 use crate::dissemination::balance::Balance;
 use crate::dissemination::broadcasts::{Broadcasts, LEAST_SENDS, Queued, Target, Waiting};
+use crate::dissemination::former::Former;
 use crate::dissemination::origins::{self, LIFETIME, Origins, Verdict};
 use crate::dissemination::queue::{Carrier, transmit_limit};
 use crate::error::{CommandError, PeerError};
 use crate::event::{Event, Timer};
 use crate::member::MemberId;
 use crate::membership::broadcast::{Broadcast, BroadcastId, MOST_BYTES, Spoken, Unsaid};
-use crate::membership::table::MemberTable;
+use crate::membership::record::SignedRecord;
+use crate::membership::table::{Member, MemberTable};
 use crate::sync::clocks;
 use crate::time::{Duration, Instant};
 use crate::wire::message::{Direct, FRAME, Packet, kind};
@@ -61,6 +63,7 @@ pub(super) struct Speaking {
     balance: Balance,
     origins: Origins,
     held: VecDeque<Held>,
+    former: Former,
     sequence: u64,
     said: Bucket,
     sent: Budgets,
@@ -82,6 +85,7 @@ impl Default for Speaking {
             balance: Balance::default(),
             origins: Origins::default(),
             held: VecDeque::new(),
+            former: Former::default(),
             sequence: 0,
             said: Bucket::new(SAID.0, SAID.1),
             sent: budgets(SAID),
@@ -129,32 +133,31 @@ impl Speaking {
     }
 
     /// Keeps a broadcast until its origin's record has come. Of one neighbour the oldest goes first,
-    /// then the oldest of all.
-    fn hold(&mut self, held: Held) {
+    /// then the oldest of all; returns the one that went.
+    fn hold(&mut self, held: Held) -> Option<Held> {
         let theirs = |kept: &Held| kept.from.id == held.from.id;
         if self.held.iter().any(|kept| kept.body == held.body) {
-            return;
+            return None;
         }
-        if self.held.iter().filter(|kept| theirs(kept)).count() >= HELD.0 {
-            if let Some(oldest) = self.held.iter().position(theirs) {
-                self.held.remove(oldest);
-            }
-        } else if self.held.len() >= HELD.1 {
-            self.held.pop_front();
-        }
+        let crowded = self.held.iter().filter(|kept| theirs(kept)).count() >= HELD.0;
+        let oldest = if crowded { self.held.iter().position(theirs) } else { Some(0) };
+        let full = crowded || self.held.len() >= HELD.1;
+        let gone = oldest.filter(|_| full).and_then(|oldest| self.held.remove(oldest));
         self.held.push_back(held);
+        gone
     }
 
-    fn take_held(&mut self, now: Instant, origin: MemberId) -> Vec<Held> {
-        let (mut found, mut kept) = (Vec::new(), VecDeque::new());
-        for held in self.held.drain(..) {
-            if now.since(held.at) > LIFETIME {
-                continue;
-            }
-            if held.origin == origin { found.push(held) } else { kept.push_back(held) }
-        }
+    fn take_held(&mut self, origin: MemberId) -> Vec<Held> {
+        let (found, kept) = self.held.drain(..).partition(|held| held.origin == origin);
         self.held = kept;
-        found
+        Vec::from(found)
+    }
+
+    /// Gives up what has waited for too long; returns how much that is.
+    fn expire_held(&mut self, now: Instant) -> usize {
+        let before = self.held.len();
+        self.held.retain(|held| now.since(held.at) <= LIFETIME);
+        before - self.held.len()
     }
 }
 
@@ -277,7 +280,7 @@ impl<T: MemberTable> Node<T> {
             }
             return self.hold_broadcast(now, from, origin, body);
         }
-        match spoken.check(&member.record, self.authority.as_ref()) {
+        match self.prove_word(now, spoken, &member.record) {
             Ok(()) => {}
             Err(PeerError::UnknownSigner) => {
                 return self.hold_broadcast(now, from, origin, body);
@@ -300,11 +303,50 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
+    /// Whether its origin said it, under its certificate or the one before: what was signed before an
+    /// exchange may arrive after it.
+    fn prove_word(
+        &self,
+        now: Instant,
+        spoken: &Spoken<'_>,
+        record: &SignedRecord,
+    ) -> Result<(), PeerError> {
+        let authority = self.authority.as_ref();
+        let checked = spoken.check(record, authority);
+        if checked != Err(PeerError::UnknownSigner) {
+            return checked;
+        }
+        let former = self.speaking.former.of(now, spoken.id);
+        former.map_or(checked, |former| spoken.check(former, authority))
+    }
+
+    /// A member is about to be known by another record: where that shows another certificate, words
+    /// under the one before may be on their way.
+    pub(super) fn note_signer(&mut self, now: Instant, member: &Member) {
+        let Some(before) = self.table.get(member.id()) else { return };
+        let (former, record) = (&before.record, &member.record);
+        if !Arc::ptr_eq(former, record)
+            && before.incarnation().generation == member.incarnation().generation
+            && former.signer() != record.signer()
+        {
+            self.speaking.former.replaced(now, former.clone());
+        }
+    }
+
     /// Who said it cannot be told yet: its newest record is asked for, of whoever brought it.
     fn hold_broadcast(&mut self, now: Instant, from: Peer, origin: MemberId, body: &[u8]) {
+        self.give_up_held(now);
         self.stats.broadcasts_held += 1;
-        self.speaking.hold(Held { from, origin, at: now, body: body.into() });
+        if self.speaking.hold(Held { from, origin, at: now, body: body.into() }).is_some() {
+            self.stats.reject("broadcast-held");
+        }
         self.pull_newest(now, from, origin);
+    }
+
+    fn give_up_held(&mut self, now: Instant) {
+        for _ in 0..self.speaking.expire_held(now) {
+            self.stats.reject("broadcast-held");
+        }
     }
 
     /// A record of `origin` has come: what it said before that can be heard.
@@ -312,7 +354,8 @@ impl<T: MemberTable> Node<T> {
         if self.speaking.held.is_empty() {
             return;
         }
-        for held in self.speaking.take_held(now, origin) {
+        self.give_up_held(now);
+        for held in self.speaking.take_held(origin) {
             // What cannot be told apart even so is asked for once.
             let newest = self.table.get(origin).map(|member| member.incarnation().generation);
             match Spoken::decode(&held.body) {
@@ -393,7 +436,8 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn tidy_speaking(&mut self, now: Instant) {
         let wall = self.clocks.wall(now);
         self.speaking.origins.forget(wall);
-        self.speaking.held.retain(|held| now.since(held.at) <= LIFETIME);
+        self.speaking.former.forget(now);
+        self.give_up_held(now);
     }
 
     /// How long the oldest update or broadcast has waited to be sent for the first time.

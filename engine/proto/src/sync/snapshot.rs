@@ -48,31 +48,42 @@ pub fn encode(view: &View, now: Instant, wanted: &[MemberId]) -> Vec<u8> {
     bytes
 }
 
+/// A piece of a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Whole entries.
+    pub bytes: Vec<u8>,
+    /// Whether a present member is among them: no state is whole without those.
+    pub present: bool,
+}
+
 /// Encodes like [`encode`], a piece at a time: whole entries, at most `limit` bytes a piece unless
-/// one entry alone is larger.
+/// one entry alone is larger; the present first, so that departed ones never crowd them out.
 pub fn pieces<'a>(
     view: &'a View,
     now: Instant,
     wanted: &[MemberId],
     limit: usize,
-) -> impl Iterator<Item = Vec<u8>> + use<'a> {
+) -> impl Iterator<Item = Piece> + use<'a> {
     let mut wanted = wanted.to_vec();
     wanted.sort_unstable();
-    let mut members = view
-        .members()
+    let of = |present| view.members().filter(move |member| member.state.is_present() == present);
+    let mut members = of(true)
+        .chain(of(false))
         .filter(move |member| wanted.is_empty() || wanted.binary_search(&member.id()).is_ok())
         .peekable();
     core::iter::from_fn(move || {
-        let mut piece = Vec::new();
+        let (mut bytes, mut present) = (Vec::new(), false);
         while let Some(member) = members.peek() {
             let entry = entry_bytes(member);
-            if !piece.is_empty() && piece.len() + entry > limit {
+            if !bytes.is_empty() && bytes.len() + entry > limit {
                 break;
             }
-            push(&mut piece, now, member);
+            present |= member.state.is_present();
+            push(&mut bytes, now, member);
             members.next();
         }
-        (!piece.is_empty()).then_some(piece)
+        (!bytes.is_empty()).then_some(Piece { bytes, present })
     })
 }
 
@@ -155,6 +166,10 @@ mod tests {
     use std::format;
 
     fn view_of(members: usize) -> View {
+        view_where(members, |_| State::Alive)
+    }
+
+    fn view_where(members: usize, state: impl Fn(usize) -> State) -> View {
         let mut table = DenseTable::for_cluster("c", 1);
         for number in 0..members {
             let metadata = Metadata {
@@ -166,7 +181,7 @@ mod tests {
             };
             let record = first_record("c", Incarnation::default(), Vec::new(), metadata);
             let record = Arc::new(SignedRecord::author(record, &HashAuthority).unwrap());
-            table.put(Member { record, state: State::Alive, since: Instant::ORIGIN });
+            table.put(Member { record, state: state(number), since: Instant::ORIGIN });
         }
         table.view(MemberId::derive("c", "n0"), 1, Instant::from_nanos(1))
     }
@@ -177,13 +192,25 @@ mod tests {
         let view = view_of(50);
         let whole = encode(&view, view.taken(), &[]);
         for limit in [1, 300, 1_000, usize::MAX] {
-            let pieces: Vec<_> = pieces(&view, view.taken(), &[], limit).collect();
+            let pieces = pieces(&view, view.taken(), &[], limit).map(|piece| piece.bytes);
+            let pieces: Vec<_> = pieces.collect();
             assert_eq!(pieces.concat(), whole, "limit {limit}");
-            for piece in pieces {
-                let entries = Entries::new(&piece).map(Result::unwrap).count();
-                assert!(piece.len() <= limit || entries == 1, "{} bytes", piece.len());
+            for bytes in pieces {
+                let entries = Entries::new(&bytes).map(Result::unwrap).count();
+                assert!(bytes.len() <= limit || entries == 1, "{} bytes", bytes.len());
             }
         }
+    }
+
+    /// Rule A-3: where a state is cut for its size, departed members are what is left out.
+    #[test]
+    fn the_present_stand_before_the_departed() {
+        let view =
+            view_where(30, |number| if number % 3 == 0 { State::Dead } else { State::Alive });
+        let pieces: Vec<_> = pieces(&view, view.taken(), &[], 1).collect();
+        let (present, departed) = pieces.split_at(20);
+        assert!(present.iter().all(|piece| piece.present));
+        assert!(departed.len() == 10 && departed.iter().all(|piece| !piece.present));
     }
 
     #[test]
@@ -191,7 +218,8 @@ mod tests {
         let view = view_of(9);
         let wanted = [MemberId::derive("c", "n7"), MemberId::derive("c", "n2")];
         let found: Vec<_> = pieces(&view, view.taken(), &wanted, usize::MAX).collect();
-        assert_eq!(found, [encode(&view, view.taken(), &wanted)]);
+        let bytes = encode(&view, view.taken(), &wanted);
+        assert_eq!(found, [Piece { bytes, present: true }]);
         assert_eq!(pieces(&view, view.taken(), &[MemberId([0; 16])], 9).count(), 0);
     }
 

@@ -1,8 +1,11 @@
 //! What hosts say to each other: to all (rules U-1 to U-5) and to one (rule U-6), within bounds
 //! (rules U-7 and U-8).
 
+use std::sync::Arc;
+
 use mesh_gossip_proto::membership::broadcast::{BroadcastId, MOST_BYTES};
-use mesh_gossip_proto::{Broadcast, WallTime};
+use mesh_gossip_proto::membership::record::Claim;
+use mesh_gossip_proto::{Authority, Broadcast, Signature, WallTime};
 
 use super::*;
 
@@ -181,6 +184,92 @@ fn a_broadcast_waits_for_the_record_of_its_origin() {
     let record = stage::signed("b", life, Lifecycle::Active, "r");
     tell(&mut node, at(4), "c", kind::RECORD, record.envelope());
     assert_eq!(told(&mut node), [(true, "b: again here".to_owned())]);
+}
+
+/// The second certificate of a member.
+fn second(name: &str) -> Names {
+    let first = Names::of(name);
+    Names { leaf: [&first.leaf[..], b"#2"].concat(), ..first }
+}
+
+/// `name` tells in the same life that it has exchanged its certificate.
+fn exchange(stage: &mut stage::Stage, name: &str, counter: u32) {
+    let content = record(name, counter, "r").record().clone();
+    let record = SignedRecord::author(content, &second(name)).unwrap();
+    stage.record("c", &record);
+}
+
+/// Rules U-1 and S-15: what a member said before it exchanged its certificate is heard and passed on
+/// by those that know of the exchange already, for as long as a word is on its way.
+#[test]
+fn words_said_before_an_exchange_of_certificates_are_heard() {
+    let mut stage = at_rest();
+    exchange(&mut stage, "b", 1);
+    let before = card("b", "b", (BORN, 0), b"before");
+    stage.tell("c", kind::BROADCAST, &before);
+    assert_eq!(told(&mut stage.node), [(true, "b: before".to_owned())]);
+    assert_eq!(stage.node.stats().broadcasts_held, 0);
+    stage.until(30_000);
+    assert!(cards(&stage).contains(&(Destination::Member(id("d")), before)), "and passed on");
+    // Later nobody can have said it before.
+    stage.until(81_000);
+    stage.tell("c", kind::BROADCAST, &card("b", "b", (BORN, 1), b"late"));
+    assert_eq!((told(&mut stage.node), stage.node.stats().broadcasts_held), (vec![], 1));
+}
+
+/// Refuses the first certificate of `b`, as an authority does whose list names it.
+struct Revoking(Names);
+
+impl Authority for Revoking {
+    fn sign(&self, message: &[u8]) -> Option<Signature> {
+        self.0.sign(message)
+    }
+    fn leaf(&self) -> &[u8] {
+        self.0.leaf()
+    }
+    fn intermediates(&self) -> &[[u8; 32]] {
+        self.0.intermediates()
+    }
+    fn verify(&self, claim: &Claim<'_>) -> Result<(), PeerError> {
+        if claim.leaf == Names::of("b").leaf {
+            return Err(PeerError::Signature("revoked"));
+        }
+        self.0.verify(claim)
+    }
+}
+
+/// Rules U-1 and S-16: a certificate that was revoked signs nothing that is heard, though it was
+/// exchanged a moment ago; nor does one of a member that has gone.
+#[test]
+fn a_former_certificate_is_worth_no_more_than_its_member() {
+    let mut stage = at_rest();
+    exchange(&mut stage, "b", 1);
+    let revoking = Revoking(Names::of("a"));
+    stage.node.handle_authority(stage.now, Arc::new(revoking)).unwrap();
+    stage.tell("c", kind::BROADCAST, &card("b", "b", (BORN, 0), b"stolen"));
+    assert_eq!(rejected(&stage.node, "broadcast-signature"), 1);
+
+    exchange(&mut stage, "d", 1);
+    let mut leave = record("d", 2, "r").record().clone();
+    leave.lifecycle = Lifecycle::Leaving;
+    stage.record("c", &SignedRecord::author(leave, &second("d")).unwrap());
+    stage.until(26_000);
+    stage.tell("c", kind::BROADCAST, &card("d", "d", (BORN, 0), b"gone"));
+    assert_eq!(rejected(&stage.node, "broadcast-departed"), 1);
+    assert_eq!((told(&mut stage.node), cards(&stage)), (vec![], vec![]));
+}
+
+/// Rule U-8: what waits in vain is counted, whether it makes room or its time is up.
+#[test]
+fn what_is_held_in_vain_is_counted() {
+    let mut stage = at_rest();
+    for number in 0..20 {
+        stage.tell("c", kind::BROADCAST, &card("x", "x", (BORN, number), b"who?"));
+    }
+    assert_eq!(stage.node.stats().broadcasts_held, 20);
+    assert_eq!(rejected(&stage.node, "broadcast-held"), 4, "16 of one neighbour");
+    stage.until(200_000);
+    assert_eq!(rejected(&stage.node, "broadcast-held"), 20);
 }
 
 /// Rule U-8: a neighbour that brings more than it may silences itself and nobody else.

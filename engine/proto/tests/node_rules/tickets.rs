@@ -217,12 +217,30 @@ fn a_late_state_is_no_news() {
     assert!(!told("d"));
 }
 
-/// Rule J-5: a build that knows no tickets is asked for its state.
+/// Rules J-4 and J-5: a member that gives no ticket may be too busy for it; who goes on giving none
+/// knows no tickets, and is asked for its state.
 #[test]
 fn whoever_knows_no_tickets_is_asked_for_its_state() {
     let mut node = joiner();
+    let mut took = None;
+    for now in (500..20_000).step_by(500) {
+        tell_body(&mut node, at(now), "s", &Nack { sequence: 0.into() });
+        run(&mut node, now, now + 500);
+        took = took.or_else(|| node.poll_stream().map(|request| (now, request.peer)));
+    }
+    assert_eq!(took.map(|(_, peer)| peer), Some(id("s")));
+    assert!(took.is_some_and(|(now, _)| (9_500..12_500).contains(&now)), "{took:?}");
+}
+
+/// Rules J-1 and J-5: while one is silent another may have the state.
+#[test]
+fn whoever_is_silent_holds_nobody_up() {
+    let mut node = joiner();
     assert_eq!(run(&mut node, 2, 1_300).len(), 3);
-    assert_eq!(node.poll_stream().map(|request| request.peer), Some(id("s")));
+    tell_body(&mut node, at(1_300), "z", &Nack { sequence: 0.into() });
+    assert_eq!(asked(&mut node, at(1_300)), [(Destination::Member(id("z")), 0)]);
+    tell_body(&mut node, at(1_301), "z", &granted());
+    assert_eq!(node.poll_stream().map(|request| request.peer), Some(id("z")));
 }
 
 /// Rules J-3 and J-4: in a rush a few are granted the state, the others learn where it will be,

@@ -47,7 +47,13 @@ pub(super) const KEYS: &[Key] = &[
         "4096",
         "Broadcasts waiting to be passed on; the most often sent one makes room and is counted.",
     ),
-    used("limits:broadcastBytes", LIMIT, "1048576", "Bytes of the broadcasts that wait, likewise."),
+    used(
+        "limits:broadcastBytes",
+        // The largest broadcast fits one datagram.
+        Kind::Count { least: 2_048, most: 16_777_216 },
+        "1048576",
+        "Bytes of the broadcasts that wait, likewise.",
+    ),
     used(
         "limits:events",
         LIMIT,

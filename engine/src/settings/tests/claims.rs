@@ -453,7 +453,7 @@ fn settings_resolve_to_the_options_that_were_written() {
         "tls": {"allowedThumbprints": ["AB:CDabcdabcdabcdabcdabcdabcdabcdabcdabcd"], "keyPath": "k.pem"},
         "io": {"backend": "MMSG", "shards": 2}, "control": {"address": "[::1]", "port": 0, "socket": "/run/s"},
         "log": {"format": "json", "level": "warn"}, "limits": {"members": 10, "tests": 11, "proofs": 12,
-            "broadcasts": 13, "broadcastBytes": 14},
+            "broadcasts": 13, "broadcastBytes": 2048},
         "retransmitLimit": 5, "grace": "1.5s", "events": {"delivery": "immediate"},
         "detector": "swim", "interval": "500ms", "pingTimeout": "00:00:00.4", "enabled": false}"#;
     let settings = load(&with_file(subtree));
@@ -470,7 +470,7 @@ fn settings_resolve_to_the_options_that_were_written() {
     assert_eq!(agent.tls.allowed_thumbprints, ["abcd".repeat(10)]);
     let limits = agent.protocol.limits;
     assert_eq!((limits.members, limits.tests, limits.proofs), (10, 11, 12));
-    assert_eq!((limits.broadcasts, limits.broadcast_bytes), (13, 14));
+    assert_eq!((limits.broadcasts, limits.broadcast_bytes), (13, 2_048));
     assert_eq!(agent.protocol.grace, Duration::from_millis(1_500));
     assert_eq!(agent.events, Delivery::Immediate);
     assert_eq!(agent.protocol.interval, Duration::from_millis(500));

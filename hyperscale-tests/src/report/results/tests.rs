@@ -52,6 +52,35 @@ fn the_last_run_of_a_cell_is_shown_whatever_it_showed() {
     assert!(!results.markdown().contains("bbbb"), "nothing of it is shown");
 }
 
+/// What was compared without H3 beside it says what a later run of H3 found.
+#[test]
+fn comparisons_name_the_calibration_and_absent_cells_are_named() {
+    let said = |row: Row, label: &str, pass, note: &str| Comparison {
+        row: row.name().into(),
+        label: label.into(),
+        checks: vec![Check::at_most("a figure", Some(1.0), if pass { 2.0 } else { 0.5 })],
+        note: note.into(),
+        pass,
+        counts: row == Row::H2,
+    };
+    let of = |row, label: &str, compared| {
+        let report = report(Tier::T1, "aaaa", &[shown(row, label, 1)]);
+        Report { comparisons: compared, ..report }
+    };
+    let note = format!("p50 over 10 detections; {}", interval::NOT_RUN);
+    let crash = of(Row::H2, "1 of 128", vec![said(Row::H2, "sooner", true, &note)]);
+    let alone = Results::of(vec![crash.clone()]).markdown();
+    assert!(alone.contains(interval::NOT_RUN), "{alone}");
+    assert!(alone.contains("were not run: H17 1000 nodes, 300 s; ") && alone.contains("; H3 "));
+    assert!(!alone.contains("; H2 1 of 128;"), "{alone}");
+    for fits in [true, false] {
+        let found = [said(Row::H3, "swim", true, ""), said(Row::H3, "lifeguard", fits, "")];
+        let h3 = of(Row::H3, "a", found.to_vec());
+        let text = Results::of(vec![crash.clone(), h3]).markdown();
+        assert!(text.contains(interval::in_short(fits)) && !text.contains(interval::NOT_RUN));
+    }
+}
+
 #[test]
 fn tiers_do_not_replace_each_other() {
     let of = |tier, seed| report(tier, "aaaa", &[shown(Row::H1, "1000 nodes", seed)]);
