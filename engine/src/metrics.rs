@@ -206,6 +206,11 @@ impl Metrics {
         self.syncs.with_label_values(&[role.as_str(), outcome]).inc();
     }
 
+    /// A state was sent without some of the departed, for its size.
+    pub(crate) fn state_cut(&self) {
+        self.scraped.limit_reached("state");
+    }
+
     /// Certificates, trust and revocation lists were read again.
     pub(crate) fn reloaded(&self, outcome: &'static str) {
         self.reloads.with_label_values(&[outcome]).inc();

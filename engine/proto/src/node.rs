@@ -561,6 +561,7 @@ impl<T: MemberTable> Node<T> {
         let before = self.table.get(id).map_or(0, Member::digest_share);
         let after = member.digest_share();
         self.note_terms(now, &member);
+        self.note_signer(now, &member);
         self.table.put(member);
         if before != after {
             // Of one member many changes are one: nobody makes a storm alone.

@@ -13,11 +13,11 @@ impl Agent {
     /// named, so that an empty list takes those back; the seeds of the settings stay in any case, and
     /// these stay when the settings change.
     ///
-    /// Where both are more than 256 addresses, so many are dialled at a time, and others have their
-    /// turn every 30 seconds.
+    /// Where both are more than 256 addresses, so many are dialled at a time, and until the mesh is
+    /// found others have their turn every 30 seconds.
     ///
     /// # Errors
-    /// [`AgentError`] says why nothing changed.
+    /// [`AgentError`]; after [`AgentError::Timeout`] they may have been taken nevertheless.
     pub fn join(&self, addresses: Vec<SocketAddr>) -> Result<(), AgentError> {
         let (reply, answered) = answer();
         self.seeds.name(addresses, reply)?;

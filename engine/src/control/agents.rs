@@ -179,7 +179,8 @@ impl Agent {
         tasks.spawn_local(serve_sync(Arc::clone(&desk), listener));
         let seeds = Seeds::new(port.seeds, port.seed_file);
         let seed_list = port.seed_list;
-        let joining = seeds.keep_joining(Arc::clone(&seed_list), Arc::clone(&shared.resolvers));
+        let resolvers = Arc::clone(&shared.resolvers);
+        let joining = seeds.keep_joining(Arc::clone(&seed_list), resolvers, joined(&desk));
         let seeds = tasks.spawn_local(joining);
         let fetcher = port.keeper.clone().map(|keeper| Arc::new(Fetcher::new(keeper)));
         #[cfg(feature = "bootstrap")]
@@ -237,7 +238,8 @@ impl Agent {
     /// any more.
     fn follow_seeds(&mut self, seeds: Seeds, resolvers: Arc<Semaphore>) {
         self.seeds.abort();
-        let joining = seeds.keep_joining(Arc::clone(&self.seed_list), resolvers);
+        let list = Arc::clone(&self.seed_list);
+        let joining = seeds.keep_joining(list, resolvers, joined(&self.desk));
         self.seeds = self.tasks.spawn_local(joining);
     }
 
@@ -366,4 +368,9 @@ fn response_ended(desk: &Desk, outcome: &Result<(), SyncError>) {
         }
     };
     desk.site.metrics().sync_ended(SyncRole::Responder, reason);
+}
+/// Whether the agent of this desk has found the mesh.
+fn joined(desk: &Arc<Desk>) -> impl Fn() -> bool + use<> {
+    let desk = Arc::clone(desk);
+    move || desk.site.is_joined()
 }

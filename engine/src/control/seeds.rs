@@ -88,8 +88,18 @@ impl Seeds {
 
     /// Tells the node its seeds, at once those that need no resolver, and every change. What other
     /// settings led to is forgotten; what the host named stays.
-    pub(super) async fn keep_joining(self, list: Arc<SeedList>, resolvers: Arc<Semaphore>) {
-        list.configure(self.literal());
+    pub(super) async fn keep_joining(
+        self,
+        list: Arc<SeedList>,
+        resolvers: Arc<Semaphore>,
+        is_joined: impl Fn() -> bool,
+    ) {
+        if self.need_looks() {
+            // What other settings led to serves until a look has found what these lead to.
+            list.add(&self.literal());
+        } else {
+            list.configure(self.literal());
+        }
         // Refused, it is told with what the first look finds.
         let _ = list.tell();
         let (mut failing, mut memory) = (HashSet::new(), Memory::default());
@@ -106,7 +116,7 @@ impl Seeds {
             let told = list.tell();
             report_length(&list, &mut crowded);
             match told {
-                Ok(()) => self.wait(&list).await,
+                Ok(()) => self.wait(&list, &is_joined).await,
                 Err(Refused::Busy) => sleep(self.pace.retry).await,
                 Err(Refused::Stopped) => return,
             }
@@ -114,7 +124,7 @@ impl Seeds {
     }
 
     /// Waits until there may be something to tell.
-    async fn wait(&self, list: &SeedList) {
+    async fn wait(&self, list: &SeedList, is_joined: impl Fn() -> bool) {
         if self.need_looks() && !list.is_configured() {
             sleep(self.pace.retry).await;
         } else if self.need_looks() || list.waiting() > 0 {
@@ -123,7 +133,10 @@ impl Seeds {
             // They fit and cannot change but by the host, who has told the node itself.
             return list.named().await;
         }
-        list.next_turn();
+        // Who has found the mesh has no use for more seeds, and would greet each as a stranger.
+        if !is_joined() {
+            list.next_turn();
+        }
     }
 
     /// Whether anything here may change its addresses.

@@ -448,11 +448,16 @@ impl Stage {
 
     /// Waits until an exchange has ended this way.
     pub(crate) fn sync_ended(&self, role: &str, outcome: &str) {
-        let line =
-            format!("mesh_gossip_syncs_total{{mesh_outcome=\"{outcome}\",mesh_role=\"{role}\"}} ");
+        self.counted(&format!(
+            "mesh_gossip_syncs_total{{mesh_outcome=\"{outcome}\",mesh_role=\"{role}\"}} "
+        ));
+    }
+
+    /// Waits until a scrape has a line that begins so.
+    pub(crate) fn counted(&self, line: &str) {
         eventually(|| {
             let text = self.site.metrics.render(&self.site.published().view, &inspection());
-            text.contains(&line).then_some(())
+            text.contains(line).then_some(())
         });
     }
 

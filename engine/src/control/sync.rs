@@ -426,6 +426,7 @@ async fn send(
             if piece.present {
                 return Err(SyncError::TooLarge);
             }
+            desk.site.metrics().state_cut();
             break;
         }
         stream.write_all(&Frame::Entries(piece.bytes).encode()).await?;

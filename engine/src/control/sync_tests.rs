@@ -221,6 +221,7 @@ fn departed_members_are_told_as_far_as_they_fit() {
         a.work(ask(id("b"), b.sync, &[]));
         let (members, complete) = received(&a, id("b"));
         assert!(complete && (2..302).contains(&members), "{members}");
+        b.counted("mesh_gossip_limit_reached_total{mesh_limit=\"state\"} 1");
         b.sync_ended("responder", "complete");
         a.sync_ended("requester", "complete");
     }

@@ -35,6 +35,11 @@ pub(super) struct Scraped {
 }
 
 impl Scraped {
+    /// A limit outside the protocol was reached.
+    pub(super) fn limit_reached(&self, limit: &str) {
+        self.protocol.limit_reached(limit);
+    }
+
     pub(super) fn new(r: &Registry) -> Self {
         Self {
             identity: Identity::new(r),
@@ -217,6 +222,10 @@ impl Protocol {
             views: Views::new(r),
             observers: Observers::new(r),
         }
+    }
+
+    fn limit_reached(&self, limit: &str) {
+        self.limits.with_label_values(&[limit]).inc();
     }
 
     fn copy(&self, stats: &Stats) {

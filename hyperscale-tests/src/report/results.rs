@@ -205,8 +205,10 @@ fn absent(tier: Tier, shown: &[(usize, &Entry)]) -> Vec<String> {
 fn beside_calibration(compared: &mut [Comparison]) {
     let calibrations = compared.iter().filter(|one| interval::is_calibration(one));
     let Some(fit) = calibrations.map(|one| one.pass).reduce(|all, one| all && one) else { return };
-    for one in compared {
-        one.note = one.note.replace(interval::NOT_RUN, interval::in_short(fit));
+    for one in compared.iter_mut().filter(|one| one.row != Row::H3.name()) {
+        for said in [interval::NOT_RUN, interval::in_short(true), interval::in_short(false)] {
+            one.note = one.note.replace(said, interval::in_short(fit));
+        }
     }
 }
 

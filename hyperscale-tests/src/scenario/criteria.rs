@@ -290,9 +290,7 @@ pub fn judge(run: &Run) -> Vec<Check> {
     checks.push(if found.detected + found.missed > 0 { missed } else { missed.condition() });
     nobody_buried_alive(run, &mut checks);
     checks.extend(fired(run));
-    if plan.scenario != Scenario::Partition && run.violations.is_some() {
-        checks.push(no_rule_broken(run));
-    }
+    checks.extend(no_rule_broken(run));
     if plan.detector.is_ours() {
         promises(run, &mut checks);
     }
@@ -342,14 +340,17 @@ fn expelled(run: &Run, most_changes: u32, checks: &mut Vec<Check>) {
     }
 }
 
-/// H11: no resurrection, nor anything else that the [checkers](crate::checkers) refuse.
-fn no_rule_broken(run: &Run) -> Check {
+/// No resurrection, nor anything else that the [checkers](crate::checkers) refuse, where they looked
+/// on; in H11 it is asked for in any case.
+pub fn no_rule_broken(run: &Run) -> Option<Check> {
     let name = "rules broken, resurrection among them";
     let Some(violations) = &run.violations else {
-        return Check::not_judged(name, 0.0, "checkers remember pairs: 2,000 nodes at most".into());
+        let why = "checkers remember pairs: 2,000 nodes at most";
+        let parted = run.plan.scenario == Scenario::Partition && run.plan.detector.is_ours();
+        return parted.then(|| Check::not_judged(name, 0.0, why.into()));
     };
     let first = violations.first().cloned().unwrap_or_default();
-    Check::none(name, violations.len() as u64).beside(first)
+    Some(Check::none(name, violations.len() as u64).beside(first))
 }
 
 /// H14: two handshakes a link for the leaf certificates and two for the CA, one an end; at most the
@@ -469,7 +470,6 @@ fn promises(run: &Run, checks: &mut Vec<Check>) {
         Scenario::Partition => {
             let slowest = run.converged_max().map(ms);
             checks.push(Check::at_most("one view after the heal (ms)", slowest, 10_000.0));
-            checks.push(no_rule_broken(run));
         }
         Scenario::RollingRestart => {
             let slowest = found.rejoin.iter().max().map(|span| ms(*span));

@@ -65,9 +65,14 @@ pub fn checks(shown: &Shown) -> Vec<Check> {
             ];
             criteria::nobody_buried_alive(run, &mut checks);
             checks.extend(criteria::fired(run));
+            checks.extend(criteria::no_rule_broken(run));
             checks
         }
-        Yardstick::Row => criteria::fired(run),
+        Yardstick::Row => {
+            let mut checks = criteria::fired(run);
+            checks.extend(criteria::no_rule_broken(run));
+            checks
+        }
         Yardstick::Simulator => {
             let core = Some(run.events_per_core_s());
             let wall = Some(run.wall.as_secs_f64());

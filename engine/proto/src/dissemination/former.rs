@@ -13,16 +13,19 @@ use super::origins::LIFETIME;
 use crate::member::MemberId;
 use crate::membership::broadcast::BroadcastId;
 use crate::membership::record::SignedRecord;
+use crate::membership::table::IdMap;
 use crate::time::Instant;
 
 /// Members remembered: that many exchange their certificates within a minute only where all do at
 /// once.
 const MOST: usize = 1_024;
 
-/// Records that were replaced, the oldest first.
+/// Records that were replaced.
 #[derive(Clone, Debug, Default)]
 pub struct Former {
-    records: VecDeque<(MemberId, Instant, Arc<SignedRecord>)>,
+    records: IdMap<(Instant, Arc<SignedRecord>)>,
+    /// When and whose, the oldest first; of a member that was replaced again only the last counts.
+    order: VecDeque<(Instant, MemberId)>,
 }
 
 impl Former {
@@ -30,17 +33,17 @@ impl Former {
     pub fn replaced(&mut self, now: Instant, record: Arc<SignedRecord>) {
         let id = record.record().id;
         self.forget(now);
-        self.records.retain(|(known, ..)| *known != id);
-        if self.records.len() >= MOST {
-            self.records.pop_front();
+        if self.order.len() >= MOST {
+            self.drop_oldest();
         }
-        self.records.push_back((id, now, record));
+        self.records.insert(id, (now, record));
+        self.order.push_back((now, id));
     }
 
     /// By which record the origin of this broadcast was known in the same life, if words of that time
     /// may still be on their way.
     pub fn of(&self, now: Instant, id: BroadcastId) -> Option<&SignedRecord> {
-        let (_, since, record) = self.records.iter().find(|(known, ..)| *known == id.origin)?;
+        let (since, record) = self.records.get(&id.origin)?;
         let lives = now.since(*since) <= LIFETIME;
         let same = record.record().incarnation.generation == id.generation;
         (lives && same).then_some(&**record)
@@ -48,7 +51,16 @@ impl Former {
 
     /// Takes down what no word can need any more.
     pub fn forget(&mut self, now: Instant) {
-        self.records.retain(|(_, since, _)| now.since(*since) <= LIFETIME);
+        while self.order.front().is_some_and(|(since, _)| now.since(*since) > LIFETIME) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some((since, id)) = self.order.pop_front() else { return };
+        if self.records.get(&id).is_some_and(|(last, _)| *last == since) {
+            self.records.remove(&id);
+        }
     }
 }
 

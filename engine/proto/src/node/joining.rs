@@ -255,6 +255,7 @@ impl Joining {
     /// Waits for the state of `from`.
     fn take(&mut self, now: Instant, from: MemberId) {
         self.progress = Progress::Taking { since: now, from };
+        self.past.silent = None;
         let givers = &mut self.past.givers;
         givers.retain(|(giver, since)| *giver != from && now.since(*since) < LOST_AFTER);
         let excess = (givers.len() + 1).saturating_sub(MOST_GIVERS);
@@ -312,9 +313,11 @@ impl Joining {
         }
         let (heard, began, first) = (asking.heard, asking.began, asking.first);
         self.progress = Progress::Alone;
+        if heard {
+            return None;
+        }
         let since = *self.past.silent.get_or_insert(began);
-        let know_none = !heard && now >= since + LONGEST;
-        know_none.then_some(Step::Take(first))
+        (now >= since + LONGEST).then_some(Step::Take(first))
     }
 }
 

@@ -84,10 +84,8 @@ fn told(offices: &[Office]) -> Arc<[Leader]> {
 }
 
 impl<T: MemberTable> Node<T> {
-    /// A member is known anew: what it tells of terms is remembered even when it goes, and by which
-    /// certificate it was known before.
+    /// A member is known anew: what it tells of terms is remembered even when it goes.
     pub(super) fn note_terms(&mut self, now: Instant, member: &Member) {
-        self.note_signer(now, member);
         if self.leading.offices.is_empty() {
             return;
         }

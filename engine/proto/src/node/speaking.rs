@@ -323,6 +323,9 @@ impl<T: MemberTable> Node<T> {
     /// A member is about to be known by another record: where that shows another certificate, words
     /// under the one before may be on their way.
     pub(super) fn note_signer(&mut self, now: Instant, member: &Member) {
+        if member.id() == self.local {
+            return;
+        }
         let Some(before) = self.table.get(member.id()) else { return };
         let (former, record) = (&before.record, &member.record);
         if !Arc::ptr_eq(former, record)

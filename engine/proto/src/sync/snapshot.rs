@@ -53,7 +53,7 @@ pub fn encode(view: &View, now: Instant, wanted: &[MemberId]) -> Vec<u8> {
 pub struct Piece {
     /// Whole entries.
     pub bytes: Vec<u8>,
-    /// Whether a present member is among them: no state is whole without those.
+    /// Whether they are of present members: no state is whole without those.
     pub present: bool,
 }
 
@@ -73,13 +73,13 @@ pub fn pieces<'a>(
         .filter(move |member| wanted.is_empty() || wanted.binary_search(&member.id()).is_ok())
         .peekable();
     core::iter::from_fn(move || {
-        let (mut bytes, mut present) = (Vec::new(), false);
+        let mut bytes = Vec::new();
+        let present = members.peek().is_some_and(|member| member.state.is_present());
         while let Some(member) = members.peek() {
-            let entry = entry_bytes(member);
-            if !bytes.is_empty() && bytes.len() + entry > limit {
+            let full = bytes.len() + entry_bytes(member) > limit;
+            if !bytes.is_empty() && (full || member.state.is_present() != present) {
                 break;
             }
-            present |= member.state.is_present();
             push(&mut bytes, now, member);
             members.next();
         }

@@ -232,6 +232,28 @@ fn whoever_knows_no_tickets_is_asked_for_its_state() {
     assert!(took.is_some_and(|(now, _)| (9_500..12_500).contains(&now)), "{took:?}");
 }
 
+/// Rules J-4 and J-5: a ticket ends the silence, and so does a state that comes to nothing; whoever is
+/// busy after that is given its time again.
+#[test]
+fn silence_counts_from_the_last_ticket_or_state() {
+    for heard in [granted().as_bytes().to_vec(), naming(&["b"])] {
+        let mut node = joiner();
+        let mut took = Vec::new();
+        for now in (500..15_500).step_by(500) {
+            tell_body(&mut node, at(now), "s", &Nack { sequence: 0.into() });
+            if now == 6_000 {
+                tell(&mut node, at(now), "s", kind::TICKET, &heard);
+            }
+            run(&mut node, now, now + 500);
+            while let Some(request) = node.poll_stream() {
+                node.handle_stream_closed(request.peer, Extent::Whole, false);
+                took.push(now);
+            }
+        }
+        assert!(took.iter().all(|now| *now == 6_000), "{took:?}");
+    }
+}
+
 /// Rules J-1 and J-5: while one is silent another may have the state.
 #[test]
 fn whoever_is_silent_holds_nobody_up() {

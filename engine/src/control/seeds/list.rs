@@ -99,6 +99,11 @@ impl SeedList {
         self.pages().configured = seeds;
     }
 
+    /// More of the settings' page, beside what it said before.
+    pub(super) fn add(&self, seeds: &[SocketAddr]) {
+        self.pages().configured.extend_from_slice(seeds);
+    }
+
     /// Whether the settings lead anywhere.
     pub(super) fn is_configured(&self) -> bool {
         !self.pages().configured.is_empty()

@@ -65,7 +65,7 @@ async fn joined(orders: &Orders) -> Vec<SocketAddr> {
 /// Runs `story` while these seeds are looked for, quickly.
 fn beside(seeds: Seeds, list: &Arc<SeedList>, story: impl Future<Output = ()>) {
     let seeds = Seeds { pace: QUICK, ..seeds };
-    let looking = seeds.keep_joining(Arc::clone(list), Arc::new(Semaphore::new(1)));
+    let looking = seeds.keep_joining(Arc::clone(list), Arc::new(Semaphore::new(1)), || false);
     Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         tokio::select! {
             () = looking => panic!("it looks for as long as there is a shard"),

@@ -78,6 +78,7 @@ fn comparisons_name_the_calibration_and_absent_cells_are_named() {
         let h3 = of(Row::H3, "a", found.to_vec());
         let text = Results::of(vec![crash.clone(), h3]).markdown();
         assert!(text.contains(interval::in_short(fits)) && !text.contains(interval::NOT_RUN));
+        assert!(!text.contains(interval::in_short(!fits)), "{text}");
     }
 }
 

@@ -127,5 +127,5 @@ fn baselines_that_do_not_fit_are_marked_wherever_they_are_compared() {
     let all = [swim, guard, ours, theirs];
     assert!(only(compare(&all), Row::H2).note.contains("NOT CALIBRATED"));
     let judged = only(compare(&all), Row::H3);
-    assert!(!judged.counts && judged.label.contains("not calibrated"), "{judged:?}");
+    assert!(!judged.counts && judged.note.contains("not calibrated"), "{judged:?}");
 }

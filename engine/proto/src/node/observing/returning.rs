@@ -55,7 +55,7 @@ impl<T: MemberTable> Node<T> {
         if self.is_exiled() || self.are_a_quorum(now, &accusers) {
             self.go_or_return(now);
         } else if (self.table.get(from.id).is_some() || self.tombstones.of(from.id).is_some())
-            && self.observing.exile.fares_well()
+            && (self.members() == 1 || self.observing.exile.fares_well())
             && self.observing.testimony.is_insisted_on(now)
         {
             self.refute(now, own);
