@@ -91,6 +91,13 @@ impl Budgets {
         }
         self.buckets.entry(id).or_insert(self.fresh).take_some(now, tokens)
     }
+
+    /// Returns tokens that were taken of `id` for what turned out to be worth it.
+    pub fn give_back(&mut self, id: MemberId, tokens: usize) {
+        if let Some(bucket) = self.buckets.get_mut(&id) {
+            bucket.give_back(tokens);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +119,20 @@ mod tests {
         assert!(bucket.is_full(at(1_000)));
         assert_eq!(granted(&mut bucket, 5_000), 3, "no more than the burst is saved up");
     }
+
+    /// Rule S-13: what is given back can be taken again, and no more than was there.
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let (at, id) = (Instant::ORIGIN + Duration::from_secs(9), MemberId([1; 16]));
+        let mut budgets = Budgets::new(3, Duration::from_secs(1));
+        budgets.give_back(id, 5);
+        assert!(budgets.take_some(at, id, 3) && !budgets.take(at, id));
+        budgets.give_back(id, 2);
+        assert!(budgets.take_some(at, id, 2) && !budgets.take(at, id));
+        budgets.give_back(id, 9);
+        assert!(budgets.take_some(at, id, 3) && !budgets.take(at, id));
+    }
+
     /// Rule D-10: the debts of some are not the debts of others, and they are bounded.
     #[test]
     fn a_bucket_a_member() {

@@ -22,8 +22,8 @@ const FOREIGN: usize = 2;
 
 /// What a proof is worth in our view.
 enum Weight {
-    /// A quorum of members that we know signed it.
-    Proven,
+    /// A quorum of members that we know signed it; so many signatures were verified just now.
+    Proven(usize),
     /// Some of its signatures cannot be looked at yet.
     Open,
     /// It is none, whatever else we may learn.
@@ -47,7 +47,10 @@ impl<T: MemberTable> Node<T> {
         }
         if let Some(proof) = self.observing.proofs.get(proof).cloned() {
             match self.weigh(now, from, claim, now - age, &proof) {
-                Weight::Proven => self.believe(now, from.id, claim, now - age, &proof),
+                Weight::Proven(verified) => {
+                    let believed = self.believe(now, from.id, claim, now - age, &proof);
+                    self.settle_up(from, verified, believed);
+                }
                 Weight::Open => drop(self.look_at(now, from.id, id)),
                 Weight::Refuted => self.disbelieve(now, from.id, id),
             }
@@ -198,11 +201,12 @@ impl<T: MemberTable> Node<T> {
                 looked_at.push((vote.voter, holds));
             }
         }
+        let true_ones = looked_at.iter().filter(|(_, holds)| *holds).count();
         if let Some(waiting) = self.observing.proofs.waiting_mut(proof.hash, finding.subject) {
             looked_at.into_iter().for_each(|(voter, holds)| waiting.note(voter, holds));
         }
         if holding >= quorum {
-            Weight::Proven
+            Weight::Proven(true_ones)
         } else if possible >= quorum {
             Weight::Open
         } else {
@@ -220,8 +224,17 @@ impl<T: MemberTable> Node<T> {
         })
     }
 
+    /// Whoever brings deaths that are true in the thousands, as when half of a mesh dies, need not
+    /// wait with the rest: the votes of a proof that ended a life are given back. That happens once a
+    /// life, so that no proof is worth our time again and again (rule S-13).
+    fn settle_up(&mut self, from: Peer, verified: usize, believed: bool) {
+        if believed {
+            self.observing.verified.give_back(from.id, verified);
+        }
+    }
+
     /// Applies a death that is proven; where strangers to the subject prove it, our own test comes
-    /// first, and decides with those whom it asks.
+    /// first, and decides with those whom it asks. Says whether it was applied.
     fn believe(
         &mut self,
         now: Instant,
@@ -229,12 +242,12 @@ impl<T: MemberTable> Node<T> {
         claim: &Death,
         since: Instant,
         proof: &Proof,
-    ) {
+    ) -> bool {
         let id = MemberId(claim.id);
         if !self.is_sure_of(id) && !self.are_asked_about(id, &proof.voters) {
             self.stats.reject("foreign-voters");
             self.look_at(now, from, id);
-            return;
+            return false;
         }
         let proof = Proof { bytes: self.authority.shared(proof.bytes.clone()), ..proof.clone() };
         let hash = proof.hash;
@@ -242,6 +255,7 @@ impl<T: MemberTable> Node<T> {
         self.stats.proofs_dropped += self.observing.proofs.keep(proof, limit);
         let announcer = MemberId(claim.announcer);
         self.bury(now, since, id, claim.incarnation.into(), announcer, hash);
+        true
     }
 
     /// A death came with something that proves nothing.
@@ -287,7 +301,10 @@ impl<T: MemberTable> Node<T> {
         }
         let Some(waiting) = self.observing.proofs.take_waiting(hash, id) else { return };
         match weight {
-            Weight::Proven => self.believe(now, waiting.source(), &claim, waiting.since, &proof),
+            Weight::Proven(verified) => {
+                let believed = self.believe(now, waiting.source(), &claim, waiting.since, &proof);
+                self.settle_up(from, verified, believed);
+            }
             Weight::Refuted | Weight::Open => self.disbelieve(now, waiting.source(), id),
         }
     }
