@@ -558,10 +558,12 @@ impl<T: MemberTable> Node<T> {
             self.own = member.record.clone();
         }
         let id = member.id();
-        let before = self.table.get(id).map_or(0, Member::digest_share);
+        let known = self.table.get(id);
+        let before = known.map_or(0, Member::digest_share);
         let after = member.digest_share();
+        let former = known.and_then(|known| speaking::former(known, &member));
         self.note_terms(now, &member);
-        self.note_signer(now, &member);
+        self.note_former(now, former);
         self.table.put(member);
         if before != after {
             // Of one member many changes are one: nobody makes a storm alone.

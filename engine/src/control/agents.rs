@@ -369,6 +369,7 @@ fn response_ended(desk: &Desk, outcome: &Result<(), SyncError>) {
     };
     desk.site.metrics().sync_ended(SyncRole::Responder, reason);
 }
+
 /// Whether the agent of this desk has found the mesh.
 fn joined(desk: &Arc<Desk>) -> impl Fn() -> bool + use<> {
     let desk = Arc::clone(desk);

@@ -17,7 +17,7 @@ impl<T: SimTable> World<T> {
     /// Applies a fault at once.
     pub fn apply(&mut self, fault: &Fault) {
         let told = format!("{fault:?}");
-        self.trace.add(self.now.as_nanos(), Kind::Fault, told.len(), told.as_bytes());
+        self.trace.add(self.now.as_nanos(), Kind::Fault, 0, told.as_bytes());
         match fault {
             Fault::Crash(nodes) => self.each(nodes, true, Self::crash),
             Fault::Restart(nodes) => self.each(nodes, false, Self::restart),

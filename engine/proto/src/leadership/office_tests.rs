@@ -280,8 +280,8 @@ impl Mesh {
     }
 }
 
-/// Longer than detection, settling and twice the longest patience: a claim may have to be made again.
-const LONG: u64 = 800;
+/// Longer than detection, settling and the longest patience.
+const LONG: u64 = 600;
 
 /// Rule E-4: the preferred member takes the office after it has come first for a while, and its
 /// successor when it is gone.

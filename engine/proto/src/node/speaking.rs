@@ -139,10 +139,12 @@ impl Speaking {
         if self.held.iter().any(|kept| kept.body == held.body) {
             return None;
         }
-        let crowded = self.held.iter().filter(|kept| theirs(kept)).count() >= HELD.0;
-        let oldest = if crowded { self.held.iter().position(theirs) } else { Some(0) };
-        let full = crowded || self.held.len() >= HELD.1;
-        let gone = oldest.filter(|_| full).and_then(|oldest| self.held.remove(oldest));
+        let gives_way = if self.held.iter().filter(|kept| theirs(kept)).count() >= HELD.0 {
+            self.held.iter().position(theirs)
+        } else {
+            (self.held.len() >= HELD.1).then_some(0)
+        };
+        let gone = gives_way.and_then(|oldest| self.held.remove(oldest));
         self.held.push_back(held);
         gone
     }
@@ -159,6 +161,16 @@ impl Speaking {
         self.held.retain(|held| now.since(held.at) <= LIFETIME);
         before - self.held.len()
     }
+}
+
+/// The record that a member was known by until now, where the new one is of the same life under
+/// another certificate.
+pub(super) fn former(known: &Member, member: &Member) -> Option<Arc<SignedRecord>> {
+    let (former, record) = (&known.record, &member.record);
+    let exchanged = !Arc::ptr_eq(former, record)
+        && known.incarnation().generation == member.incarnation().generation
+        && former.signer() != record.signer();
+    exchanged.then(|| former.clone())
 }
 
 impl<T: MemberTable> Node<T> {
@@ -320,19 +332,11 @@ impl<T: MemberTable> Node<T> {
         former.map_or(checked, |former| spoken.check(former, authority))
     }
 
-    /// A member is about to be known by another record: where that shows another certificate, words
-    /// under the one before may be on their way.
-    pub(super) fn note_signer(&mut self, now: Instant, member: &Member) {
-        if member.id() == self.local {
-            return;
-        }
-        let Some(before) = self.table.get(member.id()) else { return };
-        let (former, record) = (&before.record, &member.record);
-        if !Arc::ptr_eq(former, record)
-            && before.incarnation().generation == member.incarnation().generation
-            && former.signer() != record.signer()
-        {
-            self.speaking.former.replaced(now, former.clone());
+    /// A member is about to be known by another certificate: words under the one before may be on
+    /// their way. Our own words come from nobody else.
+    pub(super) fn note_former(&mut self, now: Instant, former: Option<Arc<SignedRecord>>) {
+        if let Some(former) = former.filter(|former| former.record().id != self.local) {
+            self.speaking.former.replaced(now, former);
         }
     }
 

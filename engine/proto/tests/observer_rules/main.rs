@@ -133,12 +133,11 @@ fn every_subject_is_pinged_once_a_period() {
     assert!((1..=4).contains(&looks), "{looks} looks in 160 s");
 }
 
-/// Silences a member until its case asks others, which it does within a turn of eight seconds and
-/// a test of two.
+/// Silences a member until its case asks others, nine seconds at most.
 fn doubted(subject: &str) -> (Stage, String) {
     let mut stage = settled(20);
     silence(&mut stage, subject);
-    while stage.sent_of(kind::VERIFY).is_empty() && stage::ms(stage.now) < 131_000 {
+    while stage.sent_of(kind::VERIFY).is_empty() && stage::ms(stage.now) < 129_000 {
         stage.until(stage::ms(stage.now) + 50);
     }
     (stage, subject.into())

@@ -101,7 +101,11 @@ impl SeedList {
 
     /// More of the settings' page, beside what it said before.
     pub(super) fn add(&self, seeds: &[SocketAddr]) {
-        self.pages().configured.extend_from_slice(seeds);
+        let known = &mut self.pages().configured;
+        known.extend_from_slice(seeds);
+        // Settings may change often while no look finds anything.
+        known.sort_unstable();
+        known.dedup();
     }
 
     /// Whether the settings lead anywhere.
