@@ -75,6 +75,8 @@ pub(crate) struct Shard {
     touched: Vec<usize>,
     /// Handshakes that wait for their turn.
     anteroom: Anteroom,
+    /// When a handshake was turned away last, because others wait.
+    crowded: Option<Instant>,
     /// Room for the expanded keys of all agents' sessions.
     keys: Arc<HotKeys>,
     clones: CloneSignal,
@@ -97,6 +99,7 @@ struct Taking<'a> {
     by_socket: &'a BySocket,
     touched: &'a mut Vec<usize>,
     anteroom: &'a mut Anteroom,
+    crowded: &'a mut Option<Instant>,
     /// One reading of the clock serves the batch: it arrived together.
     read_at: Option<Instant>,
 }
@@ -107,8 +110,9 @@ impl Taker for Taking<'_> {
         let Some(index) = self.by_socket.get(&socket) else { return };
         let Some(seat) = self.seats.get_mut(*index).and_then(Option::as_mut) else { return };
         if Anteroom::is_for(datagram) {
-            if !self.anteroom.admit(socket, from, datagram) {
+            if !self.anteroom.admit(now, socket, from, datagram) {
                 seat.turn_away();
+                *self.crowded = Some(now);
             }
             return;
         }
@@ -153,6 +157,7 @@ impl Shard {
             deadlines: Timers::default(),
             touched: Vec::new(),
             anteroom: Anteroom::default(),
+            crowded: None,
             keys: Arc::new(HotKeys::of(MOST_HOT)),
             clones: CloneSignal::new(now, clock::wall(), clock::boot_id()),
             records: Records::new(now),
@@ -207,6 +212,12 @@ impl Shard {
         {
             let Some(index) = self.by_socket.get(&next.socket).copied() else { continue };
             let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) else { continue };
+            if next.is_stale(now) {
+                // Next to nothing has been spent: the clock need not be asked.
+                seat.turn_away();
+                self.crowded = Some(now);
+                continue;
+            }
             seat.receive(now, next.from, &mut next.datagram);
             if seat.touch() {
                 self.touched.push(index);
@@ -250,9 +261,10 @@ impl Shard {
     }
 
     fn turn(&mut self, patience: Option<Duration>) -> io::Result<usize> {
-        let Self { clock, io, seats, by_socket, touched, records, anteroom, .. } = self;
+        let Self { clock, io, seats, by_socket, touched, records, anteroom, crowded, .. } = self;
         records.turn_begins(|| clock.now());
-        let mut taking = Taking { clock, seats, by_socket, touched, anteroom, read_at: None };
+        let mut taking =
+            Taking { clock, seats, by_socket, touched, anteroom, crowded, read_at: None };
         let received = io.turn_into(patience, &mut taking)?;
         if let Some(at) = taking.read_at {
             records.turn_read(at, received);
@@ -268,7 +280,7 @@ impl Shard {
             let Some(index) = self.deadlines.pop_due(now) else { break };
             self.records.late(now.since(at));
             if let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) {
-                seat.fire(now);
+                seat.fire(now, self.crowded);
                 if seat.touch() {
                     self.touched.push(index);
                 }

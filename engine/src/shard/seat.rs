@@ -133,7 +133,11 @@ impl Seat {
         self.links.count_turned_away();
     }
 
-    pub(super) fn fire(&mut self, now: Instant) {
+    /// Acts on what is due; `crowded` tells when the shard turned handshakes away last.
+    pub(super) fn fire(&mut self, now: Instant, crowded: Option<Instant>) {
+        if let Some(at) = crowded {
+            self.node.handle_crowd(at);
+        }
         self.links.handle_timeout(now);
         if self.node.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.node.handle_timeout(now);

@@ -31,6 +31,7 @@ use crate::time::{Duration, Instant};
 
 mod attesting;
 mod auditing;
+mod crowding;
 mod judging;
 mod proving;
 mod returning;
@@ -121,6 +122,8 @@ pub(super) struct Observing {
     verified: Budgets,
     signed: Budgets,
     announcers: VecDeque<(MemberId, MemberId)>,
+    /// When the host turned handshakes away last.
+    crowded: Option<Instant>,
 }
 
 impl Default for Observing {
@@ -154,6 +157,7 @@ impl Default for Observing {
             verified: Budgets::new(VERIFIED.0, VERIFIED.1),
             signed: Budgets::new(SIGNED.0, SIGNED.1),
             announcers: VecDeque::new(),
+            crowded: None,
         }
     }
 }
@@ -239,15 +243,19 @@ impl<T: MemberTable> Node<T> {
     /// τ: how long a ping to `id` may take before it counts as lost, for the moment.
     fn patience(&self, now: Instant, id: MemberId) -> Duration {
         let ceiling = self.config.ping_timeout;
-        let contact = self.contacts.of(id);
-        let warm = contact.is_some_and(|contact| now.since(contact.last) < WARM);
-        let measured = contact.and_then(|contact| contact.ping_timeout(ceiling));
+        let warm = self.is_warm(now, id);
+        let measured = self.contacts.of(id).and_then(|contact| contact.ping_timeout(ceiling));
         match (measured, warm) {
             (Some(timeout), true) => timeout,
             (Some(timeout), false) => timeout + COLD,
             (None, true) => UNMEASURED.min(ceiling),
             (None, false) => PING_FLOOR + COLD,
         }
+    }
+
+    /// Whether `id` is heard without a handshake first.
+    fn is_warm(&self, now: Instant, id: MemberId) -> bool {
+        self.contacts.of(id).is_some_and(|contact| now.since(contact.last) < WARM)
     }
 
     /// Something arrived from `peer`.

@@ -3,6 +3,7 @@
 #[path = "../stage/mod.rs"]
 mod stage;
 
+mod crowding;
 mod exile;
 mod hearsay;
 mod verdicts;

@@ -24,6 +24,10 @@ impl<T: MemberTable> Node<T> {
     /// A regular ping was lost: the test of its target begins with it, or takes it in.
     pub(super) fn doubt(&mut self, now: Instant, sequence: u32, ping: Ping) {
         let Some((_, incarnation)) = self.testable(ping.target) else { return };
+        if self.is_kept_out(now, ping.target) {
+            self.forget_ping(sequence);
+            return;
+        }
         self.observing.pings.becomes_a_test(sequence);
         if let Some(test) = self.observing.tests.get_mut(&ping.target) {
             test.lose(sequence, ping.sent, ping.due);
@@ -213,6 +217,11 @@ impl<T: MemberTable> Node<T> {
         if incarnation != test.incarnation() {
             return self.drop_test(id);
         }
+        if self.is_kept_out(now, id) {
+            self.drop_test(id);
+            return self.leave_to_observers(now, id);
+        }
+        let Some(test) = self.observing.tests.get_mut(&id) else { return };
         for _ in 0..test.settle(now) {
             self.observing.baseline.sample(false);
         }

@@ -1,0 +1,68 @@
+//! A host that cannot keep up with handshakes (rule D-10).
+
+use mesh_gossip_proto::State;
+use mesh_gossip_proto::wire::message::kind;
+
+use super::stage::observers::{settled, silence, subjects, to, verify};
+use super::stage::{Stage, ms, record};
+
+/// Members with whom there is a session, and others that are told of by one of them.
+const KNOWN: u8 = 12;
+const ALL: u8 = 24;
+
+/// The second kind says nothing to anybody; returns whom of it the node observes.
+fn with_strangers() -> (Stage, Vec<String>) {
+    let mut stage = settled(KNOWN);
+    let strangers = super::names(ALL).split_off(usize::from(KNOWN));
+    for stranger in &strangers {
+        stage.record("b", &record(stranger, 0));
+    }
+    let soon = ms(stage.now) + 1_000;
+    crowded(&mut stage, soon);
+    let observed = subjects(&stage).into_iter().filter(|id| strangers.contains(id)).collect();
+    (stage, observed)
+}
+
+/// Time passes while handshakes are turned away again and again.
+fn crowded(stage: &mut Stage, until: u64) {
+    while ms(stage.now) < until {
+        stage.node.handle_crowd(stage.now);
+        stage.until((ms(stage.now) + 500).min(until));
+    }
+}
+
+/// Whom we have no session with is silent since we answer no handshakes: that begins no test, and
+/// ends one that others asked for. As soon as we keep up again it counts as ever.
+#[test]
+fn who_turns_handshakes_away_condemns_nobody_for_the_lack_of_one() {
+    let (mut stage, observed) = with_strangers();
+    assert!(!observed.is_empty());
+    let begun = ms(stage.now);
+    stage.say("b", &verify(&observed[0], 1));
+    crowded(&mut stage, begun + 60_000);
+    let stats = stage.node.stats();
+    assert_eq!((stats.suspicions, stats.cases), (0, 0), "{observed:?}");
+    assert!(stats.tests <= 1, "the one that was asked for: {}", stats.tests);
+    assert!(to(kind::VERIFY, &stage).is_empty());
+    assert!(
+        !to(kind::PING, &stage).iter().all(|who| !observed.contains(who)),
+        "it looks all the same"
+    );
+
+    stage.until(begun + 75_000);
+    for stranger in &observed {
+        assert_eq!(stage.state(stranger), Some(State::Suspect), "{stranger}");
+    }
+}
+
+/// A session needs no handshake: its silence counts, however many are turned away.
+#[test]
+fn a_session_that_falls_silent_is_looked_into_beside_a_crowd() {
+    let (mut stage, observed) = with_strangers();
+    let known = subjects(&stage).into_iter().find(|id| !observed.contains(id)).unwrap();
+    silence(&mut stage, &known);
+    let begun = ms(stage.now);
+    crowded(&mut stage, begun + 10_000);
+    assert_eq!(stage.state(&known), Some(State::Suspect));
+    assert!(to(kind::VERIFY, &stage).len() >= 2);
+}
