@@ -32,7 +32,7 @@ mod anteroom;
 pub(crate) mod records;
 mod seat;
 
-use anteroom::{A_TURN, Anteroom};
+use anteroom::{A_TURN, Anteroom, Turn};
 use records::Records;
 use seat::{Outside, Seat};
 
@@ -208,17 +208,23 @@ impl Shard {
         let begun = self.clock.now();
         let mut now = begun;
         while now.since(begun) < A_TURN
-            && let Some(mut next) = self.anteroom.next()
+            && let Some(turn) = self.anteroom.next(now)
         {
-            let Some(index) = self.by_socket.get(&next.socket).copied() else { continue };
-            let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) else { continue };
-            if next.is_stale(now) {
-                // Next to nothing has been spent: the clock need not be asked.
-                seat.turn_away();
+            let (mut waiting, is_stale) = match turn {
+                Turn::Read(waiting) => (waiting, false),
+                Turn::Stale(waiting) => (waiting, true),
+            };
+            if is_stale {
                 self.crowded = Some(now);
+            }
+            let Some(index) = self.by_socket.get(&waiting.socket).copied() else { continue };
+            let Some(seat) = self.seats.get_mut(index).and_then(Option::as_mut) else { continue };
+            if is_stale {
+                // It has cost next to nothing: the clock need not be asked.
+                seat.turn_away();
                 continue;
             }
-            seat.receive(now, next.from, &mut next.datagram);
+            seat.receive(now, waiting.from, &mut waiting.datagram);
             if seat.touch() {
                 self.touched.push(index);
             }
@@ -503,5 +509,30 @@ mod tests {
             shard.fire_deadlines();
         }
         assert_eq!(left, [agents - 1, DEADLINES_A_TURN, 0]);
+    }
+
+    /// Rule D-10: a shard that reads stale handshakes no more knows that it is crowded.
+    #[test]
+    fn a_stale_handshake_makes_a_crowd_and_a_fresh_one_does_not() {
+        let control = Control::start(Backend::Mmsg, 16).expect("a control thread");
+        let (io, _) = datagrams::start(BackendChoice::Mmsg).expect("a backend");
+        let clock = Clock::start();
+        let mut shard = Shard::new(clock, io, Arc::new(Orders::new(4)), control.handle());
+        let begins = |attempt: u8| {
+            let mut datagram = [0; 64];
+            (datagram[0], datagram[31]) = (mesh_gossip_proto::wire::header::INIT, attempt);
+            datagram
+        };
+        let from = SocketAddr::from(([127, 0, 0, 1], 9));
+        let now = shard.clock.now();
+        assert!(shard.anteroom.admit(now, SocketId(1), from, &begins(1)));
+        shard.let_in();
+        assert_eq!(shard.crowded, None);
+        assert!(shard.anteroom.admit(now, SocketId(1), from, &begins(2)));
+        while shard.clock.now().since(now) < Duration::from_secs(1) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        shard.let_in();
+        assert!(shard.crowded.is_some() && shard.anteroom.is_empty());
     }
 }

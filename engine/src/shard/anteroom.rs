@@ -6,19 +6,19 @@
 //! Sealed datagrams are therefore read as they come, and after them those that wait here, for a
 //! moment each time.
 //!
-//! What is under way is finished before more is begun, and a newcomer that has waited for long is
-//! sent away: a shard that has a tenth of the time that it needs would otherwise spend all of it on
+//! What is under way is finished before more is begun, and a beginning that was not repeated for long
+//! is not read: a shard that has a tenth of the time that it needs would otherwise spend all of it on
 //! handshakes whose clients have given up, and finish none.
 //!
 //! Invariants: no more than [`PLACES`] wait, newcomers among them no more than [`OF_NEWCOMERS`]; a
-//! newcomer that repeats itself waits once; among either kind who came first goes first, and at least
-//! one in [`ONE_IN`] is a newcomer while some wait. Whoever finds no place comes again by itself:
-//! handshakes are repeated.
+//! beginning that is repeated waits once; among either kind who came first goes first, and of
+//! [`ONE_IN`] that are worth reading one is a newcomer while some wait. Whoever finds no place comes
+//! again by itself: handshakes are repeated.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use mesh_gossip_proto::wire::header::{HandshakeHeader, INIT, RESP, RETRY};
+use mesh_gossip_proto::wire::header::{FLAG_PROOF, HandshakeHeader, INIT, RESP, RETRY};
 use mesh_gossip_proto::{Duration, Instant};
 
 use crate::io::SocketId;
@@ -30,15 +30,16 @@ const OF_NEWCOMERS: usize = 3_072;
 /// So long they have between two looks at what has come: some steps of handshakes, or hundreds of
 /// those that are only asked for a cookie.
 pub(super) const A_TURN: Duration = Duration::from_millis(1);
-/// Who begins a handshake repeats itself after 300 ms and after 900 ms, and gives up after 2 s. One
-/// that has not been read after this is older than what is worth beginning: of its last repetition
-/// the rest of the client's time is left.
+/// Who begins a handshake repeats itself after 300 ms and after 900 ms, and gives up after 2 s. What
+/// was said so long ago for the last time is left: of a client that waits on, most of its time is over.
 const STALE: Duration = Duration::from_millis(500);
 /// However many handshakes are under way, or pretend to be, one of so many that are read is a newcomer.
 const ONE_IN: u32 = 8;
 /// Room that is kept while nobody waits.
 const USUAL: usize = 64;
-/// Where a handshake datagram names the place that its receiver has let to it, 0 in the first,
+/// Where a handshake datagram says what it shows,
+const FLAGS: usize = 2;
+/// where it names the place that its receiver has let to it, 0 in the first,
 const PLACE: std::ops::Range<usize> = 4..8;
 /// and the attempt that it belongs to.
 const ATTEMPT: std::ops::Range<usize> =
@@ -46,6 +47,7 @@ const ATTEMPT: std::ops::Range<usize> =
 const _: () = assert!(
     ATTEMPT.start == std::mem::offset_of!(HandshakeHeader, attempt)
         && PLACE.start == std::mem::offset_of!(HandshakeHeader, receiver)
+        && FLAGS == std::mem::offset_of!(HandshakeHeader, flags)
 );
 
 /// One that waits.
@@ -53,26 +55,28 @@ pub(super) struct Waiting {
     pub(super) socket: SocketId,
     pub(super) from: SocketAddr,
     pub(super) datagram: Vec<u8>,
-    since: Instant,
-    newcomer: Option<Newcomer>,
+    begins: Option<Beginning>,
 }
 
-impl Waiting {
-    /// Whether nothing is gained by reading it: its client has repeated itself, or has given up.
-    pub(super) fn is_stale(&self, now: Instant) -> bool {
-        self.newcomer.is_some() && now.since(self.since) > STALE
-    }
+/// One whose turn it is.
+pub(super) enum Turn {
+    /// It is read.
+    Read(Waiting),
+    /// It begins what its client has most likely given up.
+    Stale(Waiting),
 }
 
 /// The attempt that a datagram would begin.
-type Newcomer = (SocketId, SocketAddr, [u8; 8]);
+type Beginning = (SocketId, SocketAddr, [u8; 8]);
 
 /// Those that wait.
 #[derive(Default)]
 pub(super) struct Anteroom {
+    /// Handshakes that are under way, and successors of sessions: whoever proves one has a place.
     under_way: VecDeque<Waiting>,
     newcomers: VecDeque<Waiting>,
-    known: HashSet<Newcomer>,
+    /// When each attempt that would begin was said last.
+    said: HashMap<Beginning, Instant>,
     /// Read since the last newcomer.
     passed: u32,
 }
@@ -91,41 +95,41 @@ impl Anteroom {
         from: SocketAddr,
         datagram: &[u8],
     ) -> bool {
-        let newcomer = attempt_begun(datagram).map(|attempt| (socket, from, attempt));
-        if newcomer.is_some_and(|newcomer| self.known.contains(&newcomer)) {
+        let begins = attempt_begun(datagram).map(|attempt| (socket, from, attempt));
+        if let Some(said) = begins.and_then(|begins| self.said.get_mut(&begins)) {
+            *said = now;
             return true;
         }
-        let places = if newcomer.is_some() { OF_NEWCOMERS } else { PLACES };
+        let is_newcomer = begins.is_some() && !shows_a_proof(datagram);
+        let places = if is_newcomer { OF_NEWCOMERS } else { PLACES };
         if self.under_way.len() + self.newcomers.len() >= places {
             return false;
         }
-        self.known.extend(newcomer);
-        let line = if newcomer.is_some() { &mut self.newcomers } else { &mut self.under_way };
-        line.push_back(Waiting { socket, from, datagram: datagram.to_vec(), since: now, newcomer });
+        self.said.extend(begins.map(|begins| (begins, now)));
+        let line = if is_newcomer { &mut self.newcomers } else { &mut self.under_way };
+        line.push_back(Waiting { socket, from, datagram: datagram.to_vec(), begins });
         true
     }
 
     /// Whose turn it is.
-    pub(super) fn next(&mut self) -> Option<Waiting> {
-        self.passed += 1;
-        let of_newcomers = self.passed >= ONE_IN || self.under_way.is_empty();
-        let line = if of_newcomers && !self.newcomers.is_empty() {
-            &mut self.newcomers
-        } else {
-            &mut self.under_way
-        };
+    pub(super) fn next(&mut self, now: Instant) -> Option<Turn> {
+        let of_newcomers =
+            !self.newcomers.is_empty() && (self.passed + 1 >= ONE_IN || self.under_way.is_empty());
+        let line = if of_newcomers { &mut self.newcomers } else { &mut self.under_way };
         let next = line.pop_front()?;
-        if let Some(newcomer) = &next.newcomer {
-            self.known.remove(newcomer);
-            self.passed = 0;
-        }
+        let said = next.begins.and_then(|begins| self.said.remove(&begins));
         if self.is_empty() {
             // A crowd is rare; its room is not kept.
             self.under_way.shrink_to(USUAL);
             self.newcomers.shrink_to(USUAL);
-            self.known.shrink_to(USUAL);
+            self.said.shrink_to(USUAL);
         }
-        Some(next)
+        if said.is_some_and(|said| now.since(said) > STALE) {
+            // It takes nobody's turn.
+            return Some(Turn::Stale(next));
+        }
+        self.passed = if of_newcomers { 0 } else { (self.passed + 1).min(ONE_IN) };
+        Some(Turn::Read(next))
     }
 
     /// Whether nobody waits.
@@ -137,9 +141,14 @@ impl Anteroom {
 /// The attempt that a datagram would begin at its receiver. One that is too short to say is read by
 /// nobody, and begins nothing.
 fn attempt_begun(datagram: &[u8]) -> Option<[u8; 8]> {
-    let first =
-        datagram.first() == Some(&INIT) && datagram.get(PLACE)?.iter().all(|byte| *byte == 0);
-    datagram.get(ATTEMPT).filter(|_| first)?.try_into().ok()
+    let nowhere = datagram.get(PLACE)?.iter().all(|byte| *byte == 0);
+    let begins = datagram.first() == Some(&INIT) && (nowhere || shows_a_proof(datagram));
+    datagram.get(ATTEMPT).filter(|_| begins)?.try_into().ok()
+}
+
+/// Whether it claims to succeed a session, which it names in the place of a handshake.
+fn shows_a_proof(datagram: &[u8]) -> bool {
+    datagram.get(FLAGS).is_some_and(|flags| flags & FLAG_PROOF != 0)
 }
 
 #[cfg(test)]
@@ -175,8 +184,18 @@ mod tests {
         room.admit(at(0), SocketId(1), SocketAddr::from(([127, 0, 0, 1], 9)), datagram)
     }
 
+    /// What is read from now on, in order.
+    fn read(room: &mut Anteroom, now: Instant) -> Vec<Vec<u8>> {
+        let turns = std::iter::from_fn(|| room.next(now));
+        let read = turns.filter_map(|turn| match turn {
+            Turn::Read(waiting) => Some(waiting.datagram),
+            Turn::Stale(_) => None,
+        });
+        read.collect()
+    }
+
     fn emptied(room: &mut Anteroom) -> usize {
-        std::iter::from_fn(|| room.next()).count()
+        read(room, at(0)).len()
     }
 
     /// Rule S-7: what is sealed is read as it comes.
@@ -198,11 +217,14 @@ mod tests {
         assert_eq!(begun, PLACES - OF_NEWCOMERS);
         assert!(!admits(&mut room, &[RESP]), "bounded");
 
-        let first = room.next().expect("somebody waits");
-        assert_eq!(first.datagram, init(5, 1), "it was begun");
+        let first = room.next(at(0));
+        assert!(
+            matches!(first, Some(Turn::Read(first)) if first.datagram == init(5, 1)),
+            "it was begun"
+        );
         assert!(admits(&mut room, &[RESP]) && !admits(&mut room, &init(0, 9_999)));
         assert_eq!(emptied(&mut room), PLACES);
-        assert!(room.is_empty() && room.known.is_empty());
+        assert!(room.is_empty() && room.said.is_empty());
     }
 
     /// Rule S-7: what was begun is finished first, and whoever pretends to have begun keeps nobody
@@ -210,34 +232,64 @@ mod tests {
     #[test]
     fn what_was_begun_goes_first_and_one_in_eight_is_a_newcomer() {
         let mut room = Anteroom::default();
-        for attempt in 0..40 {
-            assert!(admits(&mut room, &init(0, attempt)) && admits(&mut room, &init(5, attempt)));
-        }
-        let order: Vec<Vec<u8>> =
-            std::iter::from_fn(|| room.next()).map(|waiting| waiting.datagram).collect();
         let (begun, new): (Vec<_>, Vec<_>) = (0..40).map(|n| (init(5, n), init(0, n))).unzip();
+        for (begun, new) in begun.iter().zip(&new) {
+            assert!(admits(&mut room, begun) && admits(&mut room, new));
+        }
+        let order = read(&mut room, at(0));
         assert_eq!(order[..7], begun[..7]);
         assert_eq!(order[7], new[0]);
         assert_eq!(order[8..15], begun[7..14]);
-        assert_eq!(
-            order.iter().filter(|one| begun.contains(one)).collect::<Vec<_>>(),
-            begun.iter().collect::<Vec<_>>()
-        );
-        assert_eq!(
-            order.iter().filter(|one| new.contains(one)).collect::<Vec<_>>(),
-            new.iter().collect::<Vec<_>>()
-        );
+        assert_eq!(order[15], new[1]);
+        let of = |kind: &[Vec<u8>]| -> Vec<Vec<u8>> {
+            order.iter().filter(|one| kind.contains(one)).cloned().collect()
+        };
+        assert!(of(&begun) == begun && of(&new) == new);
     }
 
-    /// Rule S-7: a client that has waited for long has repeated itself since, or given up.
+    /// Rule S-7: what nobody has repeated for long is not read, and takes nobody's turn.
     #[test]
-    fn a_newcomer_grows_stale_and_what_was_begun_does_not() {
-        let mut room = Anteroom::default();
-        assert!(admits(&mut room, &init(0, 1)) && admits(&mut room, &init(5, 1)));
-        let (begun, newcomer) = (room.next().expect("one"), room.next().expect("the other"));
+    fn a_beginning_grows_stale_and_takes_nobodys_turn() {
         let late = at(0) + STALE + Duration::from_millis(1);
-        assert!(newcomer.is_stale(late) && !newcomer.is_stale(at(0) + STALE));
-        assert!(!begun.is_stale(late));
+        let mut room = Anteroom::default();
+        assert!((0..2_000).all(|attempt| admits(&mut room, &init(0, attempt))));
+        assert!((0..40).all(|n| admits(&mut room, &init(5, n))));
+        assert!(room.admit(
+            at(400),
+            SocketId(1),
+            SocketAddr::from(([127, 0, 0, 1], 9)),
+            &init(0, 7)
+        ));
+        assert!(room.admit(
+            at(400),
+            SocketId(1),
+            SocketAddr::from(([127, 0, 0, 1], 9)),
+            &init(0, 9_999)
+        ));
+        let order = read(&mut room, late);
+        assert_eq!(order.len(), 42);
+        assert_eq!((&order[7], &order[15]), (&init(0, 7), &init(0, 9_999)), "repeated, and fresh");
+    }
+
+    /// Rule S-7: who proves a session has a place, and grows stale as any beginning does.
+    #[test]
+    fn a_successor_waits_with_what_is_under_way_and_grows_stale() {
+        let mut room = Anteroom::default();
+        let successor = |attempt| {
+            let mut datagram = init(5, attempt);
+            datagram[FLAGS] = FLAG_PROOF;
+            datagram
+        };
+        assert!((0..OF_NEWCOMERS as u64).all(|attempt| admits(&mut room, &init(0, attempt))));
+        assert!(admits(&mut room, &successor(9_001)) && admits(&mut room, &successor(9_001)));
+        assert!(
+            matches!(room.next(at(0)), Some(Turn::Read(first)) if first.datagram == successor(9_001))
+        );
+        assert!(admits(&mut room, &successor(9_002)));
+        let late = at(0) + STALE + Duration::from_millis(1);
+        assert!(
+            matches!(room.next(late), Some(Turn::Stale(first)) if first.datagram == successor(9_002))
+        );
     }
 
     /// Rule S-7: who repeats itself while it waits takes one place.

@@ -38,6 +38,8 @@ mod returning;
 mod testing;
 mod watching;
 
+use crowding::Crowd;
+
 /// A mesh that keeps changing has its rings looked at after so long without a change,
 const QUIET: Duration = Duration::from_millis(200);
 /// and no later than so long after the first one (rule D-1).
@@ -122,8 +124,8 @@ pub(super) struct Observing {
     verified: Budgets,
     signed: Budgets,
     announcers: VecDeque<(MemberId, MemberId)>,
-    /// When the host turned handshakes away last.
-    crowded: Option<Instant>,
+    /// Handshakes are, or were, turned away.
+    crowd: Option<Crowd>,
 }
 
 impl Default for Observing {
@@ -157,7 +159,7 @@ impl Default for Observing {
             verified: Budgets::new(VERIFIED.0, VERIFIED.1),
             signed: Budgets::new(SIGNED.0, SIGNED.1),
             announcers: VecDeque::new(),
-            crowded: None,
+            crowd: None,
         }
     }
 }
@@ -253,7 +255,7 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// Whether `id` is heard without a handshake first.
+    /// Whether `id` was heard of late, so that there is a session with it as a rule.
     fn is_warm(&self, now: Instant, id: MemberId) -> bool {
         self.contacts.of(id).is_some_and(|contact| now.since(contact.last) < WARM)
     }

@@ -1,5 +1,5 @@
-//! A host that cannot keep up with handshakes: whom we have no session with is silent for a reason of
-//! our own (rule D-10).
+//! Whoever cannot keep up with handshakes: a member that is heard by one alone is silent for a reason
+//! of our own (rule D-10).
 
 use crate::member::MemberId;
 use crate::membership::table::MemberTable;
@@ -8,16 +8,35 @@ use crate::time::{Duration, Instant};
 
 /// A handshake that was turned away is repeated or given up within so long.
 const OUTLASTS: Duration = Duration::from_secs(2);
+/// A crowd excuses nobody for longer: strangers can make one as long as they like.
+const MOST: Duration = Duration::from_secs(60);
+
+/// A time in which handshakes were turned away again and again.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) struct Crowd {
+    began: Instant,
+    last: Instant,
+}
+
+impl Crowd {
+    fn lasts(&self, now: Instant) -> bool {
+        now.since(self.last) < OUTLASTS
+    }
+}
 
 impl<T: MemberTable> Node<T> {
-    /// The host turned handshakes away at `at`, because others waited for too long already. Until two
-    /// seconds later the silence of members that we have no session with is no evidence against them.
+    /// The links' thread turned handshakes away at `at`, because others wait there. Until two seconds
+    /// later, and for a minute in a row, the silence of members whom we have not heard of late is no
+    /// evidence against them.
     pub fn handle_crowd(&mut self, at: Instant) {
-        self.observing.crowded = Some(at);
+        let crowd = self.observing.crowd.filter(|crowd| crowd.lasts(at));
+        let began = crowd.map_or(at, |crowd| crowd.began);
+        self.observing.crowd = Some(Crowd { began, last: at });
     }
 
     /// Whether the silence of `id` tells nothing, since it takes a handshake to hear it.
     pub(super) fn is_kept_out(&self, now: Instant, id: MemberId) -> bool {
-        self.observing.crowded.is_some_and(|at| now.since(at) < OUTLASTS) && !self.is_warm(now, id)
+        let crowd = self.observing.crowd.filter(|crowd| crowd.lasts(now));
+        crowd.is_some_and(|crowd| now.since(crowd.began) < MOST) && !self.is_warm(now, id)
     }
 }

@@ -25,7 +25,7 @@ impl<T: MemberTable> Node<T> {
     pub(super) fn doubt(&mut self, now: Instant, sequence: u32, ping: Ping) {
         let Some((_, incarnation)) = self.testable(ping.target) else { return };
         if self.is_kept_out(now, ping.target) {
-            self.forget_ping(sequence);
+            // An answer that comes all the same counts.
             return;
         }
         self.observing.pings.becomes_a_test(sequence);
@@ -137,6 +137,10 @@ impl<T: MemberTable> Node<T> {
 
     fn serve(&mut self, now: Instant, from: Peer, subject: MemberId, round: u64) {
         if self.observing.exile.is_exiled() || self.is_departed(from.id) {
+            return;
+        }
+        // Whoever asks turns to others where we say nothing, and waits where we say "pending".
+        if self.is_kept_out(now, subject) {
             return;
         }
         if !self.observing.tests.contains_key(&subject) {

@@ -91,7 +91,9 @@ impl<T: MemberTable> Node<T> {
             }
             Purpose::Audit => {
                 self.observing.pings.forget(sequence);
-                self.audit_failed(ping.target);
+                if !self.is_kept_out(now, ping.target) {
+                    self.audit_failed(ping.target);
+                }
             }
             Purpose::Test | Purpose::Control(_) => {}
         }
