@@ -10,8 +10,8 @@
 //! is not read: a shard that has a tenth of the time that it needs would otherwise spend all of it on
 //! handshakes whose clients have given up, and finish none.
 //!
-//! Invariants: no more than [`PLACES`] wait, newcomers among them no more than [`OF_NEWCOMERS`]; a
-//! beginning that is repeated waits once; among either kind who came first goes first, and of
+//! Invariants: no more than [`PLACES`] wait, of newcomers no more than [`OF_NEWCOMERS`] and of others
+//! no more than [`OF_UNDER_WAY`]; a beginning that is repeated waits once; among either kind who came first goes first, and of
 //! [`ONE_IN`] that are worth reading one is a newcomer while some wait. Whoever finds no place comes
 //! again by itself: handshakes are repeated.
 
@@ -25,14 +25,16 @@ use crate::io::SocketId;
 
 /// Datagrams that wait: a second's work, half of what a client has patience for.
 const PLACES: usize = 4_096;
-/// The rest is for handshakes that are under way: what was begun is finished first.
+/// The rest is for handshakes that are under way: what was begun is finished first. They have as many
+/// at most: whoever pretends to be under way leaves the rest to newcomers.
 const OF_NEWCOMERS: usize = 3_072;
+const OF_UNDER_WAY: usize = 3_072;
 /// So long they have between two looks at what has come: some steps of handshakes, or hundreds of
 /// those that are only asked for a cookie.
 pub(super) const A_TURN: Duration = Duration::from_millis(1);
 /// Who begins a handshake repeats itself after 300 ms and after 900 ms, and gives up after 2 s. What
-/// was said so long ago for the last time is left: of a client that waits on, most of its time is over.
-const STALE: Duration = Duration::from_millis(500);
+/// was not repeated for longer than the longer of the two gaps is left.
+const STALE: Duration = Duration::from_millis(700);
 /// However many handshakes are under way, or pretend to be, one of so many that are read is a newcomer.
 const ONE_IN: u32 = 8;
 /// Room that is kept while nobody waits.
@@ -66,8 +68,9 @@ pub(super) enum Turn {
     Stale(Waiting),
 }
 
-/// The attempt that a datagram would begin.
-type Beginning = (SocketId, SocketAddr, [u8; 8]);
+/// The attempt that a datagram would begin, and what kind of token it shows: one with a cookie does
+/// not say the same as one without.
+type Beginning = (SocketId, SocketAddr, [u8; 8], u8);
 
 /// Those that wait.
 #[derive(Default)]
@@ -95,18 +98,22 @@ impl Anteroom {
         from: SocketAddr,
         datagram: &[u8],
     ) -> bool {
-        let begins = attempt_begun(datagram).map(|attempt| (socket, from, attempt));
+        let begins = attempt_begun(datagram).map(|(attempt, shows)| (socket, from, attempt, shows));
         if let Some(said) = begins.and_then(|begins| self.said.get_mut(&begins)) {
             *said = now;
             return true;
         }
         let is_newcomer = begins.is_some() && !shows_a_proof(datagram);
-        let places = if is_newcomer { OF_NEWCOMERS } else { PLACES };
-        if self.under_way.len() + self.newcomers.len() >= places {
+        let is_full = self.under_way.len() + self.newcomers.len() >= PLACES;
+        let (line, places) = if is_newcomer {
+            (&mut self.newcomers, OF_NEWCOMERS)
+        } else {
+            (&mut self.under_way, OF_UNDER_WAY)
+        };
+        if is_full || line.len() >= places {
             return false;
         }
         self.said.extend(begins.map(|begins| (begins, now)));
-        let line = if is_newcomer { &mut self.newcomers } else { &mut self.under_way };
         line.push_back(Waiting { socket, from, datagram: datagram.to_vec(), begins });
         true
     }
@@ -138,12 +145,13 @@ impl Anteroom {
     }
 }
 
-/// The attempt that a datagram would begin at its receiver. One that is too short to say is read by
-/// nobody, and begins nothing.
-fn attempt_begun(datagram: &[u8]) -> Option<[u8; 8]> {
+/// The attempt that a datagram would begin at its receiver, and its flags. One that is too short to
+/// say is read by nobody, and begins nothing.
+fn attempt_begun(datagram: &[u8]) -> Option<([u8; 8], u8)> {
     let nowhere = datagram.get(PLACE)?.iter().all(|byte| *byte == 0);
     let begins = datagram.first() == Some(&INIT) && (nowhere || shows_a_proof(datagram));
-    datagram.get(ATTEMPT).filter(|_| begins)?.try_into().ok()
+    let attempt = datagram.get(ATTEMPT).filter(|_| begins)?.try_into().ok()?;
+    Some((attempt, *datagram.get(FLAGS)?))
 }
 
 /// Whether it claims to succeed a session, which it names in the place of a handshake.
@@ -247,6 +255,16 @@ mod tests {
         assert!(of(&begun) == begun && of(&new) == new);
     }
 
+    /// Rule S-7: whoever pretends to be under way leaves room for newcomers.
+    #[test]
+    fn what_pretends_to_be_under_way_leaves_room_for_newcomers() {
+        let mut room = Anteroom::default();
+        let begun = (0..9_000).filter(|_| admits(&mut room, &init(5, 1))).count();
+        assert_eq!(begun, OF_UNDER_WAY);
+        let crowd = (0..9_000).filter(|attempt| admits(&mut room, &init(0, *attempt))).count();
+        assert_eq!(crowd, PLACES - OF_UNDER_WAY);
+    }
+
     /// Rule S-7: what nobody has repeated for long is not read, and takes nobody's turn.
     #[test]
     fn a_beginning_grows_stale_and_takes_nobodys_turn() {
@@ -301,7 +319,10 @@ mod tests {
         assert_eq!(emptied(&mut room), 2, "one at each of our sockets");
         assert!(admits(&mut room, &init(0, 1)), "its turn is over: it may come again");
         assert!((0..3).all(|_| admits(&mut room, &init(4, 1))), "fragments are not alike");
+        let mut shows_a_cookie = init(0, 1);
+        shows_a_cookie[FLAGS] = mesh_gossip_proto::wire::header::FLAG_COOKIE;
+        assert!(admits(&mut room, &shows_a_cookie) && admits(&mut room, &shows_a_cookie));
         assert!(admits(&mut room, &[INIT]) && admits(&mut room, &[INIT, 0, 0, 0, 0, 0, 0, 0]));
-        assert_eq!(emptied(&mut room), 6);
+        assert_eq!(emptied(&mut room), 7);
     }
 }

@@ -67,6 +67,21 @@ fn a_crowd_ends_what_was_held_against_those_it_keeps_out() {
     assert_eq!(asked.filter(|subject| observed.contains(subject)).count(), 0);
 }
 
+/// One that comes and goes is the same crowd: no test would have the time that it needs in between.
+#[test]
+fn a_crowd_that_comes_and_goes_excuses_nobody_for_ever() {
+    let (mut stage, observed) = with_strangers();
+    let begun = ms(stage.now);
+    for turn in 0..30 {
+        stage.node.handle_crowd(stage.now);
+        stage.until(begun + (turn + 1) * 3_000);
+    }
+    assert!(!observed.is_empty());
+    for stranger in &observed {
+        assert_eq!(stage.state(stranger), Some(State::Suspect), "{stranger}");
+    }
+}
+
 /// Strangers can make a crowd for as long as they like: it excuses silence for a minute.
 #[test]
 fn a_crowd_excuses_nobody_for_ever() {

@@ -43,9 +43,12 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// A random member did not answer: two of its observers should look.
-    pub(super) fn audit_failed(&mut self, subject: MemberId) {
+    /// A random member did not answer: two of its observers should look, unless the fault is ours.
+    pub(super) fn audit_failed(&mut self, now: Instant, subject: MemberId) {
         self.observing.acquaintances.failed();
+        if self.is_kept_out(now, subject) {
+            return;
+        }
         let (observers, _) = self.quorum();
         let mut hinted = self.ring_order(subject, observers);
         self.rng.shuffle(&mut hinted);

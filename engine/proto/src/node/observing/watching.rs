@@ -91,9 +91,7 @@ impl<T: MemberTable> Node<T> {
             }
             Purpose::Audit => {
                 self.observing.pings.forget(sequence);
-                if !self.is_kept_out(now, ping.target) {
-                    self.audit_failed(ping.target);
-                }
+                self.audit_failed(now, ping.target);
             }
             Purpose::Test | Purpose::Control(_) => {}
         }
