@@ -112,9 +112,9 @@ impl NodeFiles {
             return Ok(());
         }
         if self.next_key.exists() {
-            files::rename(&self.next_key, &self.key)?;
+            put(&self.next_key, &self.key)?;
         }
-        files::rename(&self.next_certificate, &self.certificate)
+        put(&self.next_certificate, &self.certificate)
     }
 
     /// Chain, key and bundle as they are.
@@ -167,6 +167,15 @@ fn read_if_there(path: &Path) -> Result<Option<Zeroizing<String>>, BootstrapErro
     }
 }
 
+/// Renames. An agent and whoever renews beside it go on with the same installation: what the other
+/// has put in place already is there.
+fn put(from: &Path, to: &Path) -> Result<(), BootstrapError> {
+    match files::rename(from, to) {
+        Err(_) if !from.exists() && to.exists() => Ok(()),
+        outcome => outcome,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,5 +214,32 @@ mod tests {
             assert_eq!(is_new, stop_after >= 1);
             assert!(!files.next_certificate.exists());
         }
+    }
+
+    /// An agent looks at its files while the verb beside it renews: both finish what is there to be
+    /// finished, and neither fails because the other was first.
+    #[test]
+    fn two_finish_one_installation() {
+        let home = tempfile::tempdir().unwrap();
+        let files = NodeFiles::below(home.path(), "n1");
+        files.pending_key().unwrap();
+        files.install("chain 0", Some("bundle")).unwrap();
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let is_over = || ended.load(std::sync::atomic::Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            let agent = scope.spawn(|| {
+                while !is_over() {
+                    files.finish()?;
+                }
+                Ok::<(), BootstrapError>(())
+            });
+            for number in 1..100 {
+                fs::write(&files.next_key, "key").unwrap();
+                files.install(&format!("chain {number}"), None).unwrap();
+            }
+            ended.store(true, std::sync::atomic::Ordering::Relaxed);
+            agent.join().unwrap().unwrap();
+        });
+        assert_eq!(fs::read_to_string(&files.certificate).unwrap(), "chain 99");
     }
 }
