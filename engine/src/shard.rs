@@ -489,17 +489,23 @@ mod tests {
     use crate::io::{self as datagrams, Backend};
     use crate::options::BackendChoice;
 
+    /// A shard that nothing drives but the test, and the thread that it tells.
+    fn without_agents() -> (Control, Shard) {
+        let control = Control::start(Backend::Mmsg, 16).expect("a control thread");
+        let (io, _) = datagrams::start(BackendChoice::Mmsg).expect("a backend");
+        let orders = Arc::new(Orders::new(4));
+        let shard = Shard::new(Clock::start(), io, orders, control.handle());
+        (control, shard)
+    }
+
     /// Rule S-7: between two reads of its sockets a shard acts on the deadlines of a few agents only,
     /// the latest of them first.
     #[test]
     fn many_deadlines_do_not_keep_a_shard_from_reading() {
-        let control = Control::start(Backend::Mmsg, 16).expect("a control thread");
-        let (io, _) = datagrams::start(BackendChoice::Mmsg).expect("a backend");
-        let clock = Clock::start();
-        let mut shard = Shard::new(clock, io, Arc::new(Orders::new(4)), control.handle());
+        let (_control, mut shard) = without_agents();
         let agents = 2 * DEADLINES_A_TURN + 1;
         for agent in 0..agents {
-            let at = clock.now() - Duration::from_millis(agent as u64);
+            let at = shard.clock.now() - Duration::from_millis(agent as u64);
             shard.deadlines.set(agent, at);
         }
         let mut left = Vec::new();
@@ -514,10 +520,7 @@ mod tests {
     /// Rule D-10: a shard that reads stale handshakes no more knows that it is crowded.
     #[test]
     fn a_stale_handshake_makes_a_crowd_and_a_fresh_one_does_not() {
-        let control = Control::start(Backend::Mmsg, 16).expect("a control thread");
-        let (io, _) = datagrams::start(BackendChoice::Mmsg).expect("a backend");
-        let clock = Clock::start();
-        let mut shard = Shard::new(clock, io, Arc::new(Orders::new(4)), control.handle());
+        let (_control, mut shard) = without_agents();
         let begins = |attempt: u8| {
             let mut datagram = [0; 64];
             (datagram[0], datagram[31]) = (mesh_gossip_proto::wire::header::INIT, attempt);
