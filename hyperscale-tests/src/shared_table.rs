@@ -3,8 +3,11 @@
 //! A hundred thousand nodes that each kept a hundred thousand members would not fit in any machine.
 //! Most of what they hold is the same, so it is kept once; a node keeps its differences.
 //!
-//! Invariants: a member is what the difference says, or else what the base says; whatever base is
-//! taken, no answer changes.
+//! Each hears of a change at a moment of its own, which is kept apart: it is less than a difference,
+//! and no walk looks at it.
+//!
+//! Invariants: a member is what the difference says, or else what the base says, since its own moment;
+//! whatever base is taken, no answer changes.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -24,6 +27,8 @@ mod universe;
 
 /// A fold is worth a new base from so many members on.
 const WORTH_A_BASE: usize = 16;
+/// One table in so many may say otherwise of what becomes the base.
+const FEW_OF: usize = 16;
 /// Members that may come are entered in blocks of at least so many.
 const LEAST_BLOCK: usize = 64;
 
@@ -91,20 +96,23 @@ pub struct SharedTable {
     registry: Arc<Registry>,
     universe: Arc<Universe>,
     base: Arc<Base>,
-    delta: HashMap<Number, Option<Member>, BuildHasherDefault<IndexHasher>>,
+    delta: Numbered<Option<Member>>,
+    /// Since when what the base says is believed here, where that is another moment than the base's.
+    moments: Numbered<Instant>,
     counts: Counts,
     digest: u64,
 }
+
+type Numbered<V> = HashMap<Number, V, BuildHasherDefault<IndexHasher>>;
 
 fn list_of(state: State) -> List {
     if state.is_present() { List::Present } else { List::Departed }
 }
 
+/// Whether they say the same of a member, but for the moment.
 fn same(a: Option<&Member>, b: Option<&Member>) -> bool {
     match (a, b) {
-        (Some(a), Some(b)) => {
-            Arc::ptr_eq(&a.record, &b.record) && a.state == b.state && a.since == b.since
-        }
+        (Some(a), Some(b)) => Arc::ptr_eq(&a.record, &b.record) && a.state == b.state,
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     }
@@ -127,7 +135,8 @@ impl SharedTable {
     fn on(registry: Arc<Registry>, base: Arc<Base>) -> Self {
         let (counts, digest) = (base.counts, base.digest);
         let universe = registry.universe();
-        Self { registry, universe, base, delta: HashMap::default(), counts, digest }
+        let (delta, moments) = (HashMap::default(), HashMap::default());
+        Self { registry, universe, base, delta, moments, counts, digest }
     }
 
     fn at(&self, number: Number) -> Option<&Member> {
@@ -166,27 +175,45 @@ impl SharedTable {
 
     /// Makes `member` what this table says of `number`, in whatever way costs least.
     fn hold(&mut self, number: Number, member: Option<Member>) {
-        if same(self.base.get(number), member.as_ref()) {
-            self.delta.remove(&number);
-        } else {
+        let of_base = self.base.get(number);
+        if !same(of_base, member.as_ref()) {
+            self.moments.remove(&number);
             self.delta.insert(number, member);
+            return;
         }
+        self.delta.remove(&number);
+        match member {
+            Some(own) if of_base.is_some_and(|other| other.since != own.since) => {
+                self.moments.insert(number, own.since);
+            }
+            Some(_) | None => drop(self.moments.remove(&number)),
+        }
+    }
+
+    /// What this node says of a member, its own moment included.
+    fn own(&self, number: Number) -> Option<Member> {
+        let member = self.at(number)?;
+        Some(Member { since: self.moment(number, member), ..member.clone() })
+    }
+
+    fn moment(&self, number: Number, member: &Member) -> Instant {
+        if self.moments.is_empty() {
+            return member.since;
+        }
+        self.moments.get(&number).copied().unwrap_or(member.since)
     }
 
     /// Goes over to the newest base. Every member stays what it was.
     fn rebase(&mut self) {
         let newest = locked(&self.registry.base).clone();
-        let old = std::mem::replace(&mut self.base, newest);
-        let numbers: Vec<Number> = if old.version + 1 == self.base.version {
-            self.base.changed.clone()
+        let numbers: Vec<Number> = if self.base.version + 1 == newest.version {
+            newest.changed.clone()
         } else {
-            (0..old.members.len().max(self.base.members.len()) as Number).collect()
+            (0..self.base.members.len().max(newest.members.len()) as Number).collect()
         };
-        for number in numbers {
-            let held = match self.delta.get(&number) {
-                Some(own) => own.clone(),
-                None => old.get(number).cloned(),
-            };
+        let held: Vec<_> = numbers.into_iter().map(|number| (number, self.own(number))).collect();
+        self.base = newest;
+        for (number, held) in held {
             self.hold(number, held);
         }
         if self.delta.len() * 4 < self.delta.capacity() {
@@ -194,15 +221,17 @@ impl SharedTable {
         }
     }
 
-    /// Takes the newest base, unless this table began empty: it shares nothing with those that
-    /// knew everybody.
+    /// Takes the newest base; a table that began empty does so once it holds most of what others do.
     fn follow(&mut self) {
-        if self.base.version == 0 {
+        let newest = self.registry.version.load(Ordering::Relaxed);
+        if newest == self.base.version {
             return;
         }
-        if self.registry.version.load(Ordering::Relaxed) != self.base.version {
-            self.rebase();
+        let began_empty = self.base.version == 0;
+        if began_empty && self.delta.len() * 8 < locked(&self.registry.base).members.len() * 7 {
+            return;
         }
+        self.rebase();
     }
 
     fn departed_count(&self) -> usize {
@@ -268,6 +297,13 @@ impl MemberTable for SharedTable {
 
     fn get(&self, id: MemberId) -> Option<&Member> {
         self.at(self.universe.number(id)?)
+    }
+
+    fn since(&self, member: &Member) -> Instant {
+        match self.universe.number(member.id()) {
+            Some(number) => self.moment(number, member),
+            None => member.since,
+        }
     }
 
     fn put(&mut self, member: Member) {
@@ -336,7 +372,8 @@ impl MemberTable for SharedTable {
     fn view(&self, local: MemberId, version: u64, now: Instant) -> View {
         let lists = [List::Present, List::Departed];
         let members = lists.into_iter().flat_map(|list| self.members(list));
-        View::of(members.cloned(), local, version, now)
+        let own = members.filter_map(|member| self.own(self.universe.number(member.id())?));
+        View::of(own, local, version, now)
     }
 }
 
@@ -417,7 +454,8 @@ impl SimTable for SharedTable {
 }
 
 impl SharedTable {
-    /// Makes a new base if all tables agree on at least `worth` members that differ from it.
+    /// Makes a new base if nearly all tables agree on at least `worth` members that differ from it.
+    /// The others keep what they say as differences: somebody always joins where many come and go.
     fn fold_from<'a>(
         common: &mut Common,
         mut tables: impl Iterator<Item = &'a Self> + Clone,
@@ -425,11 +463,12 @@ impl SharedTable {
     ) {
         let Some(first) = tables.next() else { return };
         let newest = locked(&common.registry.base).clone();
+        let few = tables.clone().count() / FEW_OF;
         let mut agreed: Vec<(Number, Option<Member>)> = Vec::new();
         for (number, member) in &first.delta {
-            let agrees = |table: &Self| same(table.at(*number), member.as_ref());
+            let differs = |table: &&Self| !same(table.at(*number), member.as_ref());
             let is_news = !same(newest.get(*number), member.as_ref());
-            if is_news && tables.clone().all(agrees) {
+            if is_news && tables.clone().filter(differs).nth(few).is_none() {
                 agreed.push((*number, member.clone()));
             }
         }

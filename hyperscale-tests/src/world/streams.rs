@@ -3,7 +3,7 @@
 use mesh_gossip_proto::membership::roster::List;
 use mesh_gossip_proto::membership::view::View;
 use mesh_gossip_proto::sync::snapshot;
-use mesh_gossip_proto::{Duration, Extent, Instant, MemberId, MemberTable, Node};
+use mesh_gossip_proto::{Duration, Extent, Instant, Member, MemberId, MemberTable, Node};
 
 use super::{What, World};
 use crate::sessions::STREAM_SETUP_BYTES;
@@ -95,5 +95,6 @@ fn ordered_view<T: MemberTable>(node: &Node<T>, now: Instant) -> View {
     let lists = [List::Present, List::Departed];
     let mut members: Vec<_> = lists.into_iter().flat_map(|list| table.members(list)).collect();
     members.sort_unstable_by_key(|member| member.id());
-    View::of(members.into_iter().cloned(), node.id(), node.version(), now)
+    let own = members.into_iter().map(|m| Member { since: table.since(m), ..m.clone() });
+    View::of(own, node.id(), node.version(), now)
 }

@@ -75,8 +75,12 @@ impl Proof {
     /// # Errors
     /// [`DecodeError`] when the layout does not hold or a voter stands twice.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::read(bytes.into(), hash_of(bytes))
+    }
+
+    fn read(bytes: Arc<[u8]>, hash: u64) -> Result<Self, DecodeError> {
         let (header, mut rest) =
-            ProofHeader::read_from_prefix(bytes).map_err(|_| DecodeError::Truncated)?;
+            ProofHeader::read_from_prefix(&bytes).map_err(|_| DecodeError::Truncated)?;
         if usize::from(header.count) > MOST_VOTES {
             return Err(DecodeError::Oversized("proof votes"));
         }
@@ -97,7 +101,7 @@ impl Proof {
             incarnation: header.incarnation.into(),
             round: header.round.get(),
         };
-        Ok(Self { finding, voters, bytes: bytes.into(), hash: hash_of(bytes) })
+        Ok(Self { finding, voters, bytes, hash })
     }
 
     /// The votes with their signatures: read again from the bytes, which is what a proof keeps.
@@ -173,7 +177,8 @@ pub enum Wait {
 /// Proofs known and deaths that wait for one.
 #[derive(Clone, Debug, Default)]
 pub struct Proofs {
-    known: BTreeMap<u64, Arc<Proof>>,
+    /// As they travel, which nodes of one process share: after a mass death there are thousands.
+    known: BTreeMap<u64, Arc<[u8]>>,
     order: VecDeque<u64>,
     newest: IdMap<u64>,
     /// By proof and subject: a claim that names another's proof is another claim.
@@ -183,7 +188,12 @@ pub struct Proofs {
 
 impl Proofs {
     /// The proof with this hash.
-    pub fn get(&self, hash: u64) -> Option<&Arc<Proof>> {
+    pub fn get(&self, hash: u64) -> Option<Proof> {
+        Proof::read(self.known.get(&hash)?.clone(), hash).ok()
+    }
+
+    /// The proof with this hash, as it travels.
+    pub fn bytes_of(&self, hash: u64) -> Option<&Arc<[u8]>> {
         self.known.get(&hash)
     }
 
@@ -196,18 +206,19 @@ impl Proofs {
     pub fn keep(&mut self, proof: Proof, limit: usize) -> u64 {
         let mut gone = 0;
         let (hash, subject) = (proof.hash, proof.finding.subject);
-        if self.known.insert(hash, Arc::new(proof)).is_none() {
+        if self.known.insert(hash, proof.bytes).is_none() {
             self.order.push_back(hash);
             self.newest.insert(subject, hash);
         }
         while self.order.len() > limit {
-            let oldest = self.order.pop_front().and_then(|oldest| self.known.remove(&oldest));
-            gone += u64::from(oldest.is_some());
+            let Some(oldest) = self.order.pop_front() else { break };
+            let Some(bytes) = self.known.remove(&oldest) else { continue };
+            gone += 1;
             // Where the newest about a member goes, the older ones have gone before.
-            if let Some(oldest) = oldest
-                && self.hash_for(oldest.finding.subject) == Some(oldest.hash)
+            if let Ok((header, _)) = ProofHeader::ref_from_prefix(&bytes)
+                && self.hash_for(MemberId(header.subject)) == Some(oldest)
             {
-                self.newest.remove(&oldest.finding.subject);
+                self.newest.remove(&MemberId(header.subject));
             }
         }
         gone

@@ -103,6 +103,12 @@ pub trait MemberTable {
     /// The member with this id.
     fn get(&self, id: MemberId) -> Option<&Member>;
 
+    /// Since when this node believes what `member`, out of this table, says. A table that shares its
+    /// members with other nodes keeps each one's moments apart.
+    fn since(&self, member: &Member) -> Instant {
+        member.since
+    }
+
     /// Inserts a member or replaces what is known of it.
     fn put(&mut self, member: Member);
 

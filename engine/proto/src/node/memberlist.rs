@@ -31,7 +31,7 @@ impl<T: MemberTable> Node<T> {
             let Some(member) = self.table.sample(list, &mut self.rng) else { continue };
             let hears = match member.state {
                 State::Alive | State::Suspect => true,
-                State::Dead => now.since(member.since) <= DEAD_GOSSIP,
+                State::Dead => now.since(self.table.since(member)) <= DEAD_GOSSIP,
                 State::Left => false,
             };
             let id = member.id();

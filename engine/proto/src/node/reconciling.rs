@@ -157,7 +157,7 @@ impl<T: MemberTable> Node<T> {
         let mut found = Vec::new();
         for member in self.table.members(List::Present) {
             let (share, id) = (member.share(), member.id());
-            let young = now.since(member.since) < YOUNG;
+            let young = now.since(self.table.since(member)) < YOUNG;
             walk.see(share, young);
             let looked_for = walk.looked_for(share).iter();
             found.extend(looked_for.map(|lookup| Found { lookup: *lookup, id, young }));

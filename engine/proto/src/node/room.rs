@@ -42,7 +42,7 @@ impl<T: MemberTable> Node<T> {
             .table
             .members(List::Departed)
             .filter(|member| member.id() != self.local)
-            .map(|member| (member.state == State::Dead, member.since, member.id()))
+            .map(|member| (member.state == State::Dead, self.table.since(member), member.id()))
             .collect();
         if needed < departed.len() {
             departed.select_nth_unstable(needed);
@@ -83,8 +83,9 @@ impl<T: MemberTable> Node<T> {
         let mut unlisted = false;
         let mut gone: Vec<MemberId> = Vec::new();
         for member in self.table.members(List::Departed) {
-            let age = now.since(member.since);
-            unlisted |= age >= listed && self.reaped.since(member.since) < listed;
+            let since = self.table.since(member);
+            let age = now.since(since);
+            unlisted |= age >= listed && self.reaped.since(since) < listed;
             if age >= listed + kept && member.id() != self.local {
                 gone.push(member.id());
             }

@@ -282,7 +282,7 @@ impl<T: MemberTable> Node<T> {
         let Some(member) = self.table.get(origin).cloned() else {
             return self.hold_broadcast(now, from, origin, body);
         };
-        if !member.state.is_present() && now.since(member.since) > PARTING {
+        if !member.state.is_present() && now.since(self.table.since(&member)) > PARTING {
             return self.stats.reject("broadcast-departed");
         }
         let generation = member.incarnation().generation;

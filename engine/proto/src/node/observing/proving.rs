@@ -45,7 +45,7 @@ impl<T: MemberTable> Node<T> {
             self.look_at(now, from.id, id);
             return;
         }
-        if let Some(proof) = self.observing.proofs.get(proof).cloned() {
+        if let Some(proof) = self.observing.proofs.get(proof) {
             match self.weigh(now, from, claim, now - age, &proof) {
                 Weight::Proven(verified) => {
                     let believed = self.believe(now, from.id, claim, now - age, &proof);
@@ -270,8 +270,7 @@ impl<T: MemberTable> Node<T> {
             self.tell_what_is_known(now, from, subject);
             return;
         }
-        let Some(proof) = self.observing.proofs.get(pull.proof.get()) else { return };
-        let bytes = proof.bytes.clone();
+        let Some(bytes) = self.observing.proofs.bytes_of(pull.proof.get()).cloned() else { return };
         self.send_whole(from, kind::PROOF, &bytes);
     }
 

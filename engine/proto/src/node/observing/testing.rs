@@ -120,7 +120,7 @@ impl<T: MemberTable> Node<T> {
         let Some(member) = self.table.get(subject) else { return };
         if member.state == State::Dead {
             let proof = self.observing.proofs.hash_for(subject).unwrap_or(0);
-            let age = now.since(member.since).as_millis();
+            let age = now.since(self.table.since(member)).as_millis();
             let death = Death {
                 id: subject.0,
                 incarnation: member.incarnation().into(),
