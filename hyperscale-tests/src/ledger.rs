@@ -6,6 +6,7 @@ use std::time::Duration;
 use mesh_gossip_proto::Instant;
 use mesh_gossip_proto::config::SEAL_OVERHEAD;
 use mesh_gossip_proto::wire::message::{FRAME, kind};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a UDP and an IPv4 header.
 pub const UDP_IP: u64 = 28;
@@ -122,7 +123,8 @@ pub struct Sessions {
 
 /// Bytes by what they are for: the kinds of messages, frames included, and the headers and seals of
 /// datagrams, those that went for the sake of updates alone apart. The sum is all protocol bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Vec<u64>, u64, u64)", into = "(Vec<u64>, u64, u64)")]
 pub struct Purposes {
     kinds: [u64; KINDS],
     headers: u64,
@@ -135,6 +137,19 @@ const KINDS: usize = 64;
 impl Default for Purposes {
     fn default() -> Self {
         Self { kinds: [0; KINDS], headers: 0, headers_of_updates: 0 }
+    }
+}
+
+impl From<Purposes> for (Vec<u64>, u64, u64) {
+    fn from(of: Purposes) -> Self {
+        (of.kinds.to_vec(), of.headers, of.headers_of_updates)
+    }
+}
+
+impl From<(Vec<u64>, u64, u64)> for Purposes {
+    fn from((kinds, headers, headers_of_updates): (Vec<u64>, u64, u64)) -> Self {
+        let kind = |kind: usize| kinds.get(kind).copied().unwrap_or(0);
+        Self { kinds: std::array::from_fn(kind), headers, headers_of_updates }
     }
 }
 

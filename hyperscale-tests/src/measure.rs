@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use mesh_gossip_proto::batch::{Batches, Delivery};
 use mesh_gossip_proto::{Event, Instant, MemberId};
+use serde::{Deserialize, Serialize};
 
 use crate::hash::IdHasher;
 use crate::watch::{Roll, Watch};
@@ -109,7 +110,7 @@ struct Totals {
 }
 
 /// What a measured window showed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Findings {
     /// From each fault to the first verdict of any live node.
     pub first: Vec<Duration>,

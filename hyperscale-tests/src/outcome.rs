@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::Settling;
 use crate::ledger::Purposes;
 use crate::measure::{Curve, Findings, Spread, ms};
-use crate::plan::Plan;
+use crate::plan::{Plan, Scenario};
 use crate::scenario::criteria::{self, Check};
 use crate::words::Heard;
 
 /// What was sent in the measured window.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Load {
     /// Datagrams of the protocol.
     pub datagrams: u64,
@@ -46,7 +46,7 @@ pub struct Load {
 }
 
 /// What a join storm cost the member that everybody joined through.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Storm {
     /// All that it sent in the measured window: datagrams, handshakes, streams.
     pub seed_egress_bytes: u64,
@@ -66,9 +66,10 @@ impl Storm {
 }
 
 /// One run, or several of one plan under different seeds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
-    /// What was run; the seed is the first one's.
+    /// What was run; the seed is the first one's. Whoever reads a run knows what it was to be.
+    #[serde(skip, default = "no_plan")]
     pub plan: Plan,
     /// Every seed.
     pub seeds: Vec<u64>,
@@ -102,6 +103,10 @@ pub struct Run {
     pub rss_bytes: u64,
     /// Hash over everything that happened.
     pub trace_hash: u64,
+}
+
+fn no_plan() -> Plan {
+    Plan::new(Scenario::Steady, 0)
 }
 
 impl Run {

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use mesh_gossip_proto::{Broadcast, Event, Instant};
+use serde::{Deserialize, Serialize};
 
 use crate::watch::{Roll, Watch};
 
@@ -33,7 +34,7 @@ struct Word {
 }
 
 /// What words showed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Heard {
     /// Words said.
     pub said: usize,

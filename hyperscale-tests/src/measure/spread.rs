@@ -49,7 +49,7 @@ pub fn ms(span: Duration) -> f64 {
 }
 
 /// How many of those who have to learn something have learnt it, over time.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
     expected: usize,
     steps: Vec<u32>,

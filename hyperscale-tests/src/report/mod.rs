@@ -29,6 +29,13 @@ pub struct FileError {
     error: io::Error,
 }
 
+impl FileError {
+    /// The folder of a report cannot be used.
+    pub fn of_out(path: &Path, error: io::Error) -> Self {
+        Self { flag: "--out", path: path.into(), error }
+    }
+}
+
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.flag, self.path.display(), self.error)
@@ -161,5 +168,5 @@ fn put(folder: &Path, name: &str, text: String) -> Result<(), FileError> {
     let path = folder.join(name);
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&path, text))
-        .map_err(|error| FileError { flag: "--out", path, error })
+        .map_err(|error| FileError::of_out(&path, error))
 }

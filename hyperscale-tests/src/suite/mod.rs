@@ -12,10 +12,12 @@ use clap::{Args, ValueEnum};
 
 use crate::report::{self, Report};
 use crate::suite::cell::Row;
+use crate::suite::kept::Kept;
 
 pub mod cell;
 pub mod interval;
 pub mod judge;
+mod kept;
 pub mod pool;
 mod rows;
 pub mod sweep;
@@ -71,6 +73,10 @@ pub struct Flags {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Take the runs that an earlier call, ended before its report, has left in --out: those of the
+    /// same plan, by the same build.
+    #[arg(long)]
+    resume: bool,
 }
 
 /// Why there is no report.
@@ -108,7 +114,9 @@ pub fn run(flags: &Flags) -> Result<Report, SuiteError> {
     if cells.is_empty() {
         return Err(SuiteError::NothingToRun(flags.tier));
     }
-    let results = pool::run(&cells, usize::from(flags.jobs));
+    let kept = Kept::open(&flags.out, flags.resume)
+        .map_err(|error| SuiteError::Unwritable(report::FileError::of_out(&flags.out, error)))?;
+    let results = pool::run(&cells, usize::from(flags.jobs), &kept);
     let report = Report::of(flags.tier.name(), &results, started.elapsed());
     report.write(&flags.out).map_err(SuiteError::Unwritable)?;
     Ok(report)

@@ -13,6 +13,7 @@ use crate::progress::Progress;
 use crate::scenario;
 use crate::suite::cell::{Cell, Shown, Yardstick};
 use crate::suite::judge;
+use crate::suite::kept::Kept;
 
 /// One run of a cell.
 #[derive(Clone, Copy)]
@@ -23,7 +24,7 @@ struct Unit {
 }
 
 /// Runs every cell; those that must be alone come first, each with a peak of memory of its own.
-pub fn run(cells: &[Cell], jobs: usize) -> Vec<Shown> {
+pub fn run(cells: &[Cell], jobs: usize, kept: &Kept) -> Vec<Shown> {
     let mut units = Vec::new();
     for (cell, planned) in cells.iter().enumerate() {
         for (contender, runs) in &planned.contenders {
@@ -35,8 +36,8 @@ pub fn run(cells: &[Cell], jobs: usize) -> Vec<Shown> {
     let (alone, mut beside): (Vec<Unit>, Vec<Unit>) =
         units.into_iter().partition(|unit| cells[unit.cell].alone);
     beside.sort_by_key(|unit| std::cmp::Reverse(cost(cells, unit)));
-    let mut done = work(cells, &alone, 1, &bar);
-    done.extend(work(cells, &beside, jobs, &bar));
+    let mut done = work(cells, &alone, 1, &bar, kept);
+    done.extend(work(cells, &beside, jobs, &bar, kept));
     bar.end();
     done.sort_by_key(|(unit, _)| (unit.cell, unit.contender, unit.number));
     gather(cells, done)
@@ -47,7 +48,13 @@ fn cost(cells: &[Cell], unit: &Unit) -> u128 {
     plan.nodes as u128 * (plan.duration + plan.warmup).as_millis()
 }
 
-fn work(cells: &[Cell], units: &[Unit], jobs: usize, bar: &Progress) -> Vec<(Unit, Run)> {
+fn work(
+    cells: &[Cell],
+    units: &[Unit],
+    jobs: usize,
+    bar: &Progress,
+    kept: &Kept,
+) -> Vec<(Unit, Run)> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -55,11 +62,7 @@ fn work(cells: &[Cell], units: &[Unit], jobs: usize, bar: &Progress) -> Vec<(Uni
             scope.spawn(|| {
                 while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let cell = &cells[unit.cell];
-                    let plan = cell.plan_of(unit.contender, unit.number);
-                    if cell.alone {
-                        ledger::forget_peak();
-                    }
-                    let run = scenario::run(&plan, &Progress::silent());
+                    let run = kept_or_made(cell, *unit, kept);
                     bar.step(&format!("{} {}", cell.row.name(), cell.label));
                     let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     done.push((*unit, run));
@@ -68,6 +71,21 @@ fn work(cells: &[Cell], units: &[Unit], jobs: usize, bar: &Progress) -> Vec<(Uni
         }
     });
     done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn kept_or_made(cell: &Cell, unit: Unit, kept: &Kept) -> Run {
+    let plan = cell.plan_of(unit.contender, unit.number);
+    if let Some(run) = kept.find(&plan, unit.number) {
+        return run;
+    }
+    if cell.alone {
+        ledger::forget_peak();
+    }
+    let run = scenario::run(&plan, &Progress::silent());
+    if let Err(error) = kept.keep(&plan, unit.number, &run) {
+        eprintln!("a run of {} could not be kept: {error}", cell.label);
+    }
+    run
 }
 
 fn gather(cells: &[Cell], done: Vec<(Unit, Run)>) -> Vec<Shown> {

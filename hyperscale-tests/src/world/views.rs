@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use mesh_gossip_proto::wire::message::{FRAME, kind};
 use mesh_gossip_proto::{Instant, WallTime};
+use serde::{Deserialize, Serialize};
 
 use super::World;
 use crate::ledger::OVERHEAD;
@@ -35,7 +36,7 @@ impl Behind {
 }
 
 /// What settling differences cost: sketches and their answers, records left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settling {
     /// Bytes of those messages, and of the datagrams around them.
     pub bytes: u64,
