@@ -33,6 +33,12 @@ enum Verb {
     /// One agent, for a run with --processes, which speaks to it.
     #[command(hide = true)]
     Member,
+    /// One member of another library, likewise.
+    #[command(hide = true)]
+    Peer,
+    /// Plays ours, serf, foca, memberlist and chitchat on one network, one after another; exits with 1 where
+    /// nothing was shown.
+    Peers(real::peers::Flags),
     /// Plays one process's part of a plan; an engine such as Kubernetes, SLURM, Open MPI or Ray starts it.
     Agent(real::ranks::AgentFlags),
     /// Puts the journals of all processes together; exits with 1 when they miss their thresholds.
@@ -56,7 +62,7 @@ fn with_huge_pages() {
     let args: Vec<_> = args.collect();
     // What real agents hold is measured, as any host holds it.
     if args.first().is_some_and(|verb| {
-        ["real", "likeness", "agent", "member"].iter().any(|known| verb == known)
+        ["real", "likeness", "agent", "member", "peer", "peers"].iter().any(|known| verb == known)
     }) {
         return;
     }
@@ -78,6 +84,8 @@ fn main() -> ExitCode {
         Verb::Sim(flags) => sim(&flags),
         Verb::Real(flags) => on_sockets(&flags),
         Verb::Member => real::be_a_member().map(|()| true),
+        Verb::Peer => real::peers::be_a_peer().map(|()| true),
+        Verb::Peers(flags) => peers(&flags),
         Verb::Plan(flags) => plan(&flags),
         Verb::Agent(flags) => agent(&flags),
         Verb::Ranks(flags) => ranks(&flags),
@@ -118,6 +126,15 @@ fn on_sockets(flags: &real::Flags) -> Result<bool, Box<dyn std::error::Error>> {
         println!("{}", report.json()?);
     }
     Ok(report.pass())
+}
+
+fn peers(flags: &real::peers::Flags) -> Result<bool, Box<dyn std::error::Error>> {
+    let compared = real::peers::run(flags, |line| eprintln!("{line}"))?;
+    print!("{}", compared.markdown());
+    if flags.json {
+        println!("{}", serde_json::to_string(&compared)?);
+    }
+    Ok(compared.shows())
 }
 
 fn alike(flags: &likeness::Flags) -> Result<bool, Box<dyn std::error::Error>> {

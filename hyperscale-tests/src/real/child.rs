@@ -81,9 +81,13 @@ impl Child {
 
     /// Gives an order. Whether the child still hears it shows by its mail.
     pub(crate) fn order(&mut self, order: &Order) -> io::Result<()> {
-        let text = serde_json::to_string(order)?;
+        self.say(&serde_json::to_string(order)?)
+    }
+
+    /// Gives it a line.
+    pub(crate) fn say(&mut self, line: &str) -> io::Result<()> {
         let Some(input) = &mut self.input else { return Ok(()) };
-        writeln!(input, "{text}")
+        writeln!(input, "{line}")
     }
 
     /// Ends it at once: SIGKILL, to this process alone.

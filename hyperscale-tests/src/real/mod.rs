@@ -29,6 +29,7 @@ mod hosts;
 mod judge;
 mod member;
 mod papers;
+pub mod peers;
 mod pipe;
 pub mod process;
 mod processes;

@@ -53,6 +53,11 @@ pub struct Carried {
 }
 
 impl Carried {
+    /// Bytes of datagrams and streams.
+    pub fn total(self) -> u64 {
+        self.bytes + self.stream_bytes
+    }
+
     /// What was carried since `before`.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
