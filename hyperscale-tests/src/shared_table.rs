@@ -219,6 +219,9 @@ impl SharedTable {
         if self.delta.len() * 4 < self.delta.capacity() {
             self.delta.shrink_to_fit();
         }
+        if self.moments.len() * 4 < self.moments.capacity() {
+            self.moments.shrink_to_fit();
+        }
     }
 
     /// Takes the newest base; a table that began empty does so once it holds most of what others do.
@@ -228,7 +231,8 @@ impl SharedTable {
             return;
         }
         let began_empty = self.base.version == 0;
-        if began_empty && self.delta.len() * 8 < locked(&self.registry.base).members.len() * 7 {
+        let most = || locked(&self.registry.base).counts.present() * 7 / 8;
+        if began_empty && self.delta.len() < most() {
             return;
         }
         self.rebase();

@@ -1,5 +1,7 @@
 //! Both tables in step: whatever happens to them, they answer alike.
 
+use std::cell::RefCell;
+
 use mesh_gossip_proto::membership::record::first_record;
 use mesh_gossip_proto::{Incarnation, Metadata, SignedRecord};
 use proptest::prelude::*;
@@ -11,6 +13,8 @@ use mesh_gossip_proto::DenseTable;
 const CLUSTER: &str = "sim";
 /// Members beyond those of the base, some of whom nobody expected.
 const MEMBERS: u8 = 40;
+/// Enough that one of them may disagree with a base.
+const TABLES: usize = FEW_OF + 2;
 
 fn name(index: usize) -> String {
     format!("n{index}")
@@ -20,7 +24,18 @@ fn config() -> Config {
     Config { rings: 3, ..Config::new(CLUSTER) }
 }
 
+/// A record is one for all who hold it, as in a world.
 fn member(index: u8, state: State, generation: u64, since: u64) -> Member {
+    thread_local! {
+        static MADE: RefCell<HashMap<(u8, u64), Arc<SignedRecord>>> = RefCell::default();
+    }
+    let record = MADE.with_borrow_mut(|made| {
+        made.entry((index, generation)).or_insert_with(|| record(index, generation)).clone()
+    });
+    Member { record, state, since: Instant::from_nanos(since) }
+}
+
+fn record(index: u8, generation: u64) -> Arc<SignedRecord> {
     let name = name(index.into());
     let authority = ModelAuthority::new(&name, 0, Notary::default());
     let metadata = Metadata {
@@ -32,22 +47,25 @@ fn member(index: u8, state: State, generation: u64, since: u64) -> Member {
     };
     let incarnation = Incarnation { generation, counter: 0 };
     let record = first_record(CLUSTER, incarnation, Vec::new(), metadata);
-    let record = Arc::new(SignedRecord::author(record, &authority).expect("it signs"));
-    Member { record, state, since: Instant::from_nanos(since) }
+    Arc::new(SignedRecord::author(record, &authority).expect("it signs"))
 }
 
 /// What happens to a table.
 #[derive(Clone, Debug)]
 enum Deed {
     Put(u8, State, u64),
+    /// One of the tables does not hear of it.
+    PutButOne(u8, State, u64),
     Remove(u8),
     Fold,
 }
 
 fn deeds() -> impl Strategy<Value = Vec<Deed>> {
     let state = prop::sample::select(State::ALL.to_vec());
+    let put = (0..MEMBERS, state, 0u64..3);
     let deed = prop_oneof![
-        6 => (0..MEMBERS, state, 0u64..3).prop_map(|(index, state, g)| Deed::Put(index, state, g)),
+        6 => put.clone().prop_map(|(index, state, g)| Deed::Put(index, state, g)),
+        2 => put.prop_map(|(index, state, g)| Deed::PutButOne(index, state, g)),
         2 => (0..MEMBERS).prop_map(Deed::Remove),
         1 => Just(Deed::Fold),
     ];
@@ -114,37 +132,77 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let base: Vec<Member> = (0..base).map(|index| member(index, State::Alive, 0, 0)).collect();
-        let mut dense = DenseTable::for_cluster(CLUSTER, config().rings);
-        base.iter().cloned().for_each(|member| dense.put(member));
         let mut common = SharedTable::common(&config());
         SharedTable::expect(&mut common, expected.into(), |index| id(index as u8));
         SharedTable::fill(&mut common, &config(), base.clone());
-        // Two live through the same, so that they agree on what differs from the base; a third
-        // began with nothing.
-        let mut tables = [SharedTable::full(&common), SharedTable::full(&common)];
-        let mut late = SharedTable::empty(&common, &config());
-        base.into_iter().for_each(|member| late.put(member));
-        alike(&dense, &tables[0], seed)?;
-        for (step, deed) in (1..).zip(deeds) {
-            match deed {
-                Deed::Put(index, state, generation) => {
-                    let member = member(index, state, generation, step);
-                    dense.put(member.clone());
-                    tables.iter_mut().for_each(|table| table.put(member.clone()));
-                    late.put(member);
+        // Most live through the same, each at moments of its own, so that they agree on what differs
+        // from the base; the last but one misses some of it, and the last began with nothing.
+        let mut shared: Vec<_> = (0..TABLES - 1).map(|_| SharedTable::full(&common)).collect();
+        shared.push(SharedTable::empty(&common, &config()));
+        let mut tables: Vec<(DenseTable, SharedTable)> = shared
+            .into_iter()
+            .map(|shared| (DenseTable::for_cluster(CLUSTER, config().rings), shared))
+            .collect();
+        for (number, (dense, shared)) in tables.iter_mut().enumerate() {
+            base.iter().cloned().for_each(|member| dense.put(member));
+            if number == TABLES - 1 {
+                base.iter().cloned().for_each(|member| shared.put(member));
+            }
+            alike(dense, shared, seed)?;
+        }
+        for (step, deed) in (1u64..).zip(deeds) {
+            if let Deed::Fold = deed {
+                let shared = tables.iter().map(|(_, shared)| shared);
+                SharedTable::fold_from(&mut common, shared, 1);
+                continue;
+            }
+            for (number, (dense, shared)) in tables.iter_mut().enumerate() {
+                let moment = step * 100 + number as u64;
+                match deed {
+                    Deed::PutButOne(..) if number == TABLES - 2 => {}
+                    Deed::Put(index, state, g) | Deed::PutButOne(index, state, g) => {
+                        let member = member(index, state, g, moment);
+                        dense.put(member.clone());
+                        shared.put(member);
+                    }
+                    Deed::Remove(index) => {
+                        dense.remove(id(index));
+                        shared.remove(id(index));
+                    }
+                    Deed::Fold => {}
                 }
-                Deed::Remove(index) => {
-                    dense.remove(id(index));
-                    tables.iter_mut().for_each(|table| table.remove(id(index)));
-                    late.remove(id(index));
-                }
-                Deed::Fold => SharedTable::fold_from(&mut common, tables.iter(), 1),
             }
         }
-        for table in tables.iter().chain([&late]) {
-            alike(&dense, table, seed)?;
+        for number in [0, 1, TABLES - 2, TABLES - 1] {
+            let (dense, shared) = &tables[number];
+            alike(dense, shared, seed)?;
         }
     }
+}
+
+/// Nearly all of so many do not hear of something, as one of [`FEW_OF`] may.
+#[test]
+fn a_base_tells_nobody_another_moment_and_nobody_what_it_did_not_hear() {
+    let mut common = SharedTable::common(&config());
+    let base = (0..MEMBERS).map(|index| member(index, State::Alive, 0, 0)).collect();
+    SharedTable::fill(&mut common, &config(), base);
+    let mut tables: Vec<_> = (0..TABLES).map(|_| SharedTable::full(&common)).collect();
+    let (deaf, hearing) = tables.split_last_mut().expect("there are some");
+    for (number, table) in (0..).zip(hearing.iter_mut()) {
+        (0..20).for_each(|index| table.put(member(index, State::Dead, 0, 100 + number)));
+    }
+    let since = |table: &SharedTable, index| {
+        table.get(id(index)).map(|m| (m.state, table.since(m).as_nanos()))
+    };
+    SharedTable::fold(&mut common, hearing.iter().chain([&*deaf]));
+    for (number, table) in (0..).zip(hearing.iter_mut()) {
+        table.put(member(30, State::Suspect, 0, 500));
+        assert_eq!((table.delta.len(), table.counts().dead), (1, 20), "the rest is common");
+        assert_eq!(since(table, 7), Some((State::Dead, 100 + number)), "table {number}");
+    }
+    deaf.put(member(30, State::Suspect, 0, 500));
+    assert_eq!((deaf.delta.len(), deaf.counts().dead), (21, 0));
+    assert_eq!(since(deaf, 7), Some((State::Alive, 0)));
 }
 
 #[test]

@@ -73,8 +73,8 @@ pub struct Flags {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Take the runs that an earlier call, ended before its report, has left in --out: those of the
-    /// same plan, by the same build.
+    /// Take the runs that earlier calls have left in --out: those of the same plan, made by the same
+    /// build.
     #[arg(long)]
     resume: bool,
 }

@@ -75,33 +75,8 @@ impl Proof {
     /// # Errors
     /// [`DecodeError`] when the layout does not hold or a voter stands twice.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        Self::read(bytes.into(), hash_of(bytes))
-    }
-
-    fn read(bytes: Arc<[u8]>, hash: u64) -> Result<Self, DecodeError> {
-        let (header, mut rest) =
-            ProofHeader::read_from_prefix(&bytes).map_err(|_| DecodeError::Truncated)?;
-        if usize::from(header.count) > MOST_VOTES {
-            return Err(DecodeError::Oversized("proof votes"));
-        }
-        let mut voters = Vec::with_capacity(header.count.into());
-        for _ in 0..header.count {
-            let (vote, after) = next_vote(rest)?;
-            if voters.contains(&vote.voter) {
-                return Err(DecodeError::Field("proof voter"));
-            }
-            voters.push(vote.voter);
-            rest = after;
-        }
-        if !rest.is_empty() {
-            return Err(DecodeError::Field("trailing bytes"));
-        }
-        let finding = Finding {
-            subject: MemberId(header.subject),
-            incarnation: header.incarnation.into(),
-            round: header.round.get(),
-        };
-        Ok(Self { finding, voters, bytes, hash })
+        let (finding, voters) = read(bytes)?;
+        Ok(Self { finding, voters, bytes: bytes.into(), hash: hash_of(bytes) })
     }
 
     /// The votes with their signatures: read again from the bytes, which is what a proof keeps.
@@ -115,6 +90,33 @@ impl Proof {
         assert_eq!(votes.len(), self.voters.len(), "the layout held when the proof was made");
         votes
     }
+}
+
+/// What the votes of a proof say, and whose they are.
+fn read(bytes: &[u8]) -> Result<(Finding, Vec<MemberId>), DecodeError> {
+    let (header, mut rest) =
+        ProofHeader::read_from_prefix(bytes).map_err(|_| DecodeError::Truncated)?;
+    if usize::from(header.count) > MOST_VOTES {
+        return Err(DecodeError::Oversized("proof votes"));
+    }
+    let mut voters = Vec::with_capacity(header.count.into());
+    for _ in 0..header.count {
+        let (vote, after) = next_vote(rest)?;
+        if voters.contains(&vote.voter) {
+            return Err(DecodeError::Field("proof voter"));
+        }
+        voters.push(vote.voter);
+        rest = after;
+    }
+    if !rest.is_empty() {
+        return Err(DecodeError::Field("trailing bytes"));
+    }
+    let finding = Finding {
+        subject: MemberId(header.subject),
+        incarnation: header.incarnation.into(),
+        round: header.round.get(),
+    };
+    Ok((finding, voters))
 }
 
 fn next_vote(bytes: &[u8]) -> Result<(SignedVote, &[u8]), DecodeError> {
@@ -189,7 +191,11 @@ pub struct Proofs {
 impl Proofs {
     /// The proof with this hash.
     pub fn get(&self, hash: u64) -> Option<Proof> {
-        Proof::read(self.known.get(&hash)?.clone(), hash).ok()
+        let bytes = self.known.get(&hash)?.clone();
+        let Ok((finding, voters)) = read(&bytes) else {
+            unreachable!("its layout held when it was made")
+        };
+        Some(Proof { finding, voters, bytes, hash })
     }
 
     /// The proof with this hash, as it travels.

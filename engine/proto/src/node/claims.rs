@@ -242,7 +242,8 @@ impl<T: MemberTable> Node<T> {
             self.tell_transition(Some(before.clone()), record.clone(), State::Left);
             return;
         }
-        self.put(now, Member { record: record.clone(), ..before.clone() });
+        let since = self.table.since(before);
+        self.put(now, Member { record: record.clone(), state: before.state, since });
         if before.state.is_present() {
             self.announce(now, record, State::Alive);
         }

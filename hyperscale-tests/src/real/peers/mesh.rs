@@ -85,6 +85,8 @@ pub(super) fn play(flags: &Flags, kind: Kind, nodes: usize) -> Result<Row, Faile
         let death = mesh.lose_one(loss, flags.window(), &mut killed)?;
         row.deaths.push(death);
     }
+    let carried = mesh.proxy.carried();
+    row.dropped = carried.stray + carried.overrun;
     Ok(row)
 }
 
@@ -250,39 +252,56 @@ impl Mesh {
         window: Duration,
         killed: &mut Vec<usize>,
     ) -> Result<Death, Failed> {
+        // What was said before is heard before, so that it is none of the verdicts.
+        self.listen_for(LOOK)?;
         self.sky.change(|network| network.loss = loss);
-        let before = self.sky.fired();
+        let lost_before = self.sky.fired();
         let (from, carried) = (self.gone.len(), self.proxy.carried());
         let victim = self.members.len() - 1 - killed.len();
+        let survivors = |mesh: &Self| -> Vec<usize> {
+            (0..victim).filter(|by| mesh.members[*by].is_some()).collect()
+        };
+        let buried: Vec<usize> =
+            survivors(self).into_iter().filter(|by| !self.held[*by][victim]).collect();
         let at = now_ms();
         // Dropped: SIGKILL, and it is waited for.
         drop(self.members[victim].take());
         killed.push(victim);
         self.listen_for(window)?;
-        let running = self.members.iter().flatten().count();
-        let learned: Vec<u64> = (0..self.members.len())
-            .filter(|by| self.members[*by].is_some() && !self.held[*by][victim])
+        let survivors = survivors(self);
+        let learned = survivors.iter().filter(|by| !self.held[**by][victim]).count();
+        // Of each the verdict that it came to: the last one.
+        let verdicts: Vec<u64> = survivors
+            .iter()
+            .filter(|by| !buried.contains(by) && !self.held[**by][victim])
             .filter_map(|by| {
-                let told =
-                    self.gone[from..].iter().filter(|(_, who, of)| *who == by && *of == victim);
-                told.map(|(told, ..)| told.saturating_sub(at)).max()
+                let told = self.gone[from..]
+                    .iter()
+                    .filter(|(told, who, of)| *who == *by && *of == victim && *told >= at);
+                told.map(|(told, ..)| told - at).max()
             })
             .collect();
+        let first = self.gone[from..]
+            .iter()
+            .filter(|(told, _, of)| *of == victim && *told >= at)
+            .map(|(told, ..)| told - at)
+            .min();
         let count = |fired: &[(&'static str, u64)]| {
             fired.iter().find(|(name, _)| *name == "lost").map_or(0, |(_, times)| *times)
         };
         let carried = self.proxy.carried().since(carried);
+        let running = survivors.len();
+        let all = learned == running;
         Ok(Death {
             loss,
-            first_ms: learned.iter().min().map(|ms| *ms as f64),
-            full_ms: (learned.len() == running)
-                .then(|| learned.iter().max().map(|ms| *ms as f64))
-                .flatten(),
-            learned: learned.len(),
+            first_ms: first.map(|ms| ms as f64),
+            full_ms: verdicts.iter().max().filter(|_| all).map(|ms| *ms as f64),
+            learned,
             of: running,
+            before: buried.len(),
             false_deaths: self.false_deaths(from, killed),
             complete: self.complete(),
-            lost: count(&self.sky.fired()) - count(&before),
+            lost: count(&self.sky.fired()) - count(&lost_before),
             bytes_per_node_s: carried.total() as f64 / (window.as_secs_f64() * running as f64),
         })
     }

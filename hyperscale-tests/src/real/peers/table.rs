@@ -15,14 +15,16 @@ use crate::report::machine::{self, Machine};
 pub struct Death {
     /// Share of datagrams lost.
     pub loss: f64,
-    /// Until the first survivor held it dead.
+    /// Until the first survivor held it dead, of those that held it alive when it died.
     pub first_ms: Option<f64>,
     /// Until all did; none where some never did.
     pub full_ms: Option<f64>,
     /// Survivors that held it dead in the end,
     pub learned: usize,
-    /// of so many.
+    /// of so many;
     pub of: usize,
+    /// that had buried it before it died, and are in none of the times.
+    pub before: usize,
     /// Living members that were held dead, counted by who held them so.
     pub false_deaths: usize,
     /// Views that held exactly the living in the end.
@@ -58,6 +60,8 @@ pub struct Row {
     pub anonymous_bytes: Option<f64>,
     /// Living members held dead without any fault.
     pub idle_false_deaths: usize,
+    /// Datagrams that the proxy could not tell the sender of, or had no room for.
+    pub dropped: u64,
     /// Deaths, without loss first.
     pub deaths: Vec<Death>,
 }
@@ -76,6 +80,7 @@ impl Row {
             proportional_bytes: None,
             anonymous_bytes: None,
             idle_false_deaths: 0,
+            dropped: 0,
             deaths: Vec::new(),
         }
     }
@@ -86,27 +91,42 @@ impl Row {
         self.anonymous_bytes = each.map(|each| each.anonymous.p50);
     }
 
-    /// Whether every rate of loss that was asked for lost something.
+    /// Whether every rate of loss that was asked for lost something, and nothing else was lost: a
+    /// member that sends from elsewhere would look as if it were deaf.
     fn fired(&self) -> bool {
-        self.deaths.iter().all(|death| death.loss == 0.0 || death.lost > 0)
+        let lost = self.deaths.iter().all(|death| death.loss == 0.0 || death.lost > 0);
+        lost && self.dropped == 0
     }
 
     fn false_deaths(&self) -> usize {
         self.idle_false_deaths + self.deaths.iter().map(|death| death.false_deaths).sum::<usize>()
     }
 
-    /// Figures by which one is ahead of another: a name, and less is better; none is worst.
+    /// Every printed figure, by which one is ahead of another: a name, and less is better; none is
+    /// worst.
     fn figures(&self) -> Vec<(String, Option<f64>)> {
+        let some = |count: usize| Some(count as f64);
         let mut figures = vec![
             ("time to join".to_owned(), self.joined_ms),
+            ("views short of complete".to_owned(), some(self.nodes - self.complete)),
+            ("bytes to join".to_owned(), Some(self.join_bytes_per_node)),
             ("bytes".to_owned(), Some(self.bytes_per_node_s)),
+            ("messages".to_owned(), Some(self.messages_per_node_s)),
             ("processor".to_owned(), self.cpu_percent),
             ("memory".to_owned(), self.proportional_bytes),
+            ("memory allocated".to_owned(), self.anonymous_bytes),
+            ("false deaths, idle".to_owned(), some(self.idle_false_deaths)),
         ];
         for death in &self.deaths {
             let loss = format!("at {} % loss", rounded(death.loss * 100.0));
-            figures.push((format!("detection {loss}"), death.full_ms));
-            figures.push((format!("false deaths {loss}"), Some(death.false_deaths as f64)));
+            figures.extend([
+                (format!("first verdict {loss}"), death.first_ms),
+                (format!("detection {loss}"), death.full_ms),
+                (format!("views that kept the dead {loss}"), some(death.of - death.learned)),
+                (format!("false deaths {loss}"), some(death.false_deaths)),
+                (format!("views not complete {loss}"), some(death.of - death.complete)),
+                (format!("bytes {loss}"), Some(death.bytes_per_node_s)),
+            ]);
         }
         figures
     }
@@ -229,7 +249,8 @@ impl Compared {
     pub fn markdown(&self) -> String {
         let mut text = format!(
             "# Beside other libraries\n\n{}, commit {}, load average {} before. Made with `{}`. Every member \
-             is a process; all speak through one proxy.\n\n",
+             is a process; all speak through one proxy. Losses are of datagrams: streams, over which serf and memberlist \
+             ping as well, lose nothing.\n\n",
             self.machine, self.commit, self.load_average, self.replay
         );
         text += "| library | version | parameters |\n|---|---|---|\n";
@@ -238,7 +259,7 @@ impl Compared {
                 writeln!(text, "| {} | {} | {} |", player.name, player.version, player.parameters);
         }
         for (name, why) in &self.left_out {
-            let _ = writeln!(text, "| {name} | left out | {why} |");
+            let _ = writeln!(text, "| {name} | left out | {} |", why.replace('\n', " "));
         }
         text += "\n| library | members | all see all | bytes to join, a node | B/s a node | msg/s a node | \
                  % of a core | MiB, shared pages divided | MiB allocated | false deaths, idle |\n\
@@ -259,13 +280,14 @@ impl Compared {
                 row.idle_false_deaths
             );
         }
-        text += "\n| library | members | loss | first verdict | gone from all views | held dead by | false \
-                 deaths | complete views, end | B/s a node |\n|---|---|---|---|---|---|---|---|---|\n";
+        text += "\n| library | members | loss | first verdict | gone from all views | held dead by | buried \
+                 before | false deaths | complete views, end | B/s a node |\n\
+                 |---|---|---|---|---|---|---|---|---|---|\n";
         for row in &self.rows {
             for death in &row.deaths {
                 let _ = writeln!(
                     text,
-                    "| {} | {} | {} % | {} | {} | {} of {} | {} | {} of {} | {:.0} |",
+                    "| {} | {} | {} % | {} | {} | {} of {} | {} | {} | {} of {} | {:.0} |",
                     row.kind.name(),
                     row.nodes,
                     rounded(death.loss * 100.0),
@@ -273,6 +295,7 @@ impl Compared {
                     seconds(death.full_ms),
                     death.learned,
                     death.of,
+                    death.before,
                     death.false_deaths,
                     death.complete,
                     death.of,
@@ -318,6 +341,7 @@ mod tests {
             full_ms: None,
             learned: 0,
             of: 3,
+            before: 0,
             false_deaths: 0,
             complete: 0,
             lost,

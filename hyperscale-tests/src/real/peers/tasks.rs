@@ -49,12 +49,18 @@ pub(super) fn run() -> Result<(), Failed> {
         for _ in io::stdin().lock().lines() {}
         std::process::exit(0);
     })?;
-    match begin.kind {
+    let ran = match begin.kind {
         Kind::Foca => foca(&begin),
         Kind::Memberlist => memberlist(&begin),
         Kind::Chitchat => chitchat(&begin),
         Kind::Ours | Kind::Serf => Err("it has a program of its own".into()),
+    };
+    if let Err(error) = &ran {
+        let mut mouth = Mouth::open();
+        mouth.say(&Word::Failed(error.to_string()));
+        mouth.flush();
     }
+    ran
 }
 
 /// What a view holds, told as it changes.
@@ -88,6 +94,11 @@ impl Teller {
         self.held = present;
         self.mouth.flush();
     }
+}
+
+/// Waits on this thread, which is not counted: a timer of the runtime would wake the one that is.
+fn pause() {
+    thread::sleep(LOOK);
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
@@ -245,7 +256,7 @@ fn memberlist(begin: &Begin) -> Result<(), Failed> {
             }
             let online = list.online_members().await;
             teller.look(online.iter().map(|member| *member.address()));
-            tokio::time::sleep(LOOK).await;
+            pause();
         }
     })
 }
@@ -275,7 +286,7 @@ fn chitchat(begin: &Begin) -> Result<(), Failed> {
                 })
                 .await;
             teller.look(live.into_iter());
-            tokio::time::sleep(LOOK).await;
+            pause();
         }
     })
 }
