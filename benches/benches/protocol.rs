@@ -1,5 +1,6 @@
 //! One datagram: a ping with sixteen updates, through the real codec, until nothing is left to
-//! send. The receiver knows 1,000 members.
+//! send. The receiver knows 1,000 members; "in turn" it knows more, and no two datagrams that
+//! follow each other tell of the same ones, so that memory has its share.
 //!
 //! Comparable: the ping, its answer, and sixteen updates that are known already. Not comparable
 //! without a word: news. foca and memberlist believe whoever tells it and are done with one
@@ -13,9 +14,11 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mesh_gossip_benches::peers::ours::{Ours, record_datagram, update_of};
 use mesh_gossip_benches::peers::{swim_foca, swim_memberlist, timed};
 use mesh_gossip_benches::population::{member, members};
+use mesh_gossip_proto::Member;
 
 const MEMBERS: u32 = 1_000;
 const UPDATES: u32 = 16;
+const SIZES: [u32; 3] = [1_000, 10_000, 100_000];
 
 /// Sixteen members in turn, and how often all have had their turn.
 #[derive(Default)]
@@ -44,6 +47,19 @@ fn ours(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTi
         bencher.iter(|| ours.handle(&everybody[0], &datagram));
     });
     assert!(ours.answers > 0, "pings are answered");
+
+    for size in SIZES {
+        let everybody = members(size);
+        let mut ours = Ours::knowing(&everybody);
+        let mut about: Vec<&Member> = everybody[1..].iter().collect();
+        fastrand::Rng::with_seed(1).shuffle(&mut about);
+        let tell = |some: &[&Member]| ours.datagram(some.iter().map(|m| update_of(&m.record)));
+        let datagrams: Vec<_> = about.chunks_exact(UPDATES as usize).map(tell).collect();
+        let mut next = datagrams.iter().cycle();
+        group.bench_function(format!("all known, of {size} members in turn"), |bencher| {
+            bencher.iter(|| ours.handle(&everybody[0], next.next().expect("it is a cycle")));
+        });
+    }
 
     let mut turn = Turn::default();
     group.bench_function("news: hot updates alone", |bencher| {

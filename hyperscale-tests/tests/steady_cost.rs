@@ -21,3 +21,23 @@ fn a_quiet_mesh_sends_two_messages_a_node_and_second() {
         assert!(rate >= 1.8, "{}: {rate:.2}: nobody looks", world.replay());
     }
 }
+
+/// Rules D-5 and S-9: what a network loses costs pings, and hardly a handshake.
+#[test]
+fn a_lossy_mesh_makes_no_handshake_for_each_lost_ping() {
+    for (nodes, loss) in [(32, 0.05), (32, 0.2), (100, 0.1)] {
+        let mut world: World = World::seeded(3).nodes(nodes);
+        world.run_for(Duration::from_secs(60));
+        world.network.loss = loss;
+        world.run_for(Duration::from_secs(30));
+        let tests =
+            |world: &World| -> u64 { (0..nodes).map(|node| world.node(node).stats().tests).sum() };
+        let before = tests(&world);
+        world.reset_ledger();
+        world.run_for(Duration::from_secs(300));
+        let (doubts, begun) = (tests(&world) - before, world.ledger().total.handshakes);
+        let rate = begun as f64 / (nodes as f64 * 5.0);
+        assert!(rate <= 1.5, "{}: {rate:.2} handshakes a node and minute", world.replay());
+        assert!(doubts > 5 * begun, "{}: {doubts} doubts, {begun} handshakes", world.replay());
+    }
+}

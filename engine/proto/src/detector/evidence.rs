@@ -15,11 +15,16 @@ const GHOST: f64 = 0.1;
 
 /// Λ for the base `b`, from answers (`true`) and silences in the order of their pings.
 pub fn lambda(answers: impl Iterator<Item = bool>, b: f64, quorum: usize) -> f64 {
-    let silence = libm::log((1.0 - GHOST * b) / (1.0 - b));
+    let silence = silence(b);
     let answer = libm::log(GHOST);
     // Rounding must not ask for a sixth answer.
     let most = dead_above(quorum) - 2.0 * answer - 1e-9;
     answers.fold(0.0, |sum, acked| if acked { sum + answer } else { most.min(sum + silence) })
+}
+
+/// What one unanswered ping adds to Λ.
+pub fn silence(b: f64) -> f64 {
+    libm::log((1.0 - GHOST * b) / (1.0 - b))
 }
 
 /// A: doubt that suffices for a verdict of death with `quorum` voters,

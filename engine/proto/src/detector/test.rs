@@ -117,6 +117,8 @@ pub struct Test {
     told: Option<Ballot>,
     /// A pause of our own moved the beginning of the grace.
     forgiven: Duration,
+    /// A fresh handshake was asked for.
+    looked: bool,
 }
 
 impl Test {
@@ -144,6 +146,7 @@ impl Test {
             condemned: None,
             told: None,
             forgiven: Duration::ZERO,
+            looked: false,
         }
     }
 
@@ -317,16 +320,35 @@ impl Test {
         count(&self.pings, Fate::Lost)
     }
 
-    /// Λ at the base of this test.
-    pub fn lambda(&self, baseline: Baseline, quorum: usize) -> f64 {
+    /// b, as the controls of this test have it.
+    fn base(&self, baseline: Baseline) -> f64 {
         let controls = |fate| count(self.controls.iter().map(|control| &control.ping), fate);
         let (lost, acked) = (controls(Fate::Lost), controls(Fate::Acked));
+        baseline.with_controls(lost + acked, acked)
+    }
+
+    /// Whether a fresh handshake belongs beside this test of our own: when one more
+    /// silence would be doubt enough. Says yes once.
+    ///
+    /// A subject that lost our session in a restart, and whose hints are lost too, must be met before it
+    /// is doubted. On a clean link that is after the first silence; where silences are frequent a
+    /// handshake for each of them would cost many times what the pings do.
+    pub fn wants_a_look(&mut self, baseline: Baseline, quorum: usize) -> bool {
+        let more = evidence::silence(self.base(baseline));
+        let close = self.lambda(baseline, quorum) + more >= evidence::dead_above(quorum);
+        let wants = self.own && !self.looked && close;
+        self.looked |= wants;
+        wants
+    }
+
+    /// Λ at the base of this test.
+    pub fn lambda(&self, baseline: Baseline, quorum: usize) -> f64 {
         let answers = self.pings.iter().filter_map(|ping| match ping.fate {
             Fate::Pending => None,
             Fate::Lost => Some(false),
             Fate::Acked => Some(true),
         });
-        evidence::lambda(answers, baseline.with_controls(lost + acked, acked), quorum)
+        evidence::lambda(answers, self.base(baseline), quorum)
     }
 
     /// When our own silence towards the subject began: its first lost ping was sent.

@@ -152,3 +152,31 @@ fn a_quorum_of_one_is_patient() {
     silent(&mut test, 3_000, 3_300, 100);
     assert_eq!(test.opinion(at(3_300), lambda, 1, pace()), Ballot::Dead);
 }
+
+/// Rules D-5 and S-9: a subject is looked at afresh when one more silence would be doubt enough: on a
+/// clean link after the first, elsewhere after as many as are rare there; and once.
+#[test]
+fn a_fresh_look_comes_one_silence_before_a_doubt() {
+    let after = |answered: u64, most: u64| {
+        let mut baseline = Baseline::default();
+        (0..2_000).for_each(|n| baseline.sample(n % most < answered));
+        let mut test = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
+        let mut silences = 1;
+        while !test.wants_a_look(baseline, 5) {
+            assert!(test.lambda(baseline, 5) < evidence::dead_above(5), "it is too late");
+            silent(&mut test, 100 * silences, 100 * (silences + 1), 100);
+            silences += 1;
+        }
+        assert!(!test.wants_a_look(baseline, 5), "once");
+        let left = evidence::dead_above(5) - test.lambda(baseline, 5);
+        assert!(left > 0.0 && left <= evidence::silence(baseline.used()), "{left}");
+        silences
+    };
+    assert_eq!(after(1, 1), 1);
+    assert_eq!(after(9, 10), 3);
+    assert_eq!(after(4, 5), 4);
+    assert_eq!(after(1, 2), 11);
+    let mut asked = Test::on_request(at(0), INCARNATION);
+    silent(&mut asked, 0, 1_000, 100);
+    assert!(!asked.wants_a_look(settled(), 5), "whoever began the doubt looks");
+}

@@ -145,6 +145,31 @@ mod tests {
         MemberId(id)
     }
 
+    /// What a lookup reads, by count: the entries of one bucket, however many members there are.
+    #[test]
+    fn a_lookup_reads_no_more_among_a_hundred_thousand_than_among_a_thousand() {
+        let id = |number: u32| {
+            MemberId(u128::from(crate::membership::digest::mix(number.into())).to_le_bytes())
+        };
+        let mut index = Index::default();
+        for number in 0..100_000 {
+            index.insert(id(number), number);
+            if !matches!(index.len(), 1_000 | 10_000 | 100_000) {
+                continue;
+            }
+            let read = |number| {
+                let bucket = bucket_of(bits(id(number)), index.buckets.len()).0;
+                index.buckets.get(bucket).map_or(0, |bucket| bucket.len())
+            };
+            let sum: usize = (0..=number).map(read).sum();
+            let mean = sum as f64 / index.len() as f64;
+            // By the load of a bucket, and somewhat more because fuller ones are met more often.
+            assert!((16.0..24.0).contains(&mean), "{mean} entries among {}", index.len());
+            let most = (0..=number).map(read).max();
+            assert!(most < Some(64), "{most:?} entries among {}", index.len());
+        }
+    }
+
     proptest! {
         #[test]
         fn an_index_behaves_like_a_map(

@@ -229,6 +229,12 @@ impl<T: MemberTable> Node<T> {
         for _ in 0..test.settle(now) {
             self.observing.baseline.sample(false);
         }
+        let (_, quorum) = self.quorum();
+        let baseline = self.observing.baseline;
+        let test = self.observing.tests.get_mut(&id);
+        if test.is_some_and(|test| test.wants_a_look(baseline, quorum)) {
+            self.look_afresh(id);
+        }
         let sure = self.conclude(now, id);
         if self.observing.tests.contains_key(&id) {
             self.ping_again(now, peer, sure);

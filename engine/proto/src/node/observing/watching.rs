@@ -85,10 +85,7 @@ impl<T: MemberTable> Node<T> {
     pub(in crate::node) fn watch_late(&mut self, now: Instant, sequence: u32) {
         let Some(ping) = self.observing.pings.get(sequence).copied() else { return };
         match ping.purpose {
-            Purpose::Watch => {
-                self.look_afresh(ping.target);
-                self.doubt(now, sequence, ping);
-            }
+            Purpose::Watch => self.doubt(now, sequence, ping),
             Purpose::Audit => {
                 self.observing.pings.forget(sequence);
                 self.audit_failed(now, ping.target);
