@@ -24,7 +24,8 @@ const SEEDS: u64 = 3;
 const WARM_UP: Duration = Duration::from_secs(60);
 /// Without a loss; sessions that nobody uses end after as long.
 const WINDOW: Duration = Duration::from_secs(600);
-/// With losses: a handshake beside a ping is rare at any of them (rule D-5).
+/// With losses: a handshake beside a ping is rare at any of them (rule D-5), and
+/// rarest where silences are most common.
 const LOSSY_WINDOW: Duration = Duration::from_secs(10_800);
 /// One-way latency, nanoseconds, as between simulated nodes.
 const LATENCY: std::ops::RangeInclusive<u64> = 300_000..=1_000_000;
@@ -265,7 +266,11 @@ impl Town {
 }
 
 fn window(loss: f64) -> Duration {
-    if loss == 0.0 { WINDOW } else { LOSSY_WINDOW }
+    match loss {
+        0.0 => WINDOW,
+        0.2 => LOSSY_WINDOW * 3 / 2,
+        _ => LOSSY_WINDOW,
+    }
 }
 
 fn over_links(loss: f64, seed: u64) -> Counted {

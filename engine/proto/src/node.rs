@@ -192,7 +192,7 @@ pub struct Node<T: MemberTable = DenseTable> {
     /// When we were last told that we had been buried (rule H-3).
     corrected: Option<Instant>,
     list_wishes: VecDeque<StreamRequest>,
-    /// Whose ping is late and where they should listen.
+    /// Who is silent, and where they should listen.
     late: VecDeque<Peer>,
 }
 
@@ -433,8 +433,8 @@ impl<T: MemberTable> Node<T> {
         self.streams.pop_front()
     }
 
-    /// The next member whose ping was not answered in time, and where it should listen: a fresh
-    /// handshake beside the probe reaches it even if it has lost our session (rule S-9).
+    /// The next member that is silent (rules D-5 and F-1), and where it should listen: a fresh
+    /// handshake beside its pings reaches it even if it has lost our session (rule S-9).
     pub fn poll_silent(&mut self) -> Option<(MemberId, SocketAddr)> {
         self.late.pop_front().map(|peer| (peer.id, peer.address))
     }

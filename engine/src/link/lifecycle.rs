@@ -160,7 +160,7 @@ impl Links {
         self.live_until(chosen, due.max(now + SUCCESSOR_AGAIN));
     }
 
-    /// A ping to `peer`, which should listen at `address`, was not answered in time. If there is a
+    /// `peer`, which should listen at `address`, leaves pings unanswered. If there is a
     /// session, the peer may have lost it in a restart: a fresh handshake runs beside the probe, and
     /// what it proves answers the probe (rule S-9). Without a session one is under way anyway.
     pub fn look_afresh(&mut self, now: Instant, peer: MemberId, address: SocketAddr) {

@@ -135,7 +135,7 @@ impl Town {
 }
 
 /// Rule S-9: whoever lost its sessions in a restart and whose hints are lost is reached by a fresh
-/// handshake beside the first ping that it cannot read, and nobody suspects it.
+/// handshake beside the pings that it cannot read, and nobody suspects it.
 #[test]
 fn a_peer_that_restarts_within_an_interval_is_not_suspected() {
     let ca = ca("c");

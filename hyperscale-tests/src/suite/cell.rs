@@ -179,6 +179,8 @@ pub struct Cell {
     pub label: String,
     /// What is run; seeds count up from its seed.
     pub plan: Plan,
+    /// By how many seeds others of its kind precede it.
+    pub first: usize,
     /// Who runs it, and how often.
     pub contenders: Vec<(Contender, usize)>,
     /// Warm-up and measured time of a baseline, where they differ from ours.
@@ -195,7 +197,7 @@ impl Cell {
         let mut plan = self.plan.clone();
         plan.detector = contender;
         if self.yardstick != Yardstick::Simulator {
-            plan.seed += number as u64;
+            plan.seed += (self.first + number) as u64;
         }
         if !contender.is_ours()
             && let Some((warmup, duration)) = self.baseline

@@ -17,6 +17,7 @@ fn cell(row: Row, label: String, plan: Plan, ours: usize, theirs: usize) -> Cell
         row,
         label,
         plan,
+        first: 0,
         contenders: contenders(ours, theirs),
         baseline: None,
         yardstick: Yardstick::Scenario,
@@ -147,11 +148,9 @@ fn t2() -> Vec<Cell> {
 /// Five seeds of one large partition, each a cell: a run is an hour of a core, and reports of some of
 /// them can be merged.
 fn great_partition(split: (u8, u8)) -> impl Iterator<Item = Cell> {
-    (1..=5).map(move |run: u64| {
-        let mut cell = partition(10_000, split, secs(120), 1, 0);
-        cell.plan.seed += run - 1;
-        cell.label = format!("{}, run {run} of 5", cell.label);
-        cell
+    (1..=5).map(move |run| {
+        let cell = partition(10_000, split, secs(120), 1, 0);
+        Cell { first: run - 1, label: format!("{}, run {run} of 5", cell.label), ..cell }
     })
 }
 
@@ -363,8 +362,11 @@ mod tests {
     fn every_cell_of_every_tier_can_be_run_and_is_named_once() {
         for tier in [Tier::T0, Tier::T1, Tier::T2, Tier::T3] {
             let mut names = std::collections::BTreeSet::new();
+            let mut plans = std::collections::BTreeSet::new();
             for cell in cells(tier) {
                 assert!(names.insert((cell.row, cell.label.clone())), "{} twice", cell.label);
+                let first = format!("{:?}", cell.plan_of(cell.contenders[0].0, 0));
+                assert!(plans.insert((cell.row, first)), "{} is played elsewhere", cell.label);
                 for (contender, runs) in cell.contenders.clone() {
                     for number in 0..runs.min(2) {
                         let plan = cell.plan_of(contender, number);

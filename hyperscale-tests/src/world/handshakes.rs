@@ -55,7 +55,7 @@ impl<T: SimTable> World<T> {
         }
     }
 
-    /// A ping was late at `from`: a handshake beside the probe reaches a peer that has lost the
+    /// A peer is silent at `from`: a handshake beside the pings reaches one that has lost the
     /// session (rule S-9).
     pub(super) fn look_afresh(&mut self, from: usize, at: SocketAddr) {
         let Some(to) = index_of(at).filter(|to| *to < self.hosts.len()) else { return };

@@ -327,14 +327,15 @@ impl Test {
         baseline.with_controls(lost + acked, acked)
     }
 
-    /// Whether a fresh handshake belongs beside this test of our own: when one more
-    /// silence would be doubt enough. Says yes once.
+    /// Whether a fresh handshake belongs beside this test of our own: when one more silence would be
+    /// doubt enough, or those that are in flight. Says yes once.
     ///
     /// A subject that lost our session in a restart, and whose hints are lost too, must be met before it
     /// is doubted. On a clean link that is after the first silence; where silences are frequent a
     /// handshake for each of them would cost many times what the pings do.
     pub fn wants_a_look(&mut self, baseline: Baseline, quorum: usize) -> bool {
-        let more = evidence::silence(self.base(baseline));
+        let pending = count(&self.pings, Fate::Pending).max(1);
+        let more = f64::from(pending) * evidence::silence(self.base(baseline));
         let close = self.lambda(baseline, quorum) + more >= evidence::dead_above(quorum);
         let wants = self.own && !self.looked && close;
         self.looked |= wants;

@@ -179,4 +179,12 @@ fn a_fresh_look_comes_one_silence_before_a_doubt() {
     let mut asked = Test::on_request(at(0), INCARNATION);
     silent(&mut asked, 0, 1_000, 100);
     assert!(!asked.wants_a_look(settled(), 5), "whoever began the doubt looks");
+    asked.lose(1, at(50), at(150));
+    assert!(asked.wants_a_look(settled(), 5), "a loss of ours is our doubt as well");
+    let mut eager = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
+    let mut half = Baseline::default();
+    (0..100).for_each(|n| half.sample(n % 3 > 0));
+    assert!(!eager.wants_a_look(half, 5));
+    (2..9).for_each(|sequence| eager.pinged(at(100), sequence, at(200)));
+    assert!(eager.wants_a_look(half, 5), "what is in flight may be lost all at once");
 }

@@ -17,6 +17,7 @@ fn shown(row: Row, label: &str, seed: u64) -> Shown {
         row,
         label: label.into(),
         plan,
+        first: 0,
         contenders: vec![(Contender::Observers, 1)],
         baseline: None,
         yardstick: Yardstick::Scenario,

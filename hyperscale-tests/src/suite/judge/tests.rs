@@ -19,6 +19,7 @@ fn shown(row: Row, contender: Contender, nodes: usize) -> Shown {
         row,
         label: format!("{nodes}"),
         plan,
+        first: 0,
         contenders: Vec::new(),
         baseline: None,
         yardstick: Yardstick::Scenario,

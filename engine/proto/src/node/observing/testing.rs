@@ -34,6 +34,8 @@ impl<T: MemberTable> Node<T> {
         } else if self.has_room_for_a_test() {
             let test = Test::after_a_loss(now, incarnation, sequence, ping.sent);
             self.begin(ping.target, test);
+        } else {
+            self.look_afresh(ping.target);
         }
         self.drive_test(now, ping.target);
     }
@@ -213,7 +215,7 @@ impl<T: MemberTable> Node<T> {
         self.send_raw(peer, kind::VOTE, &bytes)
     }
 
-    /// The one place where a test moves on: counts, concludes, votes, pings, plans.
+    /// The one place where a test moves on: counts, looks, concludes, votes, pings, plans.
     pub(in crate::node) fn drive_test(&mut self, now: Instant, id: MemberId) {
         let known = self.testable(id);
         let Some(test) = self.observing.tests.get_mut(&id) else { return };
