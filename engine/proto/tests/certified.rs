@@ -63,8 +63,17 @@ fn a_life_from_the_future_is_held() {
     assert_eq!(*stage.node.member(id("b")).unwrap().record, later, "its time has come");
 }
 
-/// A node that dials `b`, `c` and `d` as seeds.
+/// A node that dials `b`, `c` and `d` as seeds, which bring their records.
 fn joining(least_generation: u64) -> Stage {
+    let mut stage = dialling(least_generation);
+    for seed in ["b", "c", "d"] {
+        stage.record(seed, &record(seed, 0));
+    }
+    stage
+}
+
+/// The same before their records come.
+fn dialling(least_generation: u64) -> Stage {
     let config = Config { detector: Detector::Observers, ..Config::new(CLUSTER) };
     let birth = Birth { least_generation, ..birth(config, "a", BORN, 7) };
     let node = Node::new(at(0), birth).unwrap();
@@ -76,7 +85,6 @@ fn joining(least_generation: u64) -> Stage {
     stage.node.handle_command(at(0), Command::Join(addresses)).unwrap();
     for seed in seeds {
         stage.node.handle_peer_proven(at(0), id(seed), address(seed), true);
-        stage.record(seed, &record(seed, 0));
     }
     stage
 }
@@ -147,6 +155,25 @@ fn a_clock_that_is_off_silences_whoever_starts() {
     stage.until(20_000);
     assert!(!stage.sent_of(kind::PING).is_empty(), "it goes on");
     assert_eq!(alarms(&mut stage), []);
+}
+
+/// Rule S-12: whoever fell silent before it had a seed's record, which it does not hear from then on,
+/// asks that seed all the same, or it would be silent for ever.
+#[test]
+fn a_seed_without_a_record_is_asked_for_the_time_again() {
+    let mut stage = dialling(0);
+    for seed in ["b", "c", "d"] {
+        stage.say(seed, &ClockPull { token: 1.into() });
+    }
+    stage.until(1_500);
+    answer(&mut stage, [60, 60, 60]);
+    assert_eq!(alarms(&mut stage), [Alarm::ClockOff { ahead_ms: -60 * 60_000 }]);
+    stage.until(10_000);
+    assert!(tokens(&stage).len() >= 15, "it asks again: {:?}", stage.sent);
+    answer(&mut stage, [0, 0, 0]);
+    stage.until(11_000);
+    stage.record("b", &record("b", 0));
+    assert_eq!(stage.state("b"), Some(State::Alive), "it listens again");
 }
 
 /// Rule S-12: a life begins above what is remembered of the one before, and above what the seeds

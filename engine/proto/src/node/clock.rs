@@ -91,10 +91,10 @@ impl<T: MemberTable> Node<T> {
         let again = now + self.config.interval;
         self.timers.set(timer, again);
         if timer == Timer::ProbeRound {
+            // Its record may not have come before we fell silent, and is not heard since.
             for seed in self.joining.known_seeds() {
-                if let Some(peer) = self.peer(seed) {
-                    self.ask_the_time(now, peer, true);
-                }
+                let peer = self.peer(seed.id).unwrap_or(seed);
+                self.ask_the_time(now, peer, true);
             }
         }
     }

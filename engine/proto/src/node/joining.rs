@@ -138,9 +138,10 @@ impl Joining {
         self.seeds.iter().any(|seed| seed.id == Some(id))
     }
 
-    /// Seeds that have answered.
-    pub(super) fn known_seeds(&self) -> Vec<MemberId> {
-        self.seeds.iter().filter_map(|seed| seed.id).collect()
+    /// Seeds that have answered, where they did.
+    pub(super) fn known_seeds(&self) -> Vec<Peer> {
+        let known = |seed: &Seed| seed.id.map(|id| Peer { id, address: seed.address });
+        self.seeds.iter().filter_map(known).collect()
     }
 
     /// Whoever answers at this address has our certificate. Nothing of this is proven, so the seed
