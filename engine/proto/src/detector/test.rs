@@ -334,12 +334,14 @@ impl Test {
     /// is doubted. On a clean link that is after the first silence; where silences are frequent a
     /// handshake for each of them would cost many times what the pings do.
     pub fn wants_a_look(&mut self, baseline: Baseline, quorum: usize) -> bool {
+        // Every step of a test asks, and most tests need no answer.
+        if !self.own || self.looked {
+            return false;
+        }
         let pending = count(&self.pings, Fate::Pending).max(1);
         let more = f64::from(pending) * evidence::silence(self.base(baseline));
-        let close = self.lambda(baseline, quorum) + more >= evidence::dead_above(quorum);
-        let wants = self.own && !self.looked && close;
-        self.looked |= wants;
-        wants
+        self.looked = self.lambda(baseline, quorum) + more >= evidence::dead_above(quorum);
+        self.looked
     }
 
     /// Λ at the base of this test.
