@@ -20,6 +20,10 @@ impl<T: MemberTable> Node<T> {
         }
         let difference = self.table.digest() ^ digest;
         if difference != 0 {
+            // Acks of whoever was held up come together: each shows the same, and is told it once.
+            if core::mem::replace(&mut self.looked_up, true) {
+                return;
+            }
             if !self.flooding.lacking.take(now, to.id) {
                 return self.stats.reject("lacking-budget");
             }

@@ -5,6 +5,7 @@ use super::*;
 use mesh_gossip_proto::WallTime;
 use mesh_gossip_proto::membership::table::MemberTable;
 use mesh_gossip_proto::wire::message::{Ack, Ping};
+use zerocopy::IntoBytes;
 
 /// Rule H-2: one dead among thousands that left is found by every redial.
 #[test]
@@ -162,6 +163,15 @@ fn a_digest_is_answered_with_what_its_sender_lacks() {
     };
     tell_body(&mut node, at(50), "c", &ack);
     assert_eq!(kinds_to(&mut node, at(50), "c"), [kind::RECORD]);
+    // Acks of whoever was held up come together.
+    let mut together = Packet::default();
+    for sequence in 80..85_u32 {
+        let digest = if sequence < 84 { between } else { before };
+        let ack = Ack { sequence: sequence.into(), digest: digest.into(), ..ack };
+        assert!(together.push_raw(32_000, kind::ACK, ack.as_bytes()));
+    }
+    node.handle_datagram(at(60), id("c"), address("c"), together.as_bytes());
+    assert_eq!(kinds_to(&mut node, at(60), "c"), [kind::RECORD], "told once");
     // Long afterwards it is for a sketch to tell.
     tell_body(&mut node, at(11_000), "c", &ping(between));
     assert!(!kinds_to(&mut node, at(11_000), "c").contains(&kind::RECORD));

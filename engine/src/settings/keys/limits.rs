@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key] = &[
         "limits:pulls",
         LIMIT,
         "1024",
-        "Records asked for and not yet received; further hints wait for the next gossip.",
+        "Records asked for and not yet received, and looked for at once for others; further ones wait.",
     ),
     used(
         "limits:relays",
