@@ -38,6 +38,7 @@ fn a_lossy_mesh_makes_no_handshake_for_each_lost_ping() {
         let (doubts, begun) = (tests(&world) - before, world.ledger().total.handshakes);
         let rate = begun as f64 / (nodes as f64 * 5.0);
         assert!(rate <= 1.5, "{}: {rate:.2} handshakes a node and minute", world.replay());
+        assert!(begun > 0, "{}: nobody is looked at afresh", world.replay());
         assert!(doubts > 5 * begun, "{}: {doubts} doubts, {begun} handshakes", world.replay());
     }
 }

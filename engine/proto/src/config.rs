@@ -88,7 +88,7 @@ pub struct Limits {
     pub metadata_bytes: usize,
     /// Updates waiting for gossip; the most often sent one makes room and is counted.
     pub queue_entries: usize,
-    /// Records asked for and not yet received, and looked for at once for others; further ones wait.
+    /// Records asked for and not yet received; further hints wait for the next gossip.
     pub pulls: usize,
     /// Indirect probes carried out for others at one time; a further one gets no nack.
     pub relays: usize,

@@ -172,8 +172,8 @@ pub struct Node<T: MemberTable = DenseTable> {
     signers: Signers,
     orders: Orders,
     recent: Recent,
-    /// Whether a digest of the datagram that is being read has been looked up (rule G-6).
-    looked_up: bool,
+    /// The last digest of the datagram being read that was answered with what its sender lacks.
+    answered: Option<u64>,
     reconciler: Reconciler,
     partners: Partners,
     storm: Storm,
@@ -245,7 +245,7 @@ impl<T: MemberTable> Node<T> {
             suspicions: IdMap::default(),
             noticed: IdMap::default(),
             recent: Recent::default(),
-            looked_up: false,
+            answered: None,
             lists: Lists::default(),
             pulls: Pulls::default(),
             chains: Chains::default(),

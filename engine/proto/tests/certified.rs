@@ -11,7 +11,7 @@ use mesh_gossip_proto::node::Birth;
 use mesh_gossip_proto::wire::message::{Clock, ClockPull, Death, PartHeader, kind};
 use mesh_gossip_proto::{
     Alarm, Authority, Command, Config, Destination, Detector, Event, Incarnation, Lifecycle,
-    MemberId, Node, SignedRecord, State,
+    MemberId, Metadata, Node, SignedRecord, State,
 };
 use stage::observers::{cast, names, settled, silence, subjects, to};
 use stage::{
@@ -145,6 +145,10 @@ fn a_clock_that_is_off_silences_whoever_starts() {
     answer(&mut stage, [0, 60, 61]);
     assert_eq!(alarms(&mut stage), [Alarm::ClockOff { ahead_ms: -60 * 60_000 }]);
     stage.until(10_000);
+    // What the host says meanwhile waits.
+    let newer = Metadata { mesh_version: "2".into(), cluster_id: CLUSTER.into(), ..metadata("a") };
+    stage.node.handle_command(stage.now, Command::SetMetadata(newer)).unwrap();
+    stage.until(11_000);
     assert!(stage.sent.iter().all(|sent| sent.kind == kind::CLOCK_PULL), "{:?}", stage.sent);
     assert!(stage.sent.len() >= 15, "it asks again: {}", stage.sent.len());
     stage.record("b", &record("e", 0));

@@ -25,8 +25,6 @@ const LONGEST: Duration = Duration::from_secs(16);
 /// Sketches that one walk sends, shares that wait for one.
 const WINDOW: usize = 32;
 const MOST_LOOKUPS: usize = 8_192;
-/// Wanted shares that one walk looks for.
-const MOST_WANTED: usize = 64;
 const ROOM: usize = 2_000;
 
 /// A script: how many members there are, then what happens.
@@ -40,8 +38,7 @@ pub fn sketches(data: &[u8]) {
         walked: None,
         salt: 0,
         divided: Instant::ORIGIN,
-        wanted: 0,
-        offered: 0,
+        waiting: 0,
     };
     while !input.is_empty() {
         scene.step(&mut input);
@@ -62,9 +59,8 @@ struct Scene {
     /// The salt of our last round, and when it went on in parts.
     salt: u64,
     divided: Instant,
-    /// Shares that wait for a walk: wanted ones, and offered ones.
-    wanted: usize,
-    offered: usize,
+    /// Shares that wait for a walk.
+    waiting: usize,
 }
 
 impl Scene {
@@ -106,16 +102,14 @@ impl Scene {
     fn walk(&mut self) {
         let Some(due) = self.reconciler.due(self.now) else { return };
         self.now = self.now.max(due);
-        let mut walk = self.reconciler.begin_walk(self.now, MOST_WANTED);
+        let mut walk = self.reconciler.begin_walk(self.now);
         self.walked = Some(self.now);
-        (self.wanted, self.offered) = (self.wanted.saturating_sub(MOST_WANTED), 0);
+        self.waiting = 0;
         for (n, share) in self.shares.iter().enumerate() {
             walk.see(*share, n % 7 == 0);
         }
         walk.close();
         assert!(walk.sends.len() <= WINDOW, "{} at once", walk.sends.len());
-        let wanted = walk.lookups().iter().filter(|lookup| lookup.why == Why::Wanted).count();
-        assert!(wanted <= MOST_WANTED, "Rule A-6: {wanted} wanted shares in one walk");
         let sent: u32 = walk.sends.iter().map(|(_, header)| cost(header.parts.get())).sum();
         let asked = walk.questions.iter().map(|question| cost(question.header.parts.get()));
         let asked: u32 = asked.sum();
@@ -220,10 +214,8 @@ impl Scene {
         for _ in 0..=input.byte() {
             let lookup = Lookup { share: self.some_share(input), from, why };
             let room = self.reconciler.look_up(lookup);
-            let waiting = self.wanted + self.offered;
-            assert_eq!(room, waiting < MOST_LOOKUPS, "Rule A-6: so many wait");
-            let waiting = if why == Why::Wanted { &mut self.wanted } else { &mut self.offered };
-            *waiting += usize::from(room);
+            assert_eq!(room, self.waiting < MOST_LOOKUPS, "Rule A-6: so many wait");
+            self.waiting += usize::from(room);
         }
     }
 

@@ -327,20 +327,19 @@ impl Test {
         baseline.with_controls(lost + acked, acked)
     }
 
-    /// Whether a fresh handshake belongs beside this test of our own: when one more silence would be
-    /// doubt enough, or those that are in flight. Says yes once.
+    /// Whether a fresh handshake belongs beside this test of our own, `lambda` being Λ as it stands: when
+    /// one more silence would be doubt enough, or those that are in flight. Says yes once.
     ///
     /// A subject that lost our session in a restart, and whose hints are lost too, must be met before it
     /// is doubted. On a clean link that is after the first silence; where silences are frequent a
     /// handshake for each of them would cost many times what the pings do.
-    pub fn wants_a_look(&mut self, baseline: Baseline, quorum: usize) -> bool {
-        // Every step of a test asks, and most tests need no answer.
+    pub fn take_look(&mut self, lambda: f64, baseline: Baseline, quorum: usize) -> bool {
         if !self.own || self.looked {
             return false;
         }
         let pending = count(&self.pings, Fate::Pending).max(1);
         let more = f64::from(pending) * evidence::silence(self.base(baseline));
-        self.looked = self.lambda(baseline, quorum) + more >= evidence::dead_above(quorum);
+        self.looked = lambda + more >= evidence::dead_above(quorum);
         self.looked
     }
 

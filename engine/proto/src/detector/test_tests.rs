@@ -153,6 +153,11 @@ fn a_quorum_of_one_is_patient() {
     assert_eq!(test.opinion(at(3_300), lambda, 1, pace()), Ballot::Dead);
 }
 
+fn look(test: &mut Test, baseline: Baseline) -> bool {
+    let lambda = test.lambda(baseline, 5);
+    test.take_look(lambda, baseline, 5)
+}
+
 /// Rules D-5 and S-9: a subject is looked at afresh when one more silence would be doubt enough: on a
 /// clean link after the first, elsewhere after as many as are rare there; and once.
 #[test]
@@ -162,12 +167,12 @@ fn a_fresh_look_comes_one_silence_before_a_doubt() {
         (0..2_000).for_each(|n| baseline.sample(n % most < answered));
         let mut test = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
         let mut silences = 1;
-        while !test.wants_a_look(baseline, 5) {
+        while !look(&mut test, baseline) {
             assert!(test.lambda(baseline, 5) < evidence::dead_above(5), "it is too late");
             silent(&mut test, 100 * silences, 100 * (silences + 1), 100);
             silences += 1;
         }
-        assert!(!test.wants_a_look(baseline, 5), "once");
+        assert!(!look(&mut test, baseline), "once");
         let left = evidence::dead_above(5) - test.lambda(baseline, 5);
         assert!(left > 0.0 && left <= evidence::silence(baseline.used()), "{left}");
         silences
@@ -178,13 +183,13 @@ fn a_fresh_look_comes_one_silence_before_a_doubt() {
     assert_eq!(after(1, 2), 11);
     let mut asked = Test::on_request(at(0), INCARNATION);
     silent(&mut asked, 0, 1_000, 100);
-    assert!(!asked.wants_a_look(settled(), 5), "whoever began the doubt looks");
+    assert!(!look(&mut asked, settled()), "whoever began the doubt looks");
     asked.lose(1, at(50), at(150));
-    assert!(asked.wants_a_look(settled(), 5), "a loss of ours is our doubt as well");
+    assert!(look(&mut asked, settled()), "a loss of ours is our doubt as well");
     let mut eager = Test::after_a_loss(at(100), INCARNATION, 1, at(0));
     let mut half = Baseline::default();
     (0..100).for_each(|n| half.sample(n % 3 > 0));
-    assert!(!eager.wants_a_look(half, 5));
+    assert!(!look(&mut eager, half));
     (2..9).for_each(|sequence| eager.pinged(at(100), sequence, at(200)));
-    assert!(eager.wants_a_look(half, 5), "what is in flight may be lost all at once");
+    assert!(look(&mut eager, half), "what is in flight may be lost all at once");
 }

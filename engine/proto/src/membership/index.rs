@@ -57,9 +57,13 @@ impl Index {
     /// The slot of `id`, which is the one that `is` says yes to.
     pub fn find(&self, id: MemberId, is: impl Fn(Slot) -> bool) -> Option<Slot> {
         let bits = bits(id);
-        let bucket = self.buckets.get(bucket_of(bits, self.buckets.len()).0)?;
-        let alike = bucket.iter().filter(|entry| entry.bits == bits);
+        let alike = self.bucket(bits)?.iter().filter(|entry| entry.bits == bits);
         alike.map(|entry| entry.slot).find(|slot| is(*slot))
+    }
+
+    /// All that is read to find a member with these bits.
+    fn bucket(&self, bits: u32) -> Option<&Bucket> {
+        self.buckets.get(bucket_of(bits, self.buckets.len()).0)
     }
 
     /// Adds a member that has no entry.
@@ -157,10 +161,7 @@ mod tests {
             if !matches!(index.len(), 1_000 | 10_000 | 100_000) {
                 continue;
             }
-            let read = |number| {
-                let bucket = bucket_of(bits(id(number)), index.buckets.len()).0;
-                index.buckets.get(bucket).map_or(0, |bucket| bucket.len())
-            };
+            let read = |number| index.bucket(bits(id(number))).map_or(0, |bucket| bucket.len());
             let sum: usize = (0..=number).map(read).sum();
             let mean = sum as f64 / index.len() as f64;
             // By the load of a bucket, and somewhat more because fuller ones are met more often.

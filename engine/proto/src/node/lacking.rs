@@ -20,8 +20,8 @@ impl<T: MemberTable> Node<T> {
         }
         let difference = self.table.digest() ^ digest;
         if difference != 0 {
-            // Acks of whoever was held up come together: each shows the same, and is told it once.
-            if core::mem::replace(&mut self.looked_up, true) {
+            // Acks of whoever was held up come together; what several of them show is told once.
+            if self.answered.replace(digest) == Some(digest) {
                 return;
             }
             if !self.flooding.lacking.take(now, to.id) {

@@ -41,7 +41,7 @@ impl<T: MemberTable> Node<T> {
         self.heard_from(now, from.id);
         self.joining.heard_at(from.address, from.id);
         let agreements = self.stats.digests_equal;
-        self.looked_up = false;
+        self.answered = None;
         for message in Messages::new(payload) {
             match message {
                 Ok(message) => {

@@ -151,9 +151,9 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// Looks at every member, for all who wait for that, as far as one walk goes.
+    /// Looks at every member, for all who wait for that.
     pub(super) fn walk(&mut self, now: Instant) {
-        let mut walk = self.reconciler.begin_walk(now, self.config.limits.pulls);
+        let mut walk = self.reconciler.begin_walk(now);
         let mut found = Vec::new();
         for member in self.table.members(List::Present) {
             let (share, id) = (member.share(), member.id());

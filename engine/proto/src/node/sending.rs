@@ -63,6 +63,8 @@ impl<T: MemberTable> Node<T> {
             }
             let updates = match outgoing.transmit.to {
                 Destination::Member(_) if outgoing.bulk => 0,
+                // A question about the time takes nothing along.
+                Destination::Member(_) if self.is_silent() => 0,
                 Destination::Member(to) => {
                     let notice = self.fill_with_a_list(&mut packet);
                     let burst = match outgoing.burst {

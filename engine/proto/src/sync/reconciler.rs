@@ -277,38 +277,12 @@ impl Reconciler {
         self.round.map_or(0, |round| (round.parts - round.next).min(WINDOW - round.open))
     }
 
-    /// Shares to look for now: all that are offered, and of those that are wanted `most`, since each
-    /// may be a datagram. Each who asks has an equal part of them, what one leaves goes to the others,
-    /// and of one asker's the oldest are first.
-    fn take_lookups(&mut self, most: usize) -> Vec<Lookup> {
-        let mut taken: BTreeMap<MemberId, usize> = BTreeMap::new();
-        for lookup in self.lookups.iter().filter(|lookup| lookup.why == Why::Wanted) {
-            taken.insert(lookup.from, 0);
-        }
-        let (mut now, mut left) = (Vec::new(), most);
-        for of_one in [(most / taken.len().max(1)).max(1), most] {
-            self.lookups.retain(|lookup| {
-                if lookup.why == Why::Wanted {
-                    let Some(taken) = taken.get_mut(&lookup.from) else { return true };
-                    if left == 0 || *taken >= of_one {
-                        return true;
-                    }
-                    *taken += 1;
-                    left -= 1;
-                }
-                now.push(*lookup);
-                false
-            });
-        }
-        now
-    }
-
-    /// What the walk at `now` is to do; it looks for `most` wanted shares at most.
-    pub fn begin_walk(&mut self, now: Instant, most: usize) -> Walk {
+    /// What the walk at `now` is to do.
+    pub fn begin_walk(&mut self, now: Instant) -> Walk {
         self.walked = Some(now);
         // Nothing is remembered of a mesh that agrees.
         self.expire(now);
-        let mut walk = Walk { lookups: self.take_lookups(most), ..Walk::default() };
+        let mut walk = Walk { lookups: core::mem::take(&mut self.lookups), ..Walk::default() };
         walk.lookups.sort_unstable();
         walk.lookups.dedup();
         let mut room = FULL_TABLES * cost(1);

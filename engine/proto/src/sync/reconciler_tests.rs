@@ -8,9 +8,6 @@ fn at(ms: u64) -> Instant {
     Instant::ORIGIN + Duration::from_millis(ms)
 }
 
-/// Records that a walk of these tests looks for.
-const MOST: usize = 8_192;
-
 fn id(n: u8) -> MemberId {
     MemberId([n; 16])
 }
@@ -43,7 +40,7 @@ fn an_answer_counts_once_and_from_whom_was_asked() {
     reconciler.begin(at(0), id(1), 7, at(0));
     assert_eq!(reconciler.answered(at(0), id(1), &answer(7, 0, 1)), Answered::Unasked, "unsent");
     assert_eq!(reconciler.due(at(0)), Some(at(0)));
-    let walk = reconciler.begin_walk(at(0), MOST);
+    let walk = reconciler.begin_walk(at(0));
     assert_eq!(walk.sends, [(id(1), sketch(7, 0, 1))]);
     assert_eq!(reconciler.due(at(0)), None);
     for (from, header) in [(2, answer(7, 0, 1)), (1, answer(8, 0, 1)), (1, answer(7, 0, 2))] {
@@ -59,18 +56,18 @@ fn an_answer_or_a_record_that_never_came_was_lost() {
     let mut reconciler = Reconciler::default();
     assert!(!reconciler.lost(at(0)));
     reconciler.begin(at(0), id(1), 7, at(0));
-    reconciler.begin_walk(at(0), MOST);
+    reconciler.begin_walk(at(0));
     assert!(!reconciler.lost(at(999)), "under way");
     assert!(reconciler.lost(at(1_000)), "no answer");
 
     reconciler.begin(at(1_000), id(1), 8, at(1_000));
-    reconciler.begin_walk(at(1_000), MOST);
+    reconciler.begin_walk(at(1_000));
     assert_eq!(reconciler.answered(at(1_001), id(1), &answer(8, 0, 1)), Answered::Ends);
     assert!(reconciler.wants(at(1_001), 5) && reconciler.wants(at(1_001), 6));
     reconciler.came(5);
     assert!(!reconciler.lost(at(1_900)), "under way");
     assert!(reconciler.wants(at(1_950), 7));
-    reconciler.begin_walk(at(2_100), MOST);
+    reconciler.begin_walk(at(2_100));
     reconciler.came(7);
     assert!(reconciler.lost(at(2_200)), "one record never came, and a walk forgot it");
     assert!(!reconciler.lost(at(2_300)), "told once");
@@ -84,7 +81,7 @@ fn walks_through_few_members_are_frequent() {
         reconciler.count(members);
         assert!(reconciler.ask(question(1, sketch(1, 0, 1))));
         assert_eq!(reconciler.due(at(0)), Some(at(0)));
-        reconciler.begin_walk(at(0), MOST);
+        reconciler.begin_walk(at(0));
         assert!(reconciler.ask(question(1, sketch(2, 0, 1))));
         assert_eq!(reconciler.due(at(1)), Some(at(pause)), "{members} members");
     }
@@ -97,10 +94,10 @@ fn whoever_is_asked_does_not_ask() {
     reconciler.begin(at(0), id(1), 7, at(30));
     assert_eq!(reconciler.due(at(0)), Some(at(30)));
     assert!(reconciler.ask(question(2, sketch(1, 0, 1))));
-    assert_eq!(reconciler.begin_walk(at(1), MOST).sends, [], "another's question changes nothing");
+    assert_eq!(reconciler.begin_walk(at(1)).sends, [], "another's question changes nothing");
     assert_eq!(reconciler.due(at(1)), Some(at(201)));
     assert!(reconciler.ask(question(1, sketch(2, 0, 1))));
-    let walk = reconciler.begin_walk(at(201), MOST);
+    let walk = reconciler.begin_walk(at(201));
     assert_eq!((walk.sends.len(), walk.questions.len()), (0, 1));
     assert_eq!(reconciler.due(at(201)), None);
 }
@@ -112,7 +109,7 @@ fn silence_is_noticed() {
     for turn in 0..3 {
         assert!(!reconciler.is_unheard());
         reconciler.begin(at(turn * 1_000), id(1), turn, at(turn * 1_000));
-        reconciler.begin_walk(at(turn * 1_000), MOST);
+        reconciler.begin_walk(at(turn * 1_000));
     }
     assert!(reconciler.is_unheard());
     assert_eq!(reconciler.answered(at(2_500), id(1), &answer(2, 0, 1)), Answered::Ends);
@@ -125,11 +122,11 @@ fn silence_is_noticed() {
 fn parts_follow_the_estimate_and_the_answers() {
     let mut reconciler = Reconciler::default();
     reconciler.begin(at(0), id(1), 7, at(0));
-    reconciler.begin_walk(at(0), MOST);
+    reconciler.begin_walk(at(0));
     reconciler.divide(at(10), id(1), 7, 34 * A_PART);
     assert!(reconciler.is_busy(at(1_009)) && !reconciler.is_busy(at(1_010)));
     assert_eq!(reconciler.due(at(10)), Some(at(200)), "a walk has its pause");
-    let mut walk = reconciler.begin_walk(at(200), MOST);
+    let mut walk = reconciler.begin_walk(at(200));
     let parts: Vec<u16> = walk.sends.iter().map(|(_, header)| header.part.get()).collect();
     assert_eq!(parts, (0..32).collect::<Vec<_>>());
     let all = shares(5_000);
@@ -144,12 +141,8 @@ fn parts_follow_the_estimate_and_the_answers() {
     (0..31).for_each(|part| {
         assert_eq!(reconciler.answered(at(201), id(1), &answers[part]), Answered::Goes);
     });
-    let rest: Vec<u16> = reconciler
-        .begin_walk(at(400), MOST)
-        .sends
-        .iter()
-        .map(|(_, header)| header.part.get())
-        .collect();
+    let rest: Vec<u16> =
+        reconciler.begin_walk(at(400)).sends.iter().map(|(_, header)| header.part.get()).collect();
     assert_eq!(rest, [32, 33]);
     assert_eq!(reconciler.answered(at(401), id(1), &answers[31]), Answered::Goes);
     assert_eq!(reconciler.answered(at(401), id(1), &answers[32]), Answered::Goes);
@@ -168,7 +161,7 @@ fn slow_answers_do_not_keep_others_waiting_for_ever() {
     reconciler.divide(at(0), id(1), 7, 500 * A_PART);
     let busy = (0..400).take_while(|turn| {
         let now = at(turn * 990);
-        let part = reconciler.begin_walk(now, MOST).sends.first().map(|(_, header)| header.part);
+        let part = reconciler.begin_walk(now).sends.first().map(|(_, header)| header.part);
         let part = part.map_or(0, |part| part.get());
         reconciler.answered(now, id(1), &answer(7, part, 500));
         reconciler.is_busy(now)
@@ -185,56 +178,20 @@ fn a_walk_does_so_much_and_so_much_waits() {
     assert_eq!(asked, 64, "32 of each");
     let asked = (0..200).filter(|n| reconciler.ask(question(*n, sketch(1, 0, 1)))).count();
     assert_eq!(asked, 32, "96 in all");
-    assert_eq!(reconciler.begin_walk(at(0), MOST).questions.len(), 2);
+    assert_eq!(reconciler.begin_walk(at(0)).questions.len(), 2);
     assert_eq!(reconciler.due(at(1)), Some(at(200)), "the others wait");
     (1..48).for_each(|turn| {
-        assert_eq!(reconciler.begin_walk(at(turn * 200), MOST).questions.len(), 2);
+        assert_eq!(reconciler.begin_walk(at(turn * 200)).questions.len(), 2);
     });
     assert_eq!(reconciler.due(at(19_000)), None);
     (0..32).for_each(|part| assert!(reconciler.ask(question(1, sketch(1, part, 32)))));
-    assert_eq!(reconciler.begin_walk(at(19_000), MOST).questions.len(), 32);
+    assert_eq!(reconciler.begin_walk(at(19_000)).questions.len(), 32);
 
     let lookup = |share| Lookup { share, from: id(1), why: Why::Wanted };
     assert_eq!((0..10_000).filter(|n| reconciler.look_up(lookup(*n))).count(), 8_192);
-    let walk = reconciler.begin_walk(at(19_200), MOST);
+    let walk = reconciler.begin_walk(at(19_200));
     assert_eq!(walk.looked_for(5), [lookup(5)]);
     assert!(walk.looked_for(8_192).is_empty());
-}
-
-/// Rule A-6: a walk looks for so many wanted shares, of each who asks as many; the rest waits for the
-/// next ones, and all are looked for in the end. What is offered costs nobody a datagram each.
-#[test]
-fn a_walk_looks_for_so_many_wanted_shares_of_each_as_many() {
-    let wanted = |from, share| Lookup { share, from: id(from), why: Why::Wanted };
-    let mut reconciler = Reconciler::default();
-    for share in 0..20 {
-        assert!(reconciler.look_up(wanted(1, share)));
-    }
-    assert!(reconciler.look_up(wanted(2, 100)) && reconciler.look_up(wanted(3, 200)));
-    let offered: Vec<_> =
-        (0..30).map(|n| Lookup { why: Why::Offered, ..wanted(4, 300 + n) }).collect();
-    offered.iter().for_each(|lookup| assert!(reconciler.look_up(*lookup)));
-
-    let walk = reconciler.begin_walk(at(0), 6);
-    let first = [0, 1, 2, 3].map(|share| wanted(1, share));
-    let first = first.into_iter().chain([wanted(2, 100), wanted(3, 200)]);
-    assert_eq!(walk.lookups(), first.chain(offered).collect::<Vec<_>>());
-    let mut rest = Vec::new();
-    for turn in 1..=3 {
-        assert_eq!(reconciler.due(at(turn * 200)), Some(at(turn * 200)), "the rest waits");
-        let walk = reconciler.begin_walk(at(turn * 200), 6);
-        assert!(walk.lookups().len() <= 6);
-        rest.extend_from_slice(walk.lookups());
-    }
-    assert_eq!(rest, (4..20).map(|share| wanted(1, share)).collect::<Vec<_>>());
-    assert_eq!(reconciler.due(at(1_000)), None);
-
-    // More ask than there is room: whoever asked first is first.
-    for from in [7, 5, 6] {
-        (0..2).for_each(|share| assert!(reconciler.look_up(wanted(from, share))));
-    }
-    let askers = |walk: &Walk| walk.lookups().iter().map(|lookup| lookup.from).collect::<Vec<_>>();
-    assert_eq!(askers(&reconciler.begin_walk(at(1_000), 2)), [id(5), id(7)]);
 }
 
 /// Rule A-5: a quarter of the members differ at most, and a sketch that failed may tell half as many
@@ -260,7 +217,7 @@ fn a_record_is_wanted_of_one_at_a_time() {
     assert!(!reconciler.wants(at(999), 1) && reconciler.wants(at(1_000), 1));
     (10..9_000).for_each(|share| assert!(reconciler.wants(at(1_000), share)));
     assert!(reconciler.asked.len() <= MOST_ASKED, "more are asked for, and not remembered");
-    reconciler.begin_walk(at(2_000), MOST);
+    reconciler.begin_walk(at(2_000));
     assert!(reconciler.asked.is_empty());
 }
 
@@ -275,7 +232,7 @@ fn a_walk_answers_sketches() {
     all[200..].iter().for_each(|share| many.table.add(*share));
     let mut reconciler = Reconciler::default();
     assert!(reconciler.ask(theirs.clone()) && reconciler.ask(many.clone()));
-    let mut walk = reconciler.begin_walk(at(0), MOST);
+    let mut walk = reconciler.begin_walk(at(0));
     for (n, share) in all[..490].iter().enumerate() {
         walk.see(*share, n < 5);
     }

@@ -77,11 +77,7 @@ fn no_peer_has_all_the_room_of_what_waits() {
     let many: Vec<SignedRecord> = (0..1_150).map(large).collect();
     // Among so many there are five walks a second.
     let crowd = [records("m", 9_000), vec![record("c", 0)]].concat();
-    let mut config = Config::new(CLUSTER);
-    // All that is asked for is looked for in one walk.
-    config.limits.pulls = 4_096;
-    let ours = [crowd.as_slice(), &many].concat();
-    let mut pair = Pair::of(&config, [&ours, &crowd]);
+    let mut pair = Pair::differing(&crowd, &many, &[]);
     pair.deaf = true;
     pair.quiet(1_000);
     let shares = many.iter().map(|record| share(record.record().id, record.hash()));
@@ -158,38 +154,4 @@ fn a_liar_that_is_always_first_does_not_take_all_rounds() {
     assert!(all >= 60, "within two minutes: {rounds:?}");
     assert!(rounds["liar"] <= all / 4 + 1, "{rounds:?}");
     assert!(names[..3].iter().all(|name| rounds[name] >= all / 5), "{rounds:?}");
-}
-
-/// Rule A-6: however many ask at once, a walk sends no more records than may be asked for at once;
-/// everybody is served in the end.
-#[test]
-fn many_who_ask_at_once_are_served_in_portions() {
-    let mut config = Config::new(CLUSTER);
-    config.limits.pulls = 6;
-    let (known, askers) = (records("n", 9), records("c", 12));
-    let known = [known, askers].concat();
-    let mut pair = Pair::of(&config, [&known, &known]);
-    pair.quiet(1_000);
-    let wants = known[..4].iter().map(|record| share(record.record().id, record.hash()));
-    let wants: Vec<u8> = wants.flat_map(u64::to_le_bytes).collect();
-    (0..12).for_each(|n| pair.tell(0, &format!("c{n}"), kind::WANT, &wants));
-    let mut sent = Vec::new();
-    let node = &mut pair.nodes[0];
-    let mut buffer = Vec::new();
-    for _ in 0..200 {
-        let Some((due, _)) = node.poll_timeout() else { break };
-        node.handle_timeout(due);
-        let before = sent.len();
-        while let Some(transmit) = node.poll_transmit(due, &mut buffer) {
-            let of_records = Messages::new(&buffer).filter(|m| matches!(m, Ok(Message::Record(_))));
-            sent.extend(of_records.map(|_| transmit.to));
-        }
-        let at_once = sent.len() - before;
-        assert!(at_once <= 6, "{at_once} records in one walk");
-    }
-    for n in 0..12 {
-        let to = Destination::Member(id(&format!("c{n}")));
-        let got = sent.iter().filter(|sent| **sent == to).count();
-        assert_eq!(got, 4, "what c{n} asked for");
-    }
 }

@@ -163,10 +163,10 @@ fn a_digest_is_answered_with_what_its_sender_lacks() {
     };
     tell_body(&mut node, at(50), "c", &ack);
     assert_eq!(kinds_to(&mut node, at(50), "c"), [kind::RECORD]);
-    // Acks of whoever was held up come together.
+    // Acks of whoever was held up come together: of what it lacked then, and of what it lacks now.
     let mut together = Packet::default();
-    for sequence in 80..85_u32 {
-        let digest = if sequence < 84 { between } else { before };
+    for (sequence, digest) in [(80, before ^ 1), (81, between), (82, between), (83, between)] {
+        let sequence: u32 = sequence;
         let ack = Ack { sequence: sequence.into(), digest: digest.into(), ..ack };
         assert!(together.push_raw(32_000, kind::ACK, ack.as_bytes()));
     }

@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key] = &[
         "limits:pulls",
         LIMIT,
         "1024",
-        "Records asked for and not yet received, and looked for at once for others; further ones wait.",
+        "Records asked for and not yet received; further hints wait for the next gossip.",
     ),
     used(
         "limits:relays",

@@ -35,6 +35,7 @@ impl<T: MemberTable> Node<T> {
             let test = Test::after_a_loss(now, incarnation, sequence, ping.sent);
             self.begin(ping.target, test);
         } else {
+            // No evidence is gathered that could say when; how often one target is dialled has a limit (S-18).
             self.look_afresh(ping.target);
         }
         self.drive_test(now, ping.target);
@@ -231,12 +232,6 @@ impl<T: MemberTable> Node<T> {
         for _ in 0..test.settle(now) {
             self.observing.baseline.sample(false);
         }
-        let (_, quorum) = self.quorum();
-        let baseline = self.observing.baseline;
-        let test = self.observing.tests.get_mut(&id);
-        if test.is_some_and(|test| test.wants_a_look(baseline, quorum)) {
-            self.look_afresh(id);
-        }
         let sure = self.conclude(now, id);
         if self.observing.tests.contains_key(&id) {
             self.ping_again(now, peer, sure);
@@ -244,7 +239,7 @@ impl<T: MemberTable> Node<T> {
         }
     }
 
-    /// What the evidence says: votes, a case, the end. Returns whether it suffices for death.
+    /// What the evidence says: a fresh look, votes, a case, the end. Returns whether it suffices for death.
     fn conclude(&mut self, now: Instant, id: MemberId) -> bool {
         let (_, quorum) = self.quorum();
         let (baseline, pace) = (self.observing.baseline, self.pace());
@@ -255,6 +250,9 @@ impl<T: MemberTable> Node<T> {
         let (own, asked) = (test.is_own(), !test.requesters().is_empty());
         let unheard = test.condemned_since().is_some_and(|since| now.since(since) >= NO_OUTCOME);
         let answered = test.has_an_ack();
+        if test.take_look(lambda, baseline, quorum) {
+            self.look_afresh(id);
+        }
         self.tell_requesters(now, id, opinion);
         let lives = if asked { opinion == Ballot::Alive } else { answered && lambda <= 0.0 };
         if lives {
