@@ -17,7 +17,7 @@ pub const COMMAND: &str = "cargo run --release -p hyperscale-tests --bin hypersc
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
     /// What happens: steady, crash, asymmetric, flip-flop, lifeguard-interval, threshold,
-    /// partition, rolling-restart, wan, churn, anti-entropy, certificates or join-storm.
+    /// partition, rolling-restart, wan, churn, anti-entropy, certificates, join-storm, or on sockets alone exhaustion.
     #[arg(long, value_parser = Scenario::parse, default_value = "steady")]
     scenario: Scenario,
     /// Members; the first one is everybody's seed and never at fault.
@@ -121,6 +121,17 @@ impl Flags {
         replace(&mut plan.run, self.run.or(self.cell.map(|cell| cell.run)));
         replace(&mut plan.words, self.words);
         plan.validate()
+    }
+
+    /// The same, if it can be played in virtual time.
+    pub fn simulated(&self) -> Result<Plan, PlanError> {
+        let plan = self.plan()?;
+        if plan.scenario == Scenario::Exhaustion {
+            let given = plan.scenario.name().into();
+            let allowed = "on sockets alone: virtual time has no cores to share".into();
+            return Err(PlanError::OutOfRange { flag: "--scenario", given, allowed });
+        }
+        Ok(plan)
     }
 }
 

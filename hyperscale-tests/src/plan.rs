@@ -103,11 +103,13 @@ pub enum Scenario {
     Certificates,
     /// One member alone, which everybody else joins at one instant.
     JoinStorm,
+    /// Members whose machines are exhausted hardly ever get a core.
+    Exhaustion,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Steady,
         Self::Crash,
         Self::Asymmetric,
@@ -121,6 +123,7 @@ impl Scenario {
         Self::AntiEntropy,
         Self::Certificates,
         Self::JoinStorm,
+        Self::Exhaustion,
     ];
 
     /// Its name on the command line.
@@ -139,6 +142,7 @@ impl Scenario {
             Self::AntiEntropy => "anti-entropy",
             Self::Certificates => "certificates",
             Self::JoinStorm => "join-storm",
+            Self::Exhaustion => "exhaustion",
         }
     }
 
@@ -164,7 +168,7 @@ impl Scenario {
             Self::AntiEntropy => 30,
             Self::Asymmetric | Self::FlipFlop => 900,
             Self::LifeguardInterval | Self::Threshold | Self::Certificates => 120,
-            Self::Partition => 300,
+            Self::Partition | Self::Exhaustion => 300,
             Self::RollingRestart => 130,
             Self::Wan => 180,
             Self::JoinStorm => 40,
@@ -525,7 +529,7 @@ pub(crate) fn stands(duration: Duration) -> Duration {
 pub(crate) fn impaired(scenario: Scenario, nodes: usize) -> usize {
     match scenario {
         Scenario::Asymmetric | Scenario::FlipFlop => 10.min(nodes.saturating_sub(1) / 4).max(1),
-        Scenario::LifeguardInterval => 8.min(nodes.saturating_sub(1)),
+        Scenario::LifeguardInterval | Scenario::Exhaustion => 8.min(nodes.saturating_sub(1)),
         Scenario::Threshold => (nodes / 4).max(1),
         Scenario::AntiEntropy => 4.min(nodes / 8).max(1),
         Scenario::Steady

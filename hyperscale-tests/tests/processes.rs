@@ -170,3 +170,41 @@ fn a_process_that_ends_by_itself_ends_the_run_and_is_named() {
     assert!(said.iter().any(|line| line.contains("it has ended")), "{said:?}");
     assert!(first.iter().all(|id| !is_a_member(id) || !Path::new("/proc").join(id).exists()));
 }
+
+/// Groups of runs that are over.
+fn groups_left() -> Vec<String> {
+    let roots = ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup"];
+    let entries = roots.iter().filter_map(|root| std::fs::read_dir(root).ok()).flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let over = |name: &String| {
+        let run = name.strip_prefix("mesh-gossip-").and_then(|rest| rest.split('-').next());
+        run.is_some_and(|run| !Path::new("/proc").join(run).exists())
+    };
+    names.filter(over).collect()
+}
+
+#[test]
+fn members_without_a_core_wait_for_one_and_harm_nobody() {
+    let arguments = "--scenario exhaustion --nodes 8 --processes 8 --impaired 2 --busy 4 \
+                     --duration 30 --warmup-s 4";
+    let output = real(arguments).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if errors.contains("a control group in") || errors.contains("no control groups") {
+        println!("SKIPPED: {errors}");
+        return;
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = text.lines().last().unwrap_or_default();
+    let report: Value =
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {text}{errors}"));
+    assert_eq!((fired(&report, "starved"), &report["sockets"]["starved"]["count"]), (2, &2.into()));
+    let name = "members that waited for a core 10 times as long as they had it (at least)";
+    let checks = report["checks"].as_array().expect("checks");
+    assert!(
+        checks.iter().any(|check| check["name"] == name && check["pass"] == true),
+        "{}",
+        report["sockets"]["starved"]
+    );
+    assert_eq!(report["false_deaths_healthy"], 0, "{report}");
+    assert_eq!(groups_left(), Vec::<String>::new());
+}

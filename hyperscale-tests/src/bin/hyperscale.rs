@@ -33,6 +33,9 @@ enum Verb {
     /// One agent, for a run with --processes, which speaks to it.
     #[command(hide = true)]
     Member,
+    /// Busy threads beside a starved member, likewise.
+    #[command(hide = true)]
+    Burn(real::BurnFlags),
     /// One member of another library, likewise.
     #[command(hide = true)]
     Peer,
@@ -62,7 +65,9 @@ fn with_huge_pages() {
     let args: Vec<_> = args.collect();
     // What real agents hold is measured, as any host holds it.
     if args.first().is_some_and(|verb| {
-        ["real", "likeness", "agent", "member", "peer", "peers"].iter().any(|known| verb == known)
+        ["real", "likeness", "agent", "member", "peer", "peers", "burn"]
+            .iter()
+            .any(|known| verb == known)
     }) {
         return;
     }
@@ -76,7 +81,7 @@ fn with_huge_pages() {
 fn main() -> ExitCode {
     with_huge_pages();
     let verb = Line::parse().verb;
-    if !matches!(verb, Verb::Member | Verb::Agent(_)) {
+    if !matches!(verb, Verb::Member | Verb::Burn(_) | Verb::Agent(_)) {
         // Reports name the commit that the run began with.
         machine::commit();
     }
@@ -84,6 +89,7 @@ fn main() -> ExitCode {
         Verb::Sim(flags) => sim(&flags),
         Verb::Real(flags) => on_sockets(&flags),
         Verb::Member => real::be_a_member().map(|()| true),
+        Verb::Burn(flags) => real::burn(flags).map(|()| true),
         Verb::Peer => real::peers::be_a_peer().map(|()| true),
         Verb::Peers(flags) => peers(&flags),
         Verb::Plan(flags) => plan(&flags),
@@ -105,7 +111,7 @@ fn main() -> ExitCode {
 }
 
 fn sim(flags: &flags::Flags) -> Result<bool, Box<dyn std::error::Error>> {
-    let plan = flags.plan()?;
+    let plan = flags.simulated()?;
     let seconds = (plan.warmup + plan.duration).as_secs();
     let run = scenario::run(&plan, &Progress::bar(seconds, "s"));
     let outcome = run.outcome();

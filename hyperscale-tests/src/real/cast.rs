@@ -2,10 +2,13 @@
 //!
 //! Invariant: whoever was killed has counted all the same, so that sums over all hosts never fall.
 
+use std::io;
+
 use mesh_gossip::proto::{Instant, MemberId};
 
 use super::RealError;
 use super::counters::{Counters, Gauges};
+use super::hunger::Starved;
 use super::process::{Memory, Threads};
 use super::proxy::Carried;
 use super::weather::Sky;
@@ -36,6 +39,17 @@ pub(super) trait Cast {
 
     /// A node trusts these CAs alone, a bit for each.
     fn trust(&mut self, node: usize, roots: u8) -> Result<(), RealError>;
+
+    /// These hardly ever get a core from here on.
+    fn starve(&mut self, nodes: &[usize]) -> Result<(), RealError> {
+        let shared = io::Error::other(format!("{nodes:?} share a process with others"));
+        Err(RealError::Machine(shared))
+    }
+
+    /// How those who starve fare.
+    fn starved(&self) -> Vec<Starved> {
+        Vec::new()
+    }
 
     /// What hosts were told since they were last asked, and when; an event that the measure does not
     /// look at is none, and counts.

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use super::cast::Cost;
 use super::counters::Gauges;
+use super::hunger::Starved;
 use super::process::{Memory, Threads};
 use super::proxy::Carried;
+use super::trend::Trend;
 use crate::measure::ms;
 use crate::outcome::{Outcome, Run, rounded};
 use crate::scenario::criteria::Check;
@@ -177,6 +179,10 @@ pub struct Figures {
     pub grown: Grown,
     /// Each process by itself, where every agent has one.
     pub each: Option<Each>,
+    /// How memory and descriptors went on, in a window that is long enough.
+    pub trend: Option<Trend>,
+    /// How those who hardly ever got a core fared.
+    pub starved: Vec<Starved>,
     /// What the proxy between processes carried in the window.
     pub carried: Option<Carried>,
     /// Faults that have to show, by their names: a run without them shows nothing.
@@ -208,6 +214,16 @@ impl Figures {
 
     fn share(&self, used: Duration) -> f64 {
         100.0 * used.as_secs_f64() / self.window.as_secs_f64().max(1e-9)
+    }
+
+    /// What starved members got and what they waited for: the least, the median and the most of all.
+    fn hungry(&self) -> Value {
+        let among = |of: fn(&Starved) -> Duration| {
+            Among::of(self.starved.iter().map(|one| ms(of(one))).collect()).map(Among::json)
+        };
+        let ran = among(|one| one.turns.ran);
+        let waited = among(|one| one.turns.waited);
+        json!({ "count": self.starved.len(), "ran_ms": ran, "waited_ms": waited })
     }
 
     fn json(&self, nodes: usize) -> Value {
@@ -247,6 +263,8 @@ impl Figures {
             },
             "sessions": { "all": self.sessions.all, "with_expanded_keys": self.sessions.hot },
             "processes": self.each.map(Each::json),
+            "trend": self.trend.map(|trend| trend.json()),
+            "starved": self.hungry(),
             "proxy": self.carried,
             "members_held": nodes * nodes,
             "descriptors": self.descriptors,

@@ -12,6 +12,8 @@ use crate::plan::{Plan, PlanError, Scenario, Table};
 
 /// More agents than this one process was never asked to hold.
 pub const MOST_AGENTS: usize = 2_048;
+/// With so many, a starved member has a turn in 1.7 seconds.
+pub const BUSY: u16 = 16;
 
 /// Flags of `hyperscale real`. What is not given takes the default of its scenario.
 #[derive(Args, Clone, Debug)]
@@ -27,6 +29,10 @@ pub struct Flags {
     /// What the network between them does beside what the plan asks for.
     #[command(flatten)]
     pub hazards: Hazards,
+    /// Busy threads that each starved member shares 3 % of a core with, in turns of 3 ms a tenth of a
+    /// second: the scenario exhaustion.
+    #[arg(long, default_value_t = BUSY, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub busy: u16,
     /// Gives every agent a process of its own, as many as there are --nodes; this one holds all of them
     /// where none are given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=512))]
@@ -88,18 +94,21 @@ pub struct Ground {
     pub hazards: Hazards,
     /// How many processes, where every agent has one.
     pub processes: Option<u16>,
+    /// Busy threads beside each starved member.
+    pub busy: u16,
 }
 
 impl Ground {
     /// Sockets of one process on loopback as it is.
     pub fn of(sockets: Sockets) -> Self {
-        Self { sockets, hazards: Hazards::default(), processes: None }
+        Self { sockets, hazards: Hazards::default(), processes: None, busy: BUSY }
     }
 
     /// The flags that ask for the same.
     pub fn replay(self) -> String {
         let processes = self.processes.map(|processes| format!(" --processes {processes}"));
-        self.sockets.replay() + &self.hazards.replay() + &processes.unwrap_or_default()
+        let busy = if self.busy == BUSY { String::new() } else { format!(" --busy {}", self.busy) };
+        self.sockets.replay() + &self.hazards.replay() + &busy + &processes.unwrap_or_default()
     }
 }
 
@@ -117,7 +126,8 @@ pub enum Io {
 impl Flags {
     /// All that agents stand on.
     pub fn ground(&self) -> Ground {
-        Ground { sockets: self.sockets, hazards: self.hazards, processes: self.processes }
+        let Self { sockets, hazards, processes, busy, plan: _ } = self;
+        Ground { sockets: *sockets, hazards: *hazards, processes: *processes, busy: *busy }
     }
 
     /// The plan that the flags describe.
@@ -130,6 +140,10 @@ impl Flags {
             Err(PlanError::OutOfRange { flag, given, allowed: allowed.into() })
         };
         match self.processes {
+            None if plan.scenario == Scenario::Exhaustion => {
+                let given = plan.scenario.name().into();
+                refuse("--scenario", given, "with --processes: who shares one shares its turns")
+            }
             None if self.hazards.duplication > 0.0 => {
                 let given = self.hazards.duplication.to_string();
                 refuse("--duplication", given, "with --processes: one process carries no bytes")
@@ -196,6 +210,7 @@ fn playable(plan: Plan) -> Result<Plan, PlanError> {
         | Scenario::Threshold
         | Scenario::Partition
         | Scenario::Wan
+        | Scenario::Exhaustion
         | Scenario::Certificates => Ok(plan),
         Scenario::AntiEntropy => {
             let allowed = "agents begin with nobody: what they differ by cannot be given to them";
@@ -231,6 +246,7 @@ mod tests {
             ("--scenario anti-entropy", "agents begin with nobody"),
             ("--io carrier-pigeon", "uring"),
             ("--nodes 8 --processes 4", "one for each"),
+            ("--nodes 8 --scenario exhaustion", "--processes"),
             ("--nodes 8 --duplication 5%", "--processes"),
             ("--scenario crash --crash 128", "at most 127"),
         ] {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::figures::Report;
+use super::trend::Trend;
 use crate::measure::{Spread, ms};
 use crate::plan::Scenario;
 use crate::scenario::criteria::{self, Check};
@@ -19,6 +20,8 @@ struct Budget {
 
 /// Killed agents are gone from every view after so long.
 const GONE_MS: f64 = 8_000.0;
+/// Waiting in parts of running, from which on a member starves.
+const HUNGRY: u32 = 10;
 /// A handful of members has a patience of its own.
 const CROWD: usize = 17;
 
@@ -56,6 +59,8 @@ pub(super) fn judged(mut report: Report) -> Report {
         let slowest = Spread::of_ms(&report.run.found.full).max;
         checks.push(Check::at_most("gone from every view, max (ms)", slowest, GONE_MS));
     }
+    checks.extend(report.figures.trend.iter().flat_map(Trend::checks));
+    starved(&report, &mut checks);
     for name in &report.figures.promised {
         let times = report.run.fired.get(*name).copied().unwrap_or_default();
         let name = format!("faults that fired: {name}");
@@ -63,6 +68,18 @@ pub(super) fn judged(mut report: Report) -> Report {
     }
     report.checks = checks;
     report
+}
+
+/// Who was to starve waited many times as long as it ran, or nothing was shown.
+fn starved(report: &Report, checks: &mut Vec<Check>) {
+    if report.run.plan.scenario != Scenario::Exhaustion {
+        return;
+    }
+    let hungry = report.figures.starved.iter();
+    let hungry = hungry.filter(|one| one.turns.waited > one.turns.ran * HUNGRY).count();
+    let all = report.run.plan.impaired as f64;
+    let name = format!("members that waited for a core {HUNGRY} times as long as they had it");
+    checks.push(Check::at_least(&name, Some(hungry as f64), all).condition());
 }
 
 fn cost(report: &Report, checks: &mut Vec<Check>) {

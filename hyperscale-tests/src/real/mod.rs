@@ -26,6 +26,7 @@ mod counters;
 mod figures;
 pub mod flags;
 mod hosts;
+mod hunger;
 mod judge;
 mod member;
 mod papers;
@@ -37,11 +38,13 @@ mod proxy;
 pub mod ranks;
 mod stage;
 mod timeline;
+mod trend;
 mod weather;
 
 pub use cast::Cost;
 pub use figures::{Figures, Joined, Report};
 pub use flags::{Flags, Ground, Hazards, Io, Sockets};
+pub use hunger::{BurnFlags, Starved, burn};
 pub use member::run as be_a_member;
 
 use cast::Cast;
@@ -130,7 +133,7 @@ pub fn run(plan: &Plan, ground: Ground, progress: &Progress) -> Result<Report, R
     let begun = Clock::now();
     let sky = Sky::of(plan, ground.hazards);
     if ground.processes.is_some() {
-        let processes = Processes::asleep(plan, ground.sockets, sky)?;
+        let processes = Processes::asleep(plan, ground, sky)?;
         let mut stage = Stage::new(plan, processes);
         let joined = stage.start(progress)?;
         let [process, engine] = stage.hosts().grown.map(|memory| memory.resident);

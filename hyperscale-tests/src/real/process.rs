@@ -127,6 +127,42 @@ pub fn proportional_of(process: &str) -> u64 {
     bytes_of(&format!("/proc/{process}/smaps_rollup"), "Pss:")
 }
 
+/// What became of the wish of threads to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// They ran for so long,
+    pub ran: Duration,
+    /// and waited for a core for so long, each by itself.
+    pub waited: Duration,
+}
+
+impl Turns {
+    /// What came after an earlier look.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        let ran = self.ran.saturating_sub(earlier.ran);
+        Self { ran, waited: self.waited.saturating_sub(earlier.waited) }
+    }
+
+    fn add(&mut self, schedstat: &str) {
+        let mut words = schedstat.split_whitespace().map(|word| word.parse().ok());
+        let mut next = || Duration::from_nanos(words.next().flatten().unwrap_or_default());
+        self.ran += next();
+        self.waited += next();
+    }
+}
+
+/// Of all threads of a process that live.
+pub fn turns_of(process: &str) -> Turns {
+    let mut turns = Turns::default();
+    let tasks = fs::read_dir(format!("/proc/{process}/task"));
+    for entry in tasks.into_iter().flatten().flatten() {
+        // A thread may end between the listing and the look.
+        turns.add(&fs::read_to_string(entry.path().join("schedstat")).unwrap_or_default());
+    }
+    turns
+}
+
 fn kind_of(name: &str) -> String {
     let without = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
     without.trim_end_matches('-').to_owned()
@@ -210,6 +246,10 @@ mod tests {
         assert_eq!(kind_of("mesh-shard-17"), "mesh-shard");
         assert_eq!(kind_of("mesh-control"), "mesh-control");
         assert_eq!(time_of("1500000000 7 9"), Duration::from_millis(1_500));
+        let mut turns = Turns::default();
+        ["1500000000 7 9", "", "1 3 1"].iter().for_each(|line| turns.add(line));
+        let nanos = |nanos| Duration::from_nanos(nanos);
+        assert_eq!((turns.ran, turns.waited), (nanos(1_500_000_001), nanos(10)));
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let busy = named("busy-1").spawn(move || {

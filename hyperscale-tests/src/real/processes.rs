@@ -19,7 +19,8 @@ use super::RealError;
 use super::cast::{Cast, Cost, Costs};
 use super::child::{Child, Mail, Mailbox};
 use super::counters::{Counters, Gauges};
-use super::flags::{Io, Sockets};
+use super::flags::{Ground, Io, Sockets};
+use super::hunger::{Hunger, Starved};
 use super::papers::{self, CLUSTER, Papers};
 use super::pipe::{Begin, Order, Papers as Text, Word};
 use super::process::{self, Memory, Threads};
@@ -45,6 +46,8 @@ struct Member {
 
 /// Members, each a process.
 pub(super) struct Processes {
+    // Whoever is starved ends soon once it is not.
+    hunger: Hunger,
     // Members end before the proxy does, so that nobody is told that all others are gone.
     members: Vec<Option<Member>>,
     proxy: Option<Proxy>,
@@ -53,6 +56,7 @@ pub(super) struct Processes {
     papers: Papers,
     flags: String,
     sockets: Sockets,
+    busy: u16,
     binds: Vec<Option<SocketAddr>>,
     ids: Vec<MemberId>,
     /// Events that nobody asked for yet.
@@ -68,7 +72,7 @@ impl Processes {
     /// Nobody runs yet.
     pub(super) fn asleep(
         plan: &Plan,
-        sockets: Sockets,
+        ground: Ground,
         sky: Option<Arc<Sky>>,
     ) -> Result<Self, RealError> {
         let proxy = sky.clone().map(|sky| Proxy::start(plan.nodes, sky));
@@ -76,13 +80,15 @@ impl Processes {
         let (_, flags) = replay.split_once(" sim ").unwrap_or_default();
         let ids = (0..plan.nodes).map(|node| MemberId::derive(CLUSTER, &papers::name(node)));
         Ok(Self {
+            hunger: Hunger::default(),
             members: (0..plan.nodes).map(|_| None).collect(),
             proxy: proxy.transpose().map_err(RealError::Machine)?,
             sky,
             mailbox: Mailbox::new(),
             papers: Papers::mint(plan)?,
             flags: flags.to_owned(),
-            sockets,
+            sockets: ground.sockets,
+            busy: ground.busy,
             binds: vec![None; plan.nodes],
             ids: ids.collect(),
             told: Vec::new(),
@@ -298,6 +304,16 @@ impl Cast for Processes {
 
     fn trust(&mut self, node: usize, roots: u8) -> Result<(), RealError> {
         if self.papers.trust(node, roots) { self.renew(node) } else { Ok(()) }
+    }
+
+    fn starve(&mut self, nodes: &[usize]) -> Result<(), RealError> {
+        let process = |node: &usize| Some((*node, self.members[*node].as_ref()?.child.id()));
+        let members: Vec<(usize, u32)> = nodes.iter().filter_map(process).collect();
+        self.hunger.begin(&members, self.busy).map_err(RealError::Machine)
+    }
+
+    fn starved(&self) -> Vec<Starved> {
+        self.hunger.starved()
     }
 
     fn told(

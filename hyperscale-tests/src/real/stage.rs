@@ -16,6 +16,7 @@ use super::flags::Ground;
 use super::process;
 use super::proxy::Carried;
 use super::timeline::{self, Entry, Timeline};
+use super::trend::{self, Held, Trend};
 use super::weather::Sky;
 use super::{CONVERGE_LIMIT, CONVERGE_LOOK, RealError};
 use crate::Network;
@@ -49,6 +50,7 @@ pub(super) struct Stage<'a, C> {
     disagreed: Option<Duration>,
     agreement: Vec<(f64, f64)>,
     errors: (f64, u32),
+    held: Vec<Held>,
 }
 
 /// How it stood when the window opened.
@@ -81,6 +83,7 @@ impl<'a, C: Cast> Stage<'a, C> {
             disagreed: None,
             agreement: Vec::new(),
             errors: (0.0, 0),
+            held: Vec::new(),
         }
     }
 
@@ -152,7 +155,7 @@ impl<'a, C: Cast> Stage<'a, C> {
         let begun = Clock::now();
         let last_heal = self.script.healed_at();
         let mut acts = std::mem::take(&mut self.script.acts).into_iter().peekable();
-        let (mut agreed, mut viewed) = (Duration::ZERO, VIEWS);
+        let (mut agreed, mut viewed, mut looked) = (Duration::ZERO, VIEWS, Duration::ZERO);
         loop {
             let now = begun.elapsed();
             self.listen()?;
@@ -176,6 +179,11 @@ impl<'a, C: Cast> Stage<'a, C> {
                 self.errors.0 += self.hosts.view_error()?;
                 self.errors.1 += 1;
                 viewed += VIEWS;
+            }
+            if now >= looked {
+                let Costs { memory, descriptors, .. } = self.hosts.costs();
+                self.held.push(Held { at: now, resident: memory.resident, descriptors });
+                looked += trend::EVERY;
             }
             if now >= self.plan.duration {
                 return Ok(());
@@ -215,6 +223,7 @@ impl<'a, C: Cast> Stage<'a, C> {
         for (name, times) in self.hosts.sky().map(Sky::fired).unwrap_or_default() {
             *fired.entry(name.to_owned()).or_default() += times;
         }
+        let starved = self.hosts.starved();
         let sessions = Sessions::of(&gauges);
         let converged = converged(self.healed, self.disagreed, self.plan.duration);
         let figures = Figures {
@@ -225,6 +234,8 @@ impl<'a, C: Cast> Stage<'a, C> {
             memory: costs.memory,
             grown,
             each,
+            trend: Trend::of(&self.held, self.plan.duration),
+            starved,
             sessions,
             descriptors: costs.descriptors,
             suspicions: spent.suspicions,
@@ -296,13 +307,19 @@ impl<'a, C: Cast> Stage<'a, C> {
                 self.timeline.enter(timeline::now(), entry(nodes));
             }
         }
+        let hungry = |act: &Act| if let Act::Starve(node) = act { Some(*node) } else { None };
+        let hungry: Vec<usize> = due.iter().filter_map(hungry).collect();
+        if !hungry.is_empty() {
+            self.hosts.starve(&hungry)?;
+            self.count("starved", hungry.len());
+        }
         due.iter().try_for_each(|act| self.act(act))
     }
 
     fn act(&mut self, act: &Act) -> Result<(), RealError> {
         let at = timeline::now();
         match act {
-            Act::Crash(_) => {}
+            Act::Crash(_) | Act::Starve(_) => {}
             Act::Restart(node) => {
                 self.hosts.start(*node)?;
                 self.count("restarts", 1);

@@ -54,6 +54,7 @@ impl Sky {
             | Scenario::Churn
             | Scenario::AntiEntropy
             | Scenario::Certificates
+            | Scenario::Exhaustion
             | Scenario::JoinStorm => true,
             Scenario::Asymmetric
             | Scenario::FlipFlop

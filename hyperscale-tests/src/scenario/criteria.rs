@@ -130,6 +130,8 @@ const SEED_SNAPSHOTS: f64 = 50.0;
 const STORM_OF_NOTE: usize = 10_000;
 const STORM_WALL_S: f64 = 15.0 * 60.0;
 const STORM_BYTES: f64 = 12.0 * 1024.0 * 1024.0 * 1024.0;
+/// H5: deaths of healthy members that all hosts together are told, starved ones among them.
+const EXHAUSTED: f64 = 50.0;
 /// H19: share of wrong entries in a view.
 const VIEW_ERROR: f64 = 0.001;
 
@@ -251,6 +253,11 @@ pub fn nobody_buried_alive(run: &Run, checks: &mut Vec<Check>) {
         | Scenario::Threshold => {
             checks.push(none("false deaths at healthy members", found.false_deaths_healthy));
         }
+        Scenario::Exhaustion => {
+            checks.push(none("false deaths at healthy members", found.false_deaths_healthy));
+            let all = Check::at_most("false deaths", Some(found.false_deaths as f64), EXHAUSTED);
+            checks.push(all);
+        }
         Scenario::Wan if run.plan.nodes > 128 => {
             let elsewhere = found.false_deaths - found.false_deaths_behind_cut;
             checks.push(none("false deaths of members not behind the cut", elsewhere));
@@ -310,6 +317,7 @@ pub fn fired(run: &Run) -> Vec<Check> {
     match plan.scenario {
         Scenario::Steady | Scenario::Crash | Scenario::AntiEntropy => {}
         Scenario::JoinStorm => kinds.push("joins"),
+        Scenario::Exhaustion => kinds.push("starved"),
         Scenario::Asymmetric => kinds.push(match plan.variant {
             Variant::Egress => "lost_egress",
             Variant::Ingress => "lost_ingress",
@@ -487,7 +495,7 @@ fn promises(run: &Run, checks: &mut Vec<Check>) {
         Scenario::Certificates => renewed(run, checks),
         Scenario::AntiEntropy => settled(run, checks),
         Scenario::JoinStorm => joined(run, checks),
-        Scenario::LifeguardInterval | Scenario::Wan => {}
+        Scenario::LifeguardInterval | Scenario::Exhaustion | Scenario::Wan => {}
     }
 }
 

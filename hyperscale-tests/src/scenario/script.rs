@@ -20,6 +20,8 @@ pub enum Act {
     Block(usize),
     /// Lets it go on; what came in meanwhile is received at once.
     Unblock(usize),
+    /// A node hardly ever gets a core from here on; on sockets alone.
+    Starve(usize),
     /// What a node sends is lost with this probability.
     Egress(usize, f64),
     /// What is sent to a node is lost with this probability.
@@ -54,7 +56,7 @@ pub struct AtFault {
     pub killed: Vec<usize>,
     /// Impaired so that the mesh is expected to expel them.
     pub outcasts: Vec<usize>,
-    /// Blocked, and not expected to be expelled.
+    /// Blocked or starved, and not expected to be expelled.
     pub blocked: Vec<usize>,
 }
 
@@ -103,6 +105,11 @@ impl Script {
             Scenario::FlipFlop => script.flip_flop(plan, &order),
             Scenario::LifeguardInterval => script.interval(plan, &order),
             Scenario::Threshold => script.threshold(plan, &order),
+            Scenario::Exhaustion => {
+                script.anomalous = order[..plan.impaired].to_vec();
+                let starve = |node: &usize| (FAULT_AT, Act::Starve(*node));
+                script.acts.extend(script.anomalous.iter().map(starve));
+            }
             Scenario::Partition => script.partition(plan),
             Scenario::RollingRestart => script.rolling(plan, &order),
             Scenario::Wan => {
@@ -134,7 +141,7 @@ impl Script {
             match act {
                 Act::Crash(node) => faulty.killed.push(*node),
                 Act::Egress(node, _) | Act::Ingress(node, _) => faulty.outcasts.push(*node),
-                Act::Block(node) => faulty.blocked.push(*node),
+                Act::Block(node) | Act::Starve(node) => faulty.blocked.push(*node),
                 Act::Restart(_)
                 | Act::Join(_)
                 | Act::Unblock(_)
@@ -306,6 +313,7 @@ mod tests {
                     }
                     Act::Block(node)
                     | Act::Unblock(node)
+                    | Act::Starve(node)
                     | Act::Egress(node, _)
                     | Act::Ingress(node, _) => {
                         assert_ne!(*node, 0, "{scenario:?}");

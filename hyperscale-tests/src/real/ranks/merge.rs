@@ -254,6 +254,8 @@ fn figures(
             joined: sum(|rank| rank.found.resident[3]),
         },
         each: None,
+        trend: None,
+        starved: Vec::new(),
         carried: None,
         promised: Vec::new(),
         sessions,

@@ -141,6 +141,7 @@ fn playable(plan: Plan, world: usize) -> Result<Plan, PlanError> {
         | Scenario::Wan
         | Scenario::AntiEntropy
         | Scenario::Certificates
+        | Scenario::Exhaustion
         | Scenario::JoinStorm => {
             let allowed = "many processes play steady, crash, rolling-restart and churn";
             refuse("--scenario", plan.scenario.name().into(), allowed)
