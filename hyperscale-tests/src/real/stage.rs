@@ -211,18 +211,7 @@ impl<'a, C: Cast> Stage<'a, C> {
         let spent = counters.since(&self.opening.counters);
         thread::sleep(LAST_WORDS);
         self.listen()?;
-        let mut fired = self.fired;
-        for (name, times) in [
-            ("rekeyed", spent.rekeys),
-            ("fallen", spent.fallen),
-            ("left", spent.left),
-            ("refused", spent.handshakes_failed),
-        ] {
-            *fired.entry(name.to_owned()).or_default() += times;
-        }
-        for (name, times) in self.hosts.sky().map(Sky::fired).unwrap_or_default() {
-            *fired.entry(name.to_owned()).or_default() += times;
-        }
+        let fired = self.all_fired(&spent);
         let starved = self.hosts.starved();
         let sessions = Sessions::of(&gauges);
         let converged = converged(self.healed, self.disagreed, self.plan.duration);
@@ -275,6 +264,22 @@ impl<'a, C: Cast> Stage<'a, C> {
             trace_hash: 0,
         };
         Ok(Report::new(run, figures))
+    }
+
+    /// Everything that took effect: what was done, what the network did, and what sessions went through.
+    fn all_fired(&mut self, spent: &Counters) -> BTreeMap<String, u64> {
+        let mut fired = std::mem::take(&mut self.fired);
+        let of_sessions = [
+            ("rekeyed", spent.rekeys),
+            ("fallen", spent.fallen),
+            ("left", spent.left),
+            ("refused", spent.handshakes_failed),
+        ];
+        let of_network = self.hosts.sky().map(Sky::fired).unwrap_or_default();
+        for (name, times) in of_sessions.into_iter().chain(of_network) {
+            *fired.entry(name.to_owned()).or_default() += times;
+        }
+        fired
     }
 
     fn listen(&mut self) -> Result<(), RealError> {
