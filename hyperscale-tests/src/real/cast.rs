@@ -46,6 +46,9 @@ pub(super) trait Cast {
         Err(RealError::Machine(shared))
     }
 
+    /// Nobody starves any more.
+    fn feed(&mut self) {}
+
     /// How those who starve fare.
     fn starved(&self) -> Vec<Starved> {
         Vec::new()

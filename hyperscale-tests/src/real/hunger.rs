@@ -25,6 +25,10 @@ const PERIOD_US: u32 = 100_000;
 /// A group is empty when the last process in it has been waited for, and for the kernel a moment later.
 const EMPTIES: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
+/// Groups bear it, then the process that made them, then the member.
+const NAME: &str = "mesh-gossip-";
+/// What busy threads say once they are there.
+const READY: &str = "ready";
 
 /// Which kind of control groups share out processor time here, and where they are mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,19 @@ impl Controller {
         };
         let one = mounted("cgroup", Some("cpu")).map(Self::One);
         one.or_else(|| mounted("cgroup2", None).map(Self::Two))
+    }
+
+    /// Takes away what runs left that were killed themselves; a group that is in use stays.
+    fn clear(&self) {
+        let entries = fs::read_dir(self.root()).into_iter().flatten().flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            let run = name.to_str().and_then(|name| name.strip_prefix(NAME)?.split('-').next());
+            if run.is_some_and(|run| !Path::new("/proc").join(run).exists()) {
+                // Somebody else may have been faster.
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
     }
 
     fn root(&self) -> &Path {
@@ -115,8 +132,9 @@ impl Hunger {
             io::Error::new(error.kind(), format!("a control group in {root}: {error}"))
         };
         let own = std::process::id();
+        controller.clear();
         for (node, member) in members {
-            let name = format!("mesh-gossip-{own}-{node}");
+            let name = format!("{NAME}{own}-{node}");
             // What has been entered is cleared away, whatever fails.
             let mut eater = eater(busy)?;
             let path = match controller.group(&name) {
@@ -192,8 +210,6 @@ fn eater(busy: u16) -> io::Result<Child> {
     let _ = child.wait();
     Err(io::Error::other("busy threads did not start"))
 }
-
-const READY: &str = "ready";
 
 /// Flags of `hyperscale burn`.
 #[derive(Args, Clone, Copy, Debug)]

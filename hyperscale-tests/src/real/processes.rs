@@ -312,6 +312,10 @@ impl Cast for Processes {
         self.hunger.begin(&members, self.busy).map_err(RealError::Machine)
     }
 
+    fn feed(&mut self) {
+        self.hunger = Hunger::default();
+    }
+
     fn starved(&self) -> Vec<Starved> {
         self.hunger.starved()
     }

@@ -204,6 +204,9 @@ impl<'a, C: Cast> Stage<'a, C> {
     ) -> Result<Report, RealError> {
         let end = timeline::now();
         let costs = self.hosts.costs();
+        let starved = self.hosts.starved();
+        // Whoever starves cannot be asked.
+        self.hosts.feed();
         let threads = process::used_between(&self.opening.costs.threads, costs.threads);
         let window = end.since(self.opening.at);
         let each = Each::between(&self.opening.costs.each, &costs.each, window);
@@ -212,7 +215,6 @@ impl<'a, C: Cast> Stage<'a, C> {
         thread::sleep(LAST_WORDS);
         self.listen()?;
         let fired = self.all_fired(&spent);
-        let starved = self.hosts.starved();
         let sessions = Sessions::of(&gauges);
         let converged = converged(self.healed, self.disagreed, self.plan.duration);
         let figures = Figures {
