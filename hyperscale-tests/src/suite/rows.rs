@@ -46,9 +46,9 @@ fn t0() -> Vec<Cell> {
     let brief = (secs(5), secs(10));
     let mut cells = vec![simulator(1_000, 60)];
     cells.extend([128, 1_000].map(|nodes| steady(nodes, secs(600), 1, 1)));
-    cells.push(crash(128, 1, 100, 10));
-    cells.push(crash(128, 10, 20, 2));
-    cells.push(crash(1_000, 10, 10, 1));
+    cells.push(crash(128, 1, 60, 6));
+    cells.push(crash(128, 10, 12, 2));
+    cells.push(crash(1_000, 10, 5, 1));
     cells.push(fast(128, 10, 10));
     cells.push(fast(1_000, 10, 1));
     cells.extend(interval(&[4], 1));
@@ -63,14 +63,14 @@ fn t0() -> Vec<Cell> {
     }
     // A crash at 128 nodes: a hundred of them in less than the time of one seed at 1,000.
     for loss in [0.1, 0.2, 0.3] {
-        cells.push(loss_crash(128, loss, 10));
+        cells.push(loss_crash(128, loss, 6));
     }
     cells.extend(asymmetric(secs(120), 1, (secs(5), secs(25))));
     cells.push(batches(2, 1));
     cells.extend([10, 25, 50].map(|percent| mass(1_000, percent, 1, 0)));
     cells.extend([10, 25, 50].map(|percent| mass(128, percent, 1, 1)));
-    cells.push(storm(200, 0.0, 5, 1));
-    cells.push(storm(200, 0.05, 5, 1));
+    cells.push(storm(200, 0.0, 3, 1));
+    cells.push(storm(200, 0.05, 3, 1));
     cells.push(partition(128, (50, 50), secs(60), 3, 1));
     cells.push(rolling(128, 1, 1));
     cells.push(wan(128, 3, 1));
