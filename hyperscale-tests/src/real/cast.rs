@@ -11,6 +11,7 @@ use super::counters::{Counters, Gauges};
 use super::hunger::Starved;
 use super::process::{Memory, Threads};
 use super::proxy::Carried;
+use super::trend::Holding;
 use super::weather::Sky;
 use crate::measure::Seen;
 
@@ -73,6 +74,9 @@ pub(super) trait Cast {
 
     /// What the machine has given to them so far.
     fn costs(&self) -> Costs;
+
+    /// What they hold of it now: a look that disturbs little, for again and again.
+    fn holds(&self) -> Result<Holding, RealError>;
 
     /// What the proxy between them has carried, where there is one.
     fn carried(&self) -> Option<Carried> {

@@ -22,6 +22,7 @@ use super::counters::{Counters, Gauges};
 use super::papers::{self, CLUSTER, Papers};
 use super::process::{self, Memory};
 use super::timeline;
+use super::trend::Holding;
 use super::weather::Sky;
 use crate::ledger::peak_bytes;
 use crate::measure::Seen;
@@ -225,6 +226,19 @@ impl Cast for Hosts {
             gauges.push(gauge);
         }
         Ok((total, gauges))
+    }
+
+    fn holds(&self) -> Result<Holding, RealError> {
+        let mut sessions = 0;
+        for (_, agent) in self.those_running() {
+            sessions += Counters::of(agent).map_err(RealError::Agent)?.1.sessions;
+        }
+        Ok(Holding {
+            resident: Memory::now().resident,
+            descriptors: process::descriptors(),
+            allocated: process::allocated(),
+            sessions: Some(sessions),
+        })
     }
 
     fn costs(&self) -> Costs {

@@ -117,6 +117,19 @@ fn bytes_of(path: &str, name: &str) -> u64 {
     kib.unwrap_or(0) * 1_024
 }
 
+/// Bytes of this process that are in use, as its allocator counts them: what is resident beyond them is
+/// free or never was the heap's. Nothing where the allocator is not glibc's.
+pub fn allocated() -> Option<u64> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: the function takes nothing, locks what it reads and returns numbers.
+        let info = unsafe { libc::mallinfo2() };
+        Some((info.uordblks + info.hblkhd) as u64)
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    None
+}
+
 /// The most that was ever resident in a process.
 pub fn peak_of(process: &str) -> u64 {
     bytes_of(&format!("/proc/{process}/status"), "VmHWM:")

@@ -26,6 +26,7 @@ use super::pipe::{Begin, Order, Papers as Text, Word};
 use super::process::{self, Memory, Threads};
 use super::proxy::{self, Carried, Proxy};
 use super::timeline;
+use super::trend::Holding;
 use super::weather::Sky;
 use crate::measure::{How, Seen};
 use crate::plan::Plan;
@@ -370,6 +371,16 @@ impl Cast for Processes {
             all.push(gauges);
         }
         Ok((total, all))
+    }
+
+    fn holds(&self) -> Result<Holding, RealError> {
+        let mut holding = Holding::default();
+        for (_, member) in self.those_running() {
+            let id = member.child.id().to_string();
+            holding.resident += Memory::of(&id).resident;
+            holding.descriptors += process::descriptors_of(&id);
+        }
+        Ok(holding)
     }
 
     fn costs(&self) -> Costs {

@@ -181,8 +181,8 @@ impl<'a, C: Cast> Stage<'a, C> {
                 viewed += VIEWS;
             }
             if now >= looked {
-                let Costs { memory, descriptors, .. } = self.hosts.costs();
-                self.held.push(Held { at: now, resident: memory.resident, descriptors });
+                let holding = self.hosts.holds()?;
+                self.held.push(Held { at: now, holding });
                 looked += trend::EVERY;
             }
             if now >= self.plan.duration {

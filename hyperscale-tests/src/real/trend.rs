@@ -24,12 +24,22 @@ const STUDENT: f64 = 2.365;
 /// Uncertain in percent of the figure itself.
 const MOST_NOISE: f64 = 5.0;
 
-/// What a run held at one moment of its window.
+/// What members hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Holding {
+    pub(super) resident: u64,
+    pub(super) descriptors: usize,
+    /// Bytes in use, where the allocator tells: what is resident without being in use is no leak.
+    pub(super) allocated: Option<u64>,
+    /// Sessions of all, where they can be asked soon: what there are more of needs more memory.
+    pub(super) sessions: Option<usize>,
+}
+
+/// What they held at one moment of the window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Held {
     pub(super) at: Duration,
-    pub(super) resident: u64,
-    pub(super) descriptors: usize,
+    pub(super) holding: Holding,
 }
 
 /// A line through the parts.
@@ -85,6 +95,9 @@ pub struct Trend {
     looks: usize,
     resident: Line,
     descriptors: Line,
+    // Not judged: they tell where growth comes from.
+    allocated: Option<Line>,
+    sessions: Option<Line>,
 }
 
 impl Trend {
@@ -95,20 +108,24 @@ impl Trend {
         if late.len() < 2 * PARTS {
             return None;
         }
-        let line = |of: fn(&Held) -> f64| {
+        let line = |of: fn(&Holding) -> Option<f64>| {
+            let values: Option<Vec<f64>> = late.iter().map(|held| of(&held.holding)).collect();
+            let values = values?;
             let part = |part: usize| {
-                let of_part = late.len() * part / PARTS..late.len() * (part + 1) / PARTS;
-                let values = late[of_part].iter().map(|held| of(held));
-                values.clone().sum::<f64>() / values.len() as f64
+                let of_part = values.len() * part / PARTS..values.len() * (part + 1) / PARTS;
+                let values = &values[of_part];
+                values.iter().sum::<f64>() / values.len() as f64
             };
-            Line::through(&std::array::from_fn(part))
+            Some(Line::through(&std::array::from_fn(part)))
         };
         Some(Self {
             window,
             span: window - from,
             looks: late.len(),
-            resident: line(|held| held.resident as f64),
-            descriptors: line(|held| held.descriptors as f64),
+            resident: line(|held| Some(held.resident as f64))?,
+            descriptors: line(|held| Some(held.descriptors as f64))?,
+            allocated: line(|held| held.allocated.map(|bytes| bytes as f64)),
+            sessions: line(|held| held.sessions.map(|sessions| sessions as f64)),
         })
     }
 
@@ -129,6 +146,8 @@ impl Trend {
             "looks": self.looks,
             "resident_bytes": self.resident.json(),
             "descriptors": self.descriptors.json(),
+            "allocated_bytes": self.allocated.as_ref().map(Line::json),
+            "sessions": self.sessions.as_ref().map(Line::json),
         })
     }
 }
@@ -139,7 +158,10 @@ mod tests {
 
     /// Looks of a soak, each of so many bytes.
     fn soak(bytes: impl Fn(u64) -> u64) -> Trend {
-        let held = |look| Held { at: EVERY * look as u32, resident: bytes(look), descriptors: 100 };
+        let held = |look| {
+            let holding = Holding { resident: bytes(look), descriptors: 100, ..Holding::default() };
+            Held { at: EVERY * look as u32, holding }
+        };
         let held: Vec<Held> = (0..360).map(held).collect();
         Trend::of(&held, SOAK).expect("looks enough")
     }
@@ -167,12 +189,18 @@ mod tests {
 
     #[test]
     fn a_short_run_promises_nothing() {
-        let held = |look: u32| Held { at: EVERY * look, resident: 5, descriptors: 1 };
+        let held = |look: u32| {
+            let sessions = Some(look as usize);
+            let holding = Holding { resident: 5, descriptors: 1, sessions, ..Holding::default() };
+            Held { at: EVERY * look, holding }
+        };
         let few: Vec<Held> = (0..18).map(held).collect();
         assert_eq!(Trend::of(&few, Duration::from_secs(180)), None);
         let many: Vec<Held> = (0..60).map(held).collect();
         let trend = Trend::of(&many, Duration::from_secs(600)).expect("looks enough");
         assert_eq!((trend.looks, trend.checks().len()), (45, 0));
         assert_eq!(trend.json()["resident_bytes"]["mean"], 5.0);
+        assert_eq!(trend.json()["sessions"]["rise"], 45.0);
+        assert!(trend.json()["allocated_bytes"].is_null());
     }
 }
