@@ -17,7 +17,7 @@ pub const COMMAND: &str = "cargo run --release -p hyperscale-tests --bin hypersc
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
     /// What happens: steady, crash, asymmetric, flip-flop, lifeguard-interval, threshold,
-    /// partition, rolling-restart, wan, churn, anti-entropy, certificates, join-storm, or on sockets alone exhaustion.
+    /// partition, rolling-restart, wan, churn, anti-entropy, certificates, join-storm, or on sockets alone exhaustion and drill.
     #[arg(long, value_parser = Scenario::parse, default_value = "steady")]
     scenario: Scenario,
     /// Members; the first one is everybody's seed and never at fault.
@@ -126,9 +126,14 @@ impl Flags {
     /// The same, if it can be played in virtual time.
     pub fn simulated(&self) -> Result<Plan, PlanError> {
         let plan = self.plan()?;
-        if plan.scenario == Scenario::Exhaustion {
+        let why = match plan.scenario {
+            Scenario::Exhaustion => Some("virtual time has no cores to share"),
+            Scenario::Drill => Some("it reads what agents tell those who watch them"),
+            _ => None,
+        };
+        if let Some(why) = why {
             let given = plan.scenario.name().into();
-            let allowed = "on sockets alone: virtual time has no cores to share".into();
+            let allowed = format!("on sockets alone: {why}");
             return Err(PlanError::OutOfRange { flag: "--scenario", given, allowed });
         }
         Ok(plan)

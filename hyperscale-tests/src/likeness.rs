@@ -260,7 +260,7 @@ fn on_sockets(flags: &Flags, plan: &Plan) -> Result<Run, LikenessError> {
     let runs: Vec<_> = thread::scope(|scope| {
         let play = |number| {
             let plan = seeded(plan, number);
-            scope.spawn(move || real::run(&plan, Ground::of(flags.sockets), &Progress::silent()))
+            scope.spawn(move || real::run(&plan, &Ground::of(flags.sockets), &Progress::silent()))
         };
         let meshes: Vec<_> = (0..u64::from(flags.meshes)).map(play).collect();
         meshes.into_iter().map(|mesh| mesh.join()).collect()

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use mesh_gossip_proto::config::Baseline;
+use mesh_gossip_proto::config::{Baseline, Fanout};
 use mesh_gossip_proto::{Config, Detector};
 
 pub use crate::flags::Flags;
@@ -105,11 +105,14 @@ pub enum Scenario {
     JoinStorm,
     /// Members whose machines are exhausted hardly ever get a core.
     Exhaustion,
+    /// A new version is rolled out and back, and all certificates and their CA are exchanged, across
+    /// regions, under loss, with a high fan-out, while members describe themselves anew.
+    Drill,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Steady,
         Self::Crash,
         Self::Asymmetric,
@@ -124,6 +127,7 @@ impl Scenario {
         Self::Certificates,
         Self::JoinStorm,
         Self::Exhaustion,
+        Self::Drill,
     ];
 
     /// Its name on the command line.
@@ -143,6 +147,7 @@ impl Scenario {
             Self::Certificates => "certificates",
             Self::JoinStorm => "join-storm",
             Self::Exhaustion => "exhaustion",
+            Self::Drill => "drill",
         }
     }
 
@@ -166,7 +171,7 @@ impl Scenario {
             Self::Steady | Self::Churn => 600,
             Self::Crash => 60,
             Self::AntiEntropy => 30,
-            Self::Asymmetric | Self::FlipFlop => 900,
+            Self::Asymmetric | Self::FlipFlop | Self::Drill => 900,
             Self::LifeguardInterval | Self::Threshold | Self::Certificates => 120,
             Self::Partition | Self::Exhaustion => 300,
             Self::RollingRestart => 130,
@@ -394,14 +399,18 @@ impl Plan {
     /// A plan with the defaults of its scenario.
     pub fn new(scenario: Scenario, nodes: usize) -> Self {
         let duration = scenario.duration();
-        let wan = scenario == Scenario::Wan;
+        let far = matches!(scenario, Scenario::Wan | Scenario::Drill);
         let crash = usize::from(scenario == Scenario::Crash);
         Self {
             scenario,
             nodes,
             seed: 1,
             detector: Contender::Observers,
-            loss: if wan { 0.01 } else { 0.0 },
+            loss: match scenario {
+                Scenario::Wan => 0.01,
+                Scenario::Drill => 0.05,
+                _ => 0.0,
+            },
             crash: Crash::Members(crash),
             duration,
             warmup: match scenario {
@@ -416,7 +425,7 @@ impl Plan {
             interval: None,
             ping_timeout: None,
             grace: None,
-            regions: if wan { 8 } else { 1 },
+            regions: if far { 8 } else { 1 },
             impaired: impaired(scenario, nodes),
             differ: if scenario == Scenario::AntiEntropy { 30 } else { 0 },
             block: if scenario == Scenario::LifeguardInterval {
@@ -453,6 +462,9 @@ impl Plan {
     pub fn config(&self, cluster_id: &str) -> Config {
         let mut config = self.detector.config(cluster_id);
         config.rings = self.rings;
+        if self.scenario == Scenario::Drill {
+            config.fanout = Fanout::Adaptive { coefficient: 3.0, floor: 6, ceiling: 64 };
+        }
         config.interval = self.interval.unwrap_or(config.interval);
         config.ping_timeout = self.ping_timeout.unwrap_or(config.ping_timeout);
         config.grace = self.grace.unwrap_or(config.grace);
@@ -539,6 +551,7 @@ pub(crate) fn impaired(scenario: Scenario, nodes: usize) -> usize {
         | Scenario::Wan
         | Scenario::Churn
         | Scenario::Certificates
+        | Scenario::Drill
         | Scenario::JoinStorm => 0,
     }
 }

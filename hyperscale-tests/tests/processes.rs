@@ -208,3 +208,29 @@ fn members_without_a_core_wait_for_one_and_harm_nobody() {
     assert_eq!(report["false_deaths_healthy"], 0, "{report}");
     assert_eq!(groups_left(), Vec::<String>::new());
 }
+
+/// Members are of another build until they start again; here that is this one behind a script that tells of
+/// its starts.
+#[test]
+#[cfg(unix)]
+fn members_of_an_older_build_are_upgraded_one_after_the_other() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = std::env::temp_dir().join(format!("mesh-gossip-older-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (older, starts) = (folder.join("older"), folder.join("starts"));
+    let hyperscale = env!("CARGO_BIN_EXE_hyperscale");
+    let script =
+        format!("#!/bin/sh\necho start >> {}\nexec {hyperscale} \"$@\"\n", starts.display());
+    std::fs::write(&older, script).expect("a script");
+    std::fs::set_permissions(&older, PermissionsExt::from_mode(0o755)).expect("it may run");
+    let report = report(&format!(
+        "--scenario rolling-restart --nodes 4 --processes 4 --duration 40 --warmup-s 4 --older {}",
+        older.display()
+    ));
+    assert_eq!((fired(&report, "older"), fired(&report, "upgraded")), (4, 3), "{report}");
+    assert_eq!(report["false_deaths"], 0, "{report}");
+    let told = std::fs::read_to_string(&starts).expect("starts");
+    assert_eq!(told.lines().count(), 4, "{told}");
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+}

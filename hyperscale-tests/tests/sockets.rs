@@ -138,3 +138,29 @@ fn certificates_and_their_ca_are_exchanged_under_way() {
     // Sessions with who was down meanwhile may fall with the old CA, and their members do not.
     assert_eq!((&report["false_deaths"], &report["missed"]), (&0.into(), &0.into()), "{report}");
 }
+
+/// What a drill looks at is there: views, descriptions, versions, round trips, and the rules' silence.
+#[test]
+fn a_drill_looks_into_views_and_asks_the_shipped_rules() {
+    let report = report("--scenario drill --nodes 12 --duration 60 --warmup-s 4 --json");
+    let drill = &report["sockets"]["drill"];
+    let number = |path: &str| drill.pointer(path).and_then(Value::as_f64).unwrap_or_default();
+    for (path, least) in [
+        ("/least_share_kept", 0.5),
+        ("/description_everywhere_ms/n", 30.0),
+        ("/version_everywhere_ms/n", 6.0),
+        ("/rtt_pairs", 60.0),
+        ("/rtt_p95_ms", 150.0),
+        ("/injected_p95_ms", 300.0),
+        ("/alerts/series", 16.0 * 12.0),
+        ("/alerts/rounds", 4.0),
+    ] {
+        assert!(number(path) >= least, "{path} is below {least}: {report}");
+    }
+    // Null where there is no promtool.
+    let stood = &drill["alerts"]["stood"];
+    assert!(stood.is_null() || *stood == serde_json::json!({}), "{stood}: {report}");
+    for fault in ["crashes", "restarts", "rekeyed", "described", "lost"] {
+        assert!(report["faults_fired"][fault].as_u64() > Some(0), "{fault}: {report}");
+    }
+}

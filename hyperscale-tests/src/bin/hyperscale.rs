@@ -125,7 +125,7 @@ fn sim(flags: &flags::Flags) -> Result<bool, Box<dyn std::error::Error>> {
 fn on_sockets(flags: &real::Flags) -> Result<bool, Box<dyn std::error::Error>> {
     let plan = flags.plan()?;
     let seconds = (plan.warmup + plan.duration).as_secs();
-    let report = real::run(&plan, flags.ground(), &Progress::bar(seconds, "s"))?;
+    let report = real::run(&plan, &flags.ground(), &Progress::bar(seconds, "s"))?;
     print_sockets(&report.figures);
     print(&report.run, &report.outcome());
     if flags.plan.json {

@@ -8,6 +8,7 @@ use mesh_gossip::proto::{Instant, MemberId};
 
 use super::RealError;
 use super::counters::{Counters, Gauges};
+use super::hosts::Hosts;
 use super::hunger::Starved;
 use super::process::{Memory, Threads};
 use super::proxy::Carried;
@@ -25,6 +26,11 @@ pub(super) trait Cast {
 
     /// The backend that their engines chose.
     fn backend(&self) -> &'static str;
+
+    /// Those of this process, whose views can be looked into.
+    fn within(&mut self) -> Option<&mut Hosts> {
+        None
+    }
 
     /// The network, where it is not loopback's own.
     fn sky(&self) -> Option<&Sky>;
@@ -77,6 +83,11 @@ pub(super) trait Cast {
 
     /// What they hold of it now: a look that disturbs little, for again and again.
     fn holds(&self) -> Result<Holding, RealError>;
+
+    /// Starts of members of an older build, and of such that had been older, by these names.
+    fn upgrades(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 
     /// What the proxy between them has carried, where there is one.
     fn carried(&self) -> Option<Carried> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::UDP_IP;
 
 /// A shard answers within microseconds; on a busy machine within this.
-const ANSWER: Duration = Duration::from_secs(30);
+pub(super) const ANSWER: Duration = Duration::from_secs(30);
 
 /// Counts of one agent or of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

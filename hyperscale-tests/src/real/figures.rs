@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::cast::Cost;
 use super::counters::Gauges;
+use super::drill::Drilled;
 use super::hunger::Starved;
 use super::process::{Memory, Threads};
 use super::proxy::Carried;
@@ -181,6 +182,8 @@ pub struct Figures {
     pub each: Option<Each>,
     /// How memory and descriptors went on, in a window that is long enough.
     pub trend: Option<Trend>,
+    /// What a drill showed.
+    pub drill: Option<Drilled>,
     /// How those who hardly ever got a core fared.
     pub starved: Vec<Starved>,
     /// What the proxy between processes carried in the window.
@@ -264,6 +267,7 @@ impl Figures {
             "sessions": { "all": self.sessions.all, "with_expanded_keys": self.sessions.hot },
             "processes": self.each.map(Each::json),
             "trend": self.trend.map(|trend| trend.json()),
+            "drill": self.drill.as_ref().map(Drilled::json),
             "starved": self.hungry(),
             "proxy": self.carried,
             "members_held": nodes * nodes,

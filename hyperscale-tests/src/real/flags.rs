@@ -2,6 +2,7 @@
 //!
 //! Invariant: a plan that sockets cannot play is refused before anything starts, with the reason.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -37,6 +38,10 @@ pub struct Flags {
     /// where none are given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=512))]
     pub processes: Option<u16>,
+    /// With --processes: this program, an older build of hyperscale, is what members are at first. From its
+    /// first restart on a member is of this build.
+    #[arg(long, value_name = "PROGRAM")]
+    pub older: Option<PathBuf>,
 }
 
 /// What a network does to datagrams.
@@ -86,7 +91,7 @@ pub struct Sockets {
 }
 
 /// All that agents stand on.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ground {
     /// The sockets.
     pub sockets: Sockets,
@@ -96,19 +101,23 @@ pub struct Ground {
     pub processes: Option<u16>,
     /// Busy threads beside each starved member.
     pub busy: u16,
+    /// What members are until they start again, where that is another build.
+    pub older: Option<PathBuf>,
 }
 
 impl Ground {
     /// Sockets of one process on loopback as it is.
     pub fn of(sockets: Sockets) -> Self {
-        Self { sockets, hazards: Hazards::default(), processes: None, busy: BUSY }
+        Self { sockets, hazards: Hazards::default(), processes: None, busy: BUSY, older: None }
     }
 
     /// The flags that ask for the same.
-    pub fn replay(self) -> String {
+    pub fn replay(&self) -> String {
         let processes = self.processes.map(|processes| format!(" --processes {processes}"));
         let busy = if self.busy == BUSY { String::new() } else { format!(" --busy {}", self.busy) };
-        self.sockets.replay() + &self.hazards.replay() + &busy + &processes.unwrap_or_default()
+        let older = self.older.as_ref().map(|older| format!(" --older {}", older.display()));
+        let rest = [busy, older.unwrap_or_default(), processes.unwrap_or_default()].concat();
+        self.sockets.replay() + &self.hazards.replay() + &rest
     }
 }
 
@@ -126,8 +135,9 @@ pub enum Io {
 impl Flags {
     /// All that agents stand on.
     pub fn ground(&self) -> Ground {
-        let Self { sockets, hazards, processes, busy, plan: _ } = self;
-        Ground { sockets: *sockets, hazards: *hazards, processes: *processes, busy: *busy }
+        let Self { sockets, hazards, processes, busy, older, plan: _ } = self;
+        let (sockets, hazards, older) = (*sockets, *hazards, older.clone());
+        Ground { sockets, hazards, processes: *processes, busy: *busy, older }
     }
 
     /// The plan that the flags describe.
@@ -144,9 +154,17 @@ impl Flags {
                 let given = plan.scenario.name().into();
                 refuse("--scenario", given, "with --processes: who shares one shares its turns")
             }
+            None if self.older.is_some() => {
+                let given = format!("{:?}", self.older.clone().unwrap_or_default());
+                refuse("--older", given, "with --processes: one process is of one build")
+            }
             None if self.hazards.duplication > 0.0 => {
                 let given = self.hazards.duplication.to_string();
                 refuse("--duplication", given, "with --processes: one process carries no bytes")
+            }
+            Some(_) if plan.scenario == Scenario::Drill => {
+                let given = plan.scenario.name().into();
+                refuse("--scenario", given, "without --processes: every view is looked into")
             }
             Some(processes) if usize::from(processes) != plan.nodes => {
                 let allowed = format!(
@@ -211,6 +229,7 @@ fn playable(plan: Plan) -> Result<Plan, PlanError> {
         | Scenario::Partition
         | Scenario::Wan
         | Scenario::Exhaustion
+        | Scenario::Drill
         | Scenario::Certificates => Ok(plan),
         Scenario::AntiEntropy => {
             let allowed = "agents begin with nobody: what they differ by cannot be given to them";
@@ -247,7 +266,9 @@ mod tests {
             ("--io carrier-pigeon", "uring"),
             ("--nodes 8 --processes 4", "one for each"),
             ("--nodes 8 --scenario exhaustion", "--processes"),
+            ("--nodes 8 --processes 8 --scenario drill", "every view"),
             ("--nodes 8 --duplication 5%", "--processes"),
+            ("--nodes 8 --older target/old", "one build"),
             ("--scenario crash --crash 128", "at most 127"),
         ] {
             let error = read(arguments).expect_err(arguments);

@@ -18,7 +18,7 @@ use mesh_gossip::{Agent, Engine, HostEvent, StartError};
 
 use super::RealError;
 use super::cast::{Cast, Costs};
-use super::counters::{Counters, Gauges};
+use super::counters::{ANSWER, Counters, Gauges};
 use super::papers::{self, CLUSTER, Papers};
 use super::process::{self, Memory};
 use super::timeline;
@@ -26,7 +26,7 @@ use super::trend::Holding;
 use super::weather::Sky;
 use crate::ledger::peak_bytes;
 use crate::measure::Seen;
-use crate::plan::Plan;
+use crate::plan::{Plan, Scenario};
 
 /// Members to be and members that run.
 pub(super) struct Hosts {
@@ -60,7 +60,7 @@ pub(super) fn options(plan: &Plan, node: usize, tls: TlsOptions) -> AgentOptions
         node_id: papers::name(node),
         role: "worker".into(),
         region: format!("region-{}", node % usize::from(plan.regions.max(1))),
-        mesh_version: env!("CARGO_PKG_VERSION").into(),
+        mesh_version: papers::version(0),
         http3_support: false,
         labels: [("rack".to_owned(), "r1".to_owned())].into(),
         bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -71,7 +71,12 @@ pub(super) fn options(plan: &Plan, node: usize, tls: TlsOptions) -> AgentOptions
         events: Delivery::Immediate,
         tls,
         control: None,
-        peer_labels: PeerLabels::Auto,
+        // One series a peer is more than a drill can evaluate.
+        peer_labels: if plan.scenario == Scenario::Drill {
+            PeerLabels::Off
+        } else {
+            PeerLabels::Auto
+        },
         upkeep: UpkeepOptions::default(),
     }
 }
@@ -98,6 +103,37 @@ impl Hosts {
         agents.filter_map(|(node, agent)| Some((node, agent.as_ref()?)))
     }
 
+    /// One, if it runs.
+    pub(super) fn agent(&self, node: usize) -> Option<&Agent> {
+        self.agents[node].as_ref()
+    }
+
+    /// From its next start on a node runs this version.
+    pub(super) fn deploy(&mut self, node: usize, version: u8) {
+        self.options[node].mesh_version = papers::version(version);
+    }
+
+    /// The version that a node runs from its last start on.
+    pub(super) fn version(&self, node: usize) -> &str {
+        &self.options[node].mesh_version
+    }
+
+    /// A node says this of itself, if it runs.
+    pub(super) fn describe(&self, node: usize, label: &str, word: &str) -> Result<bool, RealError> {
+        let Some(agent) = self.agent(node) else { return Ok(false) };
+        let labelled = agent.update_metadata(|metadata| {
+            metadata.labels.insert(label.to_owned(), word.to_owned());
+        });
+        labelled.map_err(RealError::Agent)?;
+        Ok(true)
+    }
+
+    /// What Prometheus would be told by a node, if it runs.
+    pub(super) fn scrape(&self, node: usize) -> Result<Option<String>, RealError> {
+        let text = self.agent(node).map(|agent| agent.metrics_text(ANSWER));
+        text.transpose().map_err(RealError::Agent)
+    }
+
     fn renew(&mut self, node: usize) -> Result<(), RealError> {
         let tls = self.papers.tls_options(node);
         self.options[node].tls = tls.clone();
@@ -116,6 +152,10 @@ impl Cast for Hosts {
     fn ids(&self) -> Vec<MemberId> {
         let names = self.options.iter().map(|options| &options.node_id);
         names.map(|name| MemberId::derive(CLUSTER, name)).collect()
+    }
+
+    fn within(&mut self) -> Option<&mut Hosts> {
+        Some(self)
     }
 
     fn backend(&self) -> &'static str {

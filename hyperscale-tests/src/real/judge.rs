@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::drill::Drilled;
 use super::figures::Report;
 use super::trend::Trend;
 use crate::measure::{Spread, ms};
@@ -60,6 +61,7 @@ pub(super) fn judged(mut report: Report) -> Report {
         checks.push(Check::at_most("gone from every view, max (ms)", slowest, GONE_MS));
     }
     checks.extend(report.figures.trend.iter().flat_map(Trend::checks));
+    checks.extend(report.figures.drill.iter().flat_map(Drilled::checks));
     starved(&report, &mut checks);
     for name in &report.figures.promised {
         let times = report.run.fired.get(*name).copied().unwrap_or_default();

@@ -23,6 +23,7 @@ use crate::progress::Progress;
 mod cast;
 mod child;
 mod counters;
+mod drill;
 mod figures;
 pub mod flags;
 mod hosts;
@@ -42,6 +43,7 @@ mod trend;
 mod weather;
 
 pub use cast::Cost;
+pub use drill::Drilled;
 pub use figures::{Figures, Joined, Report};
 pub use flags::{Flags, Ground, Hazards, Io, Sockets};
 pub use hunger::{BurnFlags, Starved, burn};
@@ -129,7 +131,7 @@ impl From<RenewError> for RealError {
 ///
 /// # Errors
 /// [`RealError`] says why there is nothing to report.
-pub fn run(plan: &Plan, ground: Ground, progress: &Progress) -> Result<Report, RealError> {
+pub fn run(plan: &Plan, ground: &Ground, progress: &Progress) -> Result<Report, RealError> {
     let begun = Clock::now();
     let sky = Sky::of(plan, ground.hazards);
     if ground.processes.is_some() {
@@ -157,7 +159,7 @@ pub fn run(plan: &Plan, ground: Ground, progress: &Progress) -> Result<Report, R
 
 fn play<C: Cast>(
     mut stage: Stage<'_, C>,
-    ground: Ground,
+    ground: &Ground,
     joined: Joined,
     grown: Grown,
     begun: Clock,

@@ -33,7 +33,8 @@ struct Held {
 impl Papers {
     /// A certificate for each, of the first CA, which all trust.
     pub(super) fn mint(plan: &Plan) -> Result<Self, RealError> {
-        let count = if plan.scenario == Scenario::Certificates { 2 } else { 1 };
+        let renewing = matches!(plan.scenario, Scenario::Certificates | Scenario::Drill);
+        let count = if renewing { 2 } else { 1 };
         let create = |_| {
             let now = SystemTime::now();
             CertificateAuthority::create(TRUST_DOMAIN, CLUSTER, now, CaValidity::default())
@@ -72,6 +73,12 @@ impl Papers {
 
 pub(super) fn name(node: usize) -> String {
     format!("node-{node}")
+}
+
+/// What members say that they run: this build, or a later one that is rolled out.
+pub(super) fn version(number: u8) -> String {
+    let this = env!("CARGO_PKG_VERSION");
+    if number == 0 { this.into() } else { format!("{this}+{number}") }
 }
 
 fn issue(authority: &CertificateAuthority, node: usize) -> Result<Issued, RealError> {

@@ -6,7 +6,7 @@
 
 use std::env;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
@@ -58,6 +58,9 @@ pub(super) struct Processes {
     flags: String,
     sockets: Sockets,
     busy: u16,
+    /// Another build, which members are of until they start again; how many started so, and otherwise.
+    older: Option<PathBuf>,
+    started: [u64; 2],
     binds: Vec<Option<SocketAddr>>,
     ids: Vec<MemberId>,
     /// Events that nobody asked for yet.
@@ -73,7 +76,7 @@ impl Processes {
     /// Nobody runs yet.
     pub(super) fn asleep(
         plan: &Plan,
-        ground: Ground,
+        ground: &Ground,
         sky: Option<Arc<Sky>>,
     ) -> Result<Self, RealError> {
         let proxy = sky.clone().map(|sky| Proxy::start(plan.nodes, sky));
@@ -90,6 +93,8 @@ impl Processes {
             flags: flags.to_owned(),
             sockets: ground.sockets,
             busy: ground.busy,
+            older: ground.older.clone(),
+            started: [0; 2],
             binds: vec![None; plan.nodes],
             ids: ids.collect(),
             told: Vec::new(),
@@ -268,8 +273,13 @@ impl Cast for Processes {
             seeds: seed.map(|seed| seed.to_string()).into_iter().collect(),
             papers: Text::of(&self.papers.tls_options(node)),
         };
-        let program = env::current_exe().map_err(RealError::Machine)?;
-        let mut command = Command::new(Path::new(&program));
+        let first = self.binds[node].is_none();
+        let program = match &self.older {
+            Some(older) if first => older.clone(),
+            Some(_) | None => env::current_exe().map_err(RealError::Machine)?,
+        };
+        self.started[usize::from(!first)] += 1;
+        let mut command = Command::new(program);
         command.arg("member");
         let child = self.mailbox.start(node, command).map_err(RealError::Machine)?;
         if let Some(proxy) = &self.proxy {
@@ -371,6 +381,14 @@ impl Cast for Processes {
             all.push(gauges);
         }
         Ok((total, all))
+    }
+
+    fn upgrades(&self) -> Vec<(&'static str, u64)> {
+        let [older, newer] = self.started;
+        match self.older {
+            Some(_) => vec![("older", older), ("upgraded", newer)],
+            None => Vec::new(),
+        }
     }
 
     fn holds(&self) -> Result<Holding, RealError> {

@@ -11,6 +11,7 @@ use mesh_gossip::proto::Instant;
 
 use super::cast::{Cast, Costs};
 use super::counters::Counters;
+use super::drill::Drill;
 use super::figures::{Each, Figures, Grown, Joined, Report, Sessions};
 use super::flags::Ground;
 use super::process;
@@ -51,6 +52,7 @@ pub(super) struct Stage<'a, C> {
     agreement: Vec<(f64, f64)>,
     errors: (f64, u32),
     held: Vec<Held>,
+    drill: Option<Drill<'a>>,
 }
 
 /// How it stood when the window opened.
@@ -72,8 +74,10 @@ impl<'a, C: Cast> Stage<'a, C> {
             carried: Carried::default(),
             load_average: 0.0,
         };
+        let drills = plan.scenario == Scenario::Drill;
         Self {
             plan,
+            drill: drills.then(|| Drill::new(plan, hosts.ids())),
             script: Script::of(plan),
             timeline: Timeline::new(now, hosts.ids()),
             hosts,
@@ -153,6 +157,9 @@ impl<'a, C: Cast> Stage<'a, C> {
     pub(super) fn play(&mut self, progress: &Progress) -> Result<(), RealError> {
         progress.say("measuring");
         let begun = Clock::now();
+        if let Some(drill) = &mut self.drill {
+            drill.open();
+        }
         let last_heal = self.script.healed_at();
         let mut acts = std::mem::take(&mut self.script.acts).into_iter().peekable();
         let (mut agreed, mut viewed, mut looked) = (Duration::ZERO, VIEWS, Duration::ZERO);
@@ -167,6 +174,9 @@ impl<'a, C: Cast> Stage<'a, C> {
                 }
                 let last_heal = last_heal == Some(at);
                 self.apply(begun.elapsed(), &due, last_heal)?;
+            }
+            if let (Some(drill), Some(hosts)) = (&mut self.drill, self.hosts.within()) {
+                drill.look(hosts)?;
             }
             if let Some(healed) = self.healed
                 && now >= agreed
@@ -197,12 +207,16 @@ impl<'a, C: Cast> Stage<'a, C> {
     /// Ends the window and says what it showed.
     pub(super) fn close(
         mut self,
-        ground: Ground,
+        ground: &Ground,
         joined: Joined,
         grown: Grown,
         begun: Clock,
     ) -> Result<Report, RealError> {
         let end = timeline::now();
+        let drill = match (self.drill.take(), self.hosts.within()) {
+            (Some(drill), Some(hosts)) => Some(drill.close(hosts)?),
+            (_, _) => None,
+        };
         let costs = self.hosts.costs();
         let starved = self.hosts.starved();
         // Whoever starves cannot be asked.
@@ -226,6 +240,7 @@ impl<'a, C: Cast> Stage<'a, C> {
             grown,
             each,
             trend: Trend::of(&self.held, self.plan.duration),
+            drill,
             starved,
             sessions,
             descriptors: costs.descriptors,
@@ -233,7 +248,7 @@ impl<'a, C: Cast> Stage<'a, C> {
             receive_drops: spent.receive_drops,
             load_average: (self.opening.load_average, process::load_average()),
             carried: self.hosts.carried().map(|all| all.since(self.opening.carried)),
-            promised: Sky::promised(self.plan, ground.hazards),
+            promised: promised(self.plan, ground),
             replay: self.plan.replay().replace(" sim ", " real ") + &ground.replay(),
         };
         let events = self.timeline.told();
@@ -278,7 +293,8 @@ impl<'a, C: Cast> Stage<'a, C> {
             ("refused", spent.handshakes_failed),
         ];
         let of_network = self.hosts.sky().map(Sky::fired).unwrap_or_default();
-        for (name, times) in of_sessions.into_iter().chain(of_network) {
+        let all = of_sessions.into_iter().chain(of_network).chain(self.hosts.upgrades());
+        for (name, times) in all {
             *fired.entry(name.to_owned()).or_default() += times;
         }
         fired
@@ -302,6 +318,9 @@ impl<'a, C: Cast> Stage<'a, C> {
         if !killed.is_empty() {
             let at = self.hosts.kill(&killed)?;
             self.count("crashes", killed.len());
+            if let Some(drill) = &mut self.drill {
+                drill.killed(&killed);
+            }
             self.timeline.enter(at, Entry::Killed(killed));
         }
         if last_heal || due.iter().any(|act| matches!(act, Act::Join(_))) {
@@ -331,6 +350,21 @@ impl<'a, C: Cast> Stage<'a, C> {
                 self.hosts.start(*node)?;
                 self.count("restarts", 1);
                 self.timeline.enter(at, Entry::Restarted(*node));
+                if let (Some(drill), Some(hosts)) = (&mut self.drill, self.hosts.within()) {
+                    drill.started(*node, hosts.version(*node));
+                }
+            }
+            Act::Deploy(node, version) => {
+                if let Some(hosts) = self.hosts.within() {
+                    hosts.deploy(*node, *version);
+                }
+            }
+            Act::Describe(node) => {
+                if let (Some(drill), Some(hosts)) = (&mut self.drill, self.hosts.within())
+                    && drill.describe(hosts, *node)?
+                {
+                    self.count("described", 1);
+                }
             }
             Act::Join(node) => {
                 self.hosts.start(*node)?;
@@ -382,6 +416,15 @@ impl<'a, C: Cast> Stage<'a, C> {
             self.disagreed = Some(now + AGREEMENT);
         }
     }
+}
+
+/// Faults that have to show.
+fn promised(plan: &Plan, ground: &Ground) -> Vec<&'static str> {
+    let mut promised = Sky::promised(plan, ground.hazards);
+    if ground.older.is_some() {
+        promised.extend(["older", "upgraded"]);
+    }
+    promised
 }
 
 /// From the last heal or join to the end of the last disagreement; never, if that goes on.

@@ -61,6 +61,7 @@ impl Sky {
             | Scenario::LifeguardInterval
             | Scenario::Threshold
             | Scenario::Partition
+            | Scenario::Drill
             | Scenario::Wan => false,
         };
         if calm && plan.loss == 0.0 && plan.regions <= 1 && hazards == Hazards::default() {

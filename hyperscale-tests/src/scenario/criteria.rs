@@ -270,6 +270,7 @@ pub fn nobody_buried_alive(run: &Run, checks: &mut Vec<Check>) {
         | Scenario::Churn
         | Scenario::AntiEntropy
         | Scenario::JoinStorm
+        | Scenario::Drill
         | Scenario::Certificates => {
             if run.plan.loss > 0.2 {
                 let rate = Some(found.false_deaths as f64 / hours);
@@ -327,6 +328,7 @@ pub fn fired(run: &Run) -> Vec<Check> {
         Scenario::Partition | Scenario::Wan => kinds.push("withheld"),
         Scenario::RollingRestart | Scenario::Churn => kinds.extend(["crashes", "restarts"]),
         Scenario::Certificates => kinds.extend(["crashes", "restarts", "rekeyed"]),
+        Scenario::Drill => kinds.extend(["crashes", "restarts", "rekeyed", "described"]),
     }
     let times = |kind: &str| run.fired.get(kind).map(|times| *times as f64);
     kinds
@@ -495,7 +497,7 @@ fn promises(run: &Run, checks: &mut Vec<Check>) {
         Scenario::Certificates => renewed(run, checks),
         Scenario::AntiEntropy => settled(run, checks),
         Scenario::JoinStorm => joined(run, checks),
-        Scenario::LifeguardInterval | Scenario::Exhaustion | Scenario::Wan => {}
+        Scenario::LifeguardInterval | Scenario::Exhaustion | Scenario::Drill | Scenario::Wan => {}
     }
 }
 

@@ -36,6 +36,10 @@ pub enum Act {
     Certify(usize, u8),
     /// A node trusts these CAs alone, a bit for each.
     Trust(usize, u8),
+    /// A node, which is down, comes back with this version of the software; on sockets alone.
+    Deploy(usize, u8),
+    /// A node describes itself anew, if it runs; on sockets alone.
+    Describe(usize),
 }
 
 /// A scenario, written out.
@@ -83,6 +87,9 @@ const BRIEFLY: Duration = Duration::from_secs(20);
 const RENEWED: (f64, f64) = (0.0, 15.0);
 const CERTIFIED: (f64, f64) = (15.0, 35.0);
 const TRUSTED: (f64, f64) = (52.0, 60.0);
+/// A deployment is rolled back so long after it began.
+const ROLLED_BACK: Duration = Duration::from_secs(300);
+const DESCRIBED_EVERY: Duration = Duration::from_secs(1);
 const OLD_CA: u8 = 0;
 const NEW_CA: u8 = 1;
 
@@ -123,6 +130,13 @@ impl Script {
                 script.certificates(plan, &mut rng);
                 script.churn(plan, order, (RENEWING_CHURN_PER_MIN, BRIEFLY, BRIEFLY), &mut rng);
             }
+            Scenario::Drill => {
+                for (at, version) in [(FAULT_AT, 1), (FAULT_AT + ROLLED_BACK, 0)] {
+                    script.deploy(plan, &order, at, version);
+                }
+                script.certificates(plan, &mut rng);
+                script.describe(plan, &mut rng);
+            }
             Scenario::JoinStorm => {
                 // Whoever is killed at that instant was not there yet.
                 script.acts.clear();
@@ -149,7 +163,9 @@ impl Script {
                 | Act::CutRegions(_, _)
                 | Act::Heal
                 | Act::Certify(_, _)
-                | Act::Trust(_, _) => {}
+                | Act::Trust(_, _)
+                | Act::Deploy(_, _)
+                | Act::Describe(_) => {}
             }
         }
         faulty.outcasts.retain(|node| self.outcasts.contains(node));
@@ -231,6 +247,28 @@ impl Script {
             self.acts.extend(nodes.iter().map(|node| (at, Act::Crash(*node))));
             self.acts.extend(nodes.iter().map(|node| (at + DOWN, Act::Restart(*node))));
             at += BATCH_EVERY;
+        }
+    }
+
+    /// As a rolling restart, after which all have this version.
+    fn deploy(&mut self, plan: &Plan, order: &[usize], mut at: Duration, version: u8) {
+        let batch = plan.nodes.div_ceil(10);
+        for nodes in order.chunks(batch) {
+            self.acts.extend(nodes.iter().map(|node| (at, Act::Crash(*node))));
+            for node in nodes {
+                let acts = [Act::Deploy(*node, version), Act::Restart(*node)];
+                self.acts.extend(acts.map(|act| (at + DOWN, act)));
+            }
+            at += BATCH_EVERY;
+        }
+    }
+
+    /// Somebody at a time.
+    fn describe(&mut self, plan: &Plan, rng: &mut fastrand::Rng) {
+        let mut at = Duration::ZERO;
+        while at < plan.duration {
+            self.acts.push((at, Act::Describe(rng.usize(..plan.nodes))));
+            at += DESCRIBED_EVERY;
         }
     }
 
@@ -324,7 +362,9 @@ mod tests {
                     | Act::CutRegions(_, _)
                     | Act::Heal
                     | Act::Certify(_, _)
+                    | Act::Describe(_)
                     | Act::Trust(_, _) => {}
+                    Act::Deploy(node, _) => assert!(killed.contains(node), "{scenario:?}"),
                 }
                 assert!(!killed.contains(&0), "{scenario:?}");
             }

@@ -160,8 +160,8 @@ impl<T: SimTable> Stage<T> {
             }
             Act::Block(node) => Fault::Pause(vec![*node]),
             Act::Unblock(node) => Fault::Resume(vec![*node]),
-            Act::Starve(_) => {
-                unreachable!("virtual time has no cores to share: such plans are refused")
+            Act::Starve(_) | Act::Deploy(_, _) | Act::Describe(_) => {
+                unreachable!("on sockets alone: such plans are refused")
             }
             Act::Egress(node, loss) => Fault::Egress { nodes: vec![*node], loss: *loss },
             Act::Ingress(node, loss) => Fault::Ingress { nodes: vec![*node], loss: *loss },

@@ -255,6 +255,7 @@ fn figures(
         },
         each: None,
         trend: None,
+        drill: None,
         starved: Vec::new(),
         carried: None,
         promised: Vec::new(),

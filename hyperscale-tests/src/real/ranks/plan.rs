@@ -142,6 +142,7 @@ fn playable(plan: Plan, world: usize) -> Result<Plan, PlanError> {
         | Scenario::AntiEntropy
         | Scenario::Certificates
         | Scenario::Exhaustion
+        | Scenario::Drill
         | Scenario::JoinStorm => {
             let allowed = "many processes play steady, crash, rolling-restart and churn";
             refuse("--scenario", plan.scenario.name().into(), allowed)
