@@ -129,7 +129,19 @@ impl Flags {
         let why = match plan.scenario {
             Scenario::Exhaustion => Some("virtual time has no cores to share"),
             Scenario::Drill => Some("it reads what agents tell those who watch them"),
-            _ => None,
+            Scenario::Steady
+            | Scenario::Crash
+            | Scenario::Asymmetric
+            | Scenario::FlipFlop
+            | Scenario::LifeguardInterval
+            | Scenario::Threshold
+            | Scenario::Partition
+            | Scenario::RollingRestart
+            | Scenario::Wan
+            | Scenario::Churn
+            | Scenario::AntiEntropy
+            | Scenario::Certificates
+            | Scenario::JoinStorm => None,
         };
         if let Some(why) = why {
             let given = plan.scenario.name().into();

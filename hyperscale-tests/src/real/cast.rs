@@ -81,7 +81,7 @@ pub(super) trait Cast {
     /// What the machine has given to them so far.
     fn costs(&self) -> Costs;
 
-    /// What they hold of it now: a look that disturbs little, for again and again.
+    /// What they hold of it now, to be looked at again and again.
     fn holds(&self) -> Result<Holding, RealError>;
 
     /// Starts of members of an older build, and of such that had been older, by these names.

@@ -1,8 +1,9 @@
 //! What a drill looks at beside the measure: what views keep, how soon a member's description of itself is
 //! everywhere, how long round trips take, and what the shipped alerts would have said.
 //!
-//! Invariant: what is waited for is let go of only when everybody who runs has it, when the member that
-//! said it is killed, or at the end, where its age counts as the time it took.
+//! Invariant: what is waited for is let go of only when everybody who ran when it was looked for has it, when
+//! the member that said it is killed before its time is over, or at the end; whatever had its time and is not
+//! everywhere counts with its age.
 
 use std::time::{Duration, Instant as Clock};
 
@@ -98,9 +99,18 @@ impl<'a> Drill<'a> {
         for node in nodes {
             self.since[*node] = None;
         }
-        let before = self.awaited.len();
-        self.awaited.retain(|awaited| !nodes.contains(&awaited.node));
-        self.withdrawn += before - self.awaited.len();
+        let now = self.clock.elapsed();
+        let (labels, versions, withdrawn) =
+            (&mut self.labels, &mut self.versions, &mut self.withdrawn);
+        self.awaited.retain(|awaited| {
+            let stays = !nodes.contains(&awaited.node);
+            if !stays && awaited.is_late(now) {
+                awaited.took(now, labels, versions);
+            } else if !stays {
+                *withdrawn += 1;
+            }
+            stays
+        });
     }
 
     /// One runs again, with this version.
@@ -194,8 +204,7 @@ impl<'a> Drill<'a> {
     pub(super) fn close(mut self, hosts: &Hosts) -> Result<Drilled, RealError> {
         let now = self.clock.elapsed();
         let (labels, versions) = (&mut self.labels, &mut self.versions);
-        // Whatever had its time and is not everywhere took longer than that.
-        for awaited in self.awaited.iter().filter(|awaited| awaited.since + EVERYWHERE <= now) {
+        for awaited in self.awaited.iter().filter(|awaited| awaited.is_late(now)) {
             awaited.took(now, labels, versions);
         }
         let (measured, injected): (Vec<f64>, Vec<f64>) =
@@ -239,6 +248,11 @@ impl<'a> Drill<'a> {
 }
 
 impl Awaited {
+    /// Whether it had its time.
+    fn is_late(&self, now: Duration) -> bool {
+        self.since + EVERYWHERE <= now
+    }
+
     fn took(&self, now: Duration, labels: &mut Vec<Duration>, versions: &mut Vec<Duration>) {
         let of_its_kind = match self.said {
             Said::Label(_) => labels,
@@ -336,6 +350,16 @@ mod tests {
         drill.wait_for(3, Said::Label(1));
         drill.killed(&[3]);
         assert_eq!((drill.awaited.len(), drill.withdrawn, drill.since[3]), (2, 1, None));
+        // Whoever is killed does not take along what was late already.
+        drill.awaited.push(Awaited {
+            node: 3,
+            since: Duration::ZERO,
+            said: Said::Label(2),
+            next: 1,
+        });
+        drill.clock = Clock::now().checked_sub(EVERYWHERE).expect("the machine ran before");
+        drill.killed(&[3]);
+        assert_eq!((drill.labels.len(), drill.withdrawn), (1, 1));
         let (mut labels, mut versions) = (Vec::new(), Vec::new());
         for awaited in &drill.awaited {
             awaited.took(awaited.since + EVERYWHERE, &mut labels, &mut versions);

@@ -113,7 +113,7 @@ impl Hosts {
         self.options[node].mesh_version = papers::version(version);
     }
 
-    /// The version that a node runs from its last start on.
+    /// The version that a node runs, or will when it starts.
     pub(super) fn version(&self, node: usize) -> &str {
         &self.options[node].mesh_version
     }
@@ -269,15 +269,14 @@ impl Cast for Hosts {
     }
 
     fn holds(&self) -> Result<Holding, RealError> {
-        let mut sessions = 0;
-        for (_, agent) in self.those_running() {
-            sessions += Counters::of(agent).map_err(RealError::Agent)?.1.sessions;
-        }
+        // Who does not answer in time ends no run: then the number is not known.
+        let of = |(_, agent)| Counters::of(agent).ok().map(|(_, gauges)| gauges.sessions);
+        let sessions = self.those_running().map(of).sum();
         Ok(Holding {
             resident: Memory::now().resident,
             descriptors: process::descriptors(),
             allocated: process::allocated(),
-            sessions: Some(sessions),
+            sessions,
         })
     }
 

@@ -213,10 +213,6 @@ impl<'a, C: Cast> Stage<'a, C> {
         begun: Clock,
     ) -> Result<Report, RealError> {
         let end = timeline::now();
-        let drill = match (self.drill.take(), self.hosts.within()) {
-            (Some(drill), Some(hosts)) => Some(drill.close(hosts)?),
-            (_, _) => None,
-        };
         let costs = self.hosts.costs();
         let starved = self.hosts.starved();
         // Whoever starves cannot be asked.
@@ -231,7 +227,7 @@ impl<'a, C: Cast> Stage<'a, C> {
         let fired = self.all_fired(&spent);
         let sessions = Sessions::of(&gauges);
         let converged = converged(self.healed, self.disagreed, self.plan.duration);
-        let figures = Figures {
+        let mut figures = Figures {
             backend: self.hosts.backend(),
             joined,
             window,
@@ -240,7 +236,7 @@ impl<'a, C: Cast> Stage<'a, C> {
             grown,
             each,
             trend: Trend::of(&self.held, self.plan.duration),
-            drill,
+            drill: None,
             starved,
             sessions,
             descriptors: costs.descriptors,
@@ -253,6 +249,10 @@ impl<'a, C: Cast> Stage<'a, C> {
         };
         let events = self.timeline.told();
         let (found, warmup_false_deaths) = self.timeline.close(end);
+        // Only now: whoever evaluates rules takes processor time that no figure may have.
+        if let (Some(drill), Some(hosts)) = (self.drill.take(), self.hosts.within()) {
+            figures.drill = Some(drill.close(hosts)?);
+        }
         let load = Load {
             datagrams: spent.datagrams,
             bytes: spent.bytes,

@@ -38,6 +38,7 @@ pub(super) struct Recorder {
 /// What the rules said.
 #[derive(Clone, Debug)]
 pub(super) struct Alerts {
+    /// The fewest that any agent told.
     series: usize,
     rounds: usize,
     verdict: Verdict,
@@ -99,7 +100,7 @@ impl Recorder {
             io::ErrorKind::NotFound => Verdict::NoTool,
             _ => Verdict::Refused(error.to_string()),
         });
-        let series = self.series.iter().map(BTreeMap::len).sum();
+        let series = self.series.iter().map(BTreeMap::len).min().unwrap_or_default();
         Alerts { series, rounds: self.rounds(), verdict }
     }
 
@@ -170,10 +171,11 @@ impl Alerts {
             Verdict::NoTool => Check::not_judged(name, 0.0, "promtool is not installed".into()),
             Verdict::Refused(why) => Check::at_most(name, None, 0.0).beside(why.clone()),
         };
-        // Each alert reads something: without its series it would be silent whatever happened.
+        // A rule without its series would be silent whatever happened.
         let series = Some(self.series as f64);
         let enough = alerts().count() as f64;
-        [silent, Check::at_least("series that the rules read", series, enough).condition()]
+        let name = "series of each agent that the rules read";
+        [silent, Check::at_least(name, series, enough).condition()]
     }
 
     pub(super) fn json(&self) -> Value {
@@ -244,7 +246,7 @@ mod tests {
         let names: Vec<&String> = stood.keys().collect();
         assert_eq!(names, ["MeshGossipSuspectsClimbing"]);
         assert_eq!(stood["MeshGossipSuspectsClimbing"], 2);
-        assert_eq!(loud.checks().map(|check| check.pass), [false, false]);
+        assert_eq!(loud.checks().map(|check| check.pass), [false, false], "two series each");
     }
 
     #[test]
